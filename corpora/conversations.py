@@ -1,0 +1,171 @@
+"""Conversations about tools, in OpenAI message form: what the bundled model is trained and examined on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import Any
+
+from corpora import lexicon
+from corpora.familiar import draw_familiar
+from corpora.invention import Tool, draw_value, invent_tool
+from corpora.wording import SMALL_TALK, answer_text, request_text
+
+Message = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """`tools` in OpenAI form; `messages` end with the assistant. Only assistant messages are learned."""
+
+    tools: tuple[dict[str, Any], ...]
+    messages: tuple[Message, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Difficulty:
+    """Bounds of one stage of the curriculum. Shares are probabilities."""
+
+    most_tools: int = 5
+    most_parameters: int = 4
+    most_requests: int = 4
+    answer_share: float = 0.5
+    parallel_share: float = 0.07
+    talk_share: float = 0.08
+    familiar_share: float = 0.18
+
+
+FIRST_STEPS = Difficulty(2, 2, 5, 0.2, 0.0, 0.03, 0.15)
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One wish: the tool that serves it, its arguments in schema order, and the words."""
+
+    tool: Tool
+    arguments: dict[str, Any]
+    text: str
+
+
+def draw_conversation(rng: Random, level: Difficulty = Difficulty()) -> Conversation:  # noqa: B008 (frozen)
+    """One conversation: requests among distractor tools, each answered by a call, its result, and often a text."""
+    requests = [_draw_request(rng, level)]
+    tools = _toolbox(rng, requests[0].tool, level)
+    definitions = tuple(tool.definition() for tool in tools)
+    messages: list[Message] = _opening(rng)
+    if rng.random() < level.talk_share:
+        question, answer = rng.choice(SMALL_TALK)
+        messages += [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
+        if rng.random() < 0.5:
+            return Conversation(definitions if rng.random() < 0.8 else (), tuple(messages))
+    for remaining in range(rng.randint(1, level.most_requests), 0, -1):
+        if rng.random() < level.parallel_share:
+            requests.append(_sibling(rng, tools))
+        messages += _asked(requests)
+        if remaining > 1 or rng.random() < 0.4:
+            messages += _results(rng, requests, spoken=remaining == 1 or rng.random() < level.answer_share)
+        requests = [_sibling(rng, tools)]
+    return Conversation(definitions, tuple(messages))
+
+
+def single_turn(rng: Random, level: Difficulty = Difficulty()) -> tuple[Conversation, Request]:  # noqa: B008
+    """An examination question: one request whose one right call is known. Invented tools only."""
+    tool = invent_tool(rng, level.most_parameters)
+    request = _request_for(rng, tool)
+    tools = _toolbox(rng, tool, level)
+    messages = [*_opening(rng), *_asked([request])]
+    return Conversation(tuple(t.definition() for t in tools), tuple(messages)), request
+
+
+def _draw_request(rng: Random, level: Difficulty) -> Request:
+    if rng.random() < level.familiar_share:
+        return Request(*draw_familiar(rng))
+    return _request_for(rng, invent_tool(rng, level.most_parameters))
+
+
+def _request_for(rng: Random, tool: Tool) -> Request:
+    given = {p.name: draw_value(rng, p) for p in tool.parameters if p.required or rng.random() < 0.4}
+    return Request(tool, given, request_text(rng, tool, given))
+
+
+def _sibling(rng: Random, tools: Sequence[Tool]) -> Request:
+    return _request_for(rng, rng.choice([t for t in tools if t.intent != t.description]))
+
+
+def _toolbox(rng: Random, wanted: Tool, level: Difficulty) -> list[Tool]:
+    tools = {wanted.name: wanted}
+    if wanted.intent == wanted.description:  # an everyday tool gets one invented neighbour
+        neighbour = invent_tool(rng, level.most_parameters)
+        tools.setdefault(neighbour.name, neighbour)
+    for _ in range(rng.randint(0, level.most_tools - 1)):
+        if rng.random() < level.familiar_share / 2:
+            other = draw_familiar(rng)[0]
+        else:
+            other = invent_tool(rng, level.most_parameters)
+        if other.name not in tools and other.intent.split()[0] != wanted.intent.split()[0]:
+            tools[other.name] = other
+    ordered = list(tools.values())
+    rng.shuffle(ordered)
+    return ordered
+
+
+def _opening(rng: Random) -> list[Message]:
+    if rng.random() < 0.6:
+        return []
+    name = lexicon.invented_name(rng)
+    lines = (
+        "You are a helpful assistant.",
+        "You are a helpful assistant with tools.",
+        f"You are {name}, an assistant.",
+        f"You work for {name}. Use the tools.",
+        f"Answer in short sentences. Today is 20{rng.randint(20, 39)}-{rng.randint(1, 12):02d}-{rng.randint(1, 28):02d}.",
+    )
+    return [{"role": "system", "content": rng.choice(lines)}]
+
+
+def _asked(requests: Sequence[Request]) -> list[Message]:
+    text = " Also ".join(r.text for r in requests) if len(requests) > 1 else requests[0].text
+    calls = [
+        {
+            "id": f"call_{i}",
+            "type": "function",
+            "function": {"name": r.tool.name, "arguments": json.dumps(r.arguments, ensure_ascii=False)},
+        }
+        for i, r in enumerate(requests)
+    ]
+    ordered = [c | {"function": _in_schema_order(r, c)} for r, c in zip(requests, calls, strict=True)]
+    return [{"role": "user", "content": text}, {"role": "assistant", "content": "", "tool_calls": ordered}]
+
+
+def _in_schema_order(request: Request, call: dict[str, Any]) -> dict[str, Any]:
+    order = [p.name for p in request.tool.parameters if p.name in request.arguments]
+    arguments = {name: request.arguments[name] for name in order}
+    return {"name": call["function"]["name"], "arguments": json.dumps(arguments, ensure_ascii=False)}
+
+
+def _results(rng: Random, requests: Sequence[Request], *, spoken: bool) -> list[Message]:
+    results = [_result(rng) for _ in requests]
+    messages: list[Message] = [
+        {"role": "tool", "tool_call_id": f"call_{i}", "content": json.dumps(result, ensure_ascii=False)}
+        for i, result in enumerate(results)
+    ]
+    if spoken:
+        answer = " ".join(answer_text(rng, result) for result in results)
+        messages.append({"role": "assistant", "content": answer})
+    return messages
+
+
+def _result(rng: Random) -> dict[str, Any]:
+    fields: dict[str, Any] = {
+        "status": rng.choice(("ok", "done", "created", "queued", "sent", lexicon.invented_word(rng))),
+        "id": lexicon.identifier(rng),
+        "count": rng.randint(0, 500),
+        "name": lexicon.invented_name(rng),
+        "temperature": rng.randint(-20, 40),
+        "text": lexicon.phrase(rng),
+        lexicon.invented_word(rng, 2): lexicon.invented_word(rng),
+        "conditions": rng.choice(("sunny", "rain", "clouds", "snow", lexicon.invented_word(rng))),
+    }
+    return {key: fields[key] for key in rng.sample(list(fields), rng.randint(1, 3))}

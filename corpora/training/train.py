@@ -1,0 +1,202 @@
+"""Training of the bundled model: `python -m corpora.training.train OUT [--tokens N ...]`.
+
+Muon on the matrices of the layers, Adam on embeddings and norms; constant learning rate, then a linear
+decay over the last tokens, so that a run can be cut short or prolonged from its checkpoint. The first
+tokens mix in repeated random spans and short single turns: that is where copying is learned.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from tokenizers import Tokenizer
+from torch import Tensor
+
+from corpora.conversations import FIRST_STEPS, Conversation, Difficulty, draw_conversation
+from corpora.rendering import render_spans
+from corpora.training.network import Network, Shape
+from corpora.training.tokenizer import train_tokenizer
+
+Row = tuple[list[int], list[float]]
+BESIDE = 0.1  # loss weight of everything that the assistant did not say
+
+
+def encode(tokenizer: Tokenizer, conversation: Conversation) -> Row:
+    """Token ids and the loss weight of each."""
+    tokens: list[int] = []
+    weights: list[float] = []
+    for text, learned in render_spans(conversation):
+        ids = tokenizer.encode(text, add_special_tokens=False).ids
+        tokens += ids
+        weights += [1.0 if learned else BESIDE] * len(ids)
+    return tokens, weights
+
+
+def repeated_span(rng: Random, vocabulary: int) -> Row:
+    """Random tokens said twice with noise between: only copying predicts the second half."""
+    span = [rng.randrange(3, vocabulary - 6) for _ in range(rng.randint(10, 60))]
+    noise = [rng.randrange(3, vocabulary - 6) for _ in range(rng.randint(0, 30))]
+    tokens = span + noise + span
+    return tokens, [0.0] * (len(span) + len(noise)) + [0.5] * len(span)
+
+
+def stage(seen: int) -> tuple[Difficulty, float, int]:
+    """The curriculum after `seen` tokens: difficulty, share of repeated spans, longest row."""
+    if seen < 2_000_000:
+        return FIRST_STEPS, 0.25, 448
+    if seen < 6_000_000:
+        return Difficulty(3, 3, 4, 0.3, 0.03, 0.04, 0.15), 0.05, 576
+    return Difficulty(), 0.02, 1024
+
+
+def batches(tokenizer: Tokenizer, seen: int, size: int, seed: int) -> Iterator[tuple[Tensor, Tensor, int]]:
+    """Rows of similar length padded together: tokens and weights (rows, length), and the true tokens so far."""
+    vocabulary = tokenizer.get_vocab_size()
+    rng = Random(seed * 1_000_003 + seen)
+    while True:
+        level, spans, longest = stage(seen)
+        pool: list[Row] = []
+        while sum(len(r[0]) for r in pool) < 8 * size:
+            if rng.random() < spans:
+                row = repeated_span(rng, vocabulary)
+            else:
+                row = encode(tokenizer, draw_conversation(rng, level))
+            if len(row[0]) <= longest:
+                pool.append(row)
+        pool.sort(key=lambda r: len(r[0]))
+        groups: list[list[Row]] = [[]]
+        for row in pool:
+            if (len(groups[-1]) + 1) * len(row[0]) > size and groups[-1]:
+                groups.append([])
+            groups[-1].append(row)
+        rng.shuffle(groups)
+        for group in groups:
+            seen += sum(len(r[0]) for r in group)
+            yield *_padded(group), seen
+
+
+def _padded(group: list[Row]) -> tuple[Tensor, Tensor]:
+    longest = max(len(r[0]) for r in group)
+    tokens = torch.zeros(len(group), longest, dtype=torch.long)
+    weights = torch.zeros(len(group), longest)
+    for i, (ids, marks) in enumerate(group):
+        tokens[i, : len(ids)] = torch.tensor(ids)
+        weights[i, : len(ids)] = torch.tensor(marks)
+    return tokens, weights
+
+
+def loss_of(network: Network, tokens: Tensor, weights: Tensor) -> tuple[Tensor, float]:
+    """Weighted mean cross-entropy, and the plain one of the assistant's tokens (nats).
+
+    Of the other tokens a random quarter is scored, at four times their weight: the head is a good part of the work.
+    """
+    marks = weights[:, 1:].flatten()
+    chosen = ((marks > BESIDE) | ((marks > 0) & (torch.rand_like(marks) < 0.25))).nonzero().squeeze(1)
+    marks = marks[chosen]
+    marks = torch.where(marks > BESIDE, marks, 4 * marks)
+    with torch.autocast(tokens.device.type, dtype=torch.bfloat16):
+        hidden = network(tokens[:, :-1]).flatten(0, 1)[chosen]
+        logits = network.logits(hidden)
+    each = F.cross_entropy(logits.float(), tokens[:, 1:].flatten()[chosen], reduction="none")
+    own = each.detach()[marks == 1.0]
+    return (each * marks).sum() / marks.sum().clamp(min=1.0), own.mean().item() if len(own) else 0.0
+
+
+def optimizers(network: Network) -> list[tuple[torch.optim.Optimizer, float]]:
+    """Each optimizer with its full learning rate."""
+    matrices = [p for n, p in network.named_parameters() if p.ndim == 2 and "embed" not in n]
+    others = [p for n, p in network.named_parameters() if p.ndim != 2 or "embed" in n]
+    muon = torch.optim.Muon(matrices, lr=0.02, momentum=0.95, weight_decay=0.01, adjust_lr_fn="original")
+    adam = torch.optim.AdamW(others, lr=3e-3, betas=(0.9, 0.95), weight_decay=0.0)
+    return [(muon, 0.02), (adam, 3e-3)]
+
+
+def rate(seen: int, total: int, decay: int, start: int = 0) -> float:
+    """Learning-rate factor: short warm-up, constant, linear to a hundredth over the last `decay` tokens."""
+    warm = min(1.0, (seen - start + 20_000) / 300_000)
+    return warm * max(0.01, min(1.0, (total - seen) / decay))
+
+
+def save(path: Path, network: Network, optims: list[torch.optim.Optimizer], seen: int) -> None:
+    """A checkpoint, replaced in one step."""
+    part = path.with_suffix(".part")
+    state = {"network": network.state_dict(), "optimizers": [o.state_dict() for o in optims], "seen": seen}
+    torch.save(state, part)
+    part.replace(path)
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--tokens", type=int, default=60_000_000)
+    parser.add_argument("--decay", type=int, default=10_000_000)
+    parser.add_argument("--batch", type=int, default=8192, help="tokens of one step, padding counted")
+    parser.add_argument("--seed", type=int, default=40)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Train, or go on from OUT/checkpoint.pt; append one line a hundred steps to OUT/log.jsonl."""
+    options = arguments()
+    options.out.mkdir(parents=True, exist_ok=True)
+    torch.set_num_threads(options.threads)
+    torch.manual_seed(options.seed)
+    tokenizer_file = options.out / "bpe.json"
+    if not tokenizer_file.exists():
+        train_tokenizer().save(str(tokenizer_file))
+    tokenizer = Tokenizer.from_file(str(tokenizer_file))
+    network = Network(Shape(vocabulary=tokenizer.get_vocab_size())).to(options.device)
+    tuned = optimizers(network)
+    checkpoint, seen = options.out / "checkpoint.pt", 0
+    if checkpoint.exists():
+        state = torch.load(checkpoint, map_location=options.device, weights_only=True)
+        network.load_state_dict(state["network"])
+        for (optimizer, _), saved in zip(tuned, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
+        seen = state["seen"]
+    (options.out / "shape.json").write_text(json.dumps(asdict(Shape(vocabulary=tokenizer.get_vocab_size()))))
+    run(options, tokenizer, network, tuned, seen)
+
+
+def run(options: argparse.Namespace, tokenizer: Tokenizer, network: Network, tuned: Any, seen: int) -> None:
+    """The training loop, up to `options.tokens` true tokens in all."""
+    start, began, sums, steps = seen, time.monotonic(), [0.0, 0.0], 0
+    for tokens, weights, seen in batches(tokenizer, seen, options.batch, options.seed):
+        factor = rate(seen, options.tokens, options.decay, start)
+        loss, own = loss_of(network, tokens.to(options.device), weights.to(options.device))
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        for optimizer, full in tuned:
+            for group in optimizer.param_groups:
+                group["lr"] = full * factor
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+        sums, steps = [sums[0] + loss.item(), sums[1] + own], steps + 1
+        if steps % 50 == 0:
+            speed = (seen - start) / (time.monotonic() - began)
+            line = {"seen": seen, "loss": sums[0] / 50, "own": sums[1] / 50, "rate": factor, "per_s": round(speed)}
+            with (options.out / "log.jsonl").open("a") as log:
+                log.write(json.dumps(line) + "\n")
+            print(line, flush=True)
+            sums = [0.0, 0.0]
+        done = seen >= options.tokens
+        if steps % 200 == 0 or done:
+            save(options.out / "checkpoint.pt", network, [o for o, _ in tuned], seen)
+        if done:
+            return
+
+
+if __name__ == "__main__":
+    main()

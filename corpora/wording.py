@@ -1,0 +1,115 @@
+"""How people ask for things: arguments turned into sentences that hold every value once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from random import Random
+from typing import Any
+
+from corpora.invention import Parameter, Tool
+
+_CUED = (
+    "with {cue} {v}", "{cue} {v}", "{cue}: {v}", "{cue} = {v}", "set {cue} to {v}", "the {cue} is {v}",
+    "use {v} as the {cue}", "{v} as {cue}", "{v} for the {cue}", "the {cue} should be {v}", "and {cue} {v}",
+    "with the {cue} {v}", "{cue} is {v}", "make the {cue} {v}",
+)  # fmt: skip
+_ON = ("{cue} on", "enable {cue}", "with {cue}", "{cue}: true", "{cue}: yes", "turn {cue} on", "it is {cue}",
+       "{cue} enabled", "set {cue} to true", "{cue} = true", "make it {cue}")  # fmt: skip
+_OFF = ("{cue} off", "disable {cue}", "without {cue}", "{cue}: false", "{cue}: no", "turn {cue} off", "not {cue}",
+        "{cue} disabled", "set {cue} to false", "{cue} = false", "no {cue}")  # fmt: skip
+_UNCUED = ("for {v}", "in {v}", "{v}", "called {v}", "of {v}", "on {v}", "at {v}", "to {v}", "from {v}")
+_OPENERS = ("", "", "", "", "please ", "can you ", "could you ", "I need you to ", "I want to ", "I'd like to ",
+            "help me ", "let's ", "now ", "hey, ", "we have to ")  # fmt: skip
+_CLOSERS = ("", "", "", ".", ".", "!", " please.", ", thanks.", " now.")
+
+
+def request_text(rng: Random, tool: Tool, arguments: Mapping[str, Any]) -> str:
+    """A request in words for `tool` with exactly these arguments, each value in it verbatim."""
+    opener = rng.choice(_OPENERS)
+    intent = tool.intent
+    segments = _segments(rng, tool, arguments)
+    if rng.random() < 0.1 and segments:
+        return f"{', '.join(segments)}. {opener}{intent}{rng.choice(_CLOSERS)}"  # a value may stand first: keep its case
+    joiner = rng.choice((", ", ", ", " and ", ", and ", "; ", " "))
+    lead = rng.choice((" ", " ", " ", ": ", ", ", ". ")) if segments else ""
+    return _finish(rng, f"{opener}{intent}{lead}{joiner.join(segments)}")
+
+
+def _segments(rng: Random, tool: Tool, arguments: Mapping[str, Any]) -> list[str]:
+    given = [p for p in tool.parameters if p.name in arguments]
+    rng.shuffle(given)
+    strings = [p for p in given if isinstance(arguments[p.name], str) and p.kind != "enum"]
+    numbers = [p for p in given if p.kind in ("integer", "number")]
+    segments = []
+    for parameter in given:
+        alone = parameter in strings and len(strings) == 1 or parameter in numbers and len(numbers) == 1
+        bare_form = alone and rng.random() < 0.35
+        segments.append(_segment(rng, parameter, arguments[parameter.name], bare_form))
+    return segments
+
+
+def _segment(rng: Random, parameter: Parameter, value: Any, uncued: bool) -> str:
+    if isinstance(value, bool):
+        return rng.choice(_ON if value else _OFF).format(cue=parameter.cue)
+    words = surface(rng, parameter.kind, value)
+    if uncued:
+        return ("{v}" if isinstance(value, int | float) else rng.choice(_UNCUED)).format(v=words)
+    return rng.choice(_CUED).format(cue=parameter.cue, v=words)
+
+
+def surface(rng: Random, kind: str, value: Any) -> str:
+    """The value as it stands in a sentence: quoted or bare, lists joined by commas."""
+    if isinstance(value, list):
+        items = [surface(rng, "word", v) for v in value]
+        if len(items) > 1 and rng.random() < 0.5:
+            return ", ".join(items[:-1]) + " and " + items[-1]
+        return ", ".join(items)
+    if not isinstance(value, str):
+        return str(value)
+    quoted = 0.85 if kind == "text" or " " in value and kind != "name" else 0.25
+    if rng.random() < quoted:
+        return rng.choice(('"{}"', '"{}"', "'{}'")).format(value)
+    return value
+
+
+def _finish(rng: Random, text: str) -> str:
+    text = text + rng.choice(_CLOSERS)
+    roll = rng.random()
+    return text[0].upper() + text[1:] if roll < 0.7 else text
+
+
+#: small talk that no tool serves, with answers
+SMALL_TALK: tuple[tuple[str, str], ...] = (
+    ("Hello!", "Hello! How can I help you?"),
+    ("Hi there", "Hello! How can I help you?"),
+    ("Good morning", "Good morning! What can I do for you?"),
+    ("How are you?", "I am fine, thank you. What can I do for you?"),
+    ("Thanks a lot!", "You are welcome."),
+    ("Thank you", "You are welcome."),
+    ("Who are you?", "I am a small assistant that calls tools."),
+    ("What can you do?", "I can call the tools that you give me."),
+    ("That is all for today.", "Good. Call me when you need me."),
+    ("Goodbye", "Goodbye!"),
+    ("Tell me a joke", "I only know how to call tools, and that is no joke."),
+    ("Are you there?", "Yes, I am here."),
+    ("Nice work.", "Thank you."),
+    ("Do nothing for now.", "I will wait."),
+    ("Never mind.", "All right."),
+    ("What is your name?", "I am fortieth."),
+)
+
+_RESULT_LINES = ("The {key} is {value}.", "{key}: {value}.", "It says {key} {value}.", "Got {key} {value}.")
+
+
+def answer_text(rng: Random, result: Mapping[str, Any]) -> str:
+    """A final answer that repeats what a tool returned, field by field."""
+    lines = [rng.choice(("Done.", "Done.", "All set.", "Here it is.", ""))]
+    form = rng.choice(_RESULT_LINES)
+    lines += [form.format(key=key.replace("_", " "), value=_spoken(value)) for key, value in result.items()]
+    return " ".join(line for line in lines if line)
+
+
+def _spoken(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value)

@@ -1,0 +1,134 @@
+"""Values that cross the door of the engine. Frozen; msgspec-serialisable; no HTTP, no tool calls."""
+
+from __future__ import annotations
+
+import enum
+
+import msgspec
+
+
+class Priority(enum.IntEnum):
+    """Lower goes first. A probe may exceed the batch limit by one, so that health never waits for a slot."""
+
+    probe = 0
+    interactive = 1
+    background = 2
+
+
+class SamplingParams(msgspec.Struct, frozen=True, kw_only=True):
+    """How one request decodes. Every field is honoured for this request alone, in any batch.
+
+    temperature in [0, 100], 0 is greedy; it scales the logits before top_k, top_p and min_p cut them.
+    top_p in (0, 1]; top_k 0 is off, values above the vocabulary are refused; min_p in [0, 1].
+    seed: any 64-bit integer; None draws a fresh one. stop: strings, matched on text, cut from it.
+    logit_bias: token id -> added logit in [-100, 100]. presence_penalty and frequency_penalty in
+    [-2, 2] look at the completion; repetition_penalty in (0, 10], 1 is off, looks at prompt and completion.
+    ignore_eos: end tokens do not end the text (and are not shown in it).
+    """
+
+    max_tokens: int
+    temperature: float = 0.0
+    top_p: float = 1.0
+    top_k: int = 0
+    min_p: float = 0.0
+    seed: int | None = None
+    stop: tuple[str, ...] = ()
+    logit_bias: dict[int, float] = {}
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    repetition_penalty: float = 1.0
+    ignore_eos: bool = False
+
+
+class GenerateRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """One prompt (token ids of the served model) and how to decode it. `id` is unique per engine.
+
+    session: requests of one session share their turn in the queue with those of the others; "" is a session
+    of its own. Among equal priorities the engine is fair between sessions.
+    """
+
+    id: str
+    prompt: tuple[int, ...]
+    sampling: SamplingParams
+    session: str = ""
+    priority: Priority = Priority.interactive
+
+
+class FinishReason(enum.StrEnum):
+    stop = "stop"  # an end token or a stop string
+    length = "length"  # max_tokens or the context limit
+
+
+class TextChunk(msgspec.Struct, frozen=True, tag="text"):
+    """Newly decoded text (never part of a stop string, never half a character) and its token count."""
+
+    id: str
+    text: str
+    tokens: int
+
+
+class Finished(msgspec.Struct, frozen=True, tag="finished", kw_only=True):
+    """The last event of a request. Token counts; cached_tokens is the part of the prompt not prefilled.
+
+    completion_tokens counts every sampled token, the end token included.
+    """
+
+    id: str
+    reason: FinishReason
+    prompt_tokens: int
+    completion_tokens: int
+    cached_tokens: int = 0
+
+
+class Failed(msgspec.Struct, frozen=True, tag="failed", kw_only=True):
+    """The last event of a request that the engine could not serve. `code` is one of engine.errors."""
+
+    id: str
+    code: str
+    message: str
+    detail: dict[str, str | int | float] = {}
+
+
+class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """What the engine process says of the model it loaded.
+
+    context_length: tokens of prompt and completion together. parameters: weights, as stored (quantised ones
+    count unpacked). dtype: what it computes in. device: cpu or gpu. blas: the matrix library in use, for people.
+    fingerprint: hex digest of config, tokenizer, template and weights; equal only for equal models.
+    """
+
+    path: str
+    model_type: str
+    vocab_size: int
+    context_length: int
+    eos_token_ids: tuple[int, ...]
+    parameters: int
+    blas: str
+    dtype: str = ""
+    device: str = ""
+    fingerprint: str = ""
+
+
+class EngineStats(msgspec.Struct, frozen=True, kw_only=True):
+    """A snapshot. Counters from `tokens_generated` on count since this engine process started.
+
+    running: requests with a place in the batch (prefilling or decoding). batch_size: sequences decoded in the
+    last step; peak_batch: the largest ever. faults: steps that raised. cache_bytes: KV held by live requests.
+    """
+
+    state: str  # starting | ready | restarting | failed | closed
+    reason: str
+    pid: int
+    restarts: int
+    running: int
+    waiting: int
+    tokens_generated: int
+    prompt_tokens: int = 0
+    steps: int = 0
+    batch_size: int = 0
+    peak_batch: int = 0
+    faults: int = 0
+    cache_bytes: int = 0
+
+
+Output = TextChunk | Finished
