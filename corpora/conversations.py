@@ -10,7 +10,7 @@ from typing import Any
 
 from corpora import lexicon
 from corpora.familiar import draw_familiar
-from corpora.invention import Tool, draw_value, invent_tool
+from corpora.invention import Tool, draw_date, draw_value, invent_tool
 from corpora.wording import SMALL_TALK, answer_text, request_text
 
 Message = dict[str, Any]
@@ -49,8 +49,8 @@ class Request:
     text: str
 
 
-def draw_conversation(rng: Random, level: Difficulty = Difficulty()) -> Conversation:  # noqa: B008 (frozen)
-    """One conversation: requests among distractor tools, each answered by a call, its result, and often a text."""
+def draw_conversation(rng: Random, level: Difficulty = Difficulty()) -> Conversation:
+    """Requests among distractor tools, each answered by a call, its result, and often a text."""
     requests = [_draw_request(rng, level)]
     tools = _toolbox(rng, requests[0].tool, level)
     definitions = tuple(tool.definition() for tool in tools)
@@ -70,7 +70,7 @@ def draw_conversation(rng: Random, level: Difficulty = Difficulty()) -> Conversa
     return Conversation(definitions, tuple(messages))
 
 
-def single_turn(rng: Random, level: Difficulty = Difficulty()) -> tuple[Conversation, Request]:  # noqa: B008
+def single_turn(rng: Random, level: Difficulty = Difficulty()) -> tuple[Conversation, Request]:
     """An examination question: one request whose one right call is known. Invented tools only."""
     tool = invent_tool(rng, level.most_parameters)
     request = _request_for(rng, tool)
@@ -120,7 +120,7 @@ def _opening(rng: Random) -> list[Message]:
         "You are a helpful assistant with tools.",
         f"You are {name}, an assistant.",
         f"You work for {name}. Use the tools.",
-        f"Answer in short sentences. Today is 20{rng.randint(20, 39)}-{rng.randint(1, 12):02d}-{rng.randint(1, 28):02d}.",
+        f"Answer in short sentences. Today is {draw_date(rng)}.",
     )
     return [{"role": "system", "content": rng.choice(lines)}]
 

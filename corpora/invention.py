@@ -1,4 +1,4 @@
-"""Tools that nobody has seen: random names, parameters and schemas, and values for them with their wording."""
+"""Tools that nobody has seen: random names, parameters and schemas, and values for them."""
 
 from __future__ import annotations
 
@@ -54,7 +54,9 @@ def draw_value(rng: Random, parameter: Parameter) -> Any:
         case "integer":
             return _integer(rng)
         case "number":
-            return round(rng.uniform(-50, 500) if rng.random() < 0.3 else rng.uniform(0, 99), rng.choice((1, 2)))
+            return round(
+                rng.uniform(-50, 500) if rng.random() < 0.3 else rng.uniform(0, 99), rng.choice((1, 2))
+            )
         case "boolean":
             return rng.random() < 0.5
         case "enum":
@@ -63,6 +65,11 @@ def draw_value(rng: Random, parameter: Parameter) -> Any:
             return [_string(rng, rng.choice(("word", "name", "id"))) for _ in range(rng.randint(1, 3))]
         case kind:
             return _string(rng, kind)
+
+
+def draw_date(rng: Random) -> str:
+    """An ISO date between 2020 and 2039."""
+    return f"20{rng.randint(20, 39)}-{rng.randint(1, 12):02d}-{rng.randint(1, 28):02d}"
 
 
 def _integer(rng: Random) -> int:
@@ -85,7 +92,7 @@ def _string(rng: Random, kind: str) -> str:
         case "email":
             return lexicon.email_address(rng)
         case "date":
-            return f"20{rng.randint(20, 39)}-{rng.randint(1, 12):02d}-{rng.randint(1, 28):02d}"
+            return draw_date(rng)
         case "time":
             return f"{rng.randint(0, 23):02d}:{rng.randint(0, 59):02d}"
         case _:

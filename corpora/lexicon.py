@@ -4,68 +4,97 @@ from __future__ import annotations
 
 from random import Random
 
-VERBS = """get find list create update delete send book cancel open close start stop search fetch read write move
-copy rename archive restore schedule assign approve reject publish import export convert translate compute check
-validate track order ship refund charge reserve invite notify remind record play pause skip mute lock unlock scan
-print upload download share tag label merge split sort filter count rank compare review submit register renew
-measure calibrate deploy restart inspect resolve escalate transfer pay quote plan draft summarize sync reset set
-add remove enable disable lookup query show describe locate estimate report post subscribe monitor load save""".split()
+VERBS = """
+get find list create update delete send book cancel open close start stop search fetch read write
+move copy rename archive restore schedule assign approve reject publish import export convert
+translate compute check validate track order ship refund charge reserve invite notify remind record
+play pause skip mute lock unlock scan print upload download share tag label merge split sort filter
+count rank compare review submit register renew measure calibrate deploy restart inspect resolve
+escalate transfer pay quote plan draft summarize sync reset set add remove enable disable lookup
+query show describe locate estimate report post subscribe monitor load save
+""".split()
 
-NOUNS = """invoice meeting ticket room flight hotel table order parcel payment account contact message email note
-task project file folder document photo album song playlist video channel article page site server cluster
-container image branch commit issue release build test job queue alarm timer reminder event calendar shift
-employee customer supplier product item basket coupon stock price rate currency budget expense report chart
-dataset record row column sensor lamp heater thermostat door window camera robot drone truck train bus taxi
-ticketing route map station garden plant crop field weather forecast tide wind road bridge tunnel city country
-language word sentence poem recipe meal drink course lesson exam grade student teacher class book chapter library
-member team player match score league stadium patient doctor visit dose device battery cable router network
-firewall password key token license contract lease loan policy claim case lawyer vote survey answer comment
-review badge profile group forum thread post backup snapshot volume disk cache index model experiment metric""".split()
+NOUNS = """
+invoice meeting ticket room flight hotel table order parcel payment account contact message email
+note task project file folder document photo album song playlist video channel article page site
+server cluster container image branch commit issue release build test job queue alarm timer reminder
+event calendar shift employee customer supplier product item basket coupon stock price rate currency
+budget expense report chart dataset record row column sensor lamp heater thermostat door window
+camera robot drone truck train bus taxi ticketing route map station garden plant crop field weather
+forecast tide wind road bridge tunnel city country language word sentence poem recipe meal drink
+course lesson exam grade student teacher class book chapter library member team player match score
+league stadium patient doctor visit dose device battery cable router network firewall password key
+token license contract lease loan policy claim case lawyer vote survey answer comment review badge
+profile group forum thread post backup snapshot volume disk cache index model experiment metric
+""".split()
 
-QUALIFIERS = """daily weekly monthly new old main public private remote local active pending final draft shared
-internal external quick full partial archived primary secondary latest custom default annual regional""".split()
+QUALIFIERS = """daily weekly monthly new old main public private remote local active pending final draft
+shared internal external quick full partial archived primary secondary latest custom default annual
+regional""".split()
 
 #: parameter names by the kind of value they hold
 PARAMETERS: dict[str, tuple[str, ...]] = {
     "name": tuple(
-        """name owner author customer recipient city location destination origin assignee team project brand artist
-        street region station contact manager host guest company venue country user sender district""".split()
+        """
+name owner author customer recipient city location destination origin assignee team project brand
+artist         street region station contact manager host guest company venue country user sender
+district
+""".split()
     ),
     "text": tuple(
-        """title subject query message note comment topic summary reason label description caption keyword content
-        headline body phrase question remark heading""".split()
+        """
+title subject query message note comment topic summary reason label description caption keyword
+content         headline body phrase question remark heading
+""".split()
     ),
     "id": tuple(
-        """id order_id ticket_id user_id account_id item_id code reference serial sku booking_code tracking_number
-        session_id record_id device_id invoice_number batch key token version""".split()
+        """
+id order_id ticket_id user_id account_id item_id code reference serial sku booking_code
+tracking_number         session_id record_id device_id invoice_number batch key token version
+""".split()
     ),
-    "path": tuple("path file folder source target directory filename output_path input_file location_path".split()),
+    "path": tuple(
+        "path file folder source target directory filename output_path input_file location_path".split()
+    ),
     "email": tuple("email to recipient_email contact_email sender_address cc reply_to".split()),
     "date": tuple("date start_date end_date due_date day from_date until deadline check_in birthday".split()),
     "time": tuple("time start_time end_time at alarm_time departure_time opening".split()),
     "integer": tuple(
-        """count limit max_results quantity page size priority level days minutes seats guests retries port year
-        amount offset width height age number floor copies capacity duration timeout""".split()
+        """
+count limit max_results quantity page size priority level days minutes seats guests retries port
+year         amount offset width height age number floor copies capacity duration timeout
+""".split()
     ),
     "number": tuple(
-        """price amount weight temperature rate distance ratio threshold latitude longitude speed score budget
-        volume radius factor length total""".split()
+        """
+price amount weight temperature rate distance ratio threshold latitude longitude speed score budget
+volume radius factor length total
+""".split()
     ),
     "boolean": tuple(
-        """urgent dry_run recursive notify verbose public force overwrite confirmed archived include_details
-        premium express silent compact hidden gift_wrap breakfast strict""".split()
+        """
+urgent dry_run recursive notify verbose public force overwrite confirmed archived include_details
+premium express silent compact hidden gift_wrap breakfast strict
+""".split()
     ),
     "enum": tuple(
-        """unit format priority status mode type color size category language sort_order severity currency method
-        channel role plan class kind style direction""".split()
+        """
+unit format priority status mode type color size category language sort_order severity currency
+method         channel role plan class kind style direction
+""".split()
     ),
-    "array": tuple("tags items names recipients keywords labels categories members fields ids files topics".split()),
+    "array": tuple(
+        "tags items names recipients keywords labels categories members fields ids files topics".split()
+    ),
 }
 
-ENUM_WORDS = """low medium high urgent celsius fahrenheit kelvin metric imperial json csv xml pdf open closed pending
-red green blue black white small large tiny huge asc desc fast slow email phone post admin guest editor viewer
-basic pro gold silver north south east west daily weekly monthly cash card transfer debug info warning error
-draft final public private left right up down hot cold economy business first train bus car bike""".split()
+ENUM_WORDS = """
+low medium high urgent celsius fahrenheit kelvin metric imperial json csv xml pdf open closed
+pending red green blue black white small large tiny huge asc desc fast slow email phone post admin
+guest editor viewer basic pro gold silver north south east west daily weekly monthly cash card
+transfer debug info warning error draft final public private left right up down hot cold economy
+business first train bus car bike
+""".split()
 
 _ONSETS = "b c d f g h j k l m n p r s t v w z br cr dr fl gr kl pr sk st tr th sh ch pl qu gl sn".split()
 _VOWELS = "a e i o u a e i o u ai ea io ou ei y".split()
@@ -73,9 +102,12 @@ _CODAS = ["", "", "", "", "n", "r", "l", "s", "t", "m", "k", "x", "nd", "rt", "n
 
 _ACCENTED = tuple("éèêáàâóòôúùíäöüßåøæñçãõžšłğıČ")
 
-_PLAIN = """the a small big red old new green blue round paper stone river morning winter silent broken wooden
-second third long short garden window coffee market music silver lamp bread train paint quiet letter orange
-yellow summer night street horse glass metal cloud forest apple kitchen office phone engine ticket harbor""".split()
+_PLAIN = """
+the a small big red old new green blue round paper stone river morning winter silent broken wooden
+second third long short garden window coffee market music silver lamp bread train paint quiet letter
+orange yellow summer night street horse glass metal cloud forest apple kitchen office phone engine
+ticket harbor
+""".split()
 
 
 def invented_word(rng: Random, syllables: int | None = None) -> str:
@@ -114,12 +146,16 @@ def identifier(rng: Random) -> str:
     letters = "".join(rng.choice("ABCDEFGHJKLMNPQRSTUVWXYZ") for _ in range(rng.randint(1, 4)))
     mixed = "".join(rng.choice("ABCDEFGHJKLMNPQRSTUVWXYZ0123456789") for _ in range(rng.randint(4, 8)))
     stem = invented_word(rng, rng.choice((1, 2)))
-    return rng.choice((f"{stem}-{digits}", f"{letters}-{digits}", mixed, f"{stem}_{digits}", f"{letters}{digits}"))
+    return rng.choice(
+        (f"{stem}-{digits}", f"{letters}-{digits}", mixed, f"{stem}_{digits}", f"{letters}{digits}")
+    )
 
 
 def file_path(rng: Random) -> str:
     """A relative or absolute path with an extension or without."""
-    parts = [invented_word(rng) if rng.random() < 0.7 else rng.choice(NOUNS) for _ in range(rng.randint(1, 3))]
+    parts = [
+        invented_word(rng) if rng.random() < 0.7 else rng.choice(NOUNS) for _ in range(rng.randint(1, 3))
+    ]
     ending = rng.choice(("", ".txt", ".md", ".csv", ".json", ".py", ".log", ".png"))
     return rng.choice(("/", "", "./", "~/")) + "/".join(parts) + ending
 

@@ -1,7 +1,8 @@
 """The bundled model's chat template, and the same rendering in Python with the learned spans marked.
 
-The form is Qwen's ChatML with Hermes tool calls (`<tool_call>` around a JSON object with `name` and `arguments`),
-shortened: each tool is one line of JSON without the `type: function` wrapper, to spare a small context.
+The form is Qwen's ChatML with Hermes tool calls (`<tool_call>` around a JSON object with `name` and
+`arguments`), shortened: each tool is one line of JSON without the `type: function` wrapper, to spare a
+small context.
 """
 
 from __future__ import annotations
@@ -90,6 +91,9 @@ def _tool_block(conversation: Conversation, after_text: bool) -> str:
     lines = []
     for tool in conversation.tools:
         function = tool["function"]
-        parts = [f"{json.dumps(k)}: {json.dumps(function[k], ensure_ascii=False)}" for k in ("name", "description", "parameters")]
+        parts = [
+            f"{json.dumps(k)}: {json.dumps(function[k], ensure_ascii=False)}"
+            for k in ("name", "description", "parameters")
+        ]
         lines.append("{" + ", ".join(parts) + "}\n")
     return ("\n\n" if after_text else "") + "# Tools\n<tools>\n" + "".join(lines) + "</tools>"

@@ -13,13 +13,19 @@ _CUED = (
     "use {v} as the {cue}", "{v} as {cue}", "{v} for the {cue}", "the {cue} should be {v}", "and {cue} {v}",
     "with the {cue} {v}", "{cue} is {v}", "make the {cue} {v}",
 )  # fmt: skip
-_ON = ("{cue} on", "enable {cue}", "with {cue}", "{cue}: true", "{cue}: yes", "turn {cue} on", "it is {cue}",
-       "{cue} enabled", "set {cue} to true", "{cue} = true", "make it {cue}")  # fmt: skip
-_OFF = ("{cue} off", "disable {cue}", "without {cue}", "{cue}: false", "{cue}: no", "turn {cue} off", "not {cue}",
-        "{cue} disabled", "set {cue} to false", "{cue} = false", "no {cue}")  # fmt: skip
+_ON = (
+    "{cue} on", "enable {cue}", "with {cue}", "{cue}: true", "{cue}: yes", "turn {cue} on", "it is {cue}",
+    "{cue} enabled", "set {cue} to true", "{cue} = true", "make it {cue}",
+)  # fmt: skip
+_OFF = (
+    "{cue} off", "disable {cue}", "without {cue}", "{cue}: false", "{cue}: no", "turn {cue} off", "not {cue}",
+    "{cue} disabled", "set {cue} to false", "{cue} = false", "no {cue}",
+)  # fmt: skip
 _UNCUED = ("for {v}", "in {v}", "{v}", "called {v}", "of {v}", "on {v}", "at {v}", "to {v}", "from {v}")
-_OPENERS = ("", "", "", "", "please ", "can you ", "could you ", "I need you to ", "I want to ", "I'd like to ",
-            "help me ", "let's ", "now ", "hey, ", "we have to ")  # fmt: skip
+_OPENERS = (
+    "", "", "", "", "please ", "can you ", "could you ", "I need you to ", "I want to ", "I'd like to ",
+    "help me ", "let's ", "now ", "hey, ", "we have to ",
+)  # fmt: skip
 _CLOSERS = ("", "", "", ".", ".", "!", " please.", ", thanks.", " now.")
 
 
@@ -29,7 +35,7 @@ def request_text(rng: Random, tool: Tool, arguments: Mapping[str, Any]) -> str:
     intent = tool.intent
     segments = _segments(rng, tool, arguments)
     if rng.random() < 0.1 and segments:
-        return f"{', '.join(segments)}. {opener}{intent}{rng.choice(_CLOSERS)}"  # a value may stand first: keep its case
+        return f"{', '.join(segments)}. {opener}{intent}{rng.choice(_CLOSERS)}"  # keep a value's case
     joiner = rng.choice((", ", ", ", " and ", ", and ", "; ", " "))
     lead = rng.choice((" ", " ", " ", ": ", ", ", ". ")) if segments else ""
     return _finish(rng, f"{opener}{intent}{lead}{joiner.join(segments)}")
@@ -42,7 +48,7 @@ def _segments(rng: Random, tool: Tool, arguments: Mapping[str, Any]) -> list[str
     numbers = [p for p in given if p.kind in ("integer", "number")]
     segments = []
     for parameter in given:
-        alone = parameter in strings and len(strings) == 1 or parameter in numbers and len(numbers) == 1
+        alone = (parameter in strings and len(strings) == 1) or (parameter in numbers and len(numbers) == 1)
         bare_form = alone and rng.random() < 0.35
         segments.append(_segment(rng, parameter, arguments[parameter.name], bare_form))
     return segments
@@ -66,7 +72,7 @@ def surface(rng: Random, kind: str, value: Any) -> str:
         return ", ".join(items)
     if not isinstance(value, str):
         return str(value)
-    quoted = 0.85 if kind == "text" or " " in value and kind != "name" else 0.25
+    quoted = 0.85 if kind == "text" or (" " in value and kind != "name") else 0.25
     if rng.random() < quoted:
         return rng.choice(('"{}"', '"{}"', "'{}'")).format(value)
     return value

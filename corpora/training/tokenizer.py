@@ -1,8 +1,8 @@
 """The bundled model's tokenizer: byte-level BPE whose pieces are the same in a sentence and inside JSON.
 
 White space, letters, single digits and punctuation are split apart before the merges; only the JSON
-joints (`": "`, `", "`, `{"` ...) stay together. So a value has the same tokens where the user says it and where
-the call repeats it, which is what lets a small model copy it.
+joints (`": "`, `", "`, `{"` ...) stay together. So a value has the same tokens where the user says it and
+where the call repeats it, which is what lets a small model copy it.
 """
 
 from __future__ import annotations

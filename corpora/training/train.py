@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import time
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -60,7 +59,7 @@ def stage(seen: int) -> tuple[Difficulty, float, int]:
 
 
 def batches(tokenizer: Tokenizer, seen: int, size: int, seed: int) -> Iterator[tuple[Tensor, Tensor, int]]:
-    """Rows of similar length padded together: tokens and weights (rows, length), and the true tokens so far."""
+    """Rows of similar length padded together: tokens, weights (rows, length), and the true tokens so far."""
     vocabulary = tokenizer.get_vocab_size()
     rng = Random(seed * 1_000_003 + seen)
     while True:
@@ -98,7 +97,7 @@ def _padded(group: list[Row]) -> tuple[Tensor, Tensor]:
 def loss_of(network: Network, tokens: Tensor, weights: Tensor) -> tuple[Tensor, float]:
     """Weighted mean cross-entropy, and the plain one of the assistant's tokens (nats).
 
-    Of the other tokens a random quarter is scored, at four times their weight: the head is a good part of the work.
+    Of the other tokens a random quarter is scored, at four times their weight: the head costs a good part.
     """
     marks = weights[:, 1:].flatten()
     chosen = ((marks > BESIDE) | ((marks > 0) & (torch.rand_like(marks) < 0.25))).nonzero().squeeze(1)
@@ -170,10 +169,10 @@ def main() -> None:
     run(options, tokenizer, network, tuned, seen)
 
 
-def run(options: argparse.Namespace, tokenizer: Tokenizer, network: Network, tuned: Any, seen: int) -> None:
+def run(options: argparse.Namespace, tokenizer: Tokenizer, network: Network, tuned: Any, start: int) -> None:
     """The training loop, up to `options.tokens` true tokens in all."""
-    start, began, sums, steps = seen, time.monotonic(), [0.0, 0.0], 0
-    for tokens, weights, seen in batches(tokenizer, seen, options.batch, options.seed):
+    began, sums, steps = time.monotonic(), [0.0, 0.0], 0
+    for tokens, weights, seen in batches(tokenizer, start, options.batch, options.seed):
         factor = rate(seen, options.tokens, options.decay, start)
         loss, own = loss_of(network, tokens.to(options.device), weights.to(options.device))
         loss.backward()
@@ -186,7 +185,13 @@ def run(options: argparse.Namespace, tokenizer: Tokenizer, network: Network, tun
         sums, steps = [sums[0] + loss.item(), sums[1] + own], steps + 1
         if steps % 50 == 0:
             speed = (seen - start) / (time.monotonic() - began)
-            line = {"seen": seen, "loss": sums[0] / 50, "own": sums[1] / 50, "rate": factor, "per_s": round(speed)}
+            line = {
+                "seen": seen,
+                "loss": sums[0] / 50,
+                "own": sums[1] / 50,
+                "rate": factor,
+                "per_s": round(speed),
+            }
             with (options.out / "log.jsonl").open("a") as log:
                 log.write(json.dumps(line) + "\n")
             print(line, flush=True)
