@@ -93,8 +93,8 @@ class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
     """What the engine process says of the model it loaded.
 
     context_length: tokens of prompt and completion together. parameters: weights, as stored (quantised ones
-    count unpacked). dtype: what it computes in. device: cpu or gpu. blas: the matrix library in use, for people.
-    fingerprint: hex digest of config, tokenizer, template and weights; equal only for equal models.
+    count unpacked). dtype: what it computes in. device: cpu or gpu. blas: the matrix library in use, for
+    people. fingerprint: hex digest of config, tokenizer, template and weights; equal only for equal models.
     """
 
     path: str

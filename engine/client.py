@@ -1,0 +1,163 @@
+"""The async door to the engine: what the proxy uses. Never imports MLX; belongs to one event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections import deque
+from collections.abc import AsyncIterator
+
+import msgspec
+
+from engine.config import EngineConfig
+from engine.errors import EngineDied, EngineError, EngineUnavailable, InvalidRequest, from_failed
+from engine.frames import Abort, Events, Submit, WorkerStats
+from engine.supervisor import Supervisor
+from engine.types import (
+    EngineStats,
+    Failed,
+    Finished,
+    GenerateRequest,
+    ModelInfo,
+    Output,
+    Priority,
+    SamplingParams,
+    TextChunk,
+)
+
+
+class Stream:
+    """The events of one request on their way to its reader. Text that waits is joined into one chunk."""
+
+    def __init__(self, request: GenerateRequest) -> None:
+        self.request = request
+        self.sent = False  # whether an engine process was ever given it
+        self.touched = False  # whether any event has come; what was sent cannot be taken back
+        self.replayed = False
+        self.ended = False
+        self._events: deque[Output | EngineError] = deque()
+        self._wake = asyncio.Event()
+
+    def put(self, event: Output | EngineError) -> None:
+        """Add an event; all but the first last one are ignored."""
+        if self.ended:
+            return
+        self.touched = True
+        self.ended = not isinstance(event, TextChunk)
+        last = self._events[-1] if self._events else None
+        if isinstance(event, TextChunk) and isinstance(last, TextChunk):
+            self._events[-1] = TextChunk(event.id, last.text + event.text, last.tokens + event.tokens)
+        else:
+            self._events.append(event)
+        self._wake.set()
+
+    async def get(self) -> Output:
+        """The next event. Raises the EngineError that ended the request."""
+        while not self._events:
+            self._wake.clear()
+            await self._wake.wait()
+        event = self._events.popleft()
+        if isinstance(event, EngineError):
+            raise event
+        return event
+
+
+class EngineClient:
+    """One engine, with its process. Start it once, close it once."""
+
+    info: ModelInfo
+
+    def __init__(self, config: EngineConfig) -> None:
+        self._config = config
+        self._streams: dict[str, Stream] = {}
+        self._worker = WorkerStats()
+        self._probes = itertools.count()
+        self._supervisor = Supervisor(
+            config, on_events=self._receive, on_ready=self._replay, on_death=self._mourn
+        )
+
+    async def start(self) -> ModelInfo:
+        """Start the engine process and wait for its model. Raises EngineFailed with the reason."""
+        self.info = await self._supervisor.start()
+        return self.info
+
+    async def generate(self, request: GenerateRequest) -> AsyncIterator[Output]:
+        """Yield TextChunks and then one Finished. Closing it early aborts the request in the engine.
+
+        Raises at the first step QueueFull, InvalidRequest, ContextOverflow or EngineUnavailable; at any step
+        EngineDied (the process went away) or EngineFault (its step failed).
+        """
+        if request.id in self._streams:
+            raise InvalidRequest("id", f"request id {request.id!r} is already in use")
+        stream = self._streams[request.id] = Stream(request)
+        try:
+            await self._supervisor.ready()
+            self._supervisor.send(Submit(request))
+            stream.sent = True
+            while True:
+                event = await stream.get()
+                yield event
+                if isinstance(event, Finished):
+                    return
+        finally:
+            del self._streams[request.id]
+            if stream.sent and not stream.ended:
+                self._supervisor.send(Abort(request.id))
+
+    async def probe(self, timeout_s: float) -> None:
+        """Generate one token in the live process, ahead of the queue. Raises EngineError with the reason."""
+        if self._supervisor.state != "ready":
+            raise EngineUnavailable(f"the engine is {self._supervisor.state}: {self._supervisor.reason}")
+        request = GenerateRequest(
+            id=f"probe-{next(self._probes)}",
+            prompt=(0,),
+            sampling=SamplingParams(max_tokens=1, ignore_eos=True),
+            priority=Priority.probe,
+        )
+        try:
+            async with asyncio.timeout(timeout_s):
+                async for _ in self.generate(request):
+                    pass
+        except TimeoutError:
+            raise EngineUnavailable(f"the engine generated no token within {timeout_s:g} s") from None
+
+    def stats(self) -> EngineStats:
+        """The state now, and the process's figures as of its last frame (half a second old at most)."""
+        supervisor = self._supervisor
+        return EngineStats(
+            state=supervisor.state,
+            reason=supervisor.reason,
+            pid=supervisor.pid,
+            restarts=supervisor.restarts,
+            **msgspec.structs.asdict(self._worker),
+        )
+
+    async def close(self) -> None:
+        """End the process; requests still running get EngineDied. Idempotent."""
+        await self._supervisor.close()
+        self._fail_all("the engine was closed")
+
+    def _receive(self, events: Events) -> None:
+        self._worker = events.stats
+        for event in events.outputs:
+            stream = self._streams.get(event.id)
+            if stream is not None:
+                stream.put(from_failed(event) if isinstance(event, Failed) else event)
+
+    def _mourn(self, reason: str) -> None:
+        """What emitted something cannot be started over; the others wait for the next process, once."""
+        self._worker = WorkerStats()
+        for stream in filter(lambda stream: stream.sent, self._streams.values()):
+            if stream.touched or stream.replayed or not self._config.replay:
+                stream.put(EngineDied(reason))
+            else:
+                stream.replayed = True
+
+    def _replay(self) -> None:
+        for stream in self._streams.values():
+            if stream.replayed and not stream.ended:
+                self._supervisor.send(Submit(stream.request))
+
+    def _fail_all(self, reason: str) -> None:
+        for stream in self._streams.values():
+            stream.put(EngineDied(reason))

@@ -1,0 +1,60 @@
+"""Settings of one engine. Frozen, checked when made, sent whole to the engine process."""
+
+from __future__ import annotations
+
+import msgspec
+
+DTYPES = ("auto", "keep", "float32", "bfloat16", "float16")
+
+
+class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """Raises ValueError, naming the field, when a value makes no sense.
+
+    model: directory of the model (see engine.resolve).
+    max_batch: sequences decoded together. queue_limit: requests that may wait beyond those.
+    context_limit: tokens of prompt and answer together; None takes the model's own.
+    prefill_step: most prompt tokens prefilled between two decode steps; prefill_step_min: the least, however
+    slow the machine. prefill_share: a prefill chunk may take this many times as long as a decode step
+    while others decode (it bounds the gap in their streams).
+    dtype: auto computes in float32 where the device is the CPU, and keeps the stored type elsewhere.
+    blas: auto or off, Linux on the CPU only (see engine.blas).
+    load_timeout_s, stall_timeout_s: a process that has not loaded, or has not finished a step, in this many
+    seconds is killed and started anew. ready_wait_s: how long a new request waits for a restart.
+    replay: a request that had emitted nothing when the process died is given to the new one, once.
+    """
+
+    model: str
+    max_batch: int = 16
+    queue_limit: int = 256
+    context_limit: int | None = None
+    prefill_step: int = 2048
+    prefill_step_min: int = 32
+    prefill_share: float = 8.0
+    dtype: str = "auto"
+    blas: str = "auto"
+    load_timeout_s: float = 1800.0
+    stall_timeout_s: float = 120.0
+    ready_wait_s: float = 30.0
+    heartbeat_s: float = 0.5
+    replay: bool = True
+
+    def __post_init__(self) -> None:
+        for name, least in (("max_batch", 1), ("queue_limit", 0), ("prefill_step_min", 1)):
+            value = getattr(self, name)
+            if value < least:
+                raise ValueError(f"{name} must be at least {least}, got {value}")
+        if self.prefill_step < self.prefill_step_min:
+            raise ValueError(
+                f"prefill_step must be at least {self.prefill_step_min}, got {self.prefill_step}"
+            )
+        if self.context_limit is not None and self.context_limit < 2:
+            raise ValueError(f"context_limit must be at least 2, got {self.context_limit}")
+        for name in ("prefill_share", "load_timeout_s", "stall_timeout_s", "heartbeat_s"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name} must be above 0, got {getattr(self, name)}")
+        if self.ready_wait_s < 0:
+            raise ValueError(f"ready_wait_s must not be negative, got {self.ready_wait_s}")
+        if self.dtype not in DTYPES:
+            raise ValueError(f"dtype must be one of {', '.join(DTYPES)}, got {self.dtype!r}")
+        if self.blas not in ("auto", "off"):
+            raise ValueError(f"blas must be auto or off, got {self.blas!r}")

@@ -1,0 +1,121 @@
+"""Frames between the proxy's process and the engine's: a 4-byte big-endian length, then msgpack.
+
+No I/O here: bytes in, values out. Nothing is ever pickled.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Generic, TypeVar
+
+import msgspec
+
+from engine.config import EngineConfig
+from engine.types import Failed, Finished, GenerateRequest, ModelInfo, TextChunk
+
+LENGTH = struct.Struct(">I")
+MAX_FRAME = 256 * 1024 * 1024  # a prompt of many millions of tokens; anything above is a broken stream
+
+
+class Load(msgspec.Struct, frozen=True, tag="load"):
+    """The first frame to the engine process."""
+
+    config: EngineConfig
+
+
+class Submit(msgspec.Struct, frozen=True, tag="submit"):
+    request: GenerateRequest
+
+
+class Abort(msgspec.Struct, frozen=True, tag="abort"):
+    id: str
+
+
+class WorkerStats(msgspec.Struct, frozen=True, kw_only=True):
+    """The engine process's half of EngineStats (see there)."""
+
+    running: int = 0
+    waiting: int = 0
+    tokens_generated: int = 0
+    prompt_tokens: int = 0
+    steps: int = 0
+    batch_size: int = 0
+    peak_batch: int = 0
+    faults: int = 0
+    cache_bytes: int = 0
+
+
+class Ready(msgspec.Struct, frozen=True, tag="ready"):
+    """The model is loaded and has computed once."""
+
+    info: ModelInfo
+
+
+class LoadFailed(msgspec.Struct, frozen=True, tag="load_failed"):
+    """The last frame of a process that could not load its model."""
+
+    reason: str
+
+
+class Events(msgspec.Struct, frozen=True, tag="events"):
+    """Everything one step produced, in order. Sent empty as a sign of life."""
+
+    outputs: list[TextChunk | Finished | Failed]
+    stats: WorkerStats
+
+
+ToWorker = Load | Submit | Abort
+FromWorker = Ready | LoadFailed | Events
+
+Incoming = TypeVar("Incoming")
+
+
+class BrokenFrame(ValueError):
+    """The peer sent something that is not a frame. The stream cannot be used any more."""
+
+
+class FrameReader(Generic[Incoming]):
+    """Cuts one direction of the byte stream into frames of one tagged union."""
+
+    def __init__(self, decoder: msgspec.msgpack.Decoder[Incoming]) -> None:
+        self._decoder = decoder
+        self._buffer = bytearray()
+
+    def feed(self, data: bytes) -> list[Incoming]:
+        """The frames completed by `data`, in order. Raises BrokenFrame."""
+        self._buffer += data
+        frames: list[Incoming] = []
+        start = 0
+        while len(self._buffer) - start >= LENGTH.size:
+            (size,) = LENGTH.unpack_from(self._buffer, start)
+            if size > MAX_FRAME:
+                raise BrokenFrame(f"a frame of {size} bytes is above the limit of {MAX_FRAME}")
+            end = start + LENGTH.size + size
+            if len(self._buffer) < end:
+                break
+            try:
+                frames.append(self._decoder.decode(bytes(self._buffer[start + LENGTH.size : end])))
+            except msgspec.MsgspecError as error:
+                raise BrokenFrame(str(error)) from error
+            start = end
+        if start:
+            del self._buffer[:start]
+        return frames
+
+
+def worker_reader() -> FrameReader[ToWorker]:
+    """For the engine process: reads what the client sends."""
+    return FrameReader(msgspec.msgpack.Decoder(ToWorker))
+
+
+def client_reader() -> FrameReader[FromWorker]:
+    """For the proxy's process: reads what the engine process sends."""
+    return FrameReader(msgspec.msgpack.Decoder(FromWorker))
+
+
+def encode(frame: ToWorker | FromWorker) -> bytes:
+    """One frame, length included. Raises BrokenFrame when it is too large to be sent."""
+    body = msgspec.msgpack.encode(frame)
+    if len(body) > MAX_FRAME:
+        raise BrokenFrame(f"a frame of {len(body)} bytes is above the limit of {MAX_FRAME}")
+    return LENGTH.pack(len(body)) + body

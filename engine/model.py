@@ -1,0 +1,123 @@
+"""Loading a model directory, and saying exactly which model it is. Runs in the engine process only."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+from mlx.utils import tree_flatten
+from mlx_lm.models.cache import make_prompt_cache
+from mlx_lm.utils import get_total_parameters, load
+from tokenizers import Tokenizer
+
+from engine.config import EngineConfig
+from engine.errors import EngineFailed
+from engine.types import ModelInfo
+
+IDENTITY_FILES = (
+    "config.json",
+    "generation_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "tokenizer.model",
+    "chat_template.jinja",
+)
+SAMPLE = 256  # bytes read at the start, middle and end of every tensor for the fingerprint
+DEFAULT_CONTEXT = 32768
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedModel:
+    """The network (mlx_lm's), the tokenizer that decodes for it, and what they are."""
+
+    network: Any
+    tokenizer: Tokenizer
+    info: ModelInfo
+
+
+def load_model(config: EngineConfig, blas: str) -> LoadedModel:
+    """Load, cast, check that caches can be batched, compute once. Raises EngineFailed or mlx_lm's errors."""
+    path = Path(config.model)
+    network, tokenizer, settings = load(str(path), lazy=True, return_config=True)
+    dtype = compute_dtype(config.dtype)
+    if dtype is not None:
+        network.set_dtype(dtype)
+    mx.eval(network.parameters())
+    if not all(hasattr(layer, "merge") for layer in make_prompt_cache(network)):
+        raise EngineFailed(f"{settings.get('model_type')} keeps a cache that cannot be batched")
+    logits = network(mx.array([[0]]))
+    mx.eval(logits)
+    info = ModelInfo(
+        path=str(path),
+        model_type=str(settings.get("model_type", "")),
+        vocab_size=int(logits.shape[-1]),
+        context_length=config.context_limit or context_length(settings),
+        eos_token_ids=tuple(sorted(int(token) for token in tokenizer.eos_token_ids)),
+        parameters=int(get_total_parameters(network)),
+        blas=blas,
+        dtype=str(logits.dtype).removeprefix("mlx.core."),
+        device="cpu" if mx.default_device().type == mx.DeviceType.cpu else "gpu",
+        fingerprint=fingerprint(path, str(dtype)),
+    )
+    return LoadedModel(network, tokenizer.backend_tokenizer, info)
+
+
+def compute_dtype(setting: str) -> mx.Dtype | None:
+    """None keeps the stored type. On the CPU half precision is emulated: float32 is about 7 times faster."""
+    if setting == "auto":
+        return mx.float32 if mx.default_device().type == mx.DeviceType.cpu else None
+    return None if setting == "keep" else getattr(mx, setting)
+
+
+def context_length(settings: dict[str, Any]) -> int:
+    """What the model's config says; models with an inner text model keep it there."""
+    for source in (settings, settings.get("text_config") or {}):
+        for key in ("max_position_embeddings", "max_sequence_length", "n_positions", "seq_length"):
+            if isinstance(source.get(key), int) and source[key] > 1:
+                return int(source[key])
+    return DEFAULT_CONTEXT
+
+
+def fingerprint(path: Path, dtype: str) -> str:
+    """A digest of config, tokenizer, template, every tensor's name and place, and samples of every tensor.
+
+    Reading all weights would take longer than loading them; a model trained further differs everywhere.
+    """
+    digest = hashlib.sha256(dtype.encode())
+    for name in IDENTITY_FILES:
+        file = path / name
+        digest.update(f"\0{name}\0".encode())
+        if file.is_file():
+            digest.update(file.read_bytes())
+    for file in sorted(path.glob("*.safetensors")):
+        digest.update(f"\0{file.name}\0{file.stat().st_size}\0".encode())
+        for piece in tensor_samples(file):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
+def tensor_samples(file: Path) -> Iterator[bytes]:
+    """The header of a safetensors file (8-byte little-endian length, JSON), then samples of each tensor."""
+    with file.open("rb") as stream:
+        (size,) = struct.unpack("<Q", stream.read(8))
+        header = stream.read(size)
+        yield header
+        base = 8 + size
+        for tensor in json.loads(header).values():
+            if "data_offsets" not in tensor:
+                continue
+            start, end = tensor["data_offsets"]
+            for at in {start, max(start, (start + end - SAMPLE) // 2), max(start, end - SAMPLE)}:
+                stream.seek(base + at)
+                yield stream.read(min(SAMPLE, end - at))
+
+
+def count_bytes(network: Any) -> int:
+    """Bytes of the weights in memory."""
+    return sum(value.nbytes for _, value in tree_flatten(network.parameters()))

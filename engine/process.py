@@ -1,0 +1,143 @@
+"""One incarnation of the engine process, seen from its parent: start it, talk to it, see it end.
+
+The process ends with its parent: it holds the read end of a pipe (its standard input) whose write end only
+the parent has, and exits when that closes. It also exits when the frame socket closes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+from asyncio.subprocess import PIPE, Process
+from collections.abc import Callable
+from pathlib import Path
+from typing import cast
+
+from engine.frames import BrokenFrame, FromWorker, ToWorker, client_reader, encode
+
+GRACE_S = 2.0  # what a process that was asked to end may take before it is killed
+STDERR = 2
+
+
+class Connection(asyncio.Protocol):
+    """The parent's end of the frame socket. Frames are handed on as they come, without a task in between."""
+
+    def __init__(self, on_frame: Callable[[FromWorker], None]) -> None:
+        self._on_frame = on_frame
+        self._reader = client_reader()
+        self._transport: asyncio.Transport | None = None
+        self.lost = asyncio.Event()
+        self.last_seen = 0.0
+        self.error = ""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)  # a stream socket's, on every event loop
+
+    def data_received(self, data: bytes) -> None:
+        self.last_seen = asyncio.get_running_loop().time()
+        try:
+            for frame in self._reader.feed(data):
+                self._on_frame(frame)
+        except BrokenFrame as error:
+            self.error = f"broken frame: {error}"
+            self.close()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.lost.set()
+
+    def send(self, frame: ToWorker) -> None:
+        """Queue a frame; nothing happens when the connection is gone (its loss is reported elsewhere)."""
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.write(encode(frame))
+
+    def close(self) -> None:
+        if self._transport is not None:
+            self._transport.abort()
+
+
+class EngineProcess:
+    """A running engine process and its connection. Made by launch()."""
+
+    def __init__(self, process: Process, connection: Connection) -> None:
+        self._process = process
+        self._connection = connection
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def send(self, frame: ToWorker) -> None:
+        """Queue a frame; nothing happens when the process is gone."""
+        self._connection.send(frame)
+
+    async def ended(self, silence_s: float) -> str:
+        """Wait until the process is gone or has been silent for `silence_s`, end it, and say why."""
+        loop = asyncio.get_running_loop()
+        self._connection.last_seen = max(self._connection.last_seen, loop.time())
+        while not self._connection.lost.is_set():
+            left = self._connection.last_seen + silence_s - loop.time()
+            if left <= 0:
+                await self.stop(grace_s=0)
+                return f"the engine process made no progress for {silence_s:.0f} s and was killed"
+            try:
+                await asyncio.wait_for(self._connection.lost.wait(), left)
+            except TimeoutError:
+                continue
+        await self.stop()
+        return (
+            self._connection.error or f"the engine process ended: {describe_exit(self._process.returncode)}"
+        )
+
+    async def stop(self, grace_s: float = GRACE_S) -> None:
+        """Close the connection and the lifeline, and kill what has not ended after `grace_s`. Idempotent."""
+        self._connection.close()
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+        try:
+            await asyncio.wait_for(self._process.wait(), max(grace_s, 0.001))
+        except TimeoutError:
+            if self._process.returncode is None:
+                self._process.kill()
+            await self._process.wait()
+
+
+async def launch(on_frame: Callable[[FromWorker], None]) -> EngineProcess:
+    """Start `engine.worker` and connect to it. Raises OSError when no process can be started."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+    with theirs:
+        try:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                *("-P", "-m", "engine.worker", "--fd", str(theirs.fileno())),
+                stdin=PIPE,
+                stdout=STDERR,  # libraries print; our own standard output belongs to the caller
+                pass_fds=(theirs.fileno(),),
+                env=child_environment(),
+            )
+        except OSError:
+            ours.close()
+            raise
+    loop = asyncio.get_running_loop()
+    _, connection = await loop.create_unix_connection(lambda: Connection(on_frame), sock=ours)
+    return EngineProcess(process, connection)
+
+
+def child_environment() -> dict[str, str]:
+    """Ours, with this very copy of the package importable from any folder (-P leaves the current one out)."""
+    root = str(Path(__file__).resolve().parent.parent)
+    paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
+    quiet = {"TOKENIZERS_PARALLELISM": "false", "TRANSFORMERS_NO_ADVISORY_WARNINGS": "1"}
+    return {**quiet, **os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+
+
+def describe_exit(code: int | None) -> str:
+    """`exit code 3`, or `signal 9 (SIGKILL)`."""
+    if code is None or code >= 0:
+        return f"exit code {code}"
+    try:
+        return f"signal {-code} ({signal.Signals(-code).name})"
+    except ValueError:
+        return f"signal {-code}"

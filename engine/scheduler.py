@@ -1,0 +1,235 @@
+"""Who goes next, and how much prefill fits between two decode steps. Pure: no MLX, no clock, no I/O.
+
+A request is *waiting*, *prefilling*, *paused* (its prefill was set aside for a shorter one) or *decoding*.
+Prefilling, paused and decoding requests hold one of `max_batch` places. Prompts prefill one cohort at a time,
+because a batch of prompts is padded to its longest; a cohort is prompts of nearly one length.
+
+Order: by priority; then by when a request may fairly expect its first token, which is its arrival plus its
+own prefill time plus, for each request its session already has running, one mean service time. So short
+prompts overtake long ones that have just come, a long prompt is overtaken for no longer than it takes
+itself, and a session that sends many requests at once does not push the others out.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, field
+
+from engine.errors import QueueFull
+from engine.types import Priority
+
+MAX_COHORT = 8
+QUIET_CHUNK_S = 0.5  # longest prefill chunk while nobody decodes: how late aborts and newcomers are seen
+NEWEST = 0.3  # weight of the newest measurement in the running means
+PREEMPT_FACTOR = 2.0  # a paused prefill costs a copy of its cache: the newcomer must be this much shorter
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """See EngineConfig for the fields."""
+
+    max_batch: int
+    queue_limit: int
+    prefill_step: int
+    prefill_step_min: int
+    prefill_share: float
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to do in the next step: ids to pause, then ids to insert, then the prefill sizes to use."""
+
+    pause: tuple[str, ...]
+    insert: tuple[str, ...]
+    prefill_batch: int
+    prefill_step: int
+
+
+class Stage(enum.Enum):
+    waiting = enum.auto()
+    prefilling = enum.auto()
+    paused = enum.auto()
+    decoding = enum.auto()
+
+
+@dataclass(slots=True)
+class Entry:
+    """One request. `remaining`: prompt tokens still to prefill. `due`: arrival plus its own prefill time."""
+
+    id: str
+    session: str
+    priority: Priority
+    remaining: int
+    due: float
+    stage: Stage = Stage.waiting
+    started: float = 0.0
+
+
+@dataclass(slots=True)
+class Pace:
+    """Running means of what the machine does, in seconds."""
+
+    prefill_token: float = 0.0005
+    decode_step: float = 0.02
+    service: float = 1.0
+
+    def observe(self, seconds: float, decoded: int, prefilled: int) -> None:
+        """One step of `seconds` that decoded for this many sequences and prefilled this many tokens."""
+        if prefilled:
+            seconds -= self.decode_step if decoded else 0.0
+            self.prefill_token = mean(self.prefill_token, max(seconds, 1e-6) / prefilled)
+        elif decoded:
+            self.decode_step = mean(self.decode_step, seconds)
+
+    def finish(self, seconds: float) -> None:
+        """One request took this long from its place in the batch to its end."""
+        self.service = mean(self.service, seconds)
+
+
+def mean(old: float, new: float) -> float:
+    return old + NEWEST * (new - old)
+
+
+@dataclass(slots=True)
+class Scheduler:
+    """Call submit and finish as things happen, plan before each step, and tell it what the step did."""
+
+    limits: Limits
+    pace: Pace = field(default_factory=Pace)
+    entries: dict[str, Entry] = field(default_factory=dict)
+
+    def submit(self, id: str, session: str, priority: Priority, prompt_tokens: int, now: float) -> None:
+        """Queue a request. Raises QueueFull; probes are always taken."""
+        if self.waiting >= self.limits.queue_limit + self.free_places() and priority is not Priority.probe:
+            raise QueueFull(self.retry_after())
+        due = now + prompt_tokens * self.pace.prefill_token
+        self.entries[id] = Entry(id, session or id, priority, prompt_tokens, due)
+
+    def finish(self, id: str, now: float) -> None:
+        """The request has ended, for whatever reason; unknown ids are fine."""
+        entry = self.entries.pop(id, None)
+        if entry is not None and entry.stage is Stage.decoding:
+            self.pace.finish(now - entry.started)
+
+    def clear(self) -> None:
+        """Everything is gone (the generator was rebuilt), the queue too."""
+        self.entries.clear()
+
+    def progress(self, id: str, remaining: int) -> None:
+        """This many prompt tokens are still to be prefilled; 0: it decodes from now on."""
+        entry = self.entries[id]
+        entry.remaining = remaining
+        if remaining == 0:
+            entry.stage = Stage.decoding
+
+    def plan(self, now: float) -> Plan:
+        """Decide the next step and mark the requests accordingly."""
+        prefilling = self.at(Stage.prefilling)
+        pause: list[Entry] = []
+        if prefilling and self.should_pause(prefilling):
+            pause, prefilling = prefilling, []
+            for entry in pause:
+                entry.stage = Stage.paused
+        cohort: list[Entry] = []
+        if not prefilling:
+            cohort = self.next_cohort()
+            for entry in cohort:
+                entry.started = entry.started or now
+                entry.stage = Stage.prefilling
+        rows = len(prefilling) + len(cohort)
+        step = max(self.limits.prefill_step_min, self.chunk_tokens() // max(rows, 1))
+        return Plan(
+            pause=tuple(entry.id for entry in pause),
+            insert=tuple(entry.id for entry in cohort),
+            prefill_batch=max(rows, 1),
+            prefill_step=step,
+        )
+
+    def at(self, stage: Stage) -> list[Entry]:
+        return [entry for entry in self.entries.values() if entry.stage is stage]
+
+    @property
+    def waiting(self) -> int:
+        return len(self.at(Stage.waiting))
+
+    @property
+    def running(self) -> int:
+        return len(self.entries) - self.waiting
+
+    def free_places(self) -> int:
+        return max(0, self.limits.max_batch - self.running)
+
+    def retry_after(self) -> float:
+        """Seconds until a place in the queue is likely to be free: the mean time between two ends."""
+        return min(60.0, max(1.0, self.pace.service / self.limits.max_batch))
+
+    def rank(self, entry: Entry, running: dict[str, int]) -> tuple[int, float]:
+        """Sort key; lower goes first. `running`: places held, by session."""
+        return entry.priority, entry.due + running.get(entry.session, 0) * self.pace.service
+
+    def places_by_session(self) -> dict[str, int]:
+        held: dict[str, int] = {}
+        for entry in self.entries.values():
+            if entry.stage is not Stage.waiting:
+                held[entry.session] = held.get(entry.session, 0) + 1
+        return held
+
+    def candidates(self) -> list[Entry]:
+        """Waiting and paused requests that may be prefilled now, best first. Paused ones hold their place."""
+        held = self.places_by_session()
+        paused = self.at(Stage.paused)
+        for entry in paused:  # its own place must not count against it
+            held[entry.session] -= 1
+        ranked = sorted(self.at(Stage.waiting) + paused, key=lambda entry: self.rank(entry, held))
+        places = self.free_places()
+        chosen: list[Entry] = []
+        for entry in ranked:
+            if entry.stage is Stage.paused or places > 0:
+                places -= entry.stage is Stage.waiting
+                chosen.append(entry)
+            elif entry.priority is Priority.probe and self.running <= self.limits.max_batch:
+                chosen.append(entry)
+        return chosen
+
+    def should_pause(self, prefilling: list[Entry]) -> bool:
+        """A candidate outranks the prompts now prefilling and is much shorter, or of a better priority."""
+        candidates = self.candidates()
+        if not candidates:
+            return False
+        held = self.places_by_session()
+        for entry in prefilling:
+            held[entry.session] -= 1
+        first = candidates[0]
+        current = min(prefilling, key=lambda entry: self.rank(entry, held))
+        if self.rank(first, held) >= self.rank(current, held):
+            return False
+        left = max(entry.remaining for entry in prefilling)
+        if first.priority < current.priority:
+            return left > self.chunk_tokens()
+        return left > max(self.chunk_tokens(), PREEMPT_FACTOR * first.remaining)
+
+    def next_cohort(self) -> list[Entry]:
+        """The best candidate, and those after it whose prompts are about as long and fit into one chunk."""
+        candidates = self.candidates()
+        if not candidates:
+            return []
+        cohort = candidates[:1]
+        if cohort[0].stage is Stage.paused:
+            return cohort
+        budget = self.chunk_tokens()
+        for entry in candidates[1:]:
+            lengths = [member.remaining for member in (*cohort, entry)]
+            padded = max(lengths) * len(lengths)
+            alike = max(lengths) <= 1.25 * min(lengths) + 16
+            if entry.stage is Stage.waiting and alike and padded <= budget and len(lengths) <= MAX_COHORT:
+                cohort.append(entry)
+        return cohort
+
+    def chunk_tokens(self) -> int:
+        """Prompt tokens that may be prefilled in one step, all rows together."""
+        decoding = any(entry.stage is Stage.decoding for entry in self.entries.values())
+        seconds = self.limits.prefill_share * self.pace.decode_step if decoding else QUIET_CHUNK_S
+        tokens = int(seconds / self.pace.prefill_token)
+        if tokens > 32:
+            tokens -= tokens % 32
+        return min(self.limits.prefill_step, max(self.limits.prefill_step_min, tokens))

@@ -1,0 +1,168 @@
+"""Keeps one engine process alive: starts it, notices its end or its silence, starts it anew with back-off."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from engine.config import EngineConfig
+from engine.errors import EngineFailed, EngineUnavailable
+from engine.frames import Events, FromWorker, Load, LoadFailed, Ready, ToWorker
+from engine.process import EngineProcess, launch
+from engine.types import ModelInfo
+
+log = logging.getLogger("engine.supervisor")
+
+State = Literal["starting", "ready", "restarting", "failed", "closed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Backoff:
+    """Seconds before the n-th restart in a row: the first at once, then doubling up to a ceiling."""
+
+    first: float = 0.2
+    ceiling: float = 15.0
+    healthy_s: float = 30.0  # a process that lived this long was not part of a row
+
+    def delay(self, attempt: int) -> float:
+        """attempt counts from 0."""
+        return 0.0 if attempt == 0 else min(self.ceiling, self.first * 2.0 ** min(attempt - 1, 30))
+
+
+class Supervisor:
+    """on_events: each Events frame. on_ready: a process has come up. on_death: it is gone, and why."""
+
+    def __init__(
+        self,
+        config: EngineConfig,
+        *,
+        on_events: Callable[[Events], None],
+        on_ready: Callable[[], None],
+        on_death: Callable[[str], None],
+        backoff: Backoff | None = None,
+    ) -> None:
+        self._config = config
+        self._on_events = on_events
+        self._on_ready = on_ready
+        self._on_death = on_death
+        self._backoff = backoff or Backoff()
+        self._process: EngineProcess | None = None
+        self._loaded: asyncio.Future[ModelInfo] | None = None
+        self._ready = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self.state: State = "closed"
+        self.reason = "not started"
+        self.restarts = 0
+
+    @property
+    def pid(self) -> int:
+        """Of the current process; 0 when there is none."""
+        return self._process.pid if self._process is not None else 0
+
+    async def start(self) -> ModelInfo:
+        """Start a process and wait for its model. Raises EngineFailed; a first start is not retried."""
+        self._set("starting", f"loading {self._config.model}")
+        try:
+            info = await self._launch()
+        except EngineFailed as error:
+            self._set("failed", str(error))
+            raise
+        self._task = asyncio.create_task(self._keep_alive(), name="engine-supervisor")
+        return info
+
+    async def ready(self) -> None:
+        """Wait for a live process. Raises EngineUnavailable when there is none and none comes in time."""
+        if self._ready.is_set():
+            return
+        if self.state not in ("starting", "restarting"):
+            raise EngineUnavailable(f"the engine is {self.state}: {self.reason}")
+        try:
+            await asyncio.wait_for(self._ready.wait(), self._config.ready_wait_s)
+        except TimeoutError:
+            raise EngineUnavailable(f"the engine is {self.state}: {self.reason}") from None
+
+    def send(self, frame: ToWorker) -> None:
+        """To the live process; frames to a dead one are dropped, its requests have been told."""
+        if self._process is not None:
+            self._process.send(frame)
+
+    async def close(self) -> None:
+        """End the process and stay down. Idempotent."""
+        self._set("closed", "closed")
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        if self._process is not None:
+            await self._process.stop()
+            self._process = None
+
+    def _set(self, state: State, reason: str) -> None:
+        self.state, self.reason = state, reason
+        if state == "ready":
+            self._ready.set()
+        else:
+            self._ready.clear()
+        log.info("engine %s: %s", state, reason)
+
+    def _receive(self, frame: FromWorker) -> None:
+        match frame:
+            case Events():
+                self._on_events(frame)
+            case Ready(info) if self._loaded is not None and not self._loaded.done():
+                self._loaded.set_result(info)
+            case LoadFailed(reason) if self._loaded is not None and not self._loaded.done():
+                self._loaded.set_exception(EngineFailed(reason))
+
+    async def _launch(self) -> ModelInfo:
+        """One process, up to its loaded model. Raises EngineFailed, leaving no process behind."""
+        loaded = self._loaded = asyncio.get_running_loop().create_future()
+        try:
+            process = await launch(self._receive)
+        except OSError as error:
+            raise EngineFailed(f"no engine process could be started: {error}") from error
+        self._process = process
+        process.send(Load(self._config))
+        ended = asyncio.create_task(process.ended(self._config.load_timeout_s))
+        try:
+            await asyncio.wait({loaded, ended}, return_when=asyncio.FIRST_COMPLETED)
+            if not loaded.done():
+                raise EngineFailed(f"while loading the model: {ended.result()}")
+            info: ModelInfo = loaded.result()
+        except BaseException:
+            await process.stop()
+            self._process = None
+            raise
+        finally:
+            ended.cancel()
+            await asyncio.gather(ended, return_exceptions=True)
+        self._set("ready", f"serving {info.path}")
+        return info
+
+    async def _keep_alive(self) -> None:
+        """Watch the process; when it ends, tell, wait, and launch the next, for ever."""
+        loop = asyncio.get_running_loop()
+        attempt = 0
+        while True:
+            if self._process is not None:
+                since = loop.time()
+                reason = await self._process.ended(self._config.stall_timeout_s)
+                self._process = None
+                attempt = 0 if loop.time() - since > self._backoff.healthy_s else attempt
+                self._mourn(reason)
+            await asyncio.sleep(self._backoff.delay(attempt))
+            attempt += 1
+            self.restarts += 1
+            try:
+                await self._launch()
+            except EngineFailed as error:
+                self._mourn(str(error))
+            else:
+                self._on_ready()
+
+    def _mourn(self, reason: str) -> None:
+        log.warning("engine restarting: %s", reason)
+        self._set("restarting", reason)
+        self._on_death(reason)

@@ -1,0 +1,89 @@
+"""The model's own chat template and tokenizer, for the proxy's process. No MLX here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from engine.errors import EngineFailed, InvalidRequest
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """A prompt. generation_prompt: what the template appended after the last message (`<think>`...)."""
+
+    tokens: tuple[int, ...]
+    text: str
+    generation_prompt: str
+
+
+class ChatTemplate:
+    """Renders conversations exactly as the model was trained to see them."""
+
+    def __init__(self, tokenizer: Any, source: str) -> None:
+        self._tokenizer = tokenizer
+        self.source = source
+
+    @classmethod
+    def load(cls, path: Path) -> ChatTemplate:
+        """From a model directory (takes about two seconds). Raises EngineFailed when there is no template."""
+        from transformers import AutoTokenizer  # heavy: only when a model is served
+
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(str(path), local_files_only=True)
+        except (OSError, ValueError) as error:
+            raise EngineFailed(f"cannot load the tokenizer of {path}: {error}") from error
+        source = tokenizer.chat_template
+        if isinstance(source, dict):  # several named templates: the one for tools serves both
+            source = source.get("tool_use") or source.get("default")
+        if not source:
+            raise EngineFailed(f"{path} has no chat template")
+        return cls(tokenizer, source)
+
+    def render(
+        self, messages: list[dict[str, Any]], tools: list[dict[str, Any]] | None, **kwargs: Any
+    ) -> Rendered:
+        """The prompt that makes the model answer. kwargs go to the template (`enable_thinking`, ...).
+
+        Raises InvalidRequest when the template refuses the messages, with its own words.
+        """
+        text = self._apply(messages, tools, True, kwargs)
+        before = self._apply(messages, tools, False, kwargs)
+        appended = text[len(before) :] if text.startswith(before) else ""
+        return Rendered(self.encode(text), text, appended)
+
+    def encode(self, text: str) -> tuple[int, ...]:
+        """Token ids of text that already holds its special tokens."""
+        return tuple(self._tokenizer.encode(text, add_special_tokens=False))
+
+    def decode(self, tokens: tuple[int, ...]) -> str:
+        """The text of token ids, special tokens included."""
+        return str(self._tokenizer.decode(list(tokens), skip_special_tokens=False))
+
+    def count(self, text: str) -> int:
+        """Number of tokens of `text`."""
+        return len(self.encode(text))
+
+    def _apply(
+        self,
+        messages: list[dict[str, Any]],
+        tools: list[dict[str, Any]] | None,
+        generation_prompt: bool,
+        kwargs: dict[str, Any],
+    ) -> str:
+        from jinja2 import TemplateError
+
+        try:
+            return str(
+                self._tokenizer.apply_chat_template(
+                    messages,
+                    tools=tools or None,
+                    chat_template=self.source,
+                    add_generation_prompt=generation_prompt,
+                    tokenize=False,
+                    **kwargs,
+                )
+            )
+        except (TemplateError, TypeError, KeyError, ValueError) as error:
+            raise InvalidRequest("messages", f"the model's chat template refused: {error}") from error

@@ -1,0 +1,76 @@
+"""Everything that must hold before a request may touch the batch.
+
+An id out of range reads foreign memory in the model step, and an exception inside it costs every request of
+the batch: so nothing reaches the batch unchecked.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+from engine.errors import ContextOverflow, InvalidRequest
+from engine.types import GenerateRequest, ModelInfo, SamplingParams
+
+MAX_STOPS = 64
+MAX_STOP_LENGTH = 1024
+MAX_BIASES = 4096
+
+
+def check_request(request: GenerateRequest, info: ModelInfo) -> None:
+    """Raises InvalidRequest naming the field, or ContextOverflow."""
+    check_prompt(request.prompt, info)
+    check_sampling(request.sampling, info.vocab_size)
+
+
+def check_prompt(prompt: tuple[int, ...], info: ModelInfo) -> None:
+    """One token at least, room for one more, every id in the vocabulary."""
+    if not prompt:
+        raise InvalidRequest("prompt", "prompt must hold at least one token")
+    if len(prompt) >= info.context_length:
+        raise ContextOverflow(len(prompt), info.context_length)
+    for token in (min(prompt), max(prompt)):
+        if not 0 <= token < info.vocab_size:
+            raise InvalidRequest("prompt", f"prompt tokens must be in [0, {info.vocab_size}), got {token}")
+
+
+RANGES: dict[str, tuple[str, Callable[[float], bool]]] = {
+    "max_tokens": ("at least 1", lambda v: v >= 1),
+    "temperature": ("in [0, 100]", lambda v: 0 <= v <= 100),
+    "top_p": ("in (0, 1]", lambda v: 0 < v <= 1),
+    "min_p": ("in [0, 1]", lambda v: 0 <= v <= 1),
+    "presence_penalty": ("in [-2, 2]", lambda v: -2 <= v <= 2),
+    "frequency_penalty": ("in [-2, 2]", lambda v: -2 <= v <= 2),
+    "repetition_penalty": ("in (0, 10]", lambda v: 0 < v <= 10),
+}
+
+
+def check_sampling(sampling: SamplingParams, vocab_size: int) -> None:
+    """Raises InvalidRequest naming the first field that cannot be honoured."""
+    for name, (range_, holds) in RANGES.items():
+        value = getattr(sampling, name)
+        if not (math.isfinite(value) and holds(value)):
+            raise InvalidRequest(name, f"{name} must be {range_}, got {value}")
+    if not 0 <= sampling.top_k <= vocab_size:
+        raise InvalidRequest("top_k", f"top_k must be in [0, {vocab_size}], got {sampling.top_k}")
+    if sampling.seed is not None and not -(2**63) <= sampling.seed < 2**64:
+        raise InvalidRequest("seed", f"seed must fit in 64 bits, got {sampling.seed}")
+    if len(sampling.stop) > MAX_STOPS:
+        raise InvalidRequest("stop", f"stop must hold at most {MAX_STOPS} strings, got {len(sampling.stop)}")
+    for stop in sampling.stop:
+        if not 0 < len(stop) <= MAX_STOP_LENGTH:
+            raise InvalidRequest(
+                "stop", f"a stop string must have 1 to {MAX_STOP_LENGTH} characters, got {len(stop)}"
+            )
+    check_bias(sampling.logit_bias, vocab_size)
+
+
+def check_bias(bias: dict[int, float], vocab_size: int) -> None:
+    """Ids in the vocabulary, values in [-100, 100] as the OpenAI API has them. Raises InvalidRequest."""
+    if len(bias) > MAX_BIASES:
+        raise InvalidRequest("logit_bias", f"logit_bias must have at most {MAX_BIASES} ids, got {len(bias)}")
+    for token, value in bias.items():
+        if not 0 <= token < vocab_size:
+            raise InvalidRequest("logit_bias", f"logit_bias ids must be in [0, {vocab_size}), got {token}")
+        if not -100 <= value <= 100:
+            raise InvalidRequest("logit_bias", f"logit_bias values must be in [-100, 100], got {value}")

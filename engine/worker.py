@@ -1,0 +1,163 @@
+"""The engine process: `python -m engine.worker --fd N`. One thread owns MLX: drain, step, publish.
+
+Frames (engine.frames) go over the socket inherited as N. Standard input is a lifeline: the parent holds its
+other end and never writes; when the parent is gone, however it died, the read returns and this process exits.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import select
+import signal
+import socket
+import sys
+import threading
+import time
+from typing import TYPE_CHECKING
+
+from engine.blas import prepare_blas
+from engine.errors import EngineError
+from engine.frames import (
+    Abort,
+    Events,
+    FromWorker,
+    Load,
+    LoadFailed,
+    Ready,
+    Submit,
+    ToWorker,
+    encode,
+    worker_reader,
+)
+
+if TYPE_CHECKING:
+    from engine.core import EngineCore, Event
+
+log = logging.getLogger("engine.worker")
+
+READ_SIZE = 1 << 20
+
+
+class Disconnected(Exception):
+    """The client closed its end; there is nobody left to serve."""
+
+
+class Link:
+    """The socket to the client: reads never wait longer than asked, writes go out whole."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._socket = sock
+        self._reader = worker_reader()
+
+    def receive(self, timeout_s: float) -> list[ToWorker]:
+        """Every frame that has come, waiting at most `timeout_s` for the first. Raises Disconnected."""
+        frames: list[ToWorker] = []
+        while select.select([self._socket], [], [], 0 if frames else timeout_s)[0]:
+            data = self._socket.recv(READ_SIZE)
+            if not data:
+                raise Disconnected
+            frames += self._reader.feed(data)
+            timeout_s = 0
+        return frames
+
+    def send(self, frame: FromWorker) -> None:
+        """Raises Disconnected."""
+        try:
+            self._socket.sendall(encode(frame))
+        except OSError as error:
+            raise Disconnected from error
+
+
+class Worker:
+    """Serves one core over one link until the client goes away."""
+
+    def __init__(self, link: Link, core: EngineCore, heartbeat_s: float) -> None:
+        self._link = link
+        self._core = core
+        self._heartbeat_s = heartbeat_s
+        self._said = 0.0
+
+    def run(self) -> None:
+        """Raises Disconnected, and nothing else."""
+        while True:
+            events: list[Event] = []
+            for frame in self._link.receive(0 if self._core.busy else self._heartbeat_s):
+                match frame:
+                    case Submit(request):
+                        refused = self._core.submit(request)
+                        events += [refused] if refused else []
+                    case Abort(id):
+                        self._core.abort(id)
+                    case Load():
+                        log.warning("a second load frame was ignored")
+            if self._core.busy:
+                events += self._step()
+            self._publish(events)
+
+    def _step(self) -> list[Event]:
+        try:
+            return self._core.step()
+        except Exception as error:  # the process boundary: a step may raise anything, the engine must not end
+            log.exception("a model step failed; its requests fail, the generator is rebuilt")
+            return self._core.fail_all(f"a model step failed: {type(error).__name__}: {error}")
+
+    def _publish(self, events: list[Event]) -> None:
+        """Send what happened; a sign of life at least once per heartbeat, also in a long prefill."""
+        now = time.monotonic()
+        if events or now - self._said >= self._heartbeat_s:
+            self._link.send(Events(events, self._core.stats()))
+            self._said = now
+
+
+def exit_with_parent() -> None:
+    """Wait for the end of the lifeline, then end at once, whatever the main thread is doing."""
+    while os.read(0, 1):
+        pass
+    os._exit(0)
+
+
+def serve(link: Link) -> None:
+    """Load what the first frame says, answer Ready or LoadFailed, and serve. Raises Disconnected."""
+    frames: list[ToWorker] = []
+    while not frames:
+        frames = link.receive(1.0)
+    first, *rest = frames
+    if not isinstance(first, Load) or rest:
+        raise Disconnected
+    config = first.config
+    started = time.monotonic()
+    try:
+        blas = prepare_blas(config.blas)
+        # These bring MLX in, which must find the BLAS already loaded.
+        from engine.core import EngineCore
+        from engine.model import load_model
+
+        core = EngineCore(load_model(config, blas), config)
+    except Exception as error:  # the process boundary: a model directory may hold anything
+        log.exception("the model could not be loaded")
+        reason = str(error) if isinstance(error, EngineError) else f"{type(error).__name__}: {error}"
+        link.send(LoadFailed(f"cannot load {config.model}: {reason}"))
+        return
+    log.info("loaded %s in %.1f s, %s", config.model, time.monotonic() - started, blas)
+    link.send(Ready(core.info))
+    Worker(link, core, config.heartbeat_s).run()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="engine.worker")
+    parser.add_argument("--fd", type=int, required=True, help="inherited socket to the client")
+    arguments = parser.parse_args()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    threading.Thread(target=exit_with_parent, name="lifeline", daemon=True).start()
+    try:
+        with socket.socket(fileno=arguments.fd) as sock:
+            serve(Link(sock))
+    except Disconnected:
+        log.info("the client is gone")
+
+
+if __name__ == "__main__":
+    main()
