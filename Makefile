@@ -40,6 +40,23 @@ format: install-dev
 wheel: install-dev
 	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
 
+# trains the bundled model from nothing (see docs/model.md) and puts it in place; RUN goes on from its checkpoint
+RUN   ?= runs/tiny
+MODEL := engine/models/fortieth-tiny
+train-model: .venv-train/.done
+	.venv-train/bin/python -m corpora.training.train $(RUN) $(ARGS)
+	.venv-train/bin/python -m corpora.training.export $(RUN) $(MODEL)
+
+.venv-train/.done: corpora/training/requirements.txt
+	$(PYTHON) -m venv .venv-train
+	.venv-train/bin/python -m pip install --quiet -r $<
+	@touch $@
+
+# examines the model that a server on URL serves; start it with: make serve ARGS='--guard off'
+URL ?= http://127.0.0.1:8040/v1
+evaluate-model: install-dev
+	$(BIN)/python -m corpora.exam --base-url $(URL) $(ARGS)
+
 # needs uv (https://docs.astral.sh/uv/) on the PATH; one lock for all platforms and Pythons
 lock:
 	uv pip compile --universal --python-version 3.11 --all-extras --no-header --no-annotate \
