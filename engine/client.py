@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 import msgspec
 
 from engine.config import EngineConfig
-from engine.errors import EngineDied, EngineError, EngineUnavailable, InvalidRequest, from_failed
+from engine.errors import EngineDied, EngineError, EngineUnavailable, from_failed
 from engine.frames import Abort, Events, Submit, WorkerStats
 from engine.supervisor import Supervisor
 from engine.types import (
@@ -27,10 +27,15 @@ from engine.types import (
 
 
 class Stream:
-    """The events of one request on their way to its reader. Text that waits is joined into one chunk."""
+    """The events of one request on their way to its reader. Text that waits is joined into one chunk.
 
-    def __init__(self, request: GenerateRequest) -> None:
+    wire_id names it to the engine process and is never used again, so that what an aborted request still had
+    on its way reaches nobody, whatever the caller does with its ids.
+    """
+
+    def __init__(self, request: GenerateRequest, wire_id: str) -> None:
         self.request = request
+        self.wire_id = wire_id
         self.sent = False  # whether an engine process was ever given it
         self.touched = False  # whether any event has come; what was sent cannot be taken back
         self.replayed = False
@@ -71,7 +76,7 @@ class EngineClient:
         self._config = config
         self._streams: dict[str, Stream] = {}
         self._worker = WorkerStats()
-        self._probes = itertools.count()
+        self._ids = itertools.count()
         self._supervisor = Supervisor(
             config, on_events=self._receive, on_ready=self._replay, on_death=self._mourn
         )
@@ -87,29 +92,27 @@ class EngineClient:
         Raises at the first step QueueFull, InvalidRequest, ContextOverflow or EngineUnavailable; at any step
         EngineDied (the process went away) or EngineFault (its step failed).
         """
-        if request.id in self._streams:
-            raise InvalidRequest("id", f"request id {request.id!r} is already in use")
-        stream = self._streams[request.id] = Stream(request)
+        stream = Stream(request, wire_id=str(next(self._ids)))
+        self._streams[stream.wire_id] = stream
         try:
             await self._supervisor.ready()
-            self._supervisor.send(Submit(request))
-            stream.sent = True
+            self._submit(stream)
             while True:
                 event = await stream.get()
                 yield event
                 if isinstance(event, Finished):
                     return
         finally:
-            del self._streams[request.id]
+            del self._streams[stream.wire_id]
             if stream.sent and not stream.ended:
-                self._supervisor.send(Abort(request.id))
+                self._supervisor.send(Abort(stream.wire_id))
 
     async def probe(self, timeout_s: float) -> None:
         """Generate one token in the live process, ahead of the queue. Raises EngineError with the reason."""
         if self._supervisor.state != "ready":
             raise EngineUnavailable(f"the engine is {self._supervisor.state}: {self._supervisor.reason}")
         request = GenerateRequest(
-            id=f"probe-{next(self._probes)}",
+            id="probe",
             prompt=(0,),
             sampling=SamplingParams(max_tokens=1, ignore_eos=True),
             priority=Priority.probe,
@@ -141,8 +144,16 @@ class EngineClient:
         self._worker = events.stats
         for event in events.outputs:
             stream = self._streams.get(event.id)
-            if stream is not None:
-                stream.put(from_failed(event) if isinstance(event, Failed) else event)
+            if stream is None:
+                continue  # aborted; this was on its way
+            if isinstance(event, Failed):
+                stream.put(from_failed(event))
+            else:
+                stream.put(msgspec.structs.replace(event, id=stream.request.id))
+
+    def _submit(self, stream: Stream) -> None:
+        self._supervisor.send(Submit(msgspec.structs.replace(stream.request, id=stream.wire_id)))
+        stream.sent = True
 
     def _mourn(self, reason: str) -> None:
         """What emitted something cannot be started over; the others wait for the next process, once."""
@@ -156,7 +167,7 @@ class EngineClient:
     def _replay(self) -> None:
         for stream in self._streams.values():
             if stream.replayed and not stream.ended:
-                self._supervisor.send(Submit(stream.request))
+                self._submit(stream)
 
     def _fail_all(self, reason: str) -> None:
         for stream in self._streams.values():

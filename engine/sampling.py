@@ -86,12 +86,12 @@ def keep_min_p(logits: mx.array, p: float) -> mx.array:
 
 
 def make_processors(sampling: SamplingParams, prompt: tuple[int, ...], vocab_size: int) -> list[Processor]:
-    """Penalties and bias; empty for most requests, which then cost nothing per step."""
+    """Bias, then penalties; empty for most requests, which then cost nothing per step."""
     processors: list[Processor] = []
-    if sampling.repetition_penalty != 1.0 or sampling.presence_penalty or sampling.frequency_penalty:
-        processors.append(Penalties(sampling, prompt, vocab_size))
     if sampling.logit_bias:
         processors.append(Bias(sampling.logit_bias, vocab_size))
+    if sampling.repetition_penalty != 1.0 or sampling.presence_penalty or sampling.frequency_penalty:
+        processors.append(Penalties(sampling, prompt, vocab_size))
     return processors
 
 

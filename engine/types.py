@@ -41,7 +41,7 @@ class SamplingParams(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class GenerateRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """One prompt (token ids of the served model) and how to decode it. `id` is unique per engine.
+    """One prompt (token ids of the served model) and how to decode it. `id` comes back in every event.
 
     session: requests of one session share their turn in the queue with those of the others; "" is a session
     of its own. Among equal priorities the engine is fair between sessions.

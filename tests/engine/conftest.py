@@ -1,0 +1,29 @@
+"""One tiny model for all engine tests, loaded once in this process and served by engine processes of its own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from engine.config import EngineConfig
+from engine.core import EngineCore
+from engine.model import LoadedModel, load_model
+from tests.engine.tiny import make_model
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The model directory."""
+    return make_model(tmp_path_factory.mktemp("models") / "tiny")
+
+
+@pytest.fixture(scope="session")
+def loaded(tiny: Path) -> LoadedModel:
+    return load_model(EngineConfig(model=str(tiny)), "none")
+
+
+@pytest.fixture
+def core(loaded: LoadedModel) -> EngineCore:
+    """An idle engine in this very process."""
+    return EngineCore(loaded, EngineConfig(model=loaded.info.path))

@@ -1,0 +1,225 @@
+"""One core in this process: what each request gets, alone and among others."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from engine.config import EngineConfig
+from engine.core import EngineCore
+from engine.model import LoadedModel
+from engine.types import Failed, Finished, FinishReason
+from tests.engine.drive import PRINTABLE, alone, request, run
+
+END = 258  # <|im_end|>
+
+SETTINGS: dict[str, dict[str, Any]] = {
+    "greedy": {},
+    "sampled": {"temperature": 1.0, "seed": 1},
+    "other_seed": {"temperature": 1.0, "seed": 2},
+    "hot": {"temperature": 5.0, "seed": 1},
+    "top_k": {"temperature": 1.0, "top_k": 3, "seed": 7},
+    "top_p": {"temperature": 1.0, "top_p": 0.5, "seed": 7},
+    "min_p": {"temperature": 1.0, "min_p": 0.2, "seed": 7},
+    "penalised": {"presence_penalty": 1.5, "frequency_penalty": 0.7, "repetition_penalty": 1.3},
+    "biased": {"logit_bias": PRINTABLE, "temperature": 0.7, "seed": -5},
+}
+
+
+def variants(**extra: Any) -> list[Any]:
+    prompts = ("a", "hello there", "x" * 40, "quite another prompt, of a few words")
+    return [
+        request(f"{name}/{n}", prompts[n % 4], **{**settings, **extra})
+        for n, (name, settings) in enumerate(SETTINGS.items())
+    ]
+
+
+@pytest.mark.parametrize("stagger", [0, 3])
+def test_a_request_gets_the_same_tokens_alone_and_in_a_batch(core: EngineCore, stagger: int) -> None:
+    requests = variants(max_tokens=24, ignore_eos=True)
+    by_itself = {one.id: alone(core, one).text for one in requests}
+    together = run(core, *requests, stagger=stagger)
+    assert {id: told.text for id, told in together.items()} == by_itself
+    assert core.stats().peak_batch > 4
+    assert len(set(by_itself.values())) == len(requests), "every setting must matter"
+
+
+def test_a_seed_repeats_and_no_seed_does_not(core: EngineCore) -> None:
+    def text(**sampling: Any) -> str:
+        return alone(core, request(max_tokens=24, temperature=1.5, **sampling)).text
+
+    assert text(seed=3) == text(seed=3) == text(seed=3, top_p=1.0, top_k=0)
+    assert len({text() for _ in range(4)}) == 4
+
+
+def test_greedy_however_it_is_said(core: EngineCore) -> None:
+    greedy = alone(core, request(max_tokens=20)).text
+    for sampling in (
+        {"temperature": 1.0, "top_k": 1},
+        {"temperature": 1e-9},
+        {"temperature": 1, "top_p": 1e-12},
+    ):
+        assert alone(core, request(max_tokens=20, **sampling)).text == greedy
+
+
+def test_max_tokens_is_exact_and_chunks_account_for_every_token(core: EngineCore) -> None:
+    for limit in (1, 2, 17):
+        told = alone(core, request(max_tokens=limit, logit_bias=PRINTABLE))
+        assert told.reason is FinishReason.length
+        assert told.tokens == limit == sum(chunk.tokens for chunk in told.chunks) == len(told.text)
+
+
+@pytest.mark.parametrize("length", [1, 2, 31, 32, 33, 64, 300])
+def test_prompts_of_any_length_are_served(core: EngineCore, length: int) -> None:
+    told = alone(core, request(prompt="p" * length, max_tokens=5))
+    assert isinstance(told.end, Finished)
+    assert (told.end.prompt_tokens, told.end.completion_tokens) == (length, 5)
+
+
+def test_the_context_ends_a_request_with_length(core: EngineCore) -> None:
+    told = alone(core, request(prompt="p" * 500, max_tokens=1000, ignore_eos=True))
+    assert told.reason is FinishReason.length
+    assert told.tokens == core.info.context_length - 500
+
+
+def test_an_end_token_stops_and_is_not_shown(core: EngineCore) -> None:
+    told = alone(core, request(logit_bias={END: 100.0}))
+    assert (told.text, told.reason, told.tokens) == ("", FinishReason.stop, 1)
+
+
+def test_ignore_eos_goes_on_and_still_does_not_show_it(core: EngineCore) -> None:
+    told = alone(core, request(logit_bias={END: 100.0}, ignore_eos=True, max_tokens=9))
+    assert (told.text, told.reason, told.tokens) == ("", FinishReason.length, 9)
+
+
+def test_a_bias_decides_and_a_ban_holds(core: EngineCore) -> None:
+    assert alone(core, request(logit_bias={ord("Z"): 100.0}, max_tokens=6)).text == "ZZZZZZ"
+    banned = {token: -100.0 for token in PRINTABLE if token != ord("q")} | {ord("q"): 50.0}
+    assert alone(core, request(logit_bias=banned, max_tokens=4)).text == "qqqq"
+
+
+def test_penalties_count_what_they_say(core: EngineCore) -> None:
+    """Two tokens far above the rest: the penalties decide how often each comes."""
+    pair = {ord("A"): 96.0, ord("B"): 90.0}
+    assert alone(core, request(logit_bias=pair, max_tokens=6)).text == "AAAAAA"
+    frequent = alone(core, request(logit_bias=pair, max_tokens=30, frequency_penalty=2.0)).text
+    assert frequent.startswith("AA")
+    assert abs(frequent.count("A") - frequent.count("B")) < 12
+    assert "B" in frequent
+    seen = alone(core, request("r", "AAAA", logit_bias=pair, max_tokens=6, repetition_penalty=10.0)).text
+    assert seen[0] == "B", "repetition_penalty looks at the prompt"
+
+
+@pytest.fixture(scope="module")
+def plain(loaded: LoadedModel) -> str:
+    core = EngineCore(loaded, EngineConfig(model=loaded.info.path))
+    return alone(core, request(max_tokens=48, logit_bias=PRINTABLE, temperature=1.0, seed=4)).text
+
+
+@pytest.mark.parametrize("size", [1, 2, 5])
+def test_a_stop_string_ends_the_text_wherever_it_falls(core: EngineCore, plain: str, size: int) -> None:
+    for start in range(0, len(plain) - size, 3):
+        stop = plain[start : start + size]
+        told = alone(
+            core,
+            request(max_tokens=48, logit_bias=PRINTABLE, temperature=1.0, seed=4, stop=(stop, "\x00never")),
+        )
+        assert told.text == plain[: plain.index(stop)]
+        assert told.reason is FinishReason.stop
+        assert told.tokens == plain.index(stop) + size
+
+
+def test_a_stop_string_that_never_completes_leaves_the_text_whole(core: EngineCore, plain: str) -> None:
+    stop = plain[-3:] + "\x00"
+    told = alone(core, request(max_tokens=48, logit_bias=PRINTABLE, temperature=1.0, seed=4, stop=(stop,)))
+    assert (told.text, told.reason) == (plain, FinishReason.length)
+
+
+def test_text_that_ends_inside_a_character_says_so(core: EngineCore) -> None:
+    told = alone(core, request(logit_bias={0xE2: 100.0}, max_tokens=1))
+    assert told.text == "\ufffd"
+
+
+POISON: list[tuple[str, dict[str, Any], str]] = [
+    ("prompt", {"prompt": ()}, "prompt"),
+    ("prompt", {"prompt": (5, 261)}, "prompt"),
+    ("prompt", {"prompt": (-1,)}, "prompt"),
+    ("context", {"prompt": "p" * 512}, ""),
+    ("max_tokens", {"max_tokens": 0}, "max_tokens"),
+    ("temperature", {"temperature": -1.0}, "temperature"),
+    ("nan", {"temperature": float("nan")}, "temperature"),
+    ("inf", {"temperature": float("inf")}, "temperature"),
+    ("top_p", {"top_p": 0.0}, "top_p"),
+    ("top_p", {"top_p": 1.7}, "top_p"),
+    ("top_k", {"top_k": 262}, "top_k"),
+    ("top_k", {"top_k": -1}, "top_k"),
+    ("min_p", {"min_p": 1.1}, "min_p"),
+    ("seed", {"seed": 2**64}, "seed"),
+    ("bias_id", {"logit_bias": {10**9: 1.0}}, "logit_bias"),
+    ("bias_id", {"logit_bias": {-1: 1.0}}, "logit_bias"),
+    ("bias_value", {"logit_bias": {1: float("inf")}}, "logit_bias"),
+    ("bias_value", {"logit_bias": {1: float("nan")}}, "logit_bias"),
+    ("stop", {"stop": ("",)}, "stop"),
+    ("stop", {"stop": ("x",) * 65}, "stop"),
+    ("presence", {"presence_penalty": 3.0}, "presence_penalty"),
+    ("repetition", {"repetition_penalty": 0.0}, "repetition_penalty"),
+]
+
+
+@pytest.mark.parametrize(("sampling", "param"), [(s, p) for _, s, p in POISON], ids=[n for n, _, _ in POISON])
+def test_poison_is_refused_and_hurts_nobody(core: EngineCore, sampling: dict[str, Any], param: str) -> None:
+    told = run(core, request("good", max_tokens=3), request("bad", **sampling))
+    end = told["bad"].end
+    assert isinstance(end, Failed)
+    assert end.code == ("invalid_request" if param else "context_length_exceeded")
+    assert end.detail.get("param", "") == param
+    assert told["good"].tokens == 3
+
+
+def test_the_extremes_that_are_allowed_are_served(core: EngineCore) -> None:
+    extremes: list[dict[str, Any]] = [
+        {"top_k": 261, "temperature": 1.0},
+        {"top_k": 260, "temperature": 100.0},
+        {"temperature": 1e-5},
+        {"min_p": 1.0, "temperature": 1.0},
+        {"top_p": 1e-300, "min_p": 1.0, "top_k": 2, "temperature": 1.0},
+        {"logit_bias": {token: -100.0 for token in range(261)}},
+        {"logit_bias": {token: 100.0 for token in range(261)}, "temperature": 2.0},
+        {"repetition_penalty": 10.0, "presence_penalty": -2.0, "frequency_penalty": -2.0},
+        {"seed": 2**64 - 1, "temperature": 1.0},
+        {"seed": -(2**63), "temperature": 1.0},
+        {"max_tokens": 2**40, "prompt": "p" * 505, "ignore_eos": True},
+    ]
+    told = run(core, *(request(str(n), **{"max_tokens": 4, **extreme}) for n, extreme in enumerate(extremes)))
+    assert all(one.tokens > 0 for one in told.values())
+
+
+def test_a_used_id_is_refused_and_the_first_goes_on(core: EngineCore) -> None:
+    core.submit(request("same", max_tokens=4))
+    refused = core.submit(request("same"))
+    assert refused is not None
+    assert refused.detail["param"] == "id"
+    ends = [event for _ in range(8) if core.busy for event in core.step() if isinstance(event, Finished)]
+    assert [end.completion_tokens for end in ends] == [4]
+
+
+@pytest.mark.parametrize("steps", range(7))
+def test_an_abort_at_every_stage_leaves_nothing_and_disturbs_nobody(core: EngineCore, steps: int) -> None:
+    expected = alone(core, request("stays", "s" * 90, max_tokens=12)).text
+    told = {"stays": "", "goes": ""}
+    core.submit(request("stays", "s" * 90, max_tokens=12))
+    core.submit(request("goes", "g" * 200, max_tokens=100))
+    for _ in range(steps):
+        core.step()
+    core.abort("goes")
+    core.abort("goes")
+    core.abort("stays")
+    core.submit(request("stays", "s" * 90, max_tokens=12))
+    while core.busy:
+        for event in core.step():
+            assert event.id == "stays"
+            told["stays"] += getattr(event, "text", "")
+    assert told["stays"] == expected
+    stats = core.stats()
+    assert (stats.running, stats.waiting, stats.cache_bytes) == (0, 0, 0)
