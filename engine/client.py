@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 
 import msgspec
 
@@ -86,7 +86,7 @@ class EngineClient:
         self.info = await self._supervisor.start()
         return self.info
 
-    async def generate(self, request: GenerateRequest) -> AsyncIterator[Output]:
+    async def generate(self, request: GenerateRequest) -> AsyncGenerator[Output, None]:
         """Yield TextChunks and then one Finished. Closing it early aborts the request in the engine.
 
         Raises at the first step QueueFull, InvalidRequest, ContextOverflow or EngineUnavailable; at any step

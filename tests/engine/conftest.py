@@ -1,4 +1,4 @@
-"""One tiny model for all engine tests, loaded once in this process and served by engine processes of its own."""
+"""One tiny model for all engine tests, loaded once here and served by engine processes too."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from typing import Any
 from engine.core import EngineCore
 from engine.types import Failed, Finished, FinishReason, GenerateRequest, Priority, SamplingParams, TextChunk
 
-PRINTABLE = {token: 60.0 for token in range(0x20, 0x7F)}  # keeps a random model to readable text
+PRINTABLE = dict.fromkeys(range(32, 127), 60.0)  # keeps a random model to readable text
 
 
 def request(id: str = "r", prompt: str | tuple[int, ...] = "hello", **sampling: Any) -> GenerateRequest:

@@ -25,7 +25,7 @@ from engine.errors import (
     InvalidRequest,
     QueueFull,
 )
-from engine.types import Finished, GenerateRequest, TextChunk
+from engine.types import Finished, GenerateRequest, Output, TextChunk
 from tests.engine.drive import PRINTABLE, request
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -52,6 +52,11 @@ async def collect(client: EngineClient, one: GenerateRequest) -> tuple[str, Fini
     assert isinstance(events[-1], Finished)
     assert all(isinstance(event, TextChunk) for event in events[:-1])
     return "".join(event.text for event in events if isinstance(event, TextChunk)), events[-1]
+
+
+async def drain(stream: AsyncIterator[Output]) -> None:
+    async for _ in stream:
+        pass
 
 
 async def until(holds: Any, timeout_s: float = 20.0) -> None:
@@ -153,8 +158,7 @@ async def test_kill_9_mid_stream_is_a_clean_error_and_the_engine_comes_back(tiny
         first = client.stats().pid
         os.kill(first, signal.SIGKILL)
         with pytest.raises(EngineDied, match="SIGKILL"):
-            while True:
-                await anext(stream)
+            await drain(stream)
         assert client.stats().state == "restarting"
         assert "SIGKILL" in client.stats().reason
         with pytest.raises(EngineUnavailable):
@@ -198,8 +202,7 @@ async def test_a_wedged_process_is_noticed_and_restarted(tiny: Path) -> None:
         wedged = client.stats().pid
         os.kill(wedged, signal.SIGSTOP)
         with pytest.raises(EngineDied, match="no progress"):
-            while True:
-                await anext(stream)
+            await drain(stream)
         _, end = await collect(client, request("next", max_tokens=3))
         assert end.completion_tokens == 3
         assert not alive(wedged)
@@ -231,8 +234,7 @@ async def test_closing_fails_what_still_runs(tiny: Path) -> None:
         await anext(stream)
         await client.close()
         with pytest.raises(EngineDied, match="closed"):
-            while True:
-                await anext(stream)
+            await drain(stream)
         with pytest.raises(EngineUnavailable):
             await anext(client.generate(request("late")))
 

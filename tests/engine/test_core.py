@@ -55,11 +55,13 @@ def test_a_seed_repeats_and_no_seed_does_not(core: EngineCore) -> None:
 
 def test_greedy_however_it_is_said(core: EngineCore) -> None:
     greedy = alone(core, request(max_tokens=20)).text
-    for sampling in (
+    spellings: list[dict[str, Any]] = [
         {"temperature": 1.0, "top_k": 1},
         {"temperature": 1e-9},
-        {"temperature": 1, "top_p": 1e-12},
-    ):
+        {"temperature": 1.0, "top_p": 1e-12},
+        {"temperature": 1.0, "min_p": 1.0},
+    ]
+    for sampling in spellings:
         assert alone(core, request(max_tokens=20, **sampling)).text == greedy
 
 
@@ -184,8 +186,8 @@ def test_the_extremes_that_are_allowed_are_served(core: EngineCore) -> None:
         {"temperature": 1e-5},
         {"min_p": 1.0, "temperature": 1.0},
         {"top_p": 1e-300, "min_p": 1.0, "top_k": 2, "temperature": 1.0},
-        {"logit_bias": {token: -100.0 for token in range(261)}},
-        {"logit_bias": {token: 100.0 for token in range(261)}, "temperature": 2.0},
+        {"logit_bias": dict.fromkeys(range(261), -100.0)},
+        {"logit_bias": dict.fromkeys(range(261), 100.0), "temperature": 2.0},
         {"repetition_penalty": 10.0, "presence_penalty": -2.0, "frequency_penalty": -2.0},
         {"seed": 2**64 - 1, "temperature": 1.0},
         {"seed": -(2**63), "temperature": 1.0},
