@@ -37,6 +37,7 @@ class Difficulty:
     familiar_share: float = 0.18
 
 
+LONG = Difficulty(8, 4, 14, 0.5, 0.1, 0.05, 0.15)
 FIRST_STEPS = Difficulty(2, 2, 5, 0.2, 0.0, 0.03, 0.15)
 
 

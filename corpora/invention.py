@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
@@ -36,14 +36,18 @@ class Tool:
     description: str
     intent: str
     parameters: tuple[Parameter, ...]
+    extras: Mapping[str, Any] = field(default_factory=dict)
 
     def definition(self) -> dict[str, Any]:
-        """The tool in the form of the OpenAI API."""
+        """The tool in the form of the OpenAI API; `extras` are further keys of its schema."""
         schema: dict[str, Any] = {
             "type": "object",
             "properties": {p.name: dict(p.schema) for p in self.parameters},
-            "required": [p.name for p in self.parameters if p.required],
         }
+        required = [p.name for p in self.parameters if p.required]
+        if required or "required" in self.extras:
+            schema["required"] = required
+        schema |= {key: value for key, value in self.extras.items() if key != "required"}
         function = {"name": self.name, "description": self.description, "parameters": schema}
         return {"type": "function", "function": function}
 
@@ -74,6 +78,8 @@ def draw_date(rng: Random) -> str:
 
 def _integer(rng: Random) -> int:
     roll = rng.random()
+    if roll < 0.03:
+        return -rng.randint(1, 200)
     if roll < 0.4:
         return rng.randint(0, 20)
     return rng.randint(1, 999) if roll < 0.8 else rng.randint(1000, 99999)
@@ -100,7 +106,7 @@ def _string(rng: Random, kind: str) -> str:
 
 
 def invent_tool(rng: Random, most_parameters: int = 4) -> Tool:
-    """A tool with one to `most_parameters` parameters; names in snake, camel or dotted style."""
+    """A tool with up to `most_parameters` parameters, seldom none; names in snake, camel or dotted style."""
     verb = rng.choice(lexicon.VERBS)
     noun = rng.choice(lexicon.NOUNS) if rng.random() < 0.7 else lexicon.invented_word(rng)
     words = [verb, noun]
@@ -109,13 +115,36 @@ def invent_tool(rng: Random, most_parameters: int = 4) -> Tool:
     article = rng.choice(("a ", "the ", ""))
     intent = f"{verb} {article}{' '.join(words[1:])}"
     named = words if rng.random() < 0.88 else [lexicon.invented_word(rng), lexicon.invented_word(rng, 1)]
-    count = min(most_parameters, rng.choices((1, 2, 3, 4), (34, 36, 20, 10))[0])
+    count = min(most_parameters, rng.choices((0, 1, 2, 3, 4), (4, 32, 34, 20, 10))[0])
     parameters: dict[str, Parameter] = {}
     while len(parameters) < count:
         parameter = _invent_parameter(rng, required=len(parameters) == 0 or rng.random() < 0.65)
         parameters.setdefault(parameter.name, parameter)
-    description = intent[0].upper() + intent[1:]
-    return Tool(_styled(rng, named), description + rng.choice((".", "")), intent, tuple(parameters.values()))
+    description = _description(rng, intent)
+    return Tool(_styled(rng, named), description, intent, tuple(parameters.values()), _extras(rng))
+
+
+def _description(rng: Random, intent: str) -> str:
+    text = intent[0].upper() + intent[1:] + rng.choice((".", ""))
+    if rng.random() < 0.75:
+        return text
+    tails = (
+        f" for {lexicon.invented_name(rng)}.",
+        f" by its {rng.choice(lexicon.NOUNS)}.",
+        f" and return the {rng.choice(lexicon.NOUNS)} {rng.choice(lexicon.NOUNS)}.",
+        f" of the {lexicon.phrase(rng)}.",
+        f". Use this when the user asks for a {rng.choice(lexicon.NOUNS)}.",
+    )
+    return text.rstrip(".") + rng.choice(tails)
+
+
+def _extras(rng: Random) -> dict[str, Any]:
+    roll = rng.random()
+    if roll < 0.8:
+        return {}
+    return rng.choice(
+        ({"additionalProperties": False}, {"required": []}, {"title": lexicon.invented_name(rng)})
+    )
 
 
 def _styled(rng: Random, words: list[str]) -> str:
@@ -141,9 +170,24 @@ def _invent_parameter(rng: Random, *, required: bool) -> Parameter:
         schema["enum"] = _options(rng)
     if kind == "array":
         schema["items"] = {"type": "string"}
+    return Parameter(name, kind, _dressed(rng, schema, cue, required), required, cue)
+
+
+def _dressed(rng: Random, schema: dict[str, Any], cue: str, required: bool) -> dict[str, Any]:
+    """The schema with what people add to it: a description, a title, a default, bounds; keys in any order."""
     if rng.random() < 0.3:
-        schema["description"] = rng.choice((f"The {cue}", f"{cue}", f"{cue} of the request", f"Which {cue}"))
-    return Parameter(name, kind, schema, required, cue)
+        schema["description"] = rng.choice(
+            (f"The {cue}", f"{cue}", f"{cue} of the request", f"Which {cue}", f"The {cue} to use, if any")
+        )
+    if schema["type"] == "integer" and rng.random() < 0.15:
+        schema |= {"minimum": -1000, "maximum": 100_000}
+    if not required and rng.random() < 0.1:
+        schema["default"] = None
+    if rng.random() < 0.06:
+        schema["title"] = cue.title()
+    if rng.random() < 0.1:
+        schema = dict(reversed(schema.items()))
+    return schema
 
 
 _JSON_TYPES = {"integer": "integer", "number": "number", "boolean": "boolean", "array": "array"}

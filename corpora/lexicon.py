@@ -136,8 +136,18 @@ def phrase(rng: Random, shortest: int = 2, longest: int = 5) -> str:
         invented_word(rng) if rng.random() < 0.5 else rng.choice(_PLAIN if rng.random() < 0.6 else NOUNS)
         for _ in range(rng.randint(shortest, longest))
     ]
+    if rng.random() < 0.12:
+        _disturb(rng, words)
     text = " ".join(words)
-    return text.capitalize() if rng.random() < 0.3 else text
+    return text[0].upper() + text[1:] if rng.random() < 0.3 else text
+
+
+def _disturb(rng: Random, words: list[str]) -> None:
+    """One thing that JSON escapes or that ends words: quotes, an apostrophe, a new line, punctuation."""
+    i = rng.randrange(len(words))
+    word = words[i]
+    marked = (f'"{word}"', f"{word}'s", f"{word}\n{invented_word(rng)}", f"{word}!", f"{word}?", f"{word},")
+    words[i] = rng.choice(marked)
 
 
 def identifier(rng: Random) -> str:

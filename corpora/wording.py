@@ -73,8 +73,9 @@ def surface(rng: Random, kind: str, value: Any) -> str:
     if not isinstance(value, str):
         return str(value)
     quoted = 0.85 if kind == "text" or (" " in value and kind != "name") else 0.25
-    if rng.random() < quoted:
-        return rng.choice(('"{}"', '"{}"', "'{}'")).format(value)
+    if '"' in value or "'" in value or "\n" in value or rng.random() < quoted:
+        forms = [form for form in ('"{}"', '"{}"', "'{}'") if form[0] not in value]
+        return rng.choice(forms or ["<{}>"]).format(value)
     return value
 
 

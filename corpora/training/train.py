@@ -11,7 +11,7 @@ import argparse
 import json
 import time
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from corpora.conversations import FIRST_STEPS, Conversation, Difficulty, draw_conversation
+from corpora.conversations import FIRST_STEPS, LONG, Conversation, Difficulty, draw_conversation
 from corpora.rendering import render_spans
 from corpora.training.network import Network, Shape
 from corpora.training.tokenizer import train_tokenizer
@@ -49,13 +49,25 @@ def repeated_span(rng: Random, vocabulary: int) -> Row:
     return tokens, [0.0] * (len(span) + len(noise)) + [0.5] * len(span)
 
 
-def stage(seen: int) -> tuple[Difficulty, float, int]:
-    """The curriculum after `seen` tokens: difficulty, share of repeated spans, longest row."""
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """A part of the curriculum: difficulty, shares of repeated spans and long conversations, longest row."""
+
+    level: Difficulty
+    spans: float
+    long: float
+    longest: int
+
+
+def stage(seen: int) -> Stage:
+    """The curriculum after `seen` tokens."""
     if seen < 2_000_000:
-        return FIRST_STEPS, 0.25, 448
-    if seen < 6_000_000:
-        return Difficulty(3, 3, 4, 0.3, 0.03, 0.04, 0.15), 0.05, 576
-    return Difficulty(), 0.02, 1024
+        return Stage(FIRST_STEPS, 0.25, 0.0, 448)
+    if seen < 5_000_000:
+        return Stage(Difficulty(3, 3, 4, 0.3, 0.03, 0.04, 0.15), 0.05, 0.0, 576)
+    if seen < 12_000_000:
+        return Stage(Difficulty(), 0.02, 0.0, 1024)
+    return Stage(Difficulty(), 0.02, 0.08, 2048)
 
 
 def batches(tokenizer: Tokenizer, seen: int, size: int, seed: int) -> Iterator[tuple[Tensor, Tensor, int]]:
@@ -63,14 +75,15 @@ def batches(tokenizer: Tokenizer, seen: int, size: int, seed: int) -> Iterator[t
     vocabulary = tokenizer.get_vocab_size()
     rng = Random(seed * 1_000_003 + seen)
     while True:
-        level, spans, longest = stage(seen)
+        now = stage(seen)
         pool: list[Row] = []
         while sum(len(r[0]) for r in pool) < 8 * size:
-            if rng.random() < spans:
+            if rng.random() < now.spans:
                 row = repeated_span(rng, vocabulary)
             else:
+                level = LONG if rng.random() < now.long else now.level
                 row = encode(tokenizer, draw_conversation(rng, level))
-            if len(row[0]) <= longest:
+            if len(row[0]) <= now.longest:
                 pool.append(row)
         pool.sort(key=lambda r: len(r[0]))
         groups: list[list[Row]] = [[]]
@@ -137,8 +150,8 @@ def save(path: Path, network: Network, optims: list[torch.optim.Optimizer], seen
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--tokens", type=int, default=60_000_000)
-    parser.add_argument("--decay", type=int, default=10_000_000)
+    parser.add_argument("--tokens", type=int, default=27_000_000)
+    parser.add_argument("--decay", type=int, default=8_000_000)
     parser.add_argument("--batch", type=int, default=8192, help="tokens of one step, padding counted")
     parser.add_argument("--seed", type=int, default=40)
     parser.add_argument("--threads", type=int, default=2)
@@ -197,7 +210,7 @@ def run(options: argparse.Namespace, tokenizer: Tokenizer, network: Network, tun
             print(line, flush=True)
             sums = [0.0, 0.0]
         done = seen >= options.tokens
-        if steps % 200 == 0 or done:
+        if steps % 100 == 0 or done:
             save(options.out / "checkpoint.pt", network, [o for o, _ in tuned], seen)
         if done:
             return
