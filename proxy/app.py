@@ -1,0 +1,108 @@
+"""The ASGI application: routes, error shapes, request ids and one log line per request."""
+
+from __future__ import annotations
+
+import logging
+import re
+import secrets
+import time
+
+from fastapi import FastAPI, Request, Response
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from proxy.chat import GuardMode
+from proxy.errors import RequestError, error_for_status, error_headers, error_object, shape_of
+from proxy.guard import Guard
+from proxy.health import HealthCheck
+from proxy.routes import JSONResponse, Limits, State, build_router
+from proxy.upstreams.base import Upstream
+
+_log = logging.getLogger(__name__)
+_SLASHES = re.compile("/{2,}")
+_REQUEST_ID = re.compile(rb"[\x21-\x7e]{1,128}")
+
+
+def create_app(
+    upstream: Upstream,
+    *,
+    mode: GuardMode = GuardMode.repair,
+    api_key: str | None = None,
+    limits: Limits | None = None,
+) -> FastAPI:
+    """The app over a started upstream, which stays the caller's to close."""
+    state = State(upstream, Guard(upstream, mode), HealthCheck(upstream), limits or Limits(), api_key)
+    app = FastAPI(title="fortieth", docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
+    app.include_router(build_router(state))
+    app.add_exception_handler(RequestError, _on_request_error)
+    app.add_exception_handler(HTTPException, _on_http_error)
+    app.add_exception_handler(ClientDisconnect, _on_disconnect)
+    app.add_middleware(RequestLog)
+    return app
+
+
+async def _on_request_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestError)
+    return _error_response(error)
+
+
+async def _on_http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    where = f"{request.method} {request.url.path}"
+    return _error_response(error_for_status(error.status_code, f"{where}: {error.detail}"))
+
+
+async def _on_disconnect(request: Request, error: Exception) -> Response:
+    return Response(status_code=499)
+
+
+def _error_response(error: RequestError) -> Response:
+    _log.debug("refused: %s", error.message)
+    return JSONResponse(error_object(error), status_code=shape_of(error).status, headers=error_headers(error))
+
+
+class RequestLog:
+    """Gives each response its x-request-id (the client's own, if it sent one) and logs it in one line.
+
+    Also puts the path in order, so that it is logged as it is routed.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        # Base URLs are pasted with and without a slash at the end: `/v1//chat/completions/` is meant well.
+        scope = {**scope, "path": _SLASHES.sub("/", scope["path"]).rstrip("/") or "/"}
+        request_id = _request_id(scope)
+        started = time.monotonic()
+        status = 0
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message.get("headers", ()), (b"x-request-id", request_id)]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_with_id)
+        finally:
+            _log.info(
+                "%s %s %d %.0f ms %s",
+                scope["method"],
+                scope["path"],
+                status,
+                (time.monotonic() - started) * 1000,
+                request_id.decode("ascii"),
+            )
+
+
+def _request_id(scope: Scope) -> bytes:
+    for name, value in scope["headers"]:
+        if name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
+            return bytes(value)
+    return b"req_" + secrets.token_hex(12).encode()

@@ -1,0 +1,134 @@
+"""The command line. Nothing heavy is imported before a command needs it: --help answers at once."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+from collections.abc import Iterable
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, BinaryIO
+
+import typer
+
+from proxy import __version__
+from proxy.chat import GuardMode
+from proxy.errors import StartError
+
+cli = typer.Typer(
+    name="fortieth",
+    help="The server that still emits a valid tool call on the fortieth turn of an agent loop.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+class LogLevel(StrEnum):
+    debug = "debug"
+    info = "info"
+    warning = "warning"
+    error = "error"
+
+
+def main() -> None:
+    """The entry point of the `fortieth` command."""
+    cli()
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"fortieth {__version__}")
+        raise typer.Exit
+
+
+@cli.callback()
+def fortieth(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+@cli.command()
+def serve(
+    model: Annotated[
+        str | None,
+        typer.Argument(metavar="[MODEL]", help="A model directory or hub id. Default: the bundled model."),
+    ] = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on. Default: 127.0.0.1.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port, 0 for a free one. Default: 8040.")] = None,
+    served_model_name: Annotated[
+        str | None, typer.Option(help="Model id that clients see. Default: the model's own name.")
+    ] = None,
+    guard: Annotated[
+        GuardMode | None, typer.Option(help="What happens to malformed tool calls. Default: repair.")
+    ] = None,
+    max_batch: Annotated[int | None, typer.Option(help="Requests decoded together. Default: 16.")] = None,
+    queue_limit: Annotated[int | None, typer.Option(help="Requests that may wait. Default: 256.")] = None,
+    context_limit: Annotated[
+        int | None, typer.Option(help="Tokens of prompt and answer. Default: the model's own.")
+    ] = None,
+    log_level: Annotated[LogLevel | None, typer.Option(help="Default: warning.")] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="Settings file. Default: fortieth.toml, if it is there.")
+    ] = None,
+) -> None:
+    """Serve a model to OpenAI clients.
+
+    Every option is also a key of the settings file and an environment variable (--port: FORTIETH_PORT).
+    An API key that clients must show is set there too, as api_key or FORTIETH_API_KEY.
+    """
+    flags = {
+        "model": model,
+        "host": host,
+        "port": port,
+        "served_model_name": served_model_name,
+        "guard": guard and guard.value,
+        "max_batch": max_batch,
+        "queue_limit": queue_limit,
+        "context_limit": context_limit,
+        "log_level": log_level and log_level.value,
+    }
+    # Imported here: the web framework and the engine's client take a second.
+    from proxy.serving import serve as serve_until_stopped
+    from proxy.settings import load_settings
+
+    given = {key: value for key, value in flags.items() if value is not None}
+    try:
+        settings = load_settings(given, os.environ, config)
+        logging.basicConfig(level=settings.log_level.upper(), format="%(levelname)s %(name)s: %(message)s")
+        serve_until_stopped(settings, typer.echo)
+    except StartError as error:
+        typer.echo(f"fortieth: {error}", err=True)
+        raise typer.Exit(1) from None
+
+
+@cli.command()
+def repair() -> None:
+    """Check and repair recorded model outputs: JSON Lines on stdin, one result line for each on stdout.
+
+    Exit code 1 if any line could not be read; see docs/repair.md for the fields.
+    """
+    if not repair_lines(sys.stdin.buffer, sys.stdout.buffer):
+        raise typer.Exit(1)
+
+
+def repair_lines(lines: Iterable[bytes], out: BinaryIO) -> bool:
+    """Writes one JSON line for each line, at once and in order. False if any of them was bad."""
+    from repair.offline import repair_line  # loads the validators' library
+
+    good = True
+    for line in lines:
+        try:
+            result, ok = repair_line(line.decode("utf-8"))
+        except UnicodeDecodeError as error:
+            result, ok = {"error": f"the line is not UTF-8: {error.reason} at byte {error.start}"}, False
+        good = good and ok
+        # Half a surrogate pair cannot be written as UTF-8; its backslash escape is how JSON writes it.
+        out.write(json.dumps(result, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n")
+        out.flush()
+    return good

@@ -1,0 +1,115 @@
+"""A conversation in the form that chat templates take, and plainer forms for templates that refuse it.
+
+Templates differ in what they accept: some know no system role, some want user and assistant to
+alternate, some iterate over arguments and so need an object. Each form gives up a little structure and no
+text.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from proxy.chat import ChatRequest, Message, PastCall, Role, ToolMode
+from repair.types import ToolDefinition
+
+Conversation = list[dict[str, Any]]
+
+
+def render_tools(request: ChatRequest) -> list[dict[str, Any]] | None:
+    """The tools as the template shows them to the model; None where it may not call any."""
+    if request.tool_choice.mode is ToolMode.none or not request.tools:
+        return None
+    return [_tool(tool) for tool in request.tools]
+
+
+def _tool(tool: ToolDefinition) -> dict[str, Any]:
+    function: dict[str, Any] = {"name": tool.name}
+    if tool.description:
+        function["description"] = tool.description
+    function["parameters"] = dict(tool.parameters)
+    return {"type": "function", "function": function}
+
+
+def conversations(messages: Sequence[Message]) -> Iterator[Conversation]:
+    """The forms to try, best first: as it is; one system message at the head; alternating turns of text."""
+    kept = _without_empty_tail(messages)
+    yield [_message(message, _as_object_or_text) for message in kept]
+    gathered = _gather_system(kept)
+    yield [_message(message, _as_object) for message in gathered]
+    yield _alternate(gathered)
+
+
+def _without_empty_tail(messages: Sequence[Message]) -> list[Message]:
+    """Drops trailing empty assistant messages: agents keep them after an answer that held nothing."""
+    kept = list(messages)
+    while len(kept) > 1 and kept[-1] == Message(Role.assistant, ""):
+        kept.pop()
+    return kept
+
+
+def _message(message: Message, arguments: Callable[[str], Any]) -> dict[str, Any]:
+    rendered: dict[str, Any] = {"role": message.role.value, "content": message.text}
+    if message.reasoning:
+        rendered["reasoning_content"] = message.reasoning
+    if message.calls:
+        rendered["tool_calls"] = [_call(call, arguments) for call in message.calls]
+    if message.role is Role.tool:
+        if message.call_id:
+            rendered["tool_call_id"] = message.call_id
+        if message.name:
+            rendered["name"] = message.name
+    return rendered
+
+
+def _call(call: PastCall, arguments: Callable[[str], Any]) -> dict[str, Any]:
+    function = {"name": call.name, "arguments": arguments(call.arguments)}
+    return {"id": call.id, "type": "function", "function": function}
+
+
+def _as_object_or_text(text: str) -> Any:
+    """The object that the text holds, since templates write objects their own way; else the text itself."""
+    if not text.strip():
+        return {}
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+    if value is None:
+        return {}
+    return value if isinstance(value, dict) else text
+
+
+def _as_object(text: str) -> dict[str, Any]:
+    value = _as_object_or_text(text)
+    return value if isinstance(value, dict) else {"arguments": text}
+
+
+def _gather_system(messages: Sequence[Message]) -> list[Message]:
+    system = [message.text for message in messages if message.role is Role.system and message.text]
+    rest = [message for message in messages if message.role is not Role.system]
+    head = [Message(Role.system, "\n\n".join(system))] if system else []
+    return head + rest
+
+
+def _alternate(messages: Sequence[Message]) -> Conversation:
+    """User and assistant in turn, beginning with the user; calls and results are told in words."""
+    turns: Conversation = []
+    for message in messages:
+        role = "assistant" if message.role is Role.assistant else "user"
+        text = _in_words(message)
+        if turns and turns[-1]["role"] == role:
+            turns[-1]["content"] += "\n\n" + text
+        else:
+            turns.append({"role": role, "content": text})
+    if turns and turns[0]["role"] == "assistant":
+        turns.insert(0, {"role": "user", "content": ""})
+    return turns
+
+
+def _in_words(message: Message) -> str:
+    if message.role is Role.tool:
+        return f"Result of {message.name or message.call_id or 'the tool'}:\n{message.text}"
+    calls = [f"Called {call.name} with {call.arguments}" for call in message.calls]
+    return "\n".join([message.text, *calls] if message.text or not calls else calls)

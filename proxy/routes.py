@@ -1,0 +1,184 @@
+"""The HTTP routes. What they share is in State; each one decodes, asks and encodes, and decides nothing."""
+
+from __future__ import annotations
+
+import hmac
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+from fastapi import APIRouter, Request, Response
+
+from proxy.chat import Answer, ChatRequest, collect
+from proxy.codecs.base import Codec, Head
+from proxy.codecs.openai_chat import OpenAIChat
+from proxy.errors import BodyTooLarge, ModelNotFound, Unauthorized
+from proxy.guard import Exchange, Guard
+from proxy.health import HealthCheck
+from proxy.streaming import ClientGone, EventStream, defects_reported, run_while_connected
+from proxy.upstreams.base import ModelCard, Upstream
+
+_DEFAULT_MODEL = "default"
+# nginx's number for "the client closed the connection"; only the log sees it.
+_CLIENT_GONE = 499
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """max_body_bytes: longer bodies are refused. keep_alive_s: longest silence of a stream."""
+
+    max_body_bytes: int = 64 * 1024 * 1024
+    keep_alive_s: float = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What the routes of one app share. api_key: None lets everyone in."""
+
+    upstream: Upstream
+    guard: Guard
+    health: HealthCheck
+    limits: Limits
+    api_key: str | None
+
+
+class JSONResponse(Response):
+    media_type = "application/json"
+
+    def render(self, content: Any) -> bytes:
+        return content if isinstance(content, bytes) else msgspec.json.encode(content)
+
+
+def build_router(state: State) -> APIRouter:
+    """Every route once under /v1, as the OpenAI API has it, and once bare, as some base_urls leave it out."""
+    router = APIRouter()
+    for prefix in ("/v1", ""):
+        _route(router, prefix + "/chat/completions", "POST", _chat(state, OpenAIChat()))
+        _route(router, prefix + "/models", "GET", _models(state))
+        _route(router, prefix + "/models/{model_id:path}", "GET", _model(state))
+    _route(router, "/health", "GET", _health(state))
+    return router
+
+
+Endpoint = Callable[[Request], Any]
+
+
+def _route(router: APIRouter, path: str, method: str, endpoint: Endpoint) -> None:
+    router.add_api_route(path, endpoint, methods=[method], response_model=None)
+
+
+def _chat(state: State, codec: Codec) -> Endpoint:
+    async def chat(request: Request) -> Response:
+        with defects_reported():
+            _authorise(state, request)
+            try:
+                body = await _read_body(request, state.limits.max_body_bytes)
+                asked = codec.decode(body)
+                card = _find(state.upstream, asked.model)
+                exchange = await run_while_connected(request.receive, state.guard.open(asked))
+                head = Head(f"chatcmpl-{secrets.token_hex(14)}", card.id, int(time.time()), card.fingerprint)
+                return await _answer(state, codec, request, asked, exchange, head)
+            except ClientGone:
+                return Response(status_code=_CLIENT_GONE)
+
+    return chat
+
+
+async def _answer(
+    state: State, codec: Codec, request: Request, asked: ChatRequest, exchange: Exchange, head: Head
+) -> Response:
+    """From here on someone closes the exchange: the stream when it ends, or we do."""
+    if asked.stream:
+        return EventStream(exchange, codec.encode_stream(head, asked), state.limits.keep_alive_s)
+    try:
+        answer = await run_while_connected(request.receive, collect(exchange.events()))
+    finally:
+        await exchange.aclose()
+    return JSONResponse(codec.encode_answer(head, answer), headers=_verdict_headers(answer))
+
+
+def _verdict_headers(answer: Answer) -> dict[str, str]:
+    return {
+        "x-fortieth-verdict": answer.finish.verdict.value,
+        "x-fortieth-fixes": str(answer.finish.fixes),
+    }
+
+
+def _models(state: State) -> Endpoint:
+    async def models(request: Request) -> Response:
+        _authorise(state, request)
+        cards = [_card_object(card) for card in state.upstream.models]
+        return JSONResponse({"object": "list", "data": cards})
+
+    return models
+
+
+def _model(state: State) -> Endpoint:
+    async def model(request: Request) -> Response:
+        _authorise(state, request)
+        return JSONResponse(_card_object(_find(state.upstream, request.path_params["model_id"])))
+
+    return model
+
+
+def _health(state: State) -> Endpoint:
+    async def health(request: Request) -> Response:
+        found = await state.health.ask()
+        if not found.ok:
+            body = {"status": "unavailable", "reason": found.reason}
+            return JSONResponse(body, status_code=503, headers={"retry-after": "1"})
+        return JSONResponse({"status": "ok", "models": [card.id for card in state.upstream.models]})
+
+    return health
+
+
+def _card_object(card: ModelCard) -> dict[str, Any]:
+    """OpenAI's model object, with the context length under the name that agents look for."""
+    return {
+        "id": card.id,
+        "object": "model",
+        "created": card.created,
+        "owned_by": "fortieth",
+        "max_model_len": card.context_length,
+    }
+
+
+def _find(upstream: Upstream, name: str) -> ModelCard:
+    """The served model of this name; the first one for "default" and for none. Raises ModelNotFound."""
+    cards = upstream.models
+    if name in ("", _DEFAULT_MODEL):
+        return cards[0]
+    for card in cards:
+        if card.id == name:
+            return card
+    served = ", ".join(card.id for card in cards)
+    raise ModelNotFound(f"The model `{name}` does not exist; served here: {served}", param="model")
+
+
+def _authorise(state: State, request: Request) -> None:
+    """Takes the key as `Authorization: Bearer` or as `x-api-key`. Raises Unauthorized."""
+    if state.api_key is None:
+        return
+    scheme, _, bearer = request.headers.get("authorization", "").partition(" ")
+    given = bearer.strip() if scheme.lower() == "bearer" else request.headers.get("x-api-key", "")
+    # headers are read as Latin-1: this gives back the bytes that were sent
+    if not hmac.compare_digest(given.encode("latin-1"), state.api_key.encode()):
+        raise Unauthorized("no valid API key: send it as `Authorization: Bearer KEY` or `x-api-key: KEY`")
+
+
+async def _read_body(request: Request, limit: int) -> bytes:
+    """Raises BodyTooLarge, but reads on for a while first: clients only listen once they have sent all."""
+    parts: list[bytes] = []
+    size = 0
+    async for part in request.stream():
+        size += len(part)
+        if size <= limit:
+            parts.append(part)
+        elif size > 4 * limit:
+            break
+    if size > limit:
+        raise BodyTooLarge(f"the body must have at most {limit} bytes, got {size} or more")
+    return b"".join(parts)

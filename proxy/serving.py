@@ -1,0 +1,180 @@
+"""Runs a server from its settings to its end: socket, model, HTTP, signals."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import signal
+import socket
+from collections.abc import Callable, Coroutine
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+
+from engine.config import EngineConfig
+from engine.errors import EngineError
+from engine.resolve import resolve_model
+from proxy.app import create_app
+from proxy.chat import GuardMode
+from proxy.errors import StartError
+from proxy.settings import Settings
+from proxy.upstreams.base import Upstream
+from proxy.upstreams.bundled import BundledUpstream
+
+_log = logging.getLogger(__name__)
+
+# Streams still running this long after the server was asked to stop get an error event.
+_GRACE_S = 5.0
+_BACKLOG = 2048
+
+
+class HttpServer(uvicorn.Server):
+    """Leaves signals alone: uvicorn would end the process by the signal, before our clean-up."""
+
+    def capture_signals(self) -> AbstractContextManager[None]:  # type: ignore[override]
+        return nullcontext()
+
+
+def serve(settings: Settings, announce: Callable[[str], None]) -> None:
+    """Serves until SIGINT or SIGTERM. announce: gets the text for the user once requests are answered.
+
+    Raises StartError where the server cannot come up.
+    """
+    # Else transformers tells every user that torch is missing, which nothing here needs.
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    asyncio.run(_serve(settings, announce))
+
+
+async def _serve(settings: Settings, announce: Callable[[str], None]) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    # Bound first: a taken port should not be found out after a model has been loaded.
+    with bind(settings.host, settings.port) as listener:
+        upstream = await _unless_stopped(stop, start_upstream(settings))
+        if upstream is None:
+            return
+        try:
+            await run_http(upstream, settings, listener, stop, announce)
+        finally:
+            await upstream.close()
+
+
+async def _unless_stopped(stop: asyncio.Event, start: Coroutine[Any, Any, Upstream]) -> Upstream | None:
+    starting = asyncio.create_task(start)
+    stopping = asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        return await starting if starting.done() else None
+    finally:
+        for task in (starting, stopping):
+            if not task.done():
+                task.cancel()
+        await asyncio.gather(starting, stopping, return_exceptions=True)
+
+
+async def start_upstream(settings: Settings) -> Upstream:
+    """Finds and loads the model. Raises StartError."""
+    try:
+        path = await asyncio.to_thread(resolve_model, settings.model)
+        config = EngineConfig(
+            model=str(path),
+            max_batch=settings.max_batch,
+            queue_limit=settings.queue_limit,
+            context_limit=settings.context_limit,
+        )
+        return await BundledUpstream.start(config, served_name(settings, path))
+    except EngineError as error:
+        raise StartError(str(error)) from error
+
+
+def served_name(settings: Settings, path: Path) -> str:
+    """The id that clients see: as set, else the hub id, else the name of the model's directory."""
+    if settings.served_model_name is not None:
+        return settings.served_model_name
+    is_hub_id = settings.model is not None and not Path(settings.model).expanduser().is_dir()
+    return settings.model if settings.model is not None and is_hub_id else path.name
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A listening socket. Raises StartError."""
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        return socket.create_server((host, port), family=family, backlog=_BACKLOG)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise StartError(f"cannot listen on {host} port {port}: {reason}") from error
+
+
+async def run_http(
+    upstream: Upstream,
+    settings: Settings,
+    listener: socket.socket,
+    stop: asyncio.Event,
+    announce: Callable[[str], None],
+) -> None:
+    """Answers HTTP on `listener` over a started upstream until `stop`; then lets streams end for a while."""
+    api_key = settings.api_key.get_secret_value() if settings.api_key else None
+    app = create_app(upstream, mode=settings.guard, api_key=api_key)
+    config = uvicorn.Config(app, lifespan="off", access_log=False, log_level="warning", server_header=False)
+    server = HttpServer(config)
+    serving = asyncio.create_task(server.serve(sockets=[listener]))
+    while not server.started and not serving.done():
+        await asyncio.sleep(0.005)
+    port = listener.getsockname()[1]
+    announce(welcome(settings.host, port, upstream.models[0].id, settings.guard, api_key is not None))
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    server.should_exit = True
+    _, running = await asyncio.wait({serving}, timeout=_GRACE_S)
+    if running:
+        _log.warning("streams still run after %g s: they end with an error", _GRACE_S)
+        await upstream.close()
+        _, running = await asyncio.wait({serving}, timeout=_GRACE_S)
+    if running:
+        server.force_exit = True
+    await serving
+
+
+def welcome(host: str, port: int, model: str, mode: GuardMode, needs_key: bool) -> str:
+    """What a user needs to begin: where, which model, which guard, and a request that calls a tool."""
+    shown = f"[{host}]" if ":" in host else host
+    if host in ("0.0.0.0", "::"):
+        shown = "127.0.0.1"
+    base_url = f"http://{shown}:{port}/v1"
+    body = {
+        "model": model,
+        "messages": [{"role": "user", "content": "What is the weather in Lisbon?"}],
+        "tools": [
+            {
+                "type": "function",
+                "function": {
+                    "name": "get_weather",
+                    "description": "Get the current weather in a city",
+                    "parameters": {
+                        "type": "object",
+                        "properties": {"city": {"type": "string"}},
+                        "required": ["city"],
+                    },
+                },
+            }
+        ],
+    }
+    key = " -H 'authorization: Bearer YOUR_KEY'" if needs_key else ""
+    return "\n".join(
+        [
+            "fortieth is ready",
+            f"  base_url  {base_url}",
+            f"  model     {model}",
+            f"  guard     {mode}",
+            "try it:",
+            f"  curl {base_url}/chat/completions -H 'content-type: application/json'{key} \\",
+            f"    -d '{json.dumps(body)}'",
+        ]
+    )

@@ -1,0 +1,108 @@
+"""The settings of a server: one frozen model, read once. Flags > FORTIETH_* > fortieth.toml > defaults."""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+
+from proxy.chat import GuardMode
+from proxy.errors import SettingsError
+
+ENV_PREFIX = "FORTIETH_"
+DEFAULT_FILE = "fortieth.toml"
+
+
+class Settings(BaseModel):
+    """What `fortieth serve` can be told.
+
+    model: a directory or a hub id; None is the bundled model. port: 0 takes a free one. served_model_name:
+    the id that clients see; None takes the directory's name or the hub id. api_key: None lets everyone in.
+    max_batch: sequences decoded together. queue_limit: requests that may wait beyond those.
+    context_limit: tokens of prompt and answer together; None takes the model's own.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model: str | None = None
+    host: str = "127.0.0.1"
+    port: int = Field(8040, ge=0, le=65535)
+    served_model_name: str | None = Field(None, min_length=1)
+    guard: GuardMode = GuardMode.repair
+    api_key: SecretStr | None = Field(None, min_length=1)
+    max_batch: int = Field(16, ge=1)
+    queue_limit: int = Field(256, ge=0)
+    context_limit: int | None = Field(None, ge=2)
+    log_level: Literal["debug", "info", "warning", "error"] = "warning"
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Some of the settings and where they stood. label: how a message refers to the key."""
+
+    values: Mapping[str, Any]
+    label: str
+
+    def name(self, key: str) -> str:
+        match self.label:
+            case "flag":
+                return "--" + key.replace("_", "-")
+            case "env":
+                return ENV_PREFIX + key.upper()
+            case file:
+                return f"{key} in {file}"
+
+
+def load_settings(flags: Mapping[str, Any], env: Mapping[str, str], file: Path | None = None) -> Settings:
+    """flags: those that were given. file: must exist if given; else ./fortieth.toml is read if it is there.
+
+    Raises SettingsError for an unknown key, a wrong value, and a file that cannot be read.
+    """
+    sources = [_from_file(file), _from_env(env), Source(flags, "flag")]
+    merged: dict[str, Any] = {}
+    origin: dict[str, str] = {}
+    for source in sources:
+        for key, value in source.values.items():
+            if key not in Settings.model_fields:
+                raise SettingsError(f"{source.name(key)}: unknown setting{_suggestion(key)}")
+            merged[key] = value
+            origin[key] = source.name(key)
+    try:
+        return Settings(**merged)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = str(first["loc"][0])
+        shown = "a value" if key == "api_key" else repr(first["input"])
+        raise SettingsError(f"{origin[key]}: {first['msg'].lower()}, got {shown}") from None
+
+
+def _suggestion(key: str) -> str:
+    close = difflib.get_close_matches(key.lower(), Settings.model_fields, n=1)
+    return f"; did you mean {close[0]}?" if close else f"; known are {', '.join(Settings.model_fields)}"
+
+
+def _from_env(env: Mapping[str, str]) -> Source:
+    """Empty variables count as unset."""
+    values = {
+        name.removeprefix(ENV_PREFIX).lower(): value
+        for name, value in env.items()
+        if name.startswith(ENV_PREFIX) and value
+    }
+    return Source(values, "env")
+
+
+def _from_file(file: Path | None) -> Source:
+    path = file or Path(DEFAULT_FILE)
+    if file is None and not path.is_file():
+        return Source({}, str(path))
+    try:
+        return Source(tomllib.loads(path.read_text("utf-8")), str(path))
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path}: cannot be read: {error}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(f"{path}: not valid TOML: {error}") from error

@@ -1,0 +1,80 @@
+"""What stands behind the guard: something that continues a conversation with text."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Protocol
+
+from proxy.chat import ChatRequest, Usage
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamText:
+    """Newly generated text and how many tokens it took."""
+
+    text: str
+    tokens: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamFinish:
+    """The last event of a generation that did not fail. reason: `stop` or `length`."""
+
+    reason: str
+    usage: Usage
+
+
+UpstreamEvent = UpstreamText | UpstreamFinish
+
+
+@dataclass(frozen=True, slots=True)
+class ModelCard:
+    """A model that the upstream serves. created: seconds since the epoch; context_length in tokens."""
+
+    id: str
+    created: int
+    context_length: int
+    fingerprint: str
+
+
+class Generation(Protocol):
+    """One accepted generation. format: the name of the wire format of its calls, or `auto`.
+
+    generation_prompt: what the chat template put after the conversation, where it may open a reasoning
+    block. Iterating gives texts, then one finish, or raises RequestError.
+    """
+
+    @property
+    def format(self) -> str: ...
+
+    @property
+    def generation_prompt(self) -> str: ...
+
+    def __aiter__(self) -> AsyncIterator[UpstreamEvent]: ...
+
+    async def aclose(self) -> None:
+        """Stops the generation wherever it is. Safe to call twice, and after the finish."""
+        ...
+
+
+class Upstream(Protocol):
+    @property
+    def models(self) -> tuple[ModelCard, ...]:
+        """What is served, at least one; the first answers requests that name none."""
+        ...
+
+    async def open(self, request: ChatRequest) -> Generation:
+        """Everything that can refuse the request before its first token has been asked on return.
+
+        Raises BadRequest, ContextTooLong, Overloaded, UpstreamUnavailable.
+        """
+        ...
+
+    async def check(self) -> None:
+        """Returns once a token was really generated; raises UpstreamUnavailable with the reason."""
+        ...
+
+    async def close(self) -> None:
+        """Ends what it started. Live generations fail with UpstreamUnavailable."""
+        ...

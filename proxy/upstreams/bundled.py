@@ -1,0 +1,271 @@
+"""The engine as an upstream: renders the prompt, asks the engine, and translates its errors."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import secrets
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from engine.client import EngineClient
+from engine.config import EngineConfig
+from engine.errors import ContextOverflow, EngineError, EngineUnavailable, InvalidRequest, QueueFull
+from engine.template import ChatTemplate, Rendered
+from engine.types import Finished, GenerateRequest, ModelInfo, Output, SamplingParams, TextChunk
+from engine.validate import check_request
+from proxy.chat import ChatRequest, Sampling, Usage
+from proxy.errors import BadRequest, ContextTooLong, Overloaded, RequestError, UpstreamUnavailable
+from proxy.rendering import conversations, render_tools
+from proxy.upstreams.base import ModelCard, UpstreamEvent, UpstreamFinish, UpstreamText
+from repair.formats import detect_format
+
+# How long a request is given to be refused by the engine process before the headers of its stream leave.
+_REFUSAL_WINDOW_S = 0.25
+_RETRY_AFTER_S = 2.0
+_PROBE_TIMEOUT_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class SamplingDefaults:
+    """What a request that does not say gets: the model's generation_config.json, else greedy decoding."""
+
+    temperature: float = 0.0
+    top_p: float = 1.0
+    top_k: int = 0
+    min_p: float = 0.0
+    repetition_penalty: float = 1.0
+
+    @classmethod
+    def load(cls, model: Path) -> SamplingDefaults:
+        """From a model directory. An unreadable file and values of a wrong type count as unset."""
+        try:
+            config = json.loads((model / "generation_config.json").read_text("utf-8"))
+        except (OSError, ValueError):
+            return cls()
+        if not isinstance(config, dict) or config.get("do_sample") is False:
+            return cls()
+        known = {name: config.get(name) for name in cls.__slots__}
+        numbers = {
+            name: float(value)
+            for name, value in known.items()
+            if isinstance(value, int | float) and not isinstance(value, bool)
+        }
+        top_k = int(numbers.pop("top_k", 0))
+        return cls(top_k=max(0, top_k), **numbers)
+
+
+class EngineGeneration:
+    """The engine's outputs for one request as upstream events."""
+
+    def __init__(
+        self,
+        outputs: AsyncGenerator[Output, None],
+        format: str,
+        generation_prompt: str,
+        on_close: Callable[[], None],
+    ) -> None:
+        self.format = format
+        self.generation_prompt = generation_prompt
+        self._outputs = outputs
+        self._on_close = on_close
+        self._closed = False
+        self._first = asyncio.create_task(self._next())
+
+    async def admit(self, client: EngineClient) -> None:
+        """Waits for the first output or until a refusal is unlikely. Raises the engine's refusal."""
+        await asyncio.wait({self._first}, timeout=_REFUSAL_WINDOW_S)
+        while not self._first.done() and client.stats().state != "ready":
+            await asyncio.wait({self._first}, timeout=_REFUSAL_WINDOW_S)
+        if self._first.done():
+            self._first.result()
+
+    async def __aiter__(self) -> AsyncIterator[UpstreamEvent]:
+        try:
+            yield _event(await self._first)
+            async for output in self._outputs:
+                yield _event(output)
+        except EngineError as error:
+            raise translate(error) from error
+
+    async def aclose(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        try:
+            if not self._first.done():
+                self._first.cancel()
+                await asyncio.wait({self._first})
+            elif not self._first.cancelled():
+                self._first.exception()  # seen: an error that nobody waited for concerns nobody now
+            await self._outputs.aclose()
+        finally:
+            self._on_close()
+
+    async def _next(self) -> Output:
+        return await anext(self._outputs)
+
+
+class BundledUpstream:
+    """One engine process and its model. Made by start()."""
+
+    def __init__(
+        self,
+        client: EngineClient,
+        template: ChatTemplate,
+        card: ModelCard,
+        defaults: SamplingDefaults,
+        capacity: int,
+    ) -> None:
+        self.models = (card,)
+        self._client = client
+        self._template = template
+        self._format = detect_format(template.source)
+        self._defaults = defaults
+        self._capacity = capacity
+        self._live = 0
+        # Tokenizers are not safe to share between threads; one thread also keeps the event loop free.
+        self._renderer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="render")
+
+    @classmethod
+    async def start(cls, config: EngineConfig, model_id: str) -> BundledUpstream:
+        """Starts the engine process and loads its model. Raises EngineError with the reason."""
+        path = Path(config.model)
+        client = EngineClient(config)
+        loading = asyncio.create_task(asyncio.to_thread(ChatTemplate.load, path))
+        try:
+            info = await client.start()
+            template = await loading
+        except BaseException:
+            loading.cancel()
+            await client.close()
+            await asyncio.gather(loading, return_exceptions=True)
+            raise
+        card = ModelCard(model_id, int(time.time()), info.context_length, _fingerprint(model_id, info))
+        capacity = config.max_batch + config.queue_limit
+        return cls(client, template, card, SamplingDefaults.load(path), capacity)
+
+    @property
+    def client(self) -> EngineClient:
+        return self._client
+
+    async def open(self, request: ChatRequest) -> EngineGeneration:
+        if self._live >= self._capacity:
+            raise Overloaded(f"the queue is full: {self._live} requests", retry_after_s=_RETRY_AFTER_S)
+        self._live += 1
+        try:
+            generation = await self._start_generation(request)
+        except EngineError as error:
+            self._release()
+            raise translate(error) from error
+        except BaseException:
+            self._release()
+            raise
+        try:
+            await generation.admit(self._client)
+        except EngineError as error:
+            await generation.aclose()
+            raise translate(error) from error
+        except BaseException:
+            await generation.aclose()
+            raise
+        return generation
+
+    async def _start_generation(self, request: ChatRequest) -> EngineGeneration:
+        loop = asyncio.get_running_loop()
+        rendered = await loop.run_in_executor(self._renderer, render_prompt, self._template, request)
+        asked = self._generate_request(request, rendered)
+        check_request(asked, self._client.info)
+        outputs = self._client.generate(asked)
+        return EngineGeneration(outputs, self._format, rendered.generation_prompt, self._release)
+
+    def _release(self) -> None:
+        self._live -= 1
+
+    def _generate_request(self, request: ChatRequest, rendered: Rendered) -> GenerateRequest:
+        limit = self._client.info.context_length
+        if len(rendered.tokens) >= limit:
+            raise ContextTooLong(len(rendered.tokens), limit)
+        sampling = sampling_params(request.sampling, self._defaults, limit - len(rendered.tokens))
+        return GenerateRequest(id=secrets.token_hex(12), prompt=rendered.tokens, sampling=sampling)
+
+    async def check(self) -> None:
+        try:
+            await self._client.probe(_PROBE_TIMEOUT_S)
+        except EngineError as error:
+            raise translate(error) from error
+
+    async def close(self) -> None:
+        await self._client.close()
+        self._renderer.shutdown(wait=False, cancel_futures=True)
+
+
+def render_prompt(template: ChatTemplate, request: ChatRequest) -> Rendered:
+    """The prompt in the first form that the template takes. Raises InvalidRequest where it takes none."""
+    tools = render_tools(request)
+    refusal: InvalidRequest | None = None
+    for messages in conversations(request.messages):
+        try:
+            return template.render(messages, tools, **request.template_options)
+        except InvalidRequest as error:
+            refusal = refusal or error
+    assert refusal is not None
+    raise refusal
+
+
+def sampling_params(asked: Sampling, defaults: SamplingDefaults, room: int) -> SamplingParams:
+    """room: tokens that the context has left. More than that may be asked for, and many agents do."""
+
+    def given(value: Any, default: Any) -> Any:
+        return default if value is None else value
+
+    top_p = given(asked.top_p, defaults.top_p)
+    greedy = top_p == 0  # only the most likely token is left
+    return SamplingParams(
+        max_tokens=min(given(asked.max_tokens, room), room),
+        temperature=0.0 if greedy else given(asked.temperature, defaults.temperature),
+        top_p=1.0 if greedy else top_p,
+        top_k=given(asked.top_k, defaults.top_k),
+        min_p=given(asked.min_p, defaults.min_p),
+        seed=asked.seed,
+        stop=asked.stop,
+        logit_bias=dict(asked.logit_bias),
+        presence_penalty=given(asked.presence_penalty, 0.0),
+        frequency_penalty=given(asked.frequency_penalty, 0.0),
+        repetition_penalty=given(asked.repetition_penalty, defaults.repetition_penalty),
+        ignore_eos=asked.ignore_eos,
+    )
+
+
+def translate(error: EngineError) -> RequestError:
+    """The engine's error as the client gets it."""
+    match error:
+        case InvalidRequest():
+            return BadRequest(error.message, param=error.param)
+        case ContextOverflow():
+            return ContextTooLong(error.tokens, error.limit)
+        case QueueFull():
+            return Overloaded(str(error), retry_after_s=error.retry_after_s)
+        case EngineUnavailable():
+            return UpstreamUnavailable(str(error), retry_after_s=error.retry_after_s)
+        case _:
+            return UpstreamUnavailable(str(error), retry_after_s=_RETRY_AFTER_S)
+
+
+def _event(output: Output) -> UpstreamEvent:
+    match output:
+        case TextChunk():
+            return UpstreamText(output.text, output.tokens)
+        case Finished():
+            usage = Usage(output.prompt_tokens, output.completion_tokens, output.cached_tokens)
+            return UpstreamFinish(output.reason.value, usage)
+
+
+def _fingerprint(model_id: str, info: ModelInfo) -> str:
+    described = f"{model_id} {info.model_type} {info.parameters} {info.vocab_size}"
+    return "fp_" + hashlib.sha256(described.encode()).hexdigest()[:10]

@@ -1,0 +1,122 @@
+"""An upstream that plays what it is told to: any text in any pieces, failures and stalls. For tests."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, field
+
+from proxy.chat import ChatRequest, Usage
+from proxy.errors import RequestError
+from proxy.upstreams.base import ModelCard, UpstreamEvent, UpstreamFinish, UpstreamText
+
+
+@dataclass(frozen=True, slots=True)
+class Stall:
+    """Nothing comes for this many seconds."""
+
+    seconds: float
+
+
+Step = str | Stall | Exception
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """What one request is answered with: pieces of text, stalls, or an error that ends it.
+
+    admission: a stall before the request is admitted. refusal: raised instead of admitting it. finish: ""
+    ends the stream without one. format and generation_prompt as in Generation.
+    """
+
+    steps: Sequence[Step] = ()
+    finish: str = "stop"
+    admission: Stall = Stall(0)
+    refusal: Exception | None = None
+    format: str = "auto"
+    generation_prompt: str = ""
+    usage: Usage = field(default_factory=lambda: Usage(prompt_tokens=7))
+
+
+@dataclass(slots=True)
+class Played:
+    """What became of one admitted request."""
+
+    request: ChatRequest
+    script: Script
+    steps_played: int = 0
+    finished: bool = False
+    closed: bool = False
+
+
+class ScriptedGeneration:
+    def __init__(self, played: Played) -> None:
+        self._played = played
+        self.format = played.script.format
+        self.generation_prompt = played.script.generation_prompt
+
+    async def __aiter__(self) -> AsyncIterator[UpstreamEvent]:
+        script = self._played.script
+        tokens = 0
+        for step in script.steps:
+            match step:
+                case Exception():
+                    raise step
+                case Stall(seconds):
+                    await asyncio.sleep(seconds)
+                case str():
+                    await asyncio.sleep(0)
+                    tokens += 1
+                    yield UpstreamText(step)
+            self._played.steps_played += 1
+        if not script.finish:
+            return
+        self._played.finished = True
+        yield UpstreamFinish(
+            script.finish,
+            Usage(script.usage.prompt_tokens, tokens, script.usage.cached_tokens),
+        )
+
+    async def aclose(self) -> None:
+        self._played.closed = True
+
+
+class ScriptedUpstream:
+    """Asks `choose` what to play for each request.
+
+    played: the admitted requests in order. given_up: requests cancelled before they were admitted. health:
+    what check() raises; checks counts its calls.
+    """
+
+    def __init__(
+        self, choose: Callable[[ChatRequest], Script], model: str = "scripted", created: int = 0
+    ) -> None:
+        self._choose = choose
+        self.models = (ModelCard(model, created, 4096, "fp_scripted"),)
+        self.played: list[Played] = []
+        self.health: RequestError | None = None
+        self.checks = 0
+        self.given_up = 0
+        self.closed = False
+
+    async def open(self, request: ChatRequest) -> ScriptedGeneration:
+        script = self._choose(request)
+        try:
+            await asyncio.sleep(script.admission.seconds)
+        except asyncio.CancelledError:
+            self.given_up += 1
+            raise
+        if script.refusal is not None:
+            raise script.refusal
+        played = Played(request, script)
+        self.played.append(played)
+        return ScriptedGeneration(played)
+
+    async def check(self) -> None:
+        self.checks += 1
+        await asyncio.sleep(0)
+        if self.health is not None:
+            raise self.health
+
+    async def close(self) -> None:
+        self.closed = True

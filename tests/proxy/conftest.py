@@ -1,0 +1,29 @@
+"""Servers shared by the tests of this folder: starting one takes longer than most tests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+
+from proxy.routes import Limits
+from proxy.upstreams.scripted import Script, ScriptedUpstream
+from tests.proxy.live import LiveServer, Playbook, serving
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """A live server and the playbook that its upstream plays from."""
+
+    server: LiveServer
+    playbook: Playbook
+    upstream: ScriptedUpstream
+
+
+@pytest.fixture(scope="session")
+def stage() -> Iterator[Stage]:
+    playbook = Playbook(Script(("Hello", " there.")))
+    upstream = ScriptedUpstream(playbook)
+    with serving(upstream, limits=Limits(max_body_bytes=4 * 1024 * 1024, keep_alive_s=0.05)) as server:
+        yield Stage(server, playbook, upstream)
