@@ -23,7 +23,7 @@ def resolve_model(model: str | None) -> Path:
             raise ModelNotFound(f"the bundled model is missing: {BUNDLED} has no config.json")
         return BUNDLED
     path = Path(model).expanduser()
-    if path.is_dir():
+    if model and path.is_dir():
         if not (path / "config.json").is_file():
             raise ModelNotFound(f"{path} is not a model directory: it has no config.json")
         return path.resolve()

@@ -13,6 +13,7 @@ itself, and a session that sends many requests at once does not push the others 
 from __future__ import annotations
 
 import enum
+import heapq
 from dataclasses import dataclass, field
 
 from engine.errors import QueueFull
@@ -175,20 +176,37 @@ class Scheduler:
         return held
 
     def candidates(self) -> list[Entry]:
-        """Waiting and paused requests that may be prefilled now, best first. Paused ones hold their place."""
+        """Waiting and paused requests that may be prefilled now, best first. Paused ones hold their place.
+
+        Each one chosen counts for its session before the next is chosen.
+        """
         held = self.places_by_session()
-        paused = self.at(Stage.paused)
-        for entry in paused:  # its own place must not count against it
-            held[entry.session] -= 1
-        ranked = sorted(self.at(Stage.waiting) + paused, key=lambda entry: self.rank(entry, held))
-        places = self.free_places()
+        queues: dict[str, list[Entry]] = {}
+        for entry in self.entries.values():
+            if entry.stage is Stage.paused:
+                held[entry.session] -= 1  # its own place must not count against it
+            if entry.stage in (Stage.paused, Stage.waiting):
+                queues.setdefault(entry.session, []).append(entry)
+        for queue in queues.values():
+            queue.sort(key=lambda entry: (entry.priority, entry.due), reverse=True)
+        heads = [(self.rank(queue[-1], held), session) for session, queue in queues.items()]
+        heapq.heapify(heads)
+        taken = self.running
+        paused = len(self.at(Stage.paused))
         chosen: list[Entry] = []
-        for entry in ranked:
-            if entry.stage is Stage.paused or places > 0:
-                places -= entry.stage is Stage.waiting
+        while heads:
+            _, session = heapq.heappop(heads)
+            entry = queues[session].pop()
+            limit = self.limits.max_batch + (entry.priority is Priority.probe)
+            if entry.stage is Stage.paused or taken < limit:
+                taken += entry.stage is Stage.waiting
+                paused -= entry.stage is Stage.paused
+                held[session] = held.get(session, 0) + 1
                 chosen.append(entry)
-            elif entry.priority is Priority.probe and self.running <= self.limits.max_batch:
-                chosen.append(entry)
+            elif not paused:
+                break  # no place is left, and probes come first
+            if queues[session]:
+                heapq.heappush(heads, (self.rank(queues[session][-1], held), session))
         return chosen
 
     def should_pause(self, prefilling: list[Entry]) -> bool:

@@ -1,0 +1,86 @@
+"""Loading, and telling models apart."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import mlx.core as mx
+import pytest
+
+from engine.config import EngineConfig
+from engine.model import context_length, fingerprint, load_model
+from tests.engine.tiny import make_model
+
+
+@pytest.fixture
+def copy(tiny: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(tiny, tmp_path / "copy"))
+
+
+def tensors(model: Path) -> dict[str, mx.array]:
+    loaded = mx.load(str(model / "model.safetensors"))
+    assert isinstance(loaded, dict)
+    return loaded
+
+
+def test_a_copy_is_the_same_model(tiny: Path, copy: Path) -> None:
+    assert fingerprint(copy, "float32") == fingerprint(tiny, "float32")
+    assert fingerprint(copy, "bfloat16") != fingerprint(tiny, "float32")
+
+
+@pytest.mark.parametrize(
+    "name", ["config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"]
+)
+def test_any_change_of_a_file_makes_another_model(tiny: Path, copy: Path, name: str) -> None:
+    with (copy / name).open("a") as file:
+        file.write(" ")
+    assert fingerprint(copy, "") != fingerprint(tiny, "")
+
+
+def test_other_weights_of_the_same_shapes_make_another_model(tiny: Path, tmp_path: Path) -> None:
+    other = make_model(tmp_path / "other", seed=1)
+    assert fingerprint(other, "") != fingerprint(tiny, "")
+
+
+def test_one_changed_tensor_makes_another_model(tiny: Path, copy: Path) -> None:
+    weights = tensors(copy)
+    weights["model.norm.weight"] = weights["model.norm.weight"] + 1
+    mx.save_safetensors(str(copy / "model.safetensors"), weights, metadata={"format": "mlx"})
+    assert fingerprint(copy, "") != fingerprint(tiny, "")
+
+
+@pytest.mark.parametrize(
+    ("dtype", "expected"), [("auto", "float32"), ("keep", "bfloat16"), ("float16", "float16")]
+)
+def test_half_precision_weights_compute_in_what_is_asked(copy: Path, dtype: str, expected: str) -> None:
+    file = str(copy / "model.safetensors")
+    halves = {name: value.astype(mx.bfloat16) for name, value in tensors(copy).items()}
+    mx.eval(halves)
+    mx.save_safetensors(file, halves, metadata={"format": "mlx"})
+    if mx.default_device().type != mx.DeviceType.cpu and dtype == "auto":
+        expected = "bfloat16"
+    assert load_model(EngineConfig(model=str(copy), dtype=dtype), "").info.dtype == expected
+
+
+def test_end_tokens_come_from_the_generation_config_too(copy: Path) -> None:
+    (copy / "generation_config.json").write_text(json.dumps({"eos_token_id": [256, 258]}))
+    assert load_model(EngineConfig(model=str(copy)), "").info.eos_token_ids == (256, 258)
+
+
+def test_the_context_may_be_limited(tiny: Path) -> None:
+    assert load_model(EngineConfig(model=str(tiny), context_limit=100), "").info.context_length == 100
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({"max_position_embeddings": 4096}, 4096),
+        ({"text_config": {"max_position_embeddings": 8192}}, 8192),
+        ({"max_position_embeddings": None, "text_config": None, "n_positions": 1024}, 1024),
+        ({}, 32768),
+    ],
+)
+def test_context_length(settings: dict[str, object], expected: int) -> None:
+    assert context_length(settings) == expected

@@ -1,0 +1,225 @@
+"""The scheduler alone: a simulated machine with a clock of its own."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, field
+
+import pytest
+
+from engine.errors import QueueFull
+from engine.scheduler import Limits, Scheduler, Stage
+from engine.types import Priority
+
+INTERACTIVE, BACKGROUND, PROBE = Priority.interactive, Priority.background, Priority.probe
+
+
+def limits(**changed: int) -> Limits:
+    base = {"max_batch": 4, "queue_limit": 100, "prefill_step": 512, "prefill_step_min": 16}
+    return Limits(**{**base, **changed}, prefill_share=8.0)
+
+
+@dataclass
+class Machine:
+    """Prefills a token in 1 ms, decodes a step in 10 ms, and does what the plans say."""
+
+    scheduler: Scheduler
+    now: float = 0.0
+    left: dict[str, int] = field(default_factory=dict)
+    first: dict[str, float] = field(default_factory=dict)  # id -> when it started to decode
+    ended: dict[str, float] = field(default_factory=dict)
+    gaps: list[float] = field(default_factory=list)
+    pauses: list[str] = field(default_factory=list)
+    prompts: dict[str, int] = field(default_factory=dict)
+    active: list[str] = field(default_factory=list)
+
+    def submit(
+        self, id: str, prompt: int, *, answer: int = 10, session: str = "", priority: Priority = INTERACTIVE
+    ) -> None:
+        self.scheduler.submit(id, session, priority, prompt, self.now)
+        self.left[id], self.prompts[id] = answer, prompt
+
+    def step(self) -> None:
+        plan = self.scheduler.plan(self.now)
+        self.pauses += plan.pause
+        self.active = [id for id in self.active if id not in plan.pause] + list(plan.insert)
+        assert len(self.active) <= plan.prefill_batch or not self.active
+        rows = [(id, min(self.prompts[id], plan.prefill_step)) for id in self.active]
+        decoding = list(self.decoding())
+        prefilled = max((size for _, size in rows), default=0) * len(rows)
+        seconds = 0.001 * prefilled + (0.010 if decoding else 0.0) + 1e-6
+        self.now += seconds
+        self.scheduler.pace.observe(seconds, len(decoding), prefilled)
+        if decoding:
+            self.gaps.append(seconds)
+        for id in decoding:
+            self.left[id] -= 1
+            if not self.left[id]:
+                self.ended[id] = self.now
+                self.scheduler.finish(id, self.now)
+        for id, size in rows:
+            self.prompts[id] -= size
+            self.scheduler.progress(id, self.prompts[id])
+            if not self.prompts[id]:
+                self.active.remove(id)
+                self.first[id] = self.now
+
+    def decoding(self) -> list[str]:
+        return [entry.id for entry in self.scheduler.at(Stage.decoding)]
+
+    def run(self, steps: int = 100_000) -> None:
+        while self.scheduler.entries and steps:
+            steps -= 1
+            self.step()
+            held = self.scheduler.running
+            assert held <= self.scheduler.limits.max_batch + 1
+        assert not self.scheduler.entries, "starved or stuck"
+
+
+@pytest.fixture
+def machine() -> Machine:
+    """Warmed up, so that the scheduler knows its pace."""
+    machine = Machine(Scheduler(limits()))
+    for n in range(6):
+        machine.submit(f"warm{n}", 100)
+    machine.run()
+    machine.gaps.clear()
+    machine.first.clear()
+    return machine
+
+
+def test_a_long_prompt_does_not_freeze_those_who_decode(machine: Machine) -> None:
+    for n in range(3):
+        machine.submit(f"talk{n}", 10, answer=2000)
+    for _ in range(10):
+        machine.step()
+    machine.gaps.clear()
+    arrived = machine.now
+    machine.submit("long", 4096, answer=1)
+    while "long" not in machine.first:
+        machine.step()
+    assert max(machine.gaps) <= 12 * 0.010
+    assert machine.first["long"] - arrived <= 1.5 * 4.096, "and it still arrives soon"
+
+
+def test_short_prompts_overtake_a_long_one_that_came_with_them(machine: Machine) -> None:
+    machine.scheduler.limits = limits(max_batch=16)
+    arrived = machine.now
+    machine.submit("long", 2048)
+    for n in range(7):
+        machine.submit(f"short{n}", 16)
+    machine.run()
+    shorts = [machine.first[f"short{n}"] - arrived for n in range(7)]
+    assert max(shorts) < 0.3
+    assert machine.first["long"] - arrived < 2.048 + 0.7
+
+
+def test_a_short_prompt_pauses_a_long_one_that_is_under_way(machine: Machine) -> None:
+    machine.submit("long", 4096)
+    machine.step()
+    arrived = machine.now
+    machine.submit("short", 16)
+    machine.run()
+    assert machine.pauses == ["long"]
+    assert machine.first["short"] - arrived < 0.6
+    assert machine.first["short"] < machine.first["long"]
+
+
+def test_a_prompt_that_is_nearly_done_is_not_paused(machine: Machine) -> None:
+    machine.submit("long", 600)
+    machine.step()
+    machine.submit("medium", 400)
+    machine.run()
+    assert machine.pauses == []
+
+
+def test_a_long_prompt_is_not_starved_by_a_stream_of_short_ones(machine: Machine) -> None:
+    machine.submit("long", 2000)
+    arrived = machine.now
+    n = 0
+    while "long" not in machine.first:
+        if len(machine.scheduler.entries) < 12:
+            machine.submit(f"s{(n := n + 1)}", 100, answer=5)
+        machine.step()
+        assert machine.now - arrived < 20
+
+
+def test_interactive_goes_before_background_and_pauses_it(machine: Machine) -> None:
+    machine.submit("thinking", 4000, priority=BACKGROUND)
+    machine.submit("waiting", 2000, priority=BACKGROUND)
+    machine.step()
+    machine.submit("person", 3000)
+    machine.run()
+    assert machine.pauses[0] in ("thinking", "waiting")
+    assert machine.first["person"] < min(machine.first["thinking"], machine.first["waiting"])
+
+
+def test_a_probe_gets_the_place_beyond_the_last(machine: Machine) -> None:
+    for n in range(9):
+        machine.submit(f"r{n}", 50, answer=500)
+    while len(machine.decoding()) < 4:
+        machine.step()
+    arrived = machine.now
+    machine.submit("probe", 1, answer=1, priority=PROBE)
+    while "probe" not in machine.ended:
+        machine.step()
+    assert machine.now - arrived < 0.2
+    assert len(machine.decoding()) == 4
+
+
+def test_sessions_share_the_places(machine: Machine) -> None:
+    """One session floods the queue; another's single request does not wait for all of it."""
+    for n in range(20):
+        machine.submit(f"flood{n}", 50, answer=20, session="flood")
+    machine.step()
+    machine.submit("guest", 50, answer=20, session="guest")
+    machine.run()
+    order = sorted(machine.first, key=lambda id: machine.first[id])
+    assert order.index("guest") <= 6
+
+
+def test_prompts_of_one_length_prefill_together_and_others_do_not() -> None:
+    machine = Machine(Scheduler(limits(max_batch=8)))
+    for n, length in enumerate((40, 41, 300, 39, 40)):
+        machine.submit(f"p{n}", length)
+    plan = machine.scheduler.plan(0.0)
+    assert sorted(plan.insert) == ["p0", "p1", "p3", "p4"]
+    assert plan.prefill_batch == 4
+    assert plan.prefill_batch * plan.prefill_step <= 512
+
+
+def test_the_queue_has_an_end_and_says_when_to_come_back(machine: Machine) -> None:
+    machine.scheduler.limits = limits(queue_limit=5)
+    for n in range(4 + 5):
+        machine.submit(f"r{n}", 10)
+    with pytest.raises(QueueFull) as full:
+        machine.submit("late", 10)
+    assert 1.0 <= full.value.retry_after_s <= 60.0
+    machine.submit("probe", 1, priority=PROBE)
+    machine.run()
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_any_load_is_served_to_the_end(seed: int) -> None:
+    """Random arrivals, lengths, sessions, priorities and aborts: all end, and no place is ever lost."""
+    chance = random.Random(seed)
+    machine = Machine(Scheduler(limits(max_batch=chance.randint(1, 6), queue_limit=1000)))
+    submitted = 0
+    while submitted < 120 or machine.scheduler.entries:
+        if submitted < 120 and chance.random() < 0.4:
+            machine.submit(
+                f"r{submitted}",
+                int(10 ** chance.uniform(0, 3.3)),
+                answer=chance.randint(1, 40),
+                session=chance.choice(["", "a", "b"]),
+                priority=chance.choice([PROBE, INTERACTIVE, INTERACTIVE, BACKGROUND]),
+            )
+            submitted += 1
+        if machine.scheduler.entries and chance.random() < 0.05:
+            gone = chance.choice(list(machine.scheduler.entries))
+            machine.scheduler.finish(gone, machine.now)
+            machine.active = [id for id in machine.active if id != gone]
+        machine.step()
+        assert machine.scheduler.running <= machine.scheduler.limits.max_batch + 1
+        assert machine.now < 10_000
+    assert (machine.scheduler.running, machine.scheduler.waiting) == (0, 0)

@@ -1,0 +1,70 @@
+"""The model's chat template, as the proxy uses it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engine.errors import EngineFailed, InvalidRequest
+from engine.template import ChatTemplate
+from tests.engine.tiny import TEMPLATE
+
+USER = [{"role": "user", "content": "héllo 東京"}]
+TOOLS = [{"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}]
+
+
+@pytest.fixture(scope="module")
+def template(tiny: Path) -> ChatTemplate:
+    return ChatTemplate.load(tiny)
+
+
+def test_a_prompt_ends_with_what_makes_the_model_answer(template: ChatTemplate) -> None:
+    rendered = template.render(USER, None)
+    assert rendered.text == "<|im_start|>user\nhéllo 東京<|im_end|>\n<|im_start|>assistant\n"
+    assert rendered.generation_prompt == "<|im_start|>assistant\n"
+    assert template.decode(rendered.tokens) == rendered.text
+    assert template.source == TEMPLATE
+
+
+def test_markers_are_one_token_each_and_text_is_bytes(template: ChatTemplate) -> None:
+    rendered = template.render(USER, None)
+    assert (rendered.tokens[0], rendered.tokens.count(258)) == (257, 1)
+    assert len(rendered.tokens) == 3 + len("user\nhéllo 東京\nassistant\n".encode())
+    assert template.count("<tool_call>abc") == 4
+    assert template.count("") == 0
+
+
+def test_tools_and_options_reach_the_template(template: ChatTemplate) -> None:
+    rendered = template.render(USER, TOOLS, enable_thinking=True)
+    assert json.dumps(TOOLS[0]) in rendered.text
+    assert rendered.generation_prompt.endswith("<think>\n")
+
+
+def test_calls_are_rendered(template: ChatTemplate) -> None:
+    call = {"type": "function", "function": {"name": "f", "arguments": {"a": 1}}}
+    messages: list[dict[str, Any]] = [*USER, {"role": "assistant", "content": "", "tool_calls": [call]}]
+    assert (
+        '<tool_call>\n{"name": "f", "arguments": {"a": 1}}\n</tool_call>'
+        in template.render(messages, None).text
+    )
+
+
+def test_what_the_template_refuses_is_the_requests_fault(tiny: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(tiny, tmp_path / "copy")
+    (copy / "chat_template.jinja").write_text("{{ raise_exception('roles must alternate') }}")
+    with pytest.raises(InvalidRequest, match="roles must alternate") as caught:
+        ChatTemplate.load(copy).render(USER, None)
+    assert caught.value.param == "messages"
+
+
+def test_a_directory_without_a_tokenizer_or_template_fails_clearly(tiny: Path, tmp_path: Path) -> None:
+    with pytest.raises(EngineFailed, match=str(tmp_path)):
+        ChatTemplate.load(tmp_path)
+    copy = shutil.copytree(tiny, tmp_path / "copy")
+    (copy / "chat_template.jinja").unlink()
+    with pytest.raises(EngineFailed, match="no chat template"):
+        ChatTemplate.load(copy)
