@@ -1,0 +1,61 @@
+"""Which declared tool a name in the text means. Never a choice between two, never by distance."""
+
+from __future__ import annotations
+
+import re
+
+from repair.tools import Tool, ToolSet
+from repair.types import Fix, FixKind, Problem
+
+_PREFIX = re.compile(r"functions[./:]")
+_SUFFIX = re.compile(r"(?:<[|\uff5c].*|:\d+)\Z", re.DOTALL)
+
+
+def resolve_name(name: str, tools: ToolSet) -> tuple[Tool, tuple[Fix, ...]] | Problem:
+    """Exact; else after a `functions.` prefix, a glued marker or call index, and case are folded away.
+
+    A fold counts only if exactly one declared tool is left.
+    """
+    exact = tools.get(name)
+    if exact is not None:
+        return exact, ()
+    bare = name.strip()
+    for strip in (_keep, _without_suffix, _without_prefix, _without_both):
+        kinds, folded = strip(bare)
+        exact = tools.get(folded)
+        if exact is not None:
+            return exact, tuple(Fix(kind, "", name, exact.name) for kind in kinds)
+    for strip in (_keep, _without_suffix, _without_prefix, _without_both):
+        kinds, folded = strip(bare)
+        matches = tools.folded(folded)
+        if len(matches) > 1:
+            known = ", ".join(matches)
+            return Problem("", "ambiguous_tool", f"{name!r} could mean any of {known}")
+        if matches:
+            tool = tools.get(matches[0])
+            assert tool is not None
+            return tool, tuple(Fix(kind, "", name, tool.name) for kind in (*kinds, FixKind.name_case))
+    return _unknown(name, tools)
+
+
+def _keep(name: str) -> tuple[tuple[FixKind, ...], str]:
+    return (), name
+
+
+def _without_suffix(name: str) -> tuple[tuple[FixKind, ...], str]:
+    return (FixKind.name_suffix,), _SUFFIX.sub("", name).strip()
+
+
+def _without_prefix(name: str) -> tuple[tuple[FixKind, ...], str]:
+    return (FixKind.name_prefix,), _PREFIX.sub("", name, count=1) if _PREFIX.match(name) else name
+
+
+def _without_both(name: str) -> tuple[tuple[FixKind, ...], str]:
+    return (FixKind.name_prefix, FixKind.name_suffix), _without_prefix(_without_suffix(name)[1])[1]
+
+
+def _unknown(name: str, tools: ToolSet) -> Problem:
+    if not name.strip():
+        return Problem("", "missing_name", "the call names no tool")
+    known = ", ".join(tools.names[:50])
+    return Problem("", "unknown_tool", f"there is no tool {name[:80]!r}; the tools are: {known}")

@@ -1,0 +1,241 @@
+"""What a wire format finds in the text, and the readers that several formats share.
+
+All readers see the whole rest of the turn; none looks at more text than it consumes, save for the
+search for its own closing marker.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from repair.lenient import Reading, decode_strict, read_value
+from repair.limits import LIMITS
+from repair.tools import ToolSet
+from repair.types import Body, Fix, FixKind, Problem, RawCall, ToolCall
+
+SPECIAL_TOKENS = (
+    "<|im_end|>",
+    "<|eot_id|>",
+    "<|eom_id|>",
+    "<|end_of_text|>",
+    "<|endoftext|>",
+    "<|end|>",
+    "<|return|>",
+    "<|call|>",
+    "<end_of_turn>",
+    "<turn|>",
+    "<eos>",
+    "</s>",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """One envelope: text[start:end] with its calls, in order. closed: its closing marker (or whatever
+    ends it for certain) was there. body_start: where the envelope's content begins. fragile: literals
+    that put the end of the region in doubt if they stand in the text after it.
+    """
+
+    start: int
+    end: int
+    body_start: int
+    calls: tuple[RawCall, ...]
+    closed: bool = True
+    fragile: tuple[str, ...] = ()
+
+
+class Format(Protocol):
+    """One wire format. opener: a literal that may begin a region. reasoning: (open, close) literals."""
+
+    @property
+    def NAME(self) -> str: ...
+
+    @property
+    def OPENERS(self) -> tuple[str, ...]: ...
+
+    @property
+    def CLOSERS(self) -> tuple[str, ...]: ...
+
+    @property
+    def REASONING(self) -> tuple[tuple[str, str], ...]: ...
+
+    def parse(self, text: str, at: int, tools: ToolSet) -> Region | None:
+        """The region that begins at text[at:], where one of OPENERS stands; None if there is none."""
+
+    def render(self, calls: tuple[ToolCall, ...]) -> str:
+        """The calls as a model of this family writes them."""
+
+
+def match_literal(text: str, at: int, literals: tuple[str, ...]) -> str | None:
+    """The longest of `literals` that stands at text[at:]."""
+    found = [one for one in literals if text.startswith(one, at)]
+    return max(found, key=len) if found else None
+
+
+def problem_call(text: str, rule: str, message: str) -> RawCall:
+    """A call that is known to be none."""
+    return RawCall("", Body.call, text, False, problems=(Problem("", rule, message),))
+
+
+_SPACE = re.compile(r"[\s\x00-\x1f\ufeff]*")
+_BETWEEN = re.compile(r"[\s\x00-\x1f\ufeff;,]*")
+_EXTRA = re.compile(r"[\s}\]]*[}\]]")
+_JUNK_CHARS = re.compile(r'[{}\[\]"<]')
+
+
+def skip_space(text: str, at: int) -> int:
+    match = _SPACE.match(text, at)
+    return match.end() if match else at
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """One JSON value in the text. end: after it. closed: it is complete, or its end is certain."""
+
+    text: str
+    end: int
+    closed: bool
+    problem: Problem | None = None
+
+
+def read_span(text: str, at: int, closers: tuple[str, ...], openers: tuple[str, ...] = ()) -> Span:
+    """The JSON value at `at`: strictly, tolerantly, else all up to the only closing marker."""
+    try:
+        _, end = decode_strict(text, at)
+        return Span(text[at:end], end, True)
+    except ValueError:
+        pass
+    reading = read_value(text, at, stops=closers)
+    if isinstance(reading, Reading):
+        return Span(text[at : reading.end], reading.end, True)
+    limit = min((pos for one in openers if (pos := text.find(one, at)) >= 0), default=len(text))
+    if not closers:
+        return Span(text[at:].rstrip(), len(text), False)
+    first = min((pos for one in closers if (pos := text.find(one, at, limit)) >= 0), default=-1)
+    if first < 0:
+        rule = reading.rule if limit < len(text) else "truncated"
+        return Span(text[at:], len(text), False, Problem("", rule, reading.message))
+    last = max(text.rfind(one, at, limit) for one in closers)
+    if first != last:
+        message = "the call is broken and a closing marker stands in it more than once"
+        return Span(text[at:last], last, False, Problem("", "ambiguous_end", message))
+    return Span(text[at:first], first, True)
+
+
+@dataclass(slots=True)
+class _Sequence:
+    calls: list[RawCall]
+    at: int
+    fixes: list[Fix]
+    listed: bool = False
+
+
+def read_json_calls(
+    text: str,
+    start: int,
+    body: int,
+    closers: tuple[str, ...],
+    openers: tuple[str, ...] = (),
+    kind: Body = Body.call,
+) -> Region | None:
+    """Objects (one, several, or an array of them) from `body` to a closing marker; None if no JSON is
+    there. With no `closers` the JSON ends the region by itself.
+    """
+    at = skip_space(text, body)
+    if text[at : at + 1] not in ("{", "["):
+        return None
+    state = _Sequence([], at, [])
+    if text[at] == "[":
+        state.listed = True
+        state.at = at + 1
+    while True:
+        state.at = _after_separator(text, state)
+        char = text[state.at : state.at + 1]
+        if char != "{" or (
+            state.calls and not closers and not state.listed and not _separated(text, state.at)
+        ):
+            break
+        span = read_span(text, state.at, closers, openers)
+        problems = (span.problem,) if span.problem else ()
+        state.calls.append(RawCall("", kind, span.text, span.closed, problems=problems))
+        state.at = span.end
+        if span.problem or len(state.calls) > LIMITS.calls:
+            break
+    return _finish(text, start, body, closers, state)
+
+
+def _after_separator(text: str, state: _Sequence) -> int:
+    match = _BETWEEN.match(text, state.at) if state.calls else _SPACE.match(text, state.at)
+    return match.end() if match else state.at
+
+
+def _separated(text: str, at: int) -> bool:
+    return text[:at].rstrip(" \t\r\n")[-1:] in (";", "}", "]")
+
+
+def _finish(text: str, start: int, body: int, closers: tuple[str, ...], state: _Sequence) -> Region:
+    calls, at = state.calls, state.at
+    if calls and (calls[-1].problems or len(calls) > LIMITS.calls):
+        if len(calls) > LIMITS.calls:
+            calls.append(problem_call("", "too_many_calls", f"more than {LIMITS.calls} calls in one turn"))
+        return Region(start, at, body, tuple(calls), closed=False)
+    if state.listed:
+        if text[at : at + 1] == "]":
+            at += 1
+        elif match_literal(text, at, closers):
+            state.fixes.append(Fix(FixKind.missing_closer, "", "", "]"))
+        else:
+            calls.append(problem_call(text[at:], "truncated", "the list of calls does not end"))
+            return Region(start, len(text), body, tuple(calls), closed=False)
+    extra = _EXTRA.match(text, at)
+    if extra and closers:
+        state.fixes.append(Fix(FixKind.extra_closer, "", extra.group().strip(), ""))
+        at = extra.end()
+    at, closed, problem = close_region(text, at, closers, state.fixes)
+    if problem:
+        calls.append(problem)
+    if calls and state.fixes:
+        calls[-1] = replace(calls[-1], fixes=(*calls[-1].fixes, *state.fixes))
+    return Region(start, at, body, tuple(calls), closed)
+
+
+def close_region(
+    text: str, at: int, closers: tuple[str, ...], fixes: list[Fix]
+) -> tuple[int, bool, RawCall | None]:
+    """Step over the closing marker, or what stands in its place.
+
+    Returns the index after the region, whether it was really closed, and a problem where the text
+    before the marker is more than junk.
+    """
+    if not closers:
+        return at, True, None
+    after = skip_space(text, at)
+    found = match_literal(text, after, closers)
+    if found:
+        return after + len(found), True, None
+    token = match_literal(text, after, SPECIAL_TOKENS)
+    if token:
+        fixes.append(Fix(FixKind.special_token, "", token, closers[0]))
+        return after + len(token), True, None
+    if after >= len(text) or _is_partial(text, after, closers):
+        fixes.append(Fix(FixKind.missing_tag, "", text[after:], closers[0]))
+        return len(text), False, None
+    ends = [(pos, one) for one in closers if (pos := text.find(one, at)) >= 0]
+    if ends:
+        pos, one = min(ends)
+        junk = text[after:pos]
+        if not _JUNK_CHARS.search(junk):
+            fixes.append(Fix(FixKind.junk_in_envelope, "", junk, ""))
+            return pos + len(one), True, None
+        if not junk.lstrip().startswith("<"):
+            message = f"text between the call and its closing marker: {junk[:60]!r}"
+            return pos, True, problem_call(junk, "trailing_text", message)
+    fixes.append(Fix(FixKind.missing_tag, "", "", closers[0]))
+    return at, False, None
+
+
+def _is_partial(text: str, at: int, closers: tuple[str, ...]) -> bool:
+    rest = text[at:].rstrip() if len(text) - at < 64 else ""
+    return bool(rest) and any(one.startswith(rest) for one in closers)

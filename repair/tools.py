@@ -1,0 +1,75 @@
+"""The tools of one request, compiled once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from repair.limits import LIMITS
+from repair.schema import CompiledSchema, SchemaError, UnusableSchema, compile_schema
+from repair.types import ToolDefinition
+
+__all__ = ["SchemaError", "Tool", "ToolSet"]
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """One tool and its compiled schema."""
+
+    definition: ToolDefinition
+    schema: CompiledSchema
+
+    @property
+    def name(self) -> str:
+        return self.definition.name
+
+    @property
+    def keys(self) -> Mapping[str, Any]:
+        """Declared top-level parameters."""
+        return self.schema.properties
+
+
+class ToolSet:
+    """The declared tools by name. Equal schemas are compiled once per process."""
+
+    def __init__(self, tools: Iterable[Tool]) -> None:
+        self._tools = {tool.name: tool for tool in tools}
+        folded: dict[str, list[str]] = {}
+        for name in self._tools:
+            folded.setdefault(name.casefold(), []).append(name)
+        self._folded = {key: tuple(names) for key, names in folded.items()}
+
+    @classmethod
+    def compile(cls, tools: Sequence[ToolDefinition]) -> ToolSet:
+        """Raises SchemaError: parameters that are no schema, one name for two schemas, too many tools."""
+        if len(tools) > LIMITS.tools:
+            raise SchemaError("", "", f"at most {LIMITS.tools} tools, got {len(tools)}")
+        compiled: dict[str, Tool] = {}
+        for definition in tools:
+            earlier = compiled.get(definition.name)
+            if earlier is not None and earlier.definition.parameters != definition.parameters:
+                raise SchemaError(definition.name, "", "declared twice with different parameters")
+            try:
+                schema = compile_schema(definition.parameters)
+            except UnusableSchema as error:
+                raise SchemaError(definition.name, error.path, error.message) from error
+            compiled[definition.name] = Tool(definition, schema)
+        return cls(compiled.values())
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(self._tools)
+
+    def get(self, name: str) -> Tool | None:
+        return self._tools.get(name)
+
+    def folded(self, name: str) -> tuple[str, ...]:
+        """Declared names that equal `name` when case is ignored."""
+        return self._folded.get(name.casefold(), ())
+
+    def __len__(self) -> int:
+        return len(self._tools)
+
+    def __bool__(self) -> bool:
+        return bool(self._tools)

@@ -1,0 +1,249 @@
+"""Turn: one model turn under the guard. Text and reasoning stream; calls are all accepted, or none is."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+from repair.ladder import emit_plain, repair_call
+from repair.lenient import decode_strict
+from repair.stream import Calls, Draft, Event, Junk, Reasoning, StreamParser, Text
+from repair.tools import ToolSet
+from repair.types import (
+    Fix,
+    FixKind,
+    Problem,
+    RawCall,
+    ReasoningDelta,
+    Rejected,
+    TextDelta,
+    ToolCall,
+    Verdict,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class TurnPolicy:
+    """tool_choice: `auto`, `none`, `required`, or `named` with tool_name. parallel: several calls are
+    allowed. calls_in_reasoning: a call that ends the reasoning, with no answer after it, counts.
+    enabled: False hands on what parses strictly, unrepaired and unvalidated.
+    """
+
+    tool_choice: str = "auto"
+    tool_name: str | None = None
+    parallel: bool = True
+    calls_in_reasoning: bool = True
+    enabled: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The end of a turn. events: what had still been held. With `reask` there are no calls, and the
+    events complete the model's own text, byte for byte.
+    """
+
+    events: tuple[TextDelta | ReasoningDelta, ...]
+    calls: tuple[ToolCall, ...]
+    verdict: Verdict
+    fixes: tuple[Fix, ...] = ()
+    problems: tuple[Problem, ...] = ()
+
+
+DEFAULT_POLICY = TurnPolicy()
+
+
+class Turn:
+    """Incremental, pure, and the same for every split of the text. close() may be called once."""
+
+    def __init__(
+        self,
+        tools: ToolSet,
+        format: str = "auto",
+        policy: TurnPolicy = DEFAULT_POLICY,
+        generation_prompt: str = "",
+    ) -> None:
+        self._tools = tools
+        self._policy = policy
+        self._format = format
+        self._parser = StreamParser(
+            tools,
+            format,
+            with_calls=bool(tools) and policy.tool_choice != "none",
+            drafts=policy.calls_in_reasoning and policy.enabled,
+            generation_prompt=generation_prompt,
+        )
+
+    def feed(self, text: str) -> list[TextDelta | ReasoningDelta]:
+        """What may be shown now."""
+        return list(_deltas(self._parser.feed(text)))
+
+    def close(self, finish_reason: str | None) -> Outcome:
+        """finish_reason: the upstream's; only `length` is believed."""
+        events = self._parser.close()
+        if not self._policy.enabled:
+            return _plain(_settle_bare(events), self._tools)
+        events = _settle_bare(events)
+        cut = finish_reason == "length"
+        draft = next((event for event in events if isinstance(event, Draft)), None)
+        if draft is not None:
+            return self._judge_draft(events, draft, cut)
+        calls, fixes, problems = _judge(events, self._tools, cut)
+        if not calls and not problems:
+            return self._without_calls(events)
+        if not problems:
+            calls, more, problems = self._apply_policy(calls)
+            fixes += more
+        if problems:
+            return Outcome(tuple(_deltas(events, raw=True)), (), Verdict.reask, (), tuple(problems))
+        verdict = Verdict.repaired if fixes else Verdict.clean
+        return Outcome(_around(events), tuple(calls), verdict, tuple(fixes))
+
+    def _without_calls(self, events: list[Event]) -> Outcome:
+        deltas = tuple(_deltas(events, raw=True))
+        if self._policy.tool_choice in ("required", "named"):
+            problem = Problem("", "call_required", "a tool call was required and none came")
+            return Outcome(deltas, (), Verdict.reask, (), (problem,))
+        return Outcome(deltas, (), Verdict.none)
+
+    def _apply_policy(self, calls: list[ToolCall]) -> tuple[list[ToolCall], list[Fix], list[Problem]]:
+        problems: list[Problem] = []
+        fixes: list[Fix] = []
+        if not self._policy.parallel and len(calls) > 1:
+            if len({(call.name, call.arguments) for call in calls}) > 1:
+                problems.append(Problem("", "parallel", f"one call was allowed, {len(calls)} came"))
+            else:
+                fixes.append(Fix(FixKind.duplicate_object, "", f"{len(calls)} equal calls", "1"))
+                calls = calls[:1]
+        wanted = self._policy.tool_name
+        if self._policy.tool_choice == "named":
+            wrong = next((call.name for call in calls if call.name != wanted), None)
+            if wrong is not None:
+                problems.append(Problem("", "wrong_tool", f"a call of {wanted!r} was due, got {wrong!r}"))
+        return calls, fixes, problems
+
+    def _judge_draft(self, events: list[Event], draft: Draft, cut: bool) -> Outcome:
+        """Calls that end the reasoning: promoted if all are accepted and nothing follows them."""
+        inner = StreamParser(self._tools, self._format, drafts=False)
+        parts = _settle_bare(inner.feed(draft.text) + inner.close())
+        last = next((index for index, one in enumerate(reversed(parts)) if isinstance(one, Calls)), None)
+        trailing = "" if last is None else "".join(_text(one) for one in parts[len(parts) - last :])
+        kept = [Reasoning(draft.text) if event is draft else event for event in events]
+        if last is None or trailing.strip():
+            return self._without_calls(kept)
+        calls, fixes, problems = _judge(parts, self._tools, cut)
+        if not problems:
+            calls, more, problems = self._apply_policy(calls)
+            fixes += more
+        if problems:
+            return Outcome(tuple(_deltas(kept, raw=True)), (), Verdict.reask, (), tuple(problems))
+        spoken = [
+            Reasoning(_text(one)) for one in parts if not isinstance(one, Calls | Junk) and _text(one).strip()
+        ]
+        fixes.append(Fix(FixKind.promoted, "", "reasoning", "call"))
+        kept = [one for event in events for one in (spoken if event is draft else [event])]
+        return Outcome(_around(kept), tuple(calls), Verdict.repaired, tuple(fixes))
+
+
+def _text(event: Event) -> str:
+    match event:
+        case Calls(_, raw) | Junk(raw, _):
+            return raw
+        case Text(text) | Reasoning(text) | Draft(text):
+            return text
+
+
+def _deltas(events: list[Event], raw: bool = False) -> list[TextDelta | ReasoningDelta]:
+    """raw: calls and junk are text too, in the model's own order."""
+    result: list[TextDelta | ReasoningDelta] = []
+    for event in events:
+        match event:
+            case Reasoning(text) | Draft(text):
+                result.append(ReasoningDelta(text))
+            case Text(text):
+                result.append(TextDelta(text))
+            case _ if raw:
+                result.append(TextDelta(_text(event)))
+    return result
+
+
+def _around(events: list[Event]) -> tuple[TextDelta | ReasoningDelta, ...]:
+    """What stands around accepted calls; white space alone is dropped."""
+    deltas = _deltas(events)
+    if "".join(one.text for one in deltas if isinstance(one, TextDelta)).strip():
+        return tuple(deltas)
+    return tuple(one for one in deltas if isinstance(one, ReasoningDelta))
+
+
+def _settle_bare(events: list[Event]) -> list[Event]:
+    """A bare call is one only if no text stands beside it."""
+    prose = any(isinstance(event, Text) and event.text.strip() for event in events)
+    if not prose:
+        return events
+    return [Text(one.raw) if isinstance(one, Calls) and one.bare else one for one in events]
+
+
+def _judge(events: list[Event], tools: ToolSet, cut: bool) -> tuple[list[ToolCall], list[Fix], list[Problem]]:
+    """Every call of the turn through the ladder; fixes are in the calls' order."""
+    calls: list[ToolCall] = []
+    fixes: list[Fix] = []
+    problems: list[Problem] = []
+    enveloped: list[ToolCall] = []
+    bare: list[ToolCall] = []
+    for index, event in enumerate(events):
+        if isinstance(event, Junk):
+            fixes.append(event.fix)
+        if not isinstance(event, Calls):
+            continue
+        problems += _doubts(event, events[index + 1 :], cut)
+        for raw in event.region.calls:
+            outcome = repair_call(raw, tools)
+            if isinstance(outcome, Rejected):
+                problems += outcome.problems
+                continue
+            (bare if event.bare else enveloped).append(outcome.call)
+            calls.append(outcome.call)
+            fixes += outcome.fixes
+    if bare and enveloped:
+        keys = {_meaning(call) for call in enveloped}
+        if any(_meaning(call) not in keys for call in bare):
+            problems.append(Problem("", "ambiguous_call", "calls inside and outside an envelope differ"))
+        fixes.append(Fix(FixKind.echo, "", f"{len(bare)} outside the envelope", ""))
+        calls = enveloped
+    return calls, fixes, problems
+
+
+def _meaning(call: ToolCall) -> tuple[str, str]:
+    return call.name, json.dumps(decode_strict(call.arguments)[0], sort_keys=True)
+
+
+def _doubts(event: Calls, following: list[Event], cut: bool) -> list[Problem]:
+    """Why a region may not be what it seems."""
+    region = event.region
+    if cut and not region.closed and not following:
+        return [Problem("", "truncated", "the output limit was reached inside a call")]
+    for after in following:
+        if isinstance(after, Calls):
+            break
+        if isinstance(after, Text) and any(one in after.text for one in region.fragile):
+            return [Problem("", "ambiguous_end", "a closing marker stands in the text after the call")]
+    return []
+
+
+def _plain(events: list[Event], tools: ToolSet) -> Outcome:
+    """The guard is off: what parses strictly and has a name is handed on as it is; all else is text."""
+    kept: list[Event] = []
+    calls: list[ToolCall] = []
+    for event in events:
+        found = _emitted(event.region.calls, tools) if isinstance(event, Calls) else None
+        if found:
+            calls += found
+        else:
+            kept.append(Text(_text(event)) if isinstance(event, Junk | Calls) else event)
+    verdict = Verdict.clean if calls else Verdict.none
+    return Outcome(_around(kept) if calls else tuple(_deltas(kept)), tuple(calls), verdict)
+
+
+def _emitted(raws: tuple[RawCall, ...], tools: ToolSet) -> list[ToolCall]:
+    calls = [emit_plain(raw, tools) for raw in raws]
+    found = [call for call in calls if call is not None]
+    return found if len(found) == len(calls) else []

@@ -1,0 +1,70 @@
+"""Every case of the corpus, under every split."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from repair.offline import repair_request
+from tests.repair.corpus import CASES, SPLITS, Split, case_id, request_of, seeded_random, whole
+
+
+def outcome(answer: dict[str, Any]) -> str:
+    return {"clean": "calls", "repaired": "calls"}.get(answer["verdict"], str(answer["verdict"]))
+
+
+@pytest.mark.parametrize("case", CASES, ids=case_id)
+def test_case_comes_out_as_the_corpus_says(case: dict[str, Any]) -> None:
+    answer = repair_request(request_of(case))
+    assert outcome(answer) == case["expect"], answer
+    assert answer["tool_calls"] == case.get("calls", [])
+    kinds = sorted({fix["kind"] for fix in answer["fixes"]})
+    assert kinds == case.get("fixes", [])
+    if "rule" in case:
+        assert case["rule"] in [problem["rule"] for problem in answer["problems"]]
+    for key in ("content", "reasoning"):
+        if key in case:
+            assert answer[key] == case[key]
+
+
+@pytest.mark.parametrize("case", CASES, ids=case_id)
+def test_nothing_is_lost_when_there_is_no_call(case: dict[str, Any]) -> None:
+    answer = repair_request(request_of(case))
+    if answer["tool_calls"] or answer["reasoning"] or case.get("channel", "content") != "content":
+        return
+    if "<think>" not in case["text"]:
+        assert answer["content"] == case["text"]
+
+
+@pytest.mark.parametrize("split", SPLITS)
+@pytest.mark.parametrize("case", CASES, ids=case_id)
+def test_chunking_never_changes_the_result(case: dict[str, Any], split: Split) -> None:
+    request = request_of(case)
+    answer = repair_request({**request, "chunks": split(case["text"])})
+    assert answer == repair_request({**request, "chunks": whole(case["text"])})
+
+
+@pytest.mark.parametrize("case", CASES, ids=case_id)
+def test_twenty_random_splits(case: dict[str, Any]) -> None:
+    request = request_of(case)
+    expected = repair_request(request)
+    for seed in range(20):
+        assert repair_request({**request, "chunks": seeded_random(case["text"], seed)}) == expected
+
+
+def test_a_repaired_call_is_clean_when_it_comes_again() -> None:
+    for case in CASES:
+        answer = repair_request(request_of(case))
+        for call in answer["tool_calls"]:
+            text = json.dumps(call["arguments"])
+            request = {
+                **request_of(case),
+                "channel": "arguments",
+                "tool_name": call["name"],
+                "raw_output": text,
+            }
+            again = repair_request({**request, "finish_reason": "stop"})
+            assert again["verdict"] == "clean", case["id"]
+            assert again["tool_calls"] == [call]
