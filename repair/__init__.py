@@ -1,1 +1,4 @@
-"""Tool calls out of model text: text and schemas in, calls and findings out. No I/O, clock, logging, threads."""
+"""Tool calls out of model text: text and schemas in, calls and findings out.
+
+No I/O, clock, logging or threads.
+"""
