@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 import os
+import shlex
 import signal
 import socket
 from collections.abc import Callable, Coroutine
@@ -39,6 +40,19 @@ class HttpServer(uvicorn.Server):
         return nullcontext()
 
 
+class Stop:
+    """How urgently the server was asked to stop: once, let streams end; twice, at once."""
+
+    def __init__(self) -> None:
+        self.asked = asyncio.Event()
+        self.urgent = asyncio.Event()
+
+    def ask(self) -> None:
+        if self.asked.is_set():
+            self.urgent.set()
+        self.asked.set()
+
+
 def serve(settings: Settings, announce: Callable[[str], None]) -> None:
     """Serves until SIGINT or SIGTERM. announce: gets the text for the user once requests are answered.
 
@@ -50,13 +64,13 @@ def serve(settings: Settings, announce: Callable[[str], None]) -> None:
 
 
 async def _serve(settings: Settings, announce: Callable[[str], None]) -> None:
-    stop = asyncio.Event()
+    stop = Stop()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
+        loop.add_signal_handler(number, stop.ask)
     # Bound first: a taken port should not be found out after a model has been loaded.
     with bind(settings.host, settings.port) as listener:
-        upstream = await _unless_stopped(stop, start_upstream(settings))
+        upstream = await _unless_stopped(stop.asked, start_upstream(settings))
         if upstream is None:
             return
         try:
@@ -66,6 +80,7 @@ async def _serve(settings: Settings, announce: Callable[[str], None]) -> None:
 
 
 async def _unless_stopped(stop: asyncio.Event, start: Coroutine[Any, Any, Upstream]) -> Upstream | None:
+    """None where the server was stopped before it was up."""
     starting = asyncio.create_task(start)
     stopping = asyncio.create_task(stop.wait())
     try:
@@ -107,7 +122,8 @@ def bind(host: str, port: int) -> socket.socket:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         return socket.create_server((host, port), family=family, backlog=_BACKLOG)
     except OSError as error:
-        reason = error.strerror or str(error)
+        # asyncio and socket add the address to strerror, which the message has already
+        reason = os.strerror(error.errno) if error.errno and error.errno > 0 else str(error.strerror)
         raise StartError(f"cannot listen on {host} port {port}: {reason}") from error
 
 
@@ -115,10 +131,10 @@ async def run_http(
     upstream: Upstream,
     settings: Settings,
     listener: socket.socket,
-    stop: asyncio.Event,
+    stop: Stop,
     announce: Callable[[str], None],
 ) -> None:
-    """Answers HTTP on `listener` over a started upstream until `stop`; then lets streams end for a while."""
+    """Answers HTTP on `listener` over a started upstream until asked to stop; streams may end for a while."""
     api_key = settings.api_key.get_secret_value() if settings.api_key else None
     app = create_app(upstream, mode=settings.guard, api_key=api_key)
     config = uvicorn.Config(app, lifespan="off", access_log=False, log_level="warning", server_header=False)
@@ -128,18 +144,22 @@ async def run_http(
         await asyncio.sleep(0.005)
     port = listener.getsockname()[1]
     announce(welcome(settings.host, port, upstream.models[0].id, settings.guard, api_key is not None))
-    stopping = asyncio.create_task(stop.wait())
-    await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
-    stopping.cancel()
+    await _until(serving, stop.asked, None)
     server.should_exit = True
-    _, running = await asyncio.wait({serving}, timeout=_GRACE_S)
-    if running:
-        _log.warning("streams still run after %g s: they end with an error", _GRACE_S)
+    if not await _until(serving, stop.urgent, _GRACE_S):
+        _log.warning("requests that still run end with an error")
         await upstream.close()
-        _, running = await asyncio.wait({serving}, timeout=_GRACE_S)
-    if running:
+    if not await _until(serving, asyncio.Event(), _GRACE_S):
         server.force_exit = True
     await serving
+
+
+async def _until(serving: asyncio.Task[None], event: asyncio.Event, timeout_s: float | None) -> bool:
+    """Waits for the server's end, the event or the time; tells whether the server has ended."""
+    waiting = asyncio.create_task(event.wait())
+    await asyncio.wait({serving, waiting}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+    waiting.cancel()
+    return serving.done()
 
 
 def welcome(host: str, port: int, model: str, mode: GuardMode, needs_key: bool) -> str:
@@ -175,6 +195,6 @@ def welcome(host: str, port: int, model: str, mode: GuardMode, needs_key: bool) 
             f"  guard     {mode}",
             "try it:",
             f"  curl {base_url}/chat/completions -H 'content-type: application/json'{key} \\",
-            f"    -d '{json.dumps(body)}'",
+            f"    -d {shlex.quote(json.dumps(body))}",
         ]
     )

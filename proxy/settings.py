@@ -7,7 +7,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
@@ -31,13 +31,13 @@ class Settings(BaseModel):
 
     model: str | None = None
     host: str = "127.0.0.1"
-    port: int = Field(8040, ge=0, le=65535)
-    served_model_name: str | None = Field(None, min_length=1)
+    port: Annotated[int, Field(ge=0, le=65535)] = 8040
+    served_model_name: Annotated[str | None, Field(min_length=1)] = None
     guard: GuardMode = GuardMode.repair
-    api_key: SecretStr | None = Field(None, min_length=1)
-    max_batch: int = Field(16, ge=1)
-    queue_limit: int = Field(256, ge=0)
-    context_limit: int | None = Field(None, ge=2)
+    api_key: Annotated[SecretStr | None, Field(min_length=1)] = None
+    max_batch: Annotated[int, Field(ge=1)] = 16
+    queue_limit: Annotated[int, Field(ge=0)] = 256
+    context_limit: Annotated[int | None, Field(ge=2)] = None
     log_level: Literal["debug", "info", "warning", "error"] = "warning"
 
 

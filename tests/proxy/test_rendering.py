@@ -1,0 +1,97 @@
+"""Conversations in the forms that chat templates take."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from proxy.chat import ChatRequest, Message, PastCall, Role, ToolChoice, ToolMode
+from proxy.rendering import conversations, render_tools
+from repair.types import ToolDefinition
+
+SYSTEM, LATE = Message(Role.system, "be kind"), Message(Role.system, "be brief")
+ASK = Message(Role.user, "hi")
+CALLED = Message(Role.assistant, "", calls=(PastCall("c1", "f", '{"a":  1}'),))
+BROKEN = Message(Role.assistant, "", calls=(PastCall("c1", "f", '{"a": '),))
+RESULT = Message(Role.tool, "42", call_id="c1", name="f")
+EMPTY = Message(Role.assistant, "")
+
+
+def forms(*messages: Message) -> list[list[dict[str, Any]]]:
+    return list(conversations(messages))
+
+
+def test_the_first_form_is_the_conversation_itself() -> None:
+    assert forms(SYSTEM, ASK, CALLED, RESULT, LATE)[0] == [
+        {"role": "system", "content": "be kind"},
+        {"role": "user", "content": "hi"},
+        {
+            "role": "assistant",
+            "content": "",
+            "tool_calls": [
+                {"id": "c1", "type": "function", "function": {"name": "f", "arguments": {"a": 1}}}
+            ],
+        },
+        {"role": "tool", "content": "42", "tool_call_id": "c1", "name": "f"},
+        {"role": "system", "content": "be brief"},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("sent", "kept", "as_object"),
+    [
+        ('{"a": 1}', {"a": 1}, {"a": 1}),
+        ("", {}, {}),
+        ("null", {}, {}),
+        ('{"a": ', '{"a": ', {"arguments": '{"a": '}),
+        ("[1]", "[1]", {"arguments": "[1]"}),
+        ("5", "5", {"arguments": "5"}),
+        ("[" * 100_000, "[" * 100_000, {"arguments": "[" * 100_000}),
+    ],
+    ids=["object", "empty", "null", "cut", "array", "number", "deep"],
+)
+def test_arguments(sent: str, kept: Any, as_object: Any) -> None:
+    message = Message(Role.assistant, "", calls=(PastCall("c1", "f", sent),))
+    first, second, _ = forms(ASK, message)
+    assert first[1]["tool_calls"][0]["function"]["arguments"] == kept
+    assert second[1]["tool_calls"][0]["function"]["arguments"] == as_object
+
+
+def test_the_second_form_gathers_the_system_messages_at_the_head() -> None:
+    assert [m["role"] for m in forms(ASK, SYSTEM, CALLED, RESULT, LATE)[1]] == [
+        "system",
+        "user",
+        "assistant",
+        "tool",
+    ]
+    assert forms(ASK, SYSTEM, LATE)[1][0]["content"] == "be kind\n\nbe brief"
+
+
+def test_the_third_form_alternates_and_loses_no_text() -> None:
+    third = forms(SYSTEM, ASK, ASK, CALLED, RESULT, BROKEN)[2]
+    assert [m["role"] for m in third] == ["user", "assistant", "user", "assistant"]
+    assert third[0]["content"] == "be kind\n\nhi\n\nhi"
+    assert third[1]["content"] == 'Called f with {"a":  1}'
+    assert third[2]["content"] == "Result of f:\n42"
+    assert forms(Message(Role.assistant, "hello"), ASK)[2][0] == {"role": "user", "content": ""}
+
+
+def test_a_trailing_empty_answer_is_dropped() -> None:
+    assert [m["role"] for m in forms(ASK, EMPTY, EMPTY)[0]] == ["user"]
+    assert [m["role"] for m in forms(ASK, EMPTY, ASK)[0]] == ["user", "assistant", "user"]
+    assert forms(EMPTY)[0] == [{"role": "assistant", "content": ""}]
+
+
+def test_tools_are_shown_unless_none_may_be_called() -> None:
+    tools = (ToolDefinition("f", "does f", {"type": "object"}), ToolDefinition("g"))
+    shown = render_tools(ChatRequest("m", (ASK,), tools))
+    assert shown == [
+        {
+            "type": "function",
+            "function": {"name": "f", "description": "does f", "parameters": {"type": "object"}},
+        },
+        {"type": "function", "function": {"name": "g", "parameters": {}}},
+    ]
+    assert render_tools(ChatRequest("m", (ASK,), tools, ToolChoice(ToolMode.none))) is None
+    assert render_tools(ChatRequest("m", (ASK,))) is None

@@ -1,0 +1,85 @@
+"""Flags > environment > file > defaults; what is no setting stops the start with a clear message."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from proxy.chat import GuardMode
+from proxy.errors import SettingsError
+from proxy.settings import Settings, load_settings
+
+
+def write(path: Path, text: str) -> Path:
+    path.write_text(text, "utf-8")
+    return path
+
+
+def test_defaults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    settings = load_settings({}, {})
+    assert settings == Settings()
+    assert (settings.host, settings.port, settings.guard) == ("127.0.0.1", 8040, GuardMode.repair)
+
+
+@pytest.mark.parametrize(
+    ("flags", "env", "file", "port"),
+    [
+        ({}, {}, "port = 1", 1),
+        ({}, {"FORTIETH_PORT": "2"}, "port = 1", 2),
+        ({"port": 3}, {"FORTIETH_PORT": "2"}, "port = 1", 3),
+        ({}, {"FORTIETH_PORT": ""}, "port = 1", 1),
+        ({"host": "::1"}, {"FORTIETH_GUARD": "off"}, "port = 1", 1),
+    ],
+    ids=["file", "environment", "flag", "empty_variable", "mixed"],
+)
+def test_precedence(tmp_path: Path, flags: dict[str, Any], env: dict[str, str], file: str, port: int) -> None:
+    assert load_settings(flags, env, write(tmp_path / "f.toml", file)).port == port
+
+
+def test_the_file_in_the_working_directory_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path / "fortieth.toml", 'guard = "off"\napi_key = "k"\n')
+    monkeypatch.chdir(tmp_path)
+    settings = load_settings({}, {})
+    assert settings.guard is GuardMode.off
+    assert settings.api_key is not None
+    assert "'k'" not in repr(settings), "a key must not reach a log"
+
+
+@pytest.mark.parametrize(
+    ("flags", "env", "file", "message"),
+    [
+        ({}, {}, "prot = 1", "prot in .*f.toml: unknown setting; did you mean port"),
+        ({}, {"FORTIETH_GARD": "off"}, "", "FORTIETH_GARD: unknown setting; did you mean guard"),
+        ({}, {}, "zzz = 1", "zzz in .*: unknown setting; known are .*port"),
+        ({}, {"FORTIETH_PORT": "http"}, "", "FORTIETH_PORT: .*integer.*'http'"),
+        ({"port": 70000}, {}, "", "--port: .*65535.*70000"),
+        ({}, {}, 'guard = "maybe"', "guard in .*f.toml: .*'off'.*'repair'.*'maybe'"),
+        ({}, {}, "[port]", "port in .*f.toml: .*integer"),
+        ({}, {}, "port = ", "f.toml: not valid TOML"),
+        ({}, {}, "context_limit = 1", "context_limit in .*: .*2, got 1"),
+    ],
+)
+def test_what_is_no_setting(
+    tmp_path: Path, flags: dict[str, Any], env: dict[str, str], file: str, message: str
+) -> None:
+    with pytest.raises(SettingsError, match=message):
+        load_settings(flags, env, write(tmp_path / "f.toml", file))
+
+
+def test_a_wrong_key_is_not_shown(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError) as caught:
+        load_settings({}, {}, write(tmp_path / "f.toml", 'api_key = ["secret"]'))
+    assert "secret" not in str(caught.value)
+
+
+def test_a_named_file_must_exist(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"nowhere\.toml: cannot be read"):
+        load_settings({}, {}, tmp_path / "nowhere.toml")
+
+
+def test_settings_are_frozen() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        Settings().port = 1
