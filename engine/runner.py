@@ -11,7 +11,7 @@ from typing import Any
 import mlx.core as mx
 from mlx_lm.generate import BatchGenerator, StopSequences
 
-from engine.sampling import Processor, Sampler, greedy, make_processors, make_sampler
+from engine.sampling import BatchSampler, Processor, UnexpectedRows, make_processors
 from engine.types import FinishReason, SamplingParams
 
 
@@ -48,18 +48,24 @@ class StepResult:
 
 @dataclass(slots=True)
 class Live:
-    """A request that was inserted at least once. cache and done: what a pause set aside."""
+    """A request that was inserted at least once. left: prompt tokens not yet in its cache, of which the last
+    starts the decoding. cache: what a pause set aside.
+    """
 
     job: Job
-    sampler: Sampler
     processors: list[Processor]
+    left: int
     uid: int = -1
-    done: int = 0
     cache: list[Any] | None = None
 
 
 class Runner:
-    """Sequences in, tokens out. After an exception from step() nothing but reset() may be called."""
+    """Sequences in, tokens out. After an exception from step() nothing but reset() may be called.
+
+    All requests share one sampler, which picks for the whole batch at once; it has to know the order of the
+    rows. That order follows from what the generator reports, and every step checks it before a token is let
+    out.
+    """
 
     def __init__(self, model: Any, eos_token_ids: tuple[int, ...], vocab_size: int, max_batch: int) -> None:
         self._model = model
@@ -69,12 +75,16 @@ class Runner:
         self._no_stop = StopSequences()
         self._live: dict[str, Live] = {}
         self._ids: dict[int, str] = {}
+        self._prompts: list[str] = []  # in the generator and not yet decoding, in its order
+        self._decoding: list[str] = []  # the rows of its batch, in its order
+        self._shared = True
+        self._sampler = BatchSampler()
         self._generator = self._make_generator()
 
     def _make_generator(self) -> BatchGenerator:
         return BatchGenerator(
             self._model,
-            sampler=greedy,
+            sampler=self._sampler,
             completion_batch_size=self._max_batch,
             prefill_batch_size=1,
         )
@@ -84,63 +94,91 @@ class Runner:
         live = self._live.get(job.id)
         if live is None:
             processors = make_processors(job.sampling, job.prompt, self._vocab_size)
-            live = self._live[job.id] = Live(job, make_sampler(job.sampling), processors)
-        prefix = list(job.prompt[: live.done])
+            live = self._live[job.id] = Live(job, processors, len(job.prompt))
+            self._sampler.add(job.id, job.sampling)
+        done = len(job.prompt) - live.left
         (live.uid,) = self._generator.insert(
-            [list(job.prompt[live.done :])],
+            [list(job.prompt[done:])],
             max_tokens=[job.max_tokens],
             caches=[live.cache],
-            all_tokens=[prefix],
-            samplers=[live.sampler],
+            all_tokens=[list(job.prompt[:done])],
+            samplers=[self._sampler if self._shared else self._sampler.one(job.id)],
             logits_processors=[live.processors],
             stop_sequences=[self._no_stop if job.sampling.ignore_eos else self._eos],
         )
         live.cache = None
         self._ids[live.uid] = job.id
+        self._prompts.append(job.id)
 
-    def pause(self, id: str) -> int:
-        """Take a prompt out in the middle of its prefill and keep the work. Returns the tokens done."""
+    def pause(self, id: str) -> None:
+        """Take a prompt out in the middle of its prefill and keep the work."""
         live = self._live[id]
         cache, tokens = self._generator.remove([live.uid], return_prompt_caches=True)[live.uid]
+        self._prompts.remove(id)
         del self._ids[live.uid]
-        live.done = len(tokens)
-        live.cache = cache if live.done else None
+        live.left = len(live.job.prompt) - len(tokens)
+        live.cache = cache if tokens else None
         mx.eval([layer.state for layer in live.cache or []])
-        return live.done
 
     def remove(self, id: str) -> None:
         """Forget a request at whatever stage; unknown ids are fine."""
         live = self._live.pop(id, None)
-        if live is not None and self._ids.pop(live.uid, None) is not None:
+        if live is None:
+            return
+        self._sampler.remove(id)
+        if self._ids.pop(live.uid, None) is not None:
             self._generator.remove([live.uid])
+            rows = self._prompts if id in self._prompts else self._decoding
+            rows.remove(id)
 
     def step(self, prefill_batch: int, prefill_step: int) -> StepResult:
         """One decode step for everything that decodes and one prefill chunk. May raise anything."""
         self._generator.prefill_batch_size = prefill_batch
         self._generator.prefill_step_size = prefill_step
+        decoding = tuple(self._decoding)
+        starting = tuple(id for id in self._prompts if self._live[id].left == 1)
+        self._sampler.expect(*filter(None, (decoding, starting)))
         prompts, generated = self._generator.next()
+        decoded = tuple(self._ids[response.uid] for response in generated)
+        started = tuple(self._ids[prompt.uid] for prompt in prompts if prompt.end_of_prompt)
+        if self._shared and (decoded, started) != (decoding, starting):
+            self._shared = False  # from the next generator on every request has a sampler of its own
+            raise UnexpectedRows(f"sampled {decoded} and {started} as {decoding} and {starting}")
+        remaining, prefilled = self._note_prompts(prompts)
+        self._prompts = [id for id in self._prompts if id not in started]
+        self._decoding = [*decoded, *started]
+        sampled = tuple(self._note_token(response) for response in generated)
+        return StepResult(sampled, remaining, prefilled)
+
+    def _note_prompts(self, prompts: list[Any]) -> tuple[dict[str, int], int]:
+        """id -> tokens left, for each prompt; and the token positions computed, padding included."""
         remaining: dict[str, int] = {}
-        longest = 0
+        sizes: list[int] = []
         for prompt in prompts:
             live = self._live[self._ids[prompt.uid]]
-            done = live.done + prompt.progress[0]
-            left = 0 if prompt.end_of_prompt else max(1, len(live.job.prompt) - done)
-            longest = max(longest, min(prefill_step, prompt.progress[0]) if left else 0)
-            remaining[live.job.id] = left
-        sampled = tuple(self._sampled(response) for response in generated)
-        return StepResult(sampled, remaining, longest * sum(1 for left in remaining.values() if left))
+            done, total = prompt.progress
+            left = 0 if prompt.end_of_prompt else total - done
+            sizes += [live.left - left] if left else []
+            remaining[live.job.id] = live.left = left
+        return remaining, max(sizes, default=0) * len(sizes)
 
-    def _sampled(self, response: Any) -> Sampled:
+    def _note_token(self, response: Any) -> Sampled:
         id = self._ids[response.uid]
         finish = None if response.finish_reason is None else FinishReason(response.finish_reason)
         if finish is not None:
             del self._ids[response.uid], self._live[id]
+            self._decoding.remove(id)
+            self._sampler.remove(id)
         return Sampled(id, response.token, finish)
 
     def reset(self) -> None:
         """Drop every request with its caches and start over with a new generator."""
+        for id in self._live:
+            self._sampler.remove(id)
         self._live.clear()
         self._ids.clear()
+        self._prompts.clear()
+        self._decoding.clear()
         self._generator.close()
         self._generator = self._make_generator()
         mx.clear_cache()

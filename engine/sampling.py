@@ -1,14 +1,16 @@
-"""Samplers and logits processors of one request, as BatchGenerator takes them at insert.
+"""How tokens are picked: one sampler for the whole batch, with each row's own parameters and random numbers.
 
-They are called inside the model step, where an exception would cost the whole batch: everything they use
-was checked by engine.validate, and nothing in them depends on what other requests do. Random numbers come
-from a key per request and token, so that a seed gives the same tokens alone and in any batch.
+BatchGenerator calls samplers and logits processors inside the model step, where an exception would cost the
+whole batch: everything used here was checked by engine.validate. A row's token depends on its own logits,
+parameters and random number alone, so that a seed gives the same tokens alone and in any batch.
 """
 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
 import mlx.core as mx
 
@@ -18,71 +20,168 @@ Sampler = Callable[[mx.array], mx.array]  # logprobs [rows, vocab] -> token ids 
 Processor = Callable[[mx.array, mx.array], mx.array]  # tokens so far [n], logits [1, vocab] -> logits
 
 GREEDY_BELOW = 1e-5  # a temperature under this divides logits into infinities; it means greedy
+LARGEST_UNIFORM = 1.0 - 2.0**-20  # times a float32 total it is below that total, however it rounds
 MASK64 = 2**64 - 1
 
 
-def greedy(logprobs: mx.array) -> mx.array:
-    """The likeliest token. One object for all: a batch that shares its sampler is sampled in one call."""
-    return mx.argmax(logprobs, axis=-1)
+class UnexpectedRows(RuntimeError):
+    """The generator sampled other rows than it was expected to: no token of this step may be used."""
 
 
-def make_sampler(sampling: SamplingParams) -> Sampler:
-    """How this request picks its tokens. Each call advances its own random sequence by one."""
-    if sampling.temperature < GREEDY_BELOW or sampling.top_k == 1:
-        return greedy
-    return SeededSampler(sampling)
+@dataclass(slots=True)
+class Draws:
+    """One request's parameters and its sequence of random numbers."""
 
+    sampling: SamplingParams
+    state: int
 
-class SeededSampler:
-    """Temperature first, then top_k, top_p and min_p cut the scaled distribution (vLLM's and HF's order)."""
-
-    def __init__(self, sampling: SamplingParams) -> None:
+    @classmethod
+    def start(cls, sampling: SamplingParams) -> Draws:
         seed = secrets.randbits(64) if sampling.seed is None else sampling.seed
-        self._counter = mix64(seed & MASK64)
-        self._scale = 1.0 / sampling.temperature
-        self._top_k = sampling.top_k
-        self._top_p = sampling.top_p
-        self._min_p = sampling.min_p
+        return cls(sampling, mix64(seed & MASK64))
 
-    def __call__(self, logprobs: mx.array) -> mx.array:
-        key = mx.random.key(self._counter)
-        self._counter = (self._counter + 1) & MASK64
-        logits = logprobs.astype(mx.float32) * self._scale
-        if 0 < self._top_k < logits.shape[-1]:
-            logits = keep_top_k(logits, self._top_k)
-        if self._top_p < 1.0:
-            logits = keep_top_p(logits, self._top_p)
-        if self._min_p > 0.0:
-            logits = keep_min_p(logits, self._min_p)
-        return mx.random.categorical(logits, key=key)
+    @property
+    def greedy(self) -> bool:
+        return self.sampling.temperature < GREEDY_BELOW or self.sampling.top_k == 1
+
+    def next(self) -> float:
+        """Uniform in [0, 1), 24 bits (SplitMix64)."""
+        self.state = (self.state + 0x9E3779B97F4A7C15) & MASK64
+        return min((mix64(self.state) >> 40) * 2.0**-24, LARGEST_UNIFORM)
 
 
 def mix64(value: int) -> int:
-    """SplitMix64's finaliser: neighbouring seeds become unrelated counters."""
-    value = (value + 0x9E3779B97F4A7C15) & MASK64
+    """SplitMix64's finaliser: neighbouring states become unrelated numbers."""
     value = ((value ^ (value >> 30)) * 0xBF58476D1CE4E5B9) & MASK64
     value = ((value ^ (value >> 27)) * 0x94D049BB133111EB) & MASK64
     return value ^ (value >> 31)
 
 
-def keep_top_k(logits: mx.array, k: int) -> mx.array:
-    """The k largest stay (more when they tie with the k-th), the rest become -inf."""
-    kth = mx.min(mx.topk(logits, k, axis=-1), axis=-1, keepdims=True)
-    return mx.where(logits < kth, -mx.inf, logits)
+@dataclass(frozen=True, slots=True)
+class Table:
+    """The parameters of a batch's rows as columns [rows, 1]; None where no row uses them.
+
+    candidates: how many of the largest logits top_k and top_p have to look at, at most.
+    """
+
+    greedy: mx.array | None
+    scale: mx.array
+    top_k: mx.array | None
+    top_p: mx.array | None
+    min_p: mx.array | None
+    candidates: int
+
+    @classmethod
+    def of(cls, rows: list[Draws], vocab: int) -> Table:
+        every = [row.sampling for row in rows]
+        ks = [vocab if row.greedy or not row.sampling.top_k else row.sampling.top_k for row in rows]
+        nucleus = [k for k, sampling in zip(ks, every, strict=True) if sampling.top_p < 1]
+        return cls(
+            greedy=mx.array([row.greedy for row in rows]) if any(row.greedy for row in rows) else None,
+            scale=column(1.0 if row.greedy else 1.0 / row.sampling.temperature for row in rows),
+            top_k=column(ks, mx.int32) if min(ks) < vocab else None,
+            top_p=column(s.top_p for s in every) if nucleus else None,
+            min_p=column(s.min_p for s in every) if any(s.min_p for s in every) else None,
+            candidates=max([k for k in ks if k < vocab] + nucleus, default=0),
+        )
 
 
-def keep_top_p(logits: mx.array, p: float) -> mx.array:
-    """The smallest set of likeliest tokens whose probability reaches p stays; always one at least."""
-    ranked = mx.sort(logits, axis=-1)
-    mass = mx.cumsum(mx.softmax(ranked, axis=-1), axis=-1, reverse=True, inclusive=False)
-    drop = mx.minimum(mx.sum(mass >= p, axis=-1, keepdims=True), logits.shape[-1] - 1)
-    return mx.where(logits < mx.take_along_axis(ranked, drop, axis=-1), -mx.inf, logits)
+def column(values: Iterable[float], dtype: mx.Dtype = mx.float32) -> mx.array:
+    return mx.array(list(values), dtype=dtype)[:, None]
 
 
-def keep_min_p(logits: mx.array, p: float) -> mx.array:
-    """Tokens at least p times as likely as the likeliest stay."""
-    floor = mx.max(logits, axis=-1, keepdims=True) + mx.log(mx.array(p))
-    return mx.where(logits < floor, -mx.inf, logits)
+class BatchSampler:
+    """Picks a token for every row of a batch in one go.
+
+    Shared by all requests it is called once per batch, whose rows must be announced by expect(); one(id)
+    does the same for one request, wherever its row is.
+    """
+
+    def __init__(self) -> None:
+        self._draws: dict[str, Draws] = {}
+        self._expected: deque[tuple[str, ...]] = deque()
+        self._rows: tuple[str, ...] = ()
+        self._table: Table | None = None
+
+    def add(self, id: str, sampling: SamplingParams) -> None:
+        """A new request; its random sequence begins. Ids are never used again while they live."""
+        self._draws[id] = Draws.start(sampling)
+
+    def remove(self, id: str) -> None:
+        """Its rows will not be sampled any more."""
+        self._draws.pop(id, None)
+        if id in self._rows:
+            self._rows, self._table = (), None
+
+    def expect(self, *batches: tuple[str, ...]) -> None:
+        """The rows of each of the coming calls, in order."""
+        self._expected = deque(batches)
+
+    def one(self, id: str) -> Sampler:
+        """A sampler for this request's row alone."""
+        return lambda logprobs: self.draw((id,), logprobs)
+
+    def __call__(self, logprobs: mx.array) -> mx.array:
+        rows = self._expected.popleft() if self._expected else ()
+        if len(rows) != logprobs.shape[0]:
+            raise UnexpectedRows(f"expected {len(rows)} rows to sample, got {logprobs.shape[0]}")
+        return self.draw(rows, logprobs)
+
+    def draw(self, ids: tuple[str, ...], logprobs: mx.array) -> mx.array:
+        """Token ids [rows] for logprobs [rows, vocab]."""
+        rows = [self._draws[id] for id in ids]
+        if all(row.greedy for row in rows):
+            return mx.argmax(logprobs, axis=-1)
+        if self._table is None or self._rows != ids:
+            self._rows, self._table = ids, Table.of(rows, logprobs.shape[-1])
+        uniform = column(0.0 if row.greedy else row.next() for row in rows)
+        tokens = pick(logprobs, self._table, uniform)
+        if self._table.greedy is None:
+            return tokens
+        return mx.where(self._table.greedy, mx.argmax(logprobs, axis=-1), tokens)
+
+
+def pick(logprobs: mx.array, table: Table, uniform: mx.array) -> mx.array:
+    """Invert each row's cumulative distribution, in order of token ids, at its uniform number [rows, 1]."""
+    logits = logprobs.astype(mx.float32) * table.scale
+    top = mx.max(logits, axis=-1, keepdims=True)
+    floor = cut_off(logits, top, table)
+    weights = mx.exp(logits - top)
+    if floor is not None:
+        weights = mx.where(logits < floor, 0.0, weights)
+    reached = mx.cumsum(weights, axis=-1)
+    tokens = mx.sum(reached <= uniform * reached[:, -1:], axis=-1)
+    return mx.minimum(tokens, logits.shape[-1] - 1).astype(mx.uint32)
+
+
+def cut_off(logits: mx.array, top: mx.array, table: Table) -> mx.array | None:
+    """The smallest logit [rows, 1] that each row keeps: top_k, then top_p of what is left, then min_p.
+
+    Temperature has been applied (the order of vLLM and HF). At least the likeliest token stays.
+    """
+    floor: mx.array | None = None
+    if table.candidates:
+        vocab = logits.shape[-1]
+        whole = table.candidates >= vocab
+        ranked = mx.sort(logits if whole else mx.topk(logits, table.candidates, axis=-1), axis=-1)
+        if table.top_k is not None:
+            kth = mx.take_along_axis(ranked, mx.maximum(ranked.shape[-1] - table.top_k, 0), axis=-1)
+            floor = mx.where(table.top_k < vocab, kth, -mx.inf)
+        if table.top_p is not None:
+            nucleus = top_p_floor(ranked, floor, table.top_p)
+            floor = nucleus if floor is None else mx.maximum(floor, nucleus)
+    if table.min_p is not None:
+        likely = top + mx.log(table.min_p)
+        floor = likely if floor is None else mx.maximum(floor, likely)
+    return floor
+
+
+def top_p_floor(ranked: mx.array, floor: mx.array | None, p: mx.array) -> mx.array:
+    """The smallest of the likeliest logits whose probability reaches p. ranked: ascending, per row."""
+    left = ranked if floor is None else mx.where(ranked < floor, -mx.inf, ranked)
+    above = mx.cumsum(mx.softmax(left, axis=-1), axis=-1, reverse=True, inclusive=False)
+    drop = mx.minimum(mx.sum(above >= p, axis=-1, keepdims=True), ranked.shape[-1] - 1)
+    return mx.where(p < 1.0, mx.take_along_axis(ranked, drop, axis=-1), -mx.inf)
 
 
 def make_processors(sampling: SamplingParams, prompt: tuple[int, ...], vocab_size: int) -> list[Processor]:

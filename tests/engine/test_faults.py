@@ -10,7 +10,9 @@ import pytest
 from engine.config import EngineConfig
 from engine.core import EngineCore
 from engine.model import LoadedModel
-from engine.types import Failed, Priority
+from engine.runner import Job, Runner
+from engine.sampling import UnexpectedRows
+from engine.types import Failed, Priority, SamplingParams
 from tests.engine.drive import Told, alone, collect, request, run
 
 
@@ -51,6 +53,42 @@ def test_a_paused_prompt_can_be_aborted(small_steps: EngineCore) -> None:
     assert not core.busy
     assert (core.stats().cache_bytes, core.stats().running) == (0, 0)
     assert alone(core, request(max_tokens=2)).tokens == 2
+
+
+def test_rows_in_another_order_than_expected_are_noticed_before_a_token_is_let_out(
+    loaded: LoadedModel,
+) -> None:
+    """As if an upgrade had changed the generator's order: nothing wrong is shown, and it works on."""
+    runner = Runner(loaded.network, loaded.info.eos_token_ids, loaded.info.vocab_size, 4)
+    jobs = [
+        Job(
+            id,
+            tuple(id.encode()) * 20,
+            8,
+            SamplingParams(max_tokens=8, temperature=1.0, seed=n, ignore_eos=True),
+        )
+        for n, id in enumerate(("a", "b"))
+    ]
+
+    def serve() -> dict[str, list[int]]:
+        tokens: dict[str, list[int]] = {job.id: [] for job in jobs}
+        for job in jobs:
+            runner.insert(job)
+        while sum(map(len, tokens.values())) < 16:
+            for sampled in runner.step(2, 64).sampled:
+                tokens[sampled.id].append(sampled.token)
+        return tokens
+
+    expected = serve()
+    for job in jobs:
+        runner.insert(job)
+    for _ in range(3):
+        runner.step(2, 64)
+    runner._decoding.reverse()
+    with pytest.raises(UnexpectedRows):
+        runner.step(2, 64)
+    runner.reset()
+    assert serve() == expected
 
 
 class Flaky:

@@ -9,7 +9,7 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from engine.sampling import Sampler, greedy, keep_min_p, keep_top_k, keep_top_p, make_processors, make_sampler
+from engine.sampling import BatchSampler, Draws, Table, UnexpectedRows, make_processors, pick
 from engine.types import SamplingParams
 
 VOCAB = 37
@@ -19,16 +19,8 @@ def row(values: mx.array) -> list[float]:
     return [float(value) for value in np.array(values)[0]]
 
 
-def draw(sampler: Sampler, values: mx.array) -> int:
-    return int(np.array(sampler(values))[0])
-
-
 def logits(seed: int) -> mx.array:
     return mx.array(np.random.default_rng(seed).normal(0, 2, (1, VOCAB)).astype(np.float32))
-
-
-def kept(values: mx.array) -> set[int]:
-    return {i for i, value in enumerate(row(values)) if value > -math.inf}
 
 
 def ranked(values: mx.array) -> list[int]:
@@ -40,64 +32,102 @@ def params(**sampling: Any) -> SamplingParams:
     return SamplingParams(**{"max_tokens": 1, "temperature": 1.0, **sampling})
 
 
-@pytest.mark.parametrize("seed", range(5))
-@pytest.mark.parametrize("k", [1, 2, 10, VOCAB - 1])
-def test_top_k_keeps_the_k_likeliest(seed: int, k: int) -> None:
-    values = logits(seed)
-    assert kept(keep_top_k(values, k)) == set(ranked(values)[:k])
+def reachable(values: mx.array, **sampling: Any) -> set[int]:
+    """The tokens that 512 evenly spread random numbers pick: nothing likelier than 1/500 is missed."""
+    rows = [Draws.start(params(**sampling))]
+    table = Table.of(rows, VOCAB)
+    return {int(np.array(pick(values, table, mx.array([[n / 512]])))[0]) for n in range(512)}
 
 
-@pytest.mark.parametrize("seed", range(5))
-@pytest.mark.parametrize("p", [1e-9, 0.1, 0.5, 0.9, 0.999])
-def test_top_p_keeps_the_smallest_set_that_reaches_p(seed: int, p: float) -> None:
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("k", [2, 5, VOCAB - 1])
+@pytest.mark.parametrize("p", [1e-9, 0.5, 0.9, 1.0])
+@pytest.mark.parametrize("least", [0.0, 0.3, 1.0])
+def test_the_cuts_keep_what_their_definitions_keep(seed: int, k: int, p: float, least: float) -> None:
+    """The k likeliest; of them the fewest that reach p of their sum; of them those likely enough."""
     values = logits(seed)
     probabilities = row(mx.softmax(values, axis=-1))
-    expected: set[int] = set()
-    for token in ranked(values):
-        expected.add(token)
-        if sum(probabilities[i] for i in expected) >= p:
+    kept = ranked(values)[:k]
+    total = sum(probabilities[i] for i in kept)
+    nucleus: list[int] = []
+    for token in kept:
+        nucleus.append(token)
+        if sum(probabilities[i] for i in nucleus) / total >= p:
             break
-    assert kept(keep_top_p(values, p)) == expected
-
-
-@pytest.mark.parametrize("seed", range(5))
-@pytest.mark.parametrize("p", [0.01, 0.3, 1.0])
-def test_min_p_keeps_what_is_likely_enough_beside_the_likeliest(seed: int, p: float) -> None:
-    values = logits(seed)
-    probabilities = row(mx.softmax(values, axis=-1))
-    assert kept(keep_min_p(values, p)) == {
-        i for i, q in enumerate(probabilities) if q >= p * max(probabilities)
-    }
+    expected = {i for i in nucleus if probabilities[i] >= least * max(probabilities)}
+    left = sum(probabilities[i] for i in expected)
+    sure = {i for i in expected if probabilities[i] / left > 1 / 500}
+    found = reachable(values, top_k=k, top_p=p, min_p=least)
+    assert sure <= found <= expected
 
 
 def test_temperature_scales_before_the_cuts() -> None:
     """At a low temperature top_p 0.9 keeps one token of a distribution that at 1.0 keeps several."""
-    values = mx.log(mx.array([[0.4, 0.35, 0.25] + [1e-9] * 4]))
-    cold = make_sampler(params(temperature=0.02, top_p=0.9, seed=1))
-    assert {draw(cold, values) for _ in range(40)} == {0}
-    warm = make_sampler(params(temperature=1.0, top_p=0.9, seed=1))
-    assert {draw(warm, values) for _ in range(80)} == {0, 1, 2}
+    values = mx.log(mx.array([[0.4, 0.35, 0.25] + [1e-9] * (VOCAB - 3)]))
+    assert reachable(values, temperature=0.02, top_p=0.9) == {0}
+    assert reachable(values, temperature=1.0, top_p=0.9) == {0, 1, 2}
 
 
 def test_samples_follow_the_distribution() -> None:
+    sampler = BatchSampler()
+    sampler.add("r", params(seed=11))
+    draw = sampler.one("r")
     values = mx.log(mx.array([[0.5, 0.3, 0.2]]))
-    sampler = make_sampler(params(seed=11))
-    counts = np.bincount([draw(sampler, values) for _ in range(2000)], minlength=3) / 2000
+    counts = np.bincount([int(np.array(draw(values))[0]) for _ in range(2000)], minlength=3) / 2000
     assert np.abs(counts - [0.5, 0.3, 0.2]).max() < 0.05  # five standard deviations
 
 
 def test_neighbouring_seeds_are_unrelated() -> None:
-    values = mx.zeros((1, 1000))
-    draws = []
-    for seed in range(20):
-        sampler = make_sampler(params(seed=seed))
-        draws += [draw(sampler, values) for _ in range(5)]
-    assert len(set(draws)) > 85
+    draws = [Draws.start(params(seed=seed)) for seed in range(20)]
+    numbers = [one.next() for _ in range(5) for one in draws]
+    assert len(set(numbers)) == 100
+    assert abs(sum(numbers) / 100 - 0.5) < 0.15
+    assert all(0 <= number < 1 for number in numbers)
 
 
-@pytest.mark.parametrize("sampling", [{"temperature": 0.0}, {"temperature": 1e-6}, {"top_k": 1}])
-def test_greedy_requests_share_one_sampler(sampling: dict[str, Any]) -> None:
-    assert make_sampler(params(**sampling)) is greedy
+MIXTURE: dict[str, dict[str, Any]] = {
+    "greedy": {"temperature": 0.0},
+    "plain": {"seed": 1},
+    "cold": {"seed": 2, "temperature": 0.3},
+    "few": {"seed": 3, "top_k": 3},
+    "some": {"seed": 4, "top_k": 20, "top_p": 0.8},
+    "nucleus": {"seed": 5, "top_p": 0.6},
+    "likely": {"seed": 6, "min_p": 0.2},
+    "one": {"seed": 7, "top_k": 1},
+    "all": {"seed": 8, "top_k": VOCAB, "top_p": 0.95, "min_p": 0.01},
+}
+
+
+@pytest.mark.parametrize("names", [list(MIXTURE), list(MIXTURE)[::-1], ["few", "some"], ["plain", "cold"]])
+def test_a_row_gets_the_same_whoever_its_neighbours_are(names: list[str]) -> None:
+    together, single = BatchSampler(), BatchSampler()
+    for name in names:
+        together.add(name, params(**MIXTURE[name]))
+        single.add(name, params(**MIXTURE[name]))
+    for step in range(20):
+        values = mx.concatenate([logits(100 * step + n) for n in range(len(names))])
+        together.expect(tuple(names))
+        picked = [int(token) for token in np.array(together(values))]
+        alone = [int(np.array(single.one(name)(values[n : n + 1]))[0]) for n, name in enumerate(names)]
+        assert picked == alone
+        assert picked[0] == ranked(values[:1])[0] or names[0] != "greedy"
+
+
+def test_rows_that_were_not_announced_are_refused() -> None:
+    sampler = BatchSampler()
+    sampler.add("r", params())
+    sampler.expect(("r",))
+    with pytest.raises(UnexpectedRows):
+        sampler(mx.zeros((2, VOCAB)))
+    with pytest.raises(UnexpectedRows):
+        sampler(mx.zeros((1, VOCAB)))
+
+
+@pytest.mark.parametrize("values", [mx.full((1, VOCAB), math.nan), mx.full((1, VOCAB), -math.inf)])
+def test_a_broken_model_still_gives_a_token_of_the_vocabulary(values: mx.array) -> None:
+    sampler = BatchSampler()
+    sampler.add("r", params(top_k=5, top_p=0.5, min_p=0.1))
+    assert 0 <= int(np.array(sampler.one("r")(values))[0]) < VOCAB
 
 
 def test_requests_without_penalties_have_no_processors() -> None:
