@@ -6,10 +6,10 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, BinaryIO
+from typing import Annotated, Any, BinaryIO
 
 import typer
 
@@ -93,13 +93,16 @@ def serve(
         "context_limit": context_limit,
         "log_level": log_level and log_level.value,
     }
+    _run_server({key: value for key, value in flags.items() if value is not None}, config)
+
+
+def _run_server(flags: Mapping[str, Any], config: Path | None) -> None:
     # Imported here: the web framework and the engine's client take a second.
     from proxy.serving import serve as serve_until_stopped
     from proxy.settings import load_settings
 
-    given = {key: value for key, value in flags.items() if value is not None}
     try:
-        settings = load_settings(given, os.environ, config)
+        settings = load_settings(flags, os.environ, config)
         logging.basicConfig(level=settings.log_level.upper(), format="%(levelname)s %(name)s: %(message)s")
         serve_until_stopped(settings, typer.echo)
     except StartError as error:
