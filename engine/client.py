@@ -24,6 +24,7 @@ from engine.types import (
     SamplingParams,
     TextChunk,
 )
+from engine.validate import check_request
 
 
 class Stream:
@@ -92,6 +93,9 @@ class EngineClient:
         Raises at the first step QueueFull, InvalidRequest, ContextOverflow or EngineUnavailable; at any step
         EngineDied (the process went away) or EngineFault (its step failed).
         """
+        check_request(
+            request, self.info
+        )  # the engine checks too; this keeps what cannot be sent off the wire
         stream = Stream(request, wire_id=str(next(self._ids)))
         self._streams[stream.wire_id] = stream
         try:

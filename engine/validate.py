@@ -35,7 +35,7 @@ def check_prompt(prompt: tuple[int, ...], info: ModelInfo) -> None:
 
 
 RANGES: dict[str, tuple[str, Callable[[float], bool]]] = {
-    "max_tokens": ("at least 1", lambda v: v >= 1),
+    "max_tokens": ("in [1, 2**53]", lambda v: 1 <= v <= 2**53),
     "temperature": ("in [0, 100]", lambda v: 0 <= v <= 100),
     "top_p": ("in (0, 1]", lambda v: 0 < v <= 1),
     "min_p": ("in [0, 1]", lambda v: 0 <= v <= 1),

@@ -94,8 +94,10 @@ async def test_the_info_is_the_models(client: EngineClient, tiny: Path) -> None:
     ("bad", "error", "attributes"),
     [
         ({"prompt": ()}, InvalidRequest, {"param": "prompt"}),
+        ({"seed": 10**30}, InvalidRequest, {"param": "seed"}),
+        ({"max_tokens": 10**30}, InvalidRequest, {"param": "max_tokens"}),
         ({"top_k": 10**6}, InvalidRequest, {"param": "top_k"}),
-        ({"logit_bias": {10**12: 1.0}}, InvalidRequest, {"param": "logit_bias"}),
+        ({"logit_bias": {10**30: 1.0}}, InvalidRequest, {"param": "logit_bias"}),
         ({"prompt": "p" * 600}, ContextOverflow, {"tokens": 600, "limit": 512}),
     ],
 )
