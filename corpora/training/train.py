@@ -66,8 +66,8 @@ def stage(seen: int) -> Stage:
     if seen < 5_000_000:
         return Stage(Difficulty(3, 3, 4, 0.3, 0.03, 0.04, 0.15), 0.05, 0.0, 576)
     if seen < 12_000_000:
-        return Stage(Difficulty(), 0.02, 0.0, 1024)
-    return Stage(Difficulty(), 0.02, 0.08, 2048)
+        return Stage(Difficulty(), 0.02, 0.0, 768)
+    return Stage(Difficulty(), 0.02, 0.05, 2048)
 
 
 def batches(tokenizer: Tokenizer, seen: int, size: int, seed: int) -> Iterator[tuple[Tensor, Tensor, int]]:
