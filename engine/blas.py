@@ -56,7 +56,7 @@ def prepare_blas(setting: str) -> str:
     for load in (load_scipy_openblas, load_installed_openblas):
         try:
             return load()
-        except (BlasUnavailable, OSError, subprocess.SubprocessError) as error:
+        except (BlasUnavailable, OSError, RuntimeError, subprocess.SubprocessError) as error:
             reasons.append(str(error))
     log.warning("no fast BLAS, prefill on the CPU will be about ten times slower: %s", "; ".join(reasons))
     return REFERENCE
@@ -76,8 +76,17 @@ def load_scipy_openblas() -> str:
     library = Path(spec.origin).parent / "lib" / LIBRARY
     if not library.is_file():
         raise BlasUnavailable(f"{library} does not exist")
-    ctypes.CDLL(str(forwarding_library(library)), mode=ctypes.RTLD_GLOBAL)
+    load_forwarder(library)
     return f"openblas {metadata.version('scipy-openblas32')} (scipy-openblas32)"
+
+
+def load_forwarder(library: Path) -> None:
+    """From the user's cache, or, where that cannot be written, built for this process alone."""
+    try:
+        ctypes.CDLL(str(forwarding_library(library, cache_directory())), mode=ctypes.RTLD_GLOBAL)
+    except (OSError, RuntimeError):
+        with tempfile.TemporaryDirectory() as folder:
+            ctypes.CDLL(str(forwarding_library(library, Path(folder))), mode=ctypes.RTLD_GLOBAL)
 
 
 def load_installed_openblas() -> str:
@@ -92,14 +101,14 @@ def load_installed_openblas() -> str:
     return f"openblas ({name})"
 
 
-def forwarding_library(library: Path) -> Path:
-    """The compiled forwarder for `library`, from the cache or built now. Raises BlasUnavailable, OSError."""
+def forwarding_library(library: Path, folder: Path) -> Path:
+    """The compiled forwarder for `library` in `folder`, built if needed. Raises BlasUnavailable, OSError."""
     machine = os.uname().machine
     if machine not in FORWARD:
         raise BlasUnavailable(f"no forwarding code for {machine}")
     source = forwarding_source(machine)
     key = hashlib.sha256(f"{source}\0{library}\0{library.stat().st_mtime_ns}".encode()).hexdigest()[:16]
-    target = cache_directory() / f"libfortieth-blas-{key}.so"
+    target = folder / f"libfortieth-blas-{key}.so"
     if not target.is_file():
         build(source, library, target)
     return target
@@ -133,5 +142,5 @@ def build(source: str, library: Path, target: Path) -> None:
 
 
 def cache_directory() -> Path:
-    """Per user, as the XDG base directory specification has it."""
+    """Per user, as the XDG base directory specification has it. Raises RuntimeError without a home."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fortieth"

@@ -24,7 +24,7 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     model: str
-    max_batch: int = 16
+    max_batch: int = 32
     queue_limit: int = 256
     context_limit: int | None = None
     prefill_step: int = 2048

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ class ChatTemplate:
     @classmethod
     def load(cls, path: Path) -> ChatTemplate:
         """From a model directory (takes about two seconds). Raises EngineFailed when there is no template."""
+        os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")  # it misses torch, we do not
         from transformers import AutoTokenizer  # heavy: only when a model is served
 
         try:
@@ -54,7 +56,11 @@ class ChatTemplate:
         return Rendered(self.encode(text), text, appended)
 
     def encode(self, text: str) -> tuple[int, ...]:
-        """Token ids of text that already holds its special tokens."""
+        """Token ids of text that already holds its special tokens. Lone surrogates count as U+FFFD."""
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
         return tuple(self._tokenizer.encode(text, add_special_tokens=False))
 
     def decode(self, tokens: tuple[int, ...]) -> str:

@@ -38,6 +38,12 @@ def test_markers_are_one_token_each_and_text_is_bytes(template: ChatTemplate) ->
     assert template.count("") == 0
 
 
+def test_half_a_surrogate_pair_in_a_message_is_no_reason_to_fail(template: ChatTemplate) -> None:
+    rendered = template.render([{"role": "user", "content": "a\ud83dz"}], None)
+    assert template.decode(rendered.tokens).count("a\ufffdz") == 1
+    assert template.count("\ude00") == 3
+
+
 def test_tools_and_options_reach_the_template(template: ChatTemplate) -> None:
     rendered = template.render(USER, TOOLS, enable_thinking=True)
     assert json.dumps(TOOLS[0]) in rendered.text
