@@ -119,8 +119,19 @@ def served_name(settings: Settings, path: Path) -> str:
 def bind(host: str, port: int) -> socket.socket:
     """A listening socket. Raises StartError."""
     try:
-        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        return socket.create_server((host, port), family=family, backlog=_BACKLOG)
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP)
+        family, kind, protocol, _, address = found[0]
+        # Made by hand, with its protocol: asyncio sets TCP_NODELAY only where it sees that a socket is TCP,
+        # and without it every answer waits 40 ms for the client's delayed acknowledgement.
+        listener = socket.socket(family, kind, protocol)
+        try:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(address)
+            listener.listen(_BACKLOG)
+        except OSError:
+            listener.close()
+            raise
+        return listener
     except OSError as error:
         # asyncio and socket add the address to strerror, which the message has already
         reason = os.strerror(error.errno) if error.errno and error.errno > 0 else str(error.strerror)

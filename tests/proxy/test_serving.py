@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
@@ -19,7 +20,7 @@ import openai
 import pytest
 
 from proxy.chat import GuardMode
-from proxy.serving import served_name, welcome
+from proxy.serving import bind, served_name, welcome
 from proxy.settings import Settings
 from tests.engine.tiny import make_model
 from tests.proxy.requests import user
@@ -154,6 +155,24 @@ def test_a_taken_port(model: Path) -> None:
             _, err = process.communicate(timeout=60)
     assert process.returncode == 1
     assert err.splitlines() == [f"fortieth: cannot listen on 127.0.0.1 port {port}: Address already in use"]
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+async def test_answers_leave_at_once(host: str) -> None:
+    """Nagle's algorithm and the client's delayed acknowledgement would add 40 ms to each."""
+    accepted: asyncio.Queue[int] = asyncio.Queue()
+
+    def on_connection(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connection = writer.get_extra_info("socket")
+        accepted.put_nowait(connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+        writer.close()
+
+    listener = bind(host, 0)
+    async with await asyncio.start_server(on_connection, sock=listener):
+        _, writer = await asyncio.open_connection(*listener.getsockname()[:2])
+        assert await accepted.get() == 1
+        writer.close()
+        await writer.wait_closed()
 
 
 def test_the_curl_line_is_a_request(model: Path) -> None:
