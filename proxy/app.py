@@ -9,7 +9,6 @@ import time
 
 from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from proxy.chat import GuardMode
@@ -37,7 +36,6 @@ def create_app(
     app.include_router(build_router(state))
     app.add_exception_handler(RequestError, _on_request_error)
     app.add_exception_handler(HTTPException, _on_http_error)
-    app.add_exception_handler(ClientDisconnect, _on_disconnect)
     app.add_middleware(RequestLog)
     return app
 
@@ -51,10 +49,6 @@ async def _on_http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     where = f"{request.method} {request.url.path}"
     return _error_response(error_for_status(error.status_code, f"{where}: {error.detail}"))
-
-
-async def _on_disconnect(request: Request, error: Exception) -> Response:
-    return Response(status_code=499)
 
 
 def _error_response(error: RequestError) -> Response:

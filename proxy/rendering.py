@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from proxy.chat import ChatRequest, Message, PastCall, Role, ToolMode
+from proxy.codecs.fields import MAX_DEPTH, nests_deeper
 from repair.types import ToolDefinition
 
 Conversation = list[dict[str, Any]]
@@ -78,7 +79,7 @@ def _as_object_or_text(text: str) -> Any:
         return text
     if value is None:
         return {}
-    return value if isinstance(value, dict) else text
+    return value if isinstance(value, dict) and not nests_deeper(value, MAX_DEPTH) else text
 
 
 def _as_object(text: str) -> dict[str, Any]:

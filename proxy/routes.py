@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 from fastapi import APIRouter, Request, Response
+from starlette.requests import ClientDisconnect
 
 from proxy.chat import Answer, ChatRequest, collect
 from proxy.codecs.base import Codec, Head
@@ -81,7 +82,7 @@ def _chat(state: State, codec: Codec) -> Endpoint:
                 exchange = await run_while_connected(request.receive, state.guard.open(asked))
                 head = Head(f"chatcmpl-{secrets.token_hex(14)}", card.id, int(time.time()), card.fingerprint)
                 return await _answer(state, codec, request, asked, exchange, head)
-            except ClientGone:
+            except (ClientGone, ClientDisconnect):
                 return Response(status_code=_CLIENT_GONE)
 
     return chat

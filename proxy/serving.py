@@ -31,6 +31,8 @@ _log = logging.getLogger(__name__)
 # Streams still running this long after the server was asked to stop get an error event.
 _GRACE_S = 5.0
 _BACKLOG = 2048
+# An agent's connection waits while its tools run; one that is closed under a request costs it a retry.
+_KEEP_ALIVE_S = 300
 
 
 class HttpServer(uvicorn.Server):
@@ -148,7 +150,14 @@ async def run_http(
     """Answers HTTP on `listener` over a started upstream until asked to stop; streams may end for a while."""
     api_key = settings.api_key.get_secret_value() if settings.api_key else None
     app = create_app(upstream, mode=settings.guard, api_key=api_key)
-    config = uvicorn.Config(app, lifespan="off", access_log=False, log_level="warning", server_header=False)
+    config = uvicorn.Config(
+        app,
+        lifespan="off",
+        access_log=False,
+        log_level="warning",
+        server_header=False,
+        timeout_keep_alive=_KEEP_ALIVE_S,
+    )
     server = HttpServer(config)
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     while not server.started and not serving.done():

@@ -9,9 +9,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from repair.lenient import Unreadable, decode_strict, encode, encode_any, read_body
+from repair.lenient import Unreadable, read_body
 from repair.limits import LIMITS
 from repair.schema import CompiledSchema, escape
+from repair.strict import decode_strict, encode, encode_any
 from repair.types import Bare, Fix, FixKind
 
 _INTEGER = re.compile(r"-?(?:0|[1-9]\d*)", re.ASCII)

@@ -6,23 +6,11 @@ import functools
 import re
 from dataclasses import dataclass
 
-from repair.formats import formats_for
+from repair.formats import DROPPED, FRAME_ENDS, MESSAGES, NAMED_OPENERS, formats_for
 from repair.regions import Format
+from repair.tools import ToolSet
 
 FENCE = "```"
-
-
-@dataclass(frozen=True)
-class Dialect:
-    """calls: opening marker -> formats to try, in order. reasoning: opening -> closing marker."""
-
-    calls: dict[str, tuple[Format, ...]]
-    reasoning: dict[str, str]
-    text: Markers
-    bare: bool
-
-    def thinking(self, closer: str, with_calls: bool) -> Markers:
-        return _thinking(tuple(self.calls) if with_calls else (), closer)
 
 
 @dataclass(frozen=True)
@@ -41,6 +29,31 @@ class Markers:
         return len(text)
 
 
+@dataclass(frozen=True)
+class Dialect:
+    """calls: opening marker -> formats to try, in order. words: those of them that begin with a name.
+    reasoning: opening -> closing marker. dropped: frame markers. messages: formats whose call is the
+    whole message. framed: the frame's end markers count from the start.
+    """
+
+    calls: dict[str, tuple[Format, ...]]
+    words: frozenset[str]
+    reasoning: dict[str, str]
+    dropped: frozenset[str]
+    messages: tuple[Format, ...]
+    framed: bool
+    text: Markers
+
+    def thinking(self, closer: str, with_calls: bool) -> Markers:
+        """Markers inside a reasoning block that `closer` ends."""
+        return _thinking(tuple(self.calls) if with_calls else (), closer)
+
+    def may_begin(self, text: str, tools: ToolSet) -> bool | None:
+        """Whether a message that begins with `text` may be nothing but a call; None: too short to tell."""
+        answers = [MESSAGES[one.NAME](text, tools) for one in self.messages]
+        return True if True in answers else None if None in answers else False
+
+
 def compile_markers(literals: tuple[str, ...]) -> Markers:
     ordered = sorted(set(literals), key=lambda one: (-len(one), one))
     pattern = re.compile("|".join(re.escape(one) for one in ordered) or r"(?!)")
@@ -53,15 +66,31 @@ def _thinking(calls: tuple[str, ...], closer: str) -> Markers:
     return compile_markers((*calls, closer))
 
 
-@functools.lru_cache(maxsize=64)
-def dialect(name: str, with_calls: bool) -> Dialect:
-    """The dialect of format `name`; without calls only reasoning is looked for. Raises KeyError."""
+@functools.lru_cache(maxsize=256)
+def dialect(name: str, names: tuple[str, ...]) -> Dialect:
+    """The dialect of format `name` for tools of these `names`; without any, only reasoning counts.
+
+    Raises KeyError for an unknown format.
+    """
     formats = formats_for(name)
     calls: dict[str, tuple[Format, ...]] = {}
     reasoning: dict[str, str] = {}
+    dropped: set[str] = set()
+    words: set[str] = set()
     for one in formats:
         reasoning.update(one.REASONING)
-        for opener in one.OPENERS if with_calls else ():
+        dropped.update(DROPPED.get(one.NAME, ()))
+        before, after = NAMED_OPENERS.get(one.NAME, ("", ""))
+        named = [f"{before}{tool}{after}" for tool in names if after]
+        words.update(named if not before or before[0].isalpha() else ())
+        for opener in (*one.OPENERS, *named) if names else ():
             calls[opener] = (*calls.get(opener, ()), one)
-    literals = (*calls, *reasoning, *((FENCE,) if with_calls else ()))
-    return Dialect(calls, reasoning, compile_markers(literals), with_calls)
+    messages = tuple(one for one in formats if one.NAME in MESSAGES) if names else ()
+    literals = (*calls, *reasoning, *dropped, *((FENCE,) if names else ()))
+    framed = name in DROPPED
+    return Dialect(
+        calls, frozenset(words), reasoning, frozenset(dropped), messages, framed, compile_markers(literals)
+    )
+
+
+__all__ = ["FENCE", "FRAME_ENDS", "Dialect", "Markers", "dialect"]

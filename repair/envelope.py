@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from repair.lenient import decode_strict, encode_any
+from repair.strict import decode_strict, encode_any
 from repair.types import Fix, FixKind, Problem
 
 _NAMES = ("name", "tool_name", "function_name", "tool", "function")

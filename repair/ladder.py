@@ -9,10 +9,11 @@ from typing import Any
 
 from repair.coerce import coerce, has_bare
 from repair.envelope import ABSENT, Envelope, open_strict, open_value
-from repair.lenient import Reading, Unreadable, decode_strict, encode, read_body, refuse_surrogates
+from repair.lenient import Reading, Unreadable, read_body
 from repair.limits import LIMITS
 from repair.names import resolve_name
 from repair.propose import read_missing_separators, read_over_escaped, read_unescaped_quotes
+from repair.strict import decode_strict, encode, refuse_surrogates
 from repair.structure import is_only_placement
 from repair.tools import Tool, ToolSet
 from repair.types import Accepted, Bare, Body, Fix, FixKind, Problem, RawCall, Rejected, ToolCall

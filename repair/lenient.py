@@ -5,14 +5,13 @@ Nothing here looks at a schema. Every liberty taken is a Fix; what has two readi
 
 from __future__ import annotations
 
-import json
-import math
 import re
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from repair.limits import LIMITS
 from repair.schema import escape
+from repair.strict import encode, encode_any, finite
 from repair.types import Bare, Fix, FixKind
 
 
@@ -34,74 +33,14 @@ class Unreadable:
     at: int
 
 
-class _Stop(Exception):
+class ReadError(Exception):
+    """No single reading; `reason` says why. Only for readers built on Reader."""
+
     def __init__(self, rule: str, message: str, at: int) -> None:
         super().__init__(message)
         self.reason = Unreadable(rule, message, at)
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    result = dict(pairs)
-    if len(result) != len(pairs):
-        raise ValueError("duplicate key")
-    return result
-
-
-def _finite(text: str) -> float:
-    number = float(text)
-    if not math.isfinite(number):
-        raise ValueError(f"{text} is no finite number")
-    return number
-
-
-def _constant(text: str) -> NoReturn:
-    raise ValueError(f"{text} is no JSON")
-
-
-_DECODER = json.JSONDecoder(object_pairs_hook=_unique, parse_float=_finite, parse_constant=_constant)
-
-
-def decode_strict(text: str, start: int = 0) -> tuple[Any, int]:
-    """The JSON value at `start` (after white space) and the index after it.
-
-    Stricter than json.loads: no NaN, no infinite numbers, no duplicate keys, no lone surrogates.
-    Raises ValueError, also for nesting beyond the limit.
-    """
-    try:
-        value, end = _DECODER.raw_decode(text, _blank(text, start))
-    except RecursionError as error:
-        raise ValueError("nested too deeply") from error
-    body = text[start:end]
-    if body.count("{") + body.count("[") > LIMITS.nesting and depth(value) > LIMITS.nesting:
-        raise ValueError("nested too deeply")
-    if "\\u" in body or not body.isascii():
-        refuse_surrogates(value)
-    return value, end
-
-
-def refuse_surrogates(value: Any) -> None:
-    """Raises ValueError (UnicodeEncodeError) when a string holds half a surrogate pair."""
-    json.dumps(value, ensure_ascii=False).encode()
-
-
-def depth(value: Any) -> int:
-    """How many containers stand inside one another."""
-    level, deepest = [value], 0
-    while level:
-        containers = [item for item in level if isinstance(item, dict | list)]
-        deepest += bool(containers)
-        level = [
-            child for item in containers for child in (item.values() if isinstance(item, dict) else item)
-        ]
-    return deepest
-
-
-def encode(value: Any) -> str:
-    """JSON text of a repaired value, in the spacing of json.dumps."""
-    return json.dumps(value, ensure_ascii=False)
-
-
-_JSON_BLANK = re.compile(r"[ \t\n\r]*")
 _BLANK = re.compile(r"(?:[\s\x00-\x1f\ufeff]|\\[nrt])*")
 _CHUNK = {'"': re.compile(r'[^"\\\x00-\x1f]*'), "'": re.compile(r"[^'\\\x00-\x1f]*")}
 _CONTROLS = re.compile(r"[\x00-\x1f]+")
@@ -110,14 +49,10 @@ _NUMBER = re.compile(r"-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?(?![\w.+-])", 
 _LEADING_ZERO = re.compile(r"-?0\d+(?:\.\d+)?(?![\w.+-])", re.ASCII)
 _WORD = re.compile(r"[A-Za-z_$][\w$.-]*", re.ASCII)
 _KEY = re.compile(r"[A-Za-z_$][\w$-]*(?=\s*:)", re.ASCII)
+_PYTHON_ESCAPES = frozenset("xNUav/01234567\n")
 _SIMPLE = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
 _WORDS: dict[str, Any] = {"true": True, "false": False, "null": None}
 _PYTHON: dict[str, Any] = {"True": True, "False": False, "None": None}
-
-
-def _blank(text: str, at: int) -> int:
-    match = _JSON_BLANK.match(text, at)
-    return match.end() if match else at
 
 
 class Reader:
@@ -137,7 +72,7 @@ class Reader:
         self._open: list[str] = []
 
     def fail(self, rule: str, message: str) -> NoReturn:
-        raise _Stop(rule, message, self.at)
+        raise ReadError(rule, message, self.at)
 
     def fix(self, kind: FixKind, path: str, before: str = "", after: str = "") -> None:
         self.fixes.append(Fix(kind, path, before, after))
@@ -197,7 +132,7 @@ class Reader:
 
     def number(self, text: str) -> int | float:
         try:
-            return int(text) if text.lstrip("-").isdigit() else _finite(text)
+            return int(text) if text.lstrip("-").isdigit() else finite(text)
         except ValueError:
             self.fail("not_finite", f"the number {text[:40]} is beyond any reader")
 
@@ -251,8 +186,10 @@ class Reader:
         char = self.text[self.at + 1 : self.at + 2]
         if char == "u":
             return self.unicode(), "valid"
-        if char == "'" and quote == '"':
+        if char == "'" and quote == '"' and not self.bare:
             self.fail("escape", r"\' in a string: two readings")
+        if (quote == "'" or self.bare) and char in _PYTHON_ESCAPES:
+            self.fail("escape", f"\\{char} means one thing in JSON and another in Python")
         self.at += 2
         if char in ('"', "/", "'"):
             return char, "neutral"
@@ -366,11 +303,6 @@ class Reader:
         return result
 
 
-def encode_any(value: Any) -> str:
-    """Text of a value that may hold Bare leaves, for comparison and for Fix."""
-    return json.dumps(value, ensure_ascii=False, default=lambda bare: {"bare": bare.text})
-
-
 def read_value(
     text: str, at: int = 0, stops: tuple[str, ...] = (), closed: bool = False
 ) -> Reading | Unreadable:
@@ -378,7 +310,7 @@ def read_value(
     reader = Reader(text, at, stops, closed)
     try:
         value = reader.value("")
-    except _Stop as stop:
+    except ReadError as stop:
         return stop.reason
     return Reading(value, reader.at, tuple(reader.fixes))
 

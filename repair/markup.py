@@ -7,35 +7,62 @@ must be followed by the next parameter or the end of the call, and a key must be
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
-from repair.regions import SPECIAL_TOKENS, match_literal, skip_space
+from repair.names import resolve_name
+from repair.regions import SPECIAL_TOKENS, Region, close_region, match_literal, read_span, skip_space
 from repair.schema import escape
-from repair.tools import Tool
-from repair.types import Bare, Fix, FixKind, Problem
+from repair.strict import decode_strict
+from repair.tools import Tool, ToolSet
+from repair.types import Bare, Body, Fix, FixKind, Problem, RawCall
 
 
 @dataclass(frozen=True, slots=True)
 class Grammar:
-    """open: matches a parameter's opening tag, group "key". close: its closing tag. ends: closing tags
-    of the call itself, the right one first. outer: markers that bound the call from outside.
-    typed: the opening tag's group "text" tells whether the value is a string ("true") or JSON.
+    """open: matches a parameter's opening tag, group "key"; its group "typed", if it has one, tells
+    whether the value is a string ("true") or JSON ("false"). close: its closing tag. ends: closing tags
+    of the call itself, the right one first. outer: markers that bound the call from outside. newline:
+    one line break after the opening and before the closing tag belongs to the format. cdata: markers
+    inside which a value is verbatim.
     """
 
     open: re.Pattern[str]
     close: str
     ends: tuple[str, ...]
     outer: tuple[str, ...] = ()
+    newline: bool = True
+    cdata: tuple[str, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Tagged:
+    """A format of tagged calls. openers: markers of the envelope, the right one first; closers: theirs.
+    aliases: openers that are as right as the first. call: how a call begins, parameter: how a parameter
+    does, both literal; head: the whole opening tag of a call, group "name".
+    """
+
+    openers: tuple[str, ...]
+    closers: tuple[str, ...]
+    call: str
+    head: re.Pattern[str]
+    grammar: Grammar
+    parameter: str
+    aliases: tuple[str, ...] = ()
+
+    @property
+    def fragile(self) -> tuple[str, ...]:
+        return (*self.closers, self.grammar.ends[0], self.grammar.close)
 
 
 @dataclass(slots=True)
 class Parameters:
-    """tree: key -> Bare text. end: index after the call's own closing tag. closed: something proves that
-    no parameter is missing at the end.
+    """tree: key -> Bare text, or the value where the format tells its type. end: index after the call's
+    own closing tag. closed: something proves that no parameter is missing at the end.
     """
 
     end: int
-    tree: dict[str, Bare] = field(default_factory=dict)
+    tree: dict[str, Any] = field(default_factory=dict)
     fixes: list[Fix] = field(default_factory=list)
     closed: bool = True
     problem: Problem | None = None
@@ -60,12 +87,16 @@ def read_parameters(text: str, at: int, tool: Tool | None, grammar: Grammar) -> 
         at = _read_one(text, opening.end(), key, tool, grammar, result)
         if result.problem:
             return result
+        if "typed" in grammar.open.groupindex:
+            result.tree[key] = _typed(result.tree[key], opening.group("typed"))
 
 
 def _read_one(
     text: str, start: int, key: str, tool: Tool | None, grammar: Grammar, result: Parameters
 ) -> int:
     """One value; returns the index after its closing tag."""
+    if grammar.cdata and text.startswith(grammar.cdata[0], skip_space(text, start)):
+        return _read_verbatim(text, skip_space(text, start), key, grammar, result)
     at = text.find(grammar.close, start)
     while at >= 0:
         after = at + len(grammar.close)
@@ -84,6 +115,17 @@ def _read_one(
     result.fixes.append(Fix(FixKind.missing_closer, escape(key), "", grammar.close))
     _store(text, start, bound, key, tool, grammar, result)
     return bound
+
+
+def _read_verbatim(text: str, start: int, key: str, grammar: Grammar, result: Parameters) -> int:
+    opening, closing = grammar.cdata or ("", "")
+    end = text.find(closing, start)
+    after = skip_space(text, end + len(closing))
+    if end < 0 or not text.startswith(grammar.close, after):
+        result.refuse("truncated", f"the value of {key!r} does not end", len(text))
+        return len(text)
+    result.tree[key] = Bare(text[start + len(opening) : end])
+    return after + len(grammar.close)
 
 
 def _is_structure(text: str, at: int, tool: Tool | None, grammar: Grammar) -> bool:
@@ -133,9 +175,20 @@ def _store(
             message = f"the value of {key!r} holds the opening tag of {name!r}: data, or a parameter"
             result.refuse("ambiguous_parameter", message, end)
             return
-    value = value.removeprefix("\r\n") if value.startswith("\r\n") else value.removeprefix("\n")
-    value = value.removesuffix("\r\n") if value.endswith("\r\n") else value.removesuffix("\n")
+    if grammar.newline:
+        value = value.removeprefix("\r\n") if value.startswith("\r\n") else value.removeprefix("\n")
+        value = value.removesuffix("\r\n") if value.endswith("\r\n") else value.removesuffix("\n")
     result.tree[key] = Bare(value)
+
+
+def _typed(value: Bare, string: str | None) -> Any:
+    if string == "true":
+        return value.text
+    try:
+        read, end = decode_strict(value.text)
+    except ValueError:
+        return value
+    return read if string == "false" and not value.text[end:].strip() else value
 
 
 def _closes(value: str, at: int, grammar: Grammar) -> bool:
@@ -163,3 +216,87 @@ def _end(text: str, at: int, grammar: Grammar, result: Parameters) -> Parameters
     return result.refuse(
         "syntax", f"a parameter or the end of the call is due, got {text[at : at + 40]!r}", at
     )
+
+
+def read_tagged(text: str, at: int, form: Tagged, tools: ToolSet) -> Region | None:
+    """The region at `at`: an envelope with calls, or one call that has lost its envelope."""
+    opener = match_literal(text, at, form.openers)
+    body = at + len(opener) if opener else at
+    position, junk = _first_call(text, body, form) if opener else (at, "")
+    if position is None:
+        return None
+    calls: list[RawCall] = []
+    fixes = [Fix(FixKind.junk_in_envelope, "", junk, "")] if junk else []
+    if opener and opener not in (form.openers[0], *form.aliases):
+        fixes.append(Fix(FixKind.corrupted_marker, "", opener, form.openers[0]))
+    closed = True
+    while (head := form.head.match(text, position)) is not None:
+        if not opener and not _looks_like_body(text, head.end(), form):
+            return None
+        call, position, closed = _tagged_call(text, head, form, tools)
+        calls.append(call)
+        if call.problems:
+            return Region(at, position, body, tuple(calls), closed=False)
+        position = (
+            skip_space(text, position)
+            if opener or form.head.match(text, skip_space(text, position))
+            else position
+        )
+    if not calls:
+        return None
+    if opener:
+        end, closed, problem = close_region(text, position, form.closers, fixes)
+        calls += [problem] if problem else []
+    elif form.openers:
+        after = skip_space(text, position)
+        stray = match_literal(text, after, form.closers)
+        end = after + len(stray) if stray else position
+        fixes.append(Fix(FixKind.missing_tag, "", "", form.openers[0]))
+    else:
+        end = position
+    calls[-1] = replace(calls[-1], fixes=(*calls[-1].fixes, *fixes))
+    return Region(at, end, body, tuple(calls), closed, fragile=form.fragile)
+
+
+def _first_call(text: str, body: int, form: Tagged) -> tuple[int | None, str]:
+    """Where the first call of the envelope opens, and the prose before it."""
+    at = skip_space(text, body)
+    if text.startswith(form.call, at):
+        return at, ""
+    found = text.find(form.call, at, at + 4000)
+    junk = text[at:found] if found >= 0 else ""
+    return (None, "") if found < 0 or "<" in junk or "{" in junk else (found, junk)
+
+
+def _looks_like_body(text: str, at: int, form: Tagged) -> bool:
+    after = skip_space(text, at)
+    return text.startswith((form.parameter, "{", *form.grammar.ends), after) or after >= len(text)
+
+
+def _tagged_call(text: str, head: re.Match[str], form: Tagged, tools: ToolSet) -> tuple[RawCall, int, bool]:
+    name = head.group("name").strip()
+    at = skip_space(text, head.end())
+    if text[at : at + 1] == "{":
+        return _tagged_json(text, name, at, form)
+    resolved = resolve_name(name, tools)
+    tool: Tool | None = None if isinstance(resolved, Problem) else resolved[0]
+    found = read_parameters(text, head.end(), tool, form.grammar)
+    problems = (found.problem,) if found.problem else ()
+    if isinstance(resolved, Problem):
+        problems = (resolved, *problems)
+    source = text[head.start() : found.end]
+    call = RawCall(name, Body.tree, source, found.closed, found.tree, tuple(found.fixes), problems)
+    return call, found.end, found.closed
+
+
+def _tagged_json(text: str, name: str, at: int, form: Tagged) -> tuple[RawCall, int, bool]:
+    """A JSON object instead of the parameters."""
+    ends = form.grammar.ends
+    span = read_span(text, at, (*ends, *form.closers), (form.call,))
+    fixes: list[Fix] = []
+    if span.problem:
+        return RawCall(name, Body.arguments, span.text, False, problems=(span.problem,)), span.end, False
+    end, closed, problem = close_region(text, span.end, ends, fixes)
+    problems = problem.problems if problem else ()
+    call = RawCall(name, Body.arguments, span.text, span.closed, fixes=tuple(fixes), problems=problems)
+    return call, end, closed

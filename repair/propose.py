@@ -11,8 +11,9 @@ from typing import Any
 
 import json_repair
 
-from repair.lenient import Reading, decode_strict, encode
+from repair.lenient import Reading
 from repair.limits import LIMITS
+from repair.strict import decode_strict, encode
 from repair.tools import Tool
 from repair.types import Fix, FixKind
 

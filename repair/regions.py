@@ -10,8 +10,9 @@ import re
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from repair.lenient import Reading, decode_strict, read_value
+from repair.lenient import Reading, read_value
 from repair.limits import LIMITS
+from repair.strict import decode_strict
 from repair.tools import ToolSet
 from repair.types import Body, Fix, FixKind, Problem, RawCall, ToolCall
 

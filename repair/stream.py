@@ -9,8 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from repair.dialect import FENCE, dialect
-from repair.formats import bare_json
+from repair.dialect import FENCE, FRAME_ENDS, dialect
 from repair.limits import LIMITS
 from repair.regions import SPECIAL_TOKENS, Format, Region, match_literal, problem_call, skip_space
 from repair.tools import ToolSet
@@ -76,7 +75,8 @@ class StreamParser:
         generation_prompt: str = "",
     ) -> None:
         self._tools = tools
-        self._dialect = dialect(format, with_calls)
+        self._dialect = dialect(format, tools.names if with_calls else ())
+        self._framed = self._dialect.framed
         self._drafts = drafts and with_calls
         self._events: list[Event] = []
         self._carry = ""
@@ -203,28 +203,34 @@ class StreamParser:
         end = found.start() if found else len(text) if final else self._dialect.text.split_tail(text, at)
         if found is None and end == at:
             return -1
-        if not self._started and self._dialect.bare and (found is None or end > at or found.group() == FENCE):
-            decided = bare_json.may_begin(text[at : at + 600])
+        if (
+            not self._started
+            and self._dialect.messages
+            and (found is None or end > at or found.group() == FENCE)
+        ):
+            decided = self._dialect.may_begin(text[at : at + 600], self._tools)
             if decided is None and not final:
                 return -1
             if decided is not False:
-                return self._bare(text, at) if final else self._hold(text, at)
+                return self._message(text, at) if final else self._hold(text, at)
             self._begin()
         if end > at:
             self._say(text[at:end])
             return end
         return self._marker(text, at, found.group(), final) if found else -1
 
-    def _bare(self, text: str, at: int) -> int:
-        region = bare_json.parse(text, at, self._tools)
+    def _message(self, text: str, at: int) -> int:
+        """The content from `at` as nothing but a call, in the whole rest of the text."""
         self._begin()
-        if region is None:
-            fence = text.startswith(FENCE, at)
-            self._fenced = self._fenced or fence
-            size = len(FENCE) if fence else 1
-            self._say(text[at : at + size])
-            return at + size
-        return self._region(text, region, bare_json_format, bare=True)
+        for one in self._dialect.messages:
+            region = one.parse(text, at, self._tools)
+            if region is not None:
+                return self._region(text, region, one, bare=True)
+        fence = text.startswith(FENCE, at)
+        self._fenced = self._fenced or fence
+        size = len(FENCE) if fence else 1
+        self._say(text[at : at + size])
+        return at + size
 
     def _begin(self) -> None:
         """Content has begun: what was held back before it is not a call's surroundings alone."""
@@ -248,12 +254,20 @@ class StreamParser:
             self._fenced = not self._fenced
             self._say(marker)
             return end
+        if marker in self._dialect.dropped and (self._framed or marker not in FRAME_ENDS):
+            self._framed = True
+            self._boundary, self._last = True, ""
+            return end
+        if marker in FRAME_ENDS or (marker in self._dialect.words and _is_word(self._last)):
+            self._say(marker[:1])
+            return at + 1
         quoted = self._fenced or self._last == "`"
         if marker in self._dialect.reasoning and marker not in self._dialect.calls:
             if quoted or not (self._boundary or self._last in ("", "\n")):
                 self._say(marker)
             else:
                 self._thinking = self._dialect.reasoning[marker]
+                self._framed = self._framed or self._thinking in FRAME_ENDS
             return end
         if quoted:
             self._say(marker)
@@ -309,7 +323,8 @@ class StreamParser:
         return end
 
 
-bare_json_format: Format = bare_json
+def _is_word(char: str) -> bool:
+    return char.isalnum() or (char in ("_", "-", ".") and char != "")
 
 
 def _garbage(text: str, at: int, marker: str, closers: tuple[str, ...]) -> Region | None:

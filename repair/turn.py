@@ -6,8 +6,8 @@ import json
 from dataclasses import dataclass
 
 from repair.ladder import emit_plain, repair_call
-from repair.lenient import decode_strict
 from repair.stream import Calls, Draft, Event, Junk, Reasoning, StreamParser, Text
+from repair.strict import decode_strict
 from repair.tools import ToolSet
 from repair.types import (
     Fix,

@@ -9,7 +9,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-
 QUERIES = 192  # of one block, see _attend
 
 

@@ -27,6 +27,7 @@ from corpora.training.network import Network, Shape
 from corpora.training.tokenizer import train_tokenizer
 
 Row = tuple[list[int], list[float]]
+LOG_STEPS = 100  # also: of a checkpoint
 BESIDE = 0.1  # loss weight of everything that the assistant did not say
 
 
@@ -128,9 +129,9 @@ def optimizers(network: Network) -> list[tuple[torch.optim.Optimizer, float]]:
     """Each optimizer with its full learning rate."""
     matrices = [p for n, p in network.named_parameters() if p.ndim == 2 and "embed" not in n]
     others = [p for n, p in network.named_parameters() if p.ndim != 2 or "embed" in n]
-    muon = torch.optim.Muon(matrices, lr=0.02, momentum=0.95, weight_decay=0.01, adjust_lr_fn="original")
-    adam = torch.optim.AdamW(others, lr=3e-3, betas=(0.9, 0.95), weight_decay=0.0)
-    return [(muon, 0.02), (adam, 3e-3)]
+    muon = torch.optim.Muon(matrices, lr=0.015, momentum=0.95, weight_decay=0.01, adjust_lr_fn="original")
+    adam = torch.optim.AdamW(others, lr=2e-3, betas=(0.9, 0.95), weight_decay=0.0)
+    return [(muon, 0.015), (adam, 2e-3)]
 
 
 def rate(seen: int, total: int, decay: int, start: int = 0) -> float:
@@ -152,7 +153,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("out", type=Path)
     parser.add_argument("--tokens", type=int, default=27_000_000)
     parser.add_argument("--decay", type=int, default=8_000_000)
-    parser.add_argument("--batch", type=int, default=8192, help="tokens of one step, padding counted")
+    parser.add_argument("--batch", type=int, default=4096, help="tokens of one step, padding counted")
     parser.add_argument("--seed", type=int, default=40)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
@@ -196,7 +197,7 @@ def run(options: argparse.Namespace, tokenizer: Tokenizer, network: Network, tun
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
         sums, steps = [sums[0] + loss.item(), sums[1] + own], steps + 1
-        if steps % 50 == 0:
+        if steps % LOG_STEPS == 0:
             speed = (seen - start) / (time.monotonic() - began)
             line = {
                 "seen": seen,
@@ -210,7 +211,7 @@ def run(options: argparse.Namespace, tokenizer: Tokenizer, network: Network, tun
             print(line, flush=True)
             sums = [0.0, 0.0]
         done = seen >= options.tokens
-        if steps % 100 == 0 or done:
+        if steps % LOG_STEPS == 0 or done:
             save(options.out / "checkpoint.pt", network, [o for o, _ in tuned], seen)
         if done:
             return

@@ -14,7 +14,7 @@ import msgspec
 from proxy.errors import BadBody, BadRequest
 
 # Real tool schemas nest about 30 deep; what nests deeper only serves to exhaust a recursive reader.
-_MAX_DEPTH = 100
+MAX_DEPTH = 100
 _SHOWN = 40
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -32,13 +32,13 @@ def parse_object(body: bytes) -> dict[str, Any]:
     except UnicodeDecodeError as error:
         raise BadBody(f"the body is not UTF-8: {error.reason} at byte {error.start}") from error
     except RecursionError as error:
-        raise BadBody(f"the body nests deeper than {_MAX_DEPTH} levels") from error
+        raise BadBody(f"the body nests deeper than {MAX_DEPTH} levels") from error
     except msgspec.DecodeError:
         value = _parse_with_surrogates(body)
     if not isinstance(value, dict):
         raise BadBody(f"the body must be a JSON object, got {describe(value)}")
-    if _nests_deeper(value, _MAX_DEPTH):
-        raise BadBody(f"the body nests deeper than {_MAX_DEPTH} levels")
+    if nests_deeper(value, MAX_DEPTH):
+        raise BadBody(f"the body nests deeper than {MAX_DEPTH} levels")
     return value
 
 
@@ -46,11 +46,11 @@ def _parse_with_surrogates(body: bytes) -> Any:
     try:
         value = json.loads(body.decode("utf-8-sig"), parse_constant=_refuse_constant)
     except RecursionError as error:
-        raise BadBody(f"the body nests deeper than {_MAX_DEPTH} levels") from error
+        raise BadBody(f"the body nests deeper than {MAX_DEPTH} levels") from error
     except ValueError as error:
         raise BadBody(f"the body is not valid JSON: {error}") from error
-    if _nests_deeper(value, _MAX_DEPTH):
-        raise BadBody(f"the body nests deeper than {_MAX_DEPTH} levels")
+    if nests_deeper(value, MAX_DEPTH):
+        raise BadBody(f"the body nests deeper than {MAX_DEPTH} levels")
     return _replace_surrogates(value)
 
 
@@ -70,7 +70,8 @@ def _replace_surrogates(value: Any) -> Any:
             return value
 
 
-def _nests_deeper(value: Any, limit: int) -> bool:
+def nests_deeper(value: Any, limit: int) -> bool:
+    """Whether arrays and objects stand more than `limit` deep in each other. Never recurses itself."""
     level = [value]
     while level:
         if limit < 0:

@@ -38,7 +38,7 @@ _NAME = re.compile(
 )
 
 
-def may_begin(text: str) -> bool | None:
+def may_begin(text: str, tools: ToolSet) -> bool | None:
     """Whether a message that begins with `text` may be a bare call; None: too short to tell."""
     if text.startswith("`"):
         fence = _FENCE.match(text)

@@ -48,14 +48,17 @@ def test_the_first_form_is_the_conversation_itself() -> None:
         ("[1]", "[1]", {"arguments": "[1]"}),
         ("5", "5", {"arguments": "5"}),
         ("[" * 100_000, "[" * 100_000, {"arguments": "[" * 100_000}),
+        ('{"a":' * 150 + "1" + "}" * 150, '{"a":' * 150 + "1" + "}" * 150, None),
     ],
-    ids=["object", "empty", "null", "cut", "array", "number", "deep"],
+    ids=["object", "empty", "null", "cut", "array", "number", "deep", "deep_object"],
 )
 def test_arguments(sent: str, kept: Any, as_object: Any) -> None:
     message = Message(Role.assistant, "", calls=(PastCall("c1", "f", sent),))
     first, second, _ = forms(ASK, message)
     assert first[1]["tool_calls"][0]["function"]["arguments"] == kept
-    assert second[1]["tool_calls"][0]["function"]["arguments"] == as_object
+    assert second[1]["tool_calls"][0]["function"]["arguments"] == (
+        {"arguments": sent} if as_object is None else as_object
+    )
 
 
 def test_the_second_form_gathers_the_system_messages_at_the_head() -> None:

@@ -155,6 +155,14 @@ def test_a_client_that_goes_away_during_admission(stage: Stage) -> None:
     wait_until(lambda: stage.upstream.given_up == before + 1)
 
 
+def test_a_client_that_goes_away_while_it_sends(stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
+    with socket.create_connection(("127.0.0.1", stage.server.port)) as connection:
+        connection.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: 99\r\n\r\n{")
+        time.sleep(0.05)
+    assert stage.server.post(body()).status_code == 200
+    assert "defect" not in caplog.text
+
+
 def test_headers_leave_before_the_first_token(stage: Stage) -> None:
     stage.playbook.scripts["late"] = Script((Stall(0.5), "x"))
     url = stage.server.base_url + "/chat/completions"
