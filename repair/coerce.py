@@ -245,7 +245,9 @@ def _natural(text: str) -> list[Candidate]:
         value, end = decode_strict(word)
     except ValueError:
         return found
-    return [*found, Candidate(value)] if end == len(word) else found
+    if end != len(word) or isinstance(value, str):
+        return found  # a string stays verbatim, quotes and all
+    return [*found, Candidate(value)]
 
 
 def _number(word: str, kind: FixKind) -> Iterator[Candidate]:
@@ -272,6 +274,8 @@ def _candidates(value: Any, options: list[Any]) -> Iterator[Candidate]:
         for option in options:
             if isinstance(option, str) and option.casefold() == value.casefold():
                 yield Candidate(option, (FixKind.enum_case,))
+            elif isinstance(option, str) and value.strip() == encode(option):
+                yield Candidate(option, (FixKind.double_encoded,))
     elif isinstance(value, int) and not isinstance(value, bool):
         yield Candidate(str(value), (FixKind.to_string,))
     elif isinstance(value, float) and value.is_integer() and abs(value) < _EXACT_FLOAT:

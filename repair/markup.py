@@ -155,10 +155,13 @@ def _take(
     grammar: Grammar,
     result: Parameters,
 ) -> int:
-    """A value that ends at the first of a run of closing tags, or at the last where the others are data."""
+    """A value that ends at the last of a run of closing tags, the others being data; or at the first, if
+    each stands on its own line after one line of text without any markup.
+    """
     end = last
-    doubled = first != last
-    if doubled and text[first - 1 : first] == "\n" and not grammar.open.search(text, start, first):
+    before = text[start:first].strip()
+    plain = bool(before) and "<" not in before and "\n" not in before
+    if first != last and text[first - 1 : first] == "\n" and plain:
         result.fixes.append(Fix(FixKind.extra_closer, escape(key), grammar.close, ""))
         end = first
     _store(text, start, end, key, tool, grammar, result)

@@ -112,7 +112,7 @@ def read_span(text: str, at: int, closers: tuple[str, ...], openers: tuple[str, 
     if isinstance(reading, Reading):
         return Span(text[at : reading.end], reading.end, True)
     limit = min((pos for one in openers if (pos := text.find(one, at)) >= 0), default=len(text))
-    if not closers:
+    if not closers and text[at:].strip():
         return Span(text[at:].rstrip(), len(text), False)
     first = min((pos for one in closers if (pos := text.find(one, at, limit)) >= 0), default=-1)
     if first < 0:

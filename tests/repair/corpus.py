@@ -8,6 +8,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from hypothesis import HealthCheck, settings
+
+# a loaded machine is no failure
+RELAXED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
 FOLDER = Path(__file__).parents[2] / "corpora" / "cases"
 TOOLS: dict[str, Any] = {"none": [], **json.loads((FOLDER / "tools.json").read_text(encoding="utf-8"))}
 

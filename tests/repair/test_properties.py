@@ -12,6 +12,7 @@ from repair.offline import repair_arguments, repair_request
 from repair.tools import ToolSet
 from repair.turn import Turn
 from repair.types import Accepted, ReasoningDelta, TextDelta, ToolCall, ToolDefinition
+from tests.repair.corpus import RELAXED
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
@@ -60,6 +61,7 @@ PIECES = st.lists(
 ).map("".join)
 
 
+@settings(RELAXED)
 @given(ARGUMENTS, st.sampled_from([None, 1]), st.booleans())
 def test_what_validates_passes_byte_for_byte(
     arguments: dict[str, Any], indent: int | None, ascii: bool
@@ -69,6 +71,7 @@ def test_what_validates_passes_byte_for_byte(
     assert outcome == Accepted(ToolCall("f", text))
 
 
+@settings(RELAXED)
 @given(ARGUMENTS)
 def test_a_clean_turn_passes_byte_for_byte(arguments: dict[str, Any]) -> None:
     text = json.dumps(arguments, ensure_ascii=False)
@@ -77,6 +80,7 @@ def test_a_clean_turn_passes_byte_for_byte(arguments: dict[str, Any]) -> None:
     assert turn.close("stop").calls == (ToolCall("f", text),)
 
 
+@settings(RELAXED)
 @given(ARGUMENTS, st.data())
 def test_a_prefix_is_never_completed(arguments: dict[str, Any], data: st.DataObject) -> None:
     text = json.dumps(arguments, ensure_ascii=False)
@@ -85,7 +89,7 @@ def test_a_prefix_is_never_completed(arguments: dict[str, Any], data: st.DataObj
     assert not isinstance(outcome, Accepted)
 
 
-@settings(max_examples=300)
+@settings(RELAXED, max_examples=200)
 @given(PIECES, st.data())
 def test_any_text_gives_a_result_under_any_split(text: str, data: st.DataObject) -> None:
     whole = Turn(TYPED)
@@ -116,7 +120,7 @@ def _joined(deltas: list[TextDelta | ReasoningDelta]) -> tuple[str, str]:
     )
 
 
-@settings(max_examples=300)
+@settings(RELAXED, max_examples=200)
 @given(PIECES)
 def test_repair_is_idempotent(text: str) -> None:
     outcome = repair_arguments("f", text, TYPED)
@@ -124,6 +128,7 @@ def test_repair_is_idempotent(text: str) -> None:
         assert repair_arguments("f", outcome.call.arguments, TYPED) == Accepted(outcome.call)
 
 
+@settings(RELAXED)
 @given(st.dictionaries(st.sampled_from(list(SCHEMA["properties"])), VALUES))
 def test_a_repaired_value_is_one_that_validates(arguments: dict[str, Any]) -> None:
     request = {"channel": "arguments", "tool_name": "f", "raw_output": json.dumps(arguments)}

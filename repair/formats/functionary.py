@@ -1,0 +1,31 @@
+"""Functionary 3.2: the recipient on its own line, then its content. `>>>all` is text for the user.
+
+>>>f
+{json}
+"""
+
+from __future__ import annotations
+
+import re
+
+from repair.named import Named, read_named, render_named
+from repair.regions import Region
+from repair.tools import ToolSet
+from repair.types import ToolCall
+
+NAME = "functionary"
+CALL = ">>>"
+OPENERS: tuple[str, ...] = ()
+CLOSERS: tuple[str, ...] = ()
+REASONING: tuple[tuple[str, str], ...] = ()
+NAMED_OPENER = (CALL, "\n")
+
+FORM = Named(opener=CALL, head=re.compile(r"(?P<name>[\w./-]{1,256})\n\s*(?=\{)"))
+
+
+def parse(text: str, at: int, tools: ToolSet) -> Region | None:
+    return read_named(text, at, FORM)
+
+
+def render(calls: tuple[ToolCall, ...]) -> str:
+    return "\n".join(render_named(one.name, one.arguments, CALL, "\n") for one in calls)

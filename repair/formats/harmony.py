@@ -1,0 +1,77 @@
+"""Harmony (gpt-oss): messages with a channel; a message with a recipient is a call.
+
+    <|start|>assistant<|channel|>commentary to=functions.f <|constrain|>json<|message|>{json}<|call|>
+    <|start|>assistant to=functions.f<|channel|>commentary json<|message|>{json}<|call|>
+
+The analysis channel is reasoning, the final channel and commentary without a recipient are content.
+`<|call|>` is a stop token that servers swallow.
+"""
+
+from __future__ import annotations
+
+import re
+
+from repair.regions import Region, match_literal, read_span, skip_space
+from repair.tools import ToolSet
+from repair.types import Body, Problem, RawCall, ToolCall
+
+NAME = "harmony"
+START, CHANNEL, MESSAGE = "<|start|>assistant", "<|channel|>", "<|message|>"
+CALL_END = "<|call|>"
+OPENERS = (
+    f"{START}{CHANNEL}commentary to=",
+    f"{START}{CHANNEL}analysis to=",
+    f"{START} to=",
+    f"{CHANNEL}commentary to=",
+    f"{CHANNEL}analysis to=",
+)
+CLOSERS = (CALL_END, "<|end|>", "<|return|>")
+REASONING = (
+    (f"{START}{CHANNEL}analysis{MESSAGE}", "<|end|>"),
+    (f"{CHANNEL}analysis{MESSAGE}", "<|end|>"),
+)
+DROPPED = (
+    f"{START}{CHANNEL}final{MESSAGE}",
+    f"{CHANNEL}final{MESSAGE}",
+    f"{START}{CHANNEL}commentary{MESSAGE}",
+    f"{CHANNEL}commentary{MESSAGE}",
+    f"{START}{MESSAGE}",
+    *CLOSERS,
+)
+
+_HEAD = re.compile(
+    r"(?:<\|start\|>assistant)?\s*(?:<\|channel\|>\w+)?\s*to=(?:functions\.)?(?P<name>[^\s<]{1,256})\s*"
+    r"(?:<\|channel\|>\w+)?\s*(?:(?:<\|constrain\|>)?\s*\w+)?\s*<\|message\|>"
+)
+
+
+def parse(text: str, at: int, tools: ToolSet) -> Region | None:
+    head = _HEAD.match(text, at)
+    if head is None:
+        rest = text[at : at + 600]
+        if MESSAGE in rest:
+            return None
+        call = RawCall("", Body.arguments, rest, False, problems=(_cut(),))
+        return Region(at, len(text), at, (call,), closed=False)
+    body = skip_space(text, head.end())
+    span = read_span(text, body, CLOSERS, (START,))
+    problems = (span.problem,) if span.problem else ()
+    end = span.end
+    after = skip_space(text, end)
+    closer = match_literal(text, after, CLOSERS)
+    if closer:
+        end = after + len(closer)
+    call = RawCall(head.group("name"), Body.arguments, span.text, span.closed, problems=problems)
+    return Region(at, end, head.end(), (call,))
+
+
+def _cut() -> Problem:
+    return Problem("", "truncated", "the text ends in the header of a call")
+
+
+def render(calls: tuple[ToolCall, ...]) -> str:
+    return "".join(
+        f"{START}{CHANNEL}commentary to=functions.{one.name} <|constrain|>json{MESSAGE}"
+        f"{one.arguments}{CALL_END}"
+        for one in calls
+    )

@@ -1,0 +1,115 @@
+"""Calls whose name stands before their JSON: the reader that such formats share."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+
+from repair.limits import LIMITS
+from repair.regions import (
+    Region,
+    close_region,
+    match_literal,
+    problem_call,
+    read_span,
+    skip_space,
+)
+from repair.types import Body, Fix, FixKind, Problem, RawCall
+
+_FENCE = re.compile(r"```(?:json)?[ \t]*\r?\n?")
+_FENCE_END = re.compile(r"\s*```")
+_IDENTIFIER = re.compile(r"[\w.-]{0,64}\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """sections: opening markers around all calls, the right one first; section_ends: theirs. opener:
+    begins one call. head: from there to the arguments, group "name". closers: end one call; empty where
+    the JSON ends it. fenced: the JSON may stand in a markdown fence.
+    """
+
+    opener: str
+    head: re.Pattern[str]
+    closers: tuple[str, ...] = ()
+    sections: tuple[str, ...] = ()
+    section_ends: tuple[str, ...] = ()
+    fenced: bool = False
+
+
+def read_named(text: str, at: int, form: Named) -> Region | None:
+    """The region at `at`: a section with its calls, or calls without their section."""
+    section = match_literal(text, at, form.sections)
+    body = at + len(section) if section else at
+    calls: list[RawCall] = []
+    fixes: list[Fix] = []
+    position = skip_space(text, body)
+    closed = True
+    while text.startswith(form.opener, position) and len(calls) <= LIMITS.calls:
+        call, end, closed = _read_call(text, position, form)
+        if call is None:
+            break
+        calls.append(call)
+        position = end
+        if call.problems or not closed:
+            break
+        following = skip_space(text, end)
+        position = following if text.startswith(form.opener, following) or section else end
+    if not calls:
+        return None
+    if len(calls) > LIMITS.calls:
+        calls.append(problem_call("", "too_many_calls", f"more than {LIMITS.calls} calls in one turn"))
+    if section and not calls[-1].problems:
+        position, closed, problem = close_region(text, position, form.section_ends, fixes)
+        calls += [problem] if problem else []
+        if section != form.sections[0]:
+            fixes.append(Fix(FixKind.corrupted_marker, "", section, form.sections[0]))
+    elif form.sections and not section:
+        stray = match_literal(text, skip_space(text, position), form.section_ends)
+        position = skip_space(text, position) + len(stray) if stray else position
+        fixes.append(Fix(FixKind.missing_tag, "", "", form.sections[0]))
+    calls[-1] = replace(calls[-1], fixes=(*calls[-1].fixes, *fixes))
+    return Region(at, position, body, tuple(calls), closed)
+
+
+def _read_call(text: str, at: int, form: Named) -> tuple[RawCall | None, int, bool]:
+    """One call; None where nothing like a call follows the opener."""
+    fixes: list[Fix] = []
+    start = at + len(form.opener)
+    head = form.head.match(text, start)
+    if head is None:
+        again = text.find(form.opener, start, start + 200)
+        if again < 0 or not _IDENTIFIER.match(text[start:again].strip()):
+            return None, at, True
+        fixes.append(Fix(FixKind.corrupted_marker, "", text[at:again], ""))
+        head = form.head.match(text, again + len(form.opener))
+        if head is None:
+            return None, at, True
+    fence = _FENCE.match(text, head.end()) if form.fenced else None
+    position = skip_space(text, fence.end() if fence else head.end())
+    closers = (*form.closers, *form.section_ends)
+    ends = ("```", *closers) if fence else closers
+    span = read_span(text, position, ends, (form.opener,) if form.closers else ())
+    name = head.group("name").strip()
+    problems: tuple[Problem, ...] = (span.problem,) if span.problem else ()
+    if problems:
+        return RawCall(name, Body.arguments, span.text, False, problems=problems), span.end, False
+    position = span.end
+    if fence:
+        end = _FENCE_END.match(text, position)
+        position = end.end() if end else position
+    closed = True
+    if form.closers and not match_literal(text, skip_space(text, position), form.section_ends):
+        position, closed, problem = close_region(text, position, form.closers, fixes)
+        problems = problem.problems if problem else ()
+    elif form.closers:
+        fixes.append(Fix(FixKind.missing_tag, "", "", form.closers[0]))
+    return (
+        RawCall(name, Body.arguments, span.text, span.closed, None, tuple(fixes), problems),
+        position,
+        closed,
+    )
+
+
+def render_named(name: str, arguments: str, opener: str, separator: str, closer: str = "") -> str:
+    """One call: opener, name, separator, JSON, closer."""
+    return f"{opener}{name}{separator}{arguments}{closer}"
