@@ -49,7 +49,7 @@ class EngineCore:
             Limits(
                 max_batch=config.max_batch,
                 queue_limit=config.queue_limit,
-                prefill_step=config.prefill_step,
+                prefill_step=config.prefill_step or (256 if model.info.device == "cpu" else 2048),
                 prefill_step_min=config.prefill_step_min,
                 prefill_share=config.prefill_share,
             )

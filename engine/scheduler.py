@@ -22,6 +22,8 @@ from engine.types import Priority
 MAX_COHORT = 8
 QUIET_CHUNK_S = 0.5  # longest prefill chunk while nobody decodes: how late aborts and newcomers are seen
 NEWEST = 0.3  # weight of the newest measurement in the running means
+SLOWER = 0.8  # its weight where prefill got slower, as it does along a long prompt: a gap hurts at once
+FIRST_CHUNK = 64  # tokens; while others decode a prompt's chunks start here and at most double
 PREEMPT_FACTOR = 2.0  # a paused prefill costs a copy of its cache: the newcomer must be this much shorter
 
 
@@ -78,7 +80,9 @@ class Pace:
         """One step of `seconds` that decoded for this many sequences and prefilled this many tokens."""
         if prefilled:
             seconds -= self.decode_step if decoded else 0.0
-            self.prefill_token = mean(self.prefill_token, max(seconds, 1e-6) / prefilled)
+            token = max(seconds, 1e-6) / prefilled
+            weight = SLOWER if token > self.prefill_token else NEWEST
+            self.prefill_token = mean(self.prefill_token, token, weight)
         elif decoded:
             self.decode_step = mean(self.decode_step, seconds)
 
@@ -87,8 +91,8 @@ class Pace:
         self.service = mean(self.service, seconds)
 
 
-def mean(old: float, new: float) -> float:
-    return old + NEWEST * (new - old)
+def mean(old: float, new: float, weight: float = NEWEST) -> float:
+    return old + weight * (new - old)
 
 
 @dataclass(slots=True)
@@ -98,6 +102,7 @@ class Scheduler:
     limits: Limits
     pace: Pace = field(default_factory=Pace)
     entries: dict[str, Entry] = field(default_factory=dict)
+    last_chunk: int = 0  # tokens planned for the prompts now prefilling; 0: they have not begun
 
     def submit(self, id: str, session: str, priority: Priority, prompt_tokens: int, now: float) -> None:
         """Queue a request. Raises QueueFull; probes are always taken."""
@@ -133,12 +138,14 @@ class Scheduler:
                 entry.stage = Stage.paused
         cohort: list[Entry] = []
         if not prefilling:
+            self.last_chunk = 0
             cohort = self.next_cohort()
             for entry in cohort:
                 entry.started = entry.started or now
                 entry.stage = Stage.prefilling
         rows = len(prefilling) + len(cohort)
-        step = max(self.limits.prefill_step_min, self.chunk_tokens() // max(rows, 1))
+        self.last_chunk = self.chunk_tokens() if rows else 0
+        step = max(self.limits.prefill_step_min, self.last_chunk // max(rows, 1))
         return Plan(
             pause=tuple(entry.id for entry in pause),
             insert=tuple(entry.id for entry in cohort),
@@ -248,6 +255,8 @@ class Scheduler:
         decoding = any(entry.stage is Stage.decoding for entry in self.entries.values())
         seconds = self.limits.prefill_share * self.pace.decode_step if decoding else QUIET_CHUNK_S
         tokens = int(seconds / self.pace.prefill_token)
+        if decoding:
+            tokens = min(tokens, 2 * self.last_chunk or FIRST_CHUNK)
         if tokens > 32:
             tokens -= tokens % 32
         return min(self.limits.prefill_step, max(self.limits.prefill_step_min, tokens))
