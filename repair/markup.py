@@ -179,8 +179,8 @@ def _store(
             result.refuse("ambiguous_parameter", message, end)
             return
     if grammar.newline:
-        value = value.removeprefix("\r\n") if value.startswith("\r\n") else value.removeprefix("\n")
-        value = value.removesuffix("\r\n") if value.endswith("\r\n") else value.removesuffix("\n")
+        ending = "\r\n" if value.startswith("\r\n") else "\n"
+        value = value.removeprefix(ending).removesuffix(ending)
     result.tree[key] = Bare(value)
 
 
