@@ -28,6 +28,7 @@ from corpora.training.tokenizer import train_tokenizer
 
 Row = tuple[list[int], list[float]]
 LOG_STEPS = 100  # also: of a checkpoint
+LEARNED = 0.33  # about the sum of the weights of a full batch, as a share of its tokens
 BESIDE = 0.1  # loss weight of everything that the assistant did not say
 
 
@@ -78,7 +79,7 @@ def batches(tokenizer: Tokenizer, seen: int, size: int, seed: int) -> Iterator[t
     while True:
         now = stage(seen)
         pool: list[Row] = []
-        while sum(len(r[0]) for r in pool) < 8 * size:
+        while sum(len(r[0]) for r in pool) < 16 * size:
             if rng.random() < now.spans:
                 row = repeated_span(rng, vocabulary)
             else:
@@ -109,7 +110,9 @@ def _padded(group: list[Row]) -> tuple[Tensor, Tensor]:
 
 
 def loss_of(network: Network, tokens: Tensor, weights: Tensor) -> tuple[Tensor, float]:
-    """Weighted mean cross-entropy, and the plain one of the assistant's tokens (nats).
+    """Weighted cross-entropy over a fixed share of the batch, and the mean of the assistant's tokens (nats).
+
+    The fixed divisor keeps a batch of short rows, which hold little that is learned, from counting like the others.
 
     Of the other tokens a random quarter is scored, at four times their weight: the head costs a good part.
     """
@@ -122,7 +125,7 @@ def loss_of(network: Network, tokens: Tensor, weights: Tensor) -> tuple[Tensor, 
         logits = network.logits(hidden)
     each = F.cross_entropy(logits.float(), tokens[:, 1:].flatten()[chosen], reduction="none")
     own = each.detach()[marks == 1.0]
-    return (each * marks).sum() / marks.sum().clamp(min=1.0), own.mean().item() if len(own) else 0.0
+    return (each * marks).sum() / (LEARNED * tokens.numel()), own.mean().item() if len(own) else 0.0
 
 
 def optimizers(network: Network) -> list[tuple[torch.optim.Optimizer, float]]:
