@@ -112,7 +112,7 @@ def _padded(group: list[Row]) -> tuple[Tensor, Tensor]:
 def loss_of(network: Network, tokens: Tensor, weights: Tensor) -> tuple[Tensor, float]:
     """Weighted cross-entropy over a fixed share of the batch, and the mean of the assistant's tokens (nats).
 
-    The fixed divisor keeps a batch of short rows, which hold little that is learned, from counting like the others.
+    The fixed divisor keeps a batch of short rows, which hold little to learn, from counting like the others.
 
     Of the other tokens a random quarter is scored, at four times their weight: the head costs a good part.
     """
