@@ -9,20 +9,21 @@ from dataclasses import dataclass
 class Limits:
     """call_chars: one call's body. nesting: containers inside one another. calls: of one turn.
 
-    tools: of one request. name_chars: a tool's name in the text. proposal_chars: bodies that are
-    handed to json-repair, which is not linear on hostile input. candidates: closing markers that
-    are tried when a broken body holds several. problems: reported per call.
+    tools: of one request. proposal_chars: bodies that are handed to json-repair, which is not linear
+    on hostile input. problems: reported per call. coercions: nodes visited for one call (branches of
+    `anyOf` multiply). attempt_chars: the beginning of a message that is searched for a call in broken
+    markers. repeats: equal calls in a row before the next one is a loop.
     """
 
     call_chars: int = 4_000_000
     nesting: int = 100
     calls: int = 128
     tools: int = 1024
-    name_chars: int = 256
     proposal_chars: int = 20_000
-    candidates: int = 8
     problems: int = 20
     coercions: int = 20_000
+    attempt_chars: int = 600
+    repeats: int = 4
 
 
 LIMITS = Limits()

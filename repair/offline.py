@@ -6,7 +6,9 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from repair.attempts import count_repeats
 from repair.ladder import repair_call
+from repair.limits import LIMITS
 from repair.names import resolve_name
 from repair.tools import SchemaError, ToolSet
 from repair.turn import Outcome, Turn, TurnPolicy
@@ -34,8 +36,8 @@ def repair_line(line: str) -> tuple[dict[str, Any], bool]:
 
     In: `raw_output`, `tools` (OpenAI form), optionally `id`, `format`, `channel` (content, arguments,
     name, tool_calls), `tool_name`, `tool_choice`, `parallel_tool_calls`, `finish_reason`, `chunks`,
-    `generation_prompt`. Out: `id`, `verdict`, `content`, `reasoning`, `tool_calls`, `fixes`, `problems`;
-    or `error` alone beside the `id`. Never raises.
+    `generation_prompt`, `preceding_calls`. Out: `id`, `verdict`, `content`, `reasoning`,
+    `tool_calls`, `fixes`, `problems`; or `error` alone beside the `id`. Never raises.
     """
     identity: dict[str, Any] = {}
     try:
@@ -64,6 +66,13 @@ def repair_request(request: Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(raw, str):
         raise LineError(f"raw_output must be a string, got {type(raw).__name__}")
     policy = _policy(request)
+    answer = _answer_channel(request, channel, raw, tools, policy, finish)
+    return _refuse_loop(answer, raw, request.get("preceding_calls"))
+
+
+def _answer_channel(
+    request: Mapping[str, Any], channel: str, raw: str, tools: ToolSet, policy: TurnPolicy, finish: str | None
+) -> dict[str, Any]:
     match channel:
         case "content":
             return _content(request, raw, tools, policy, finish)
@@ -77,6 +86,25 @@ def repair_request(request: Mapping[str, Any]) -> dict[str, Any]:
         case "tool_calls":
             return _report(raw, _upstream_calls(raw, tools, finish))
     raise LineError(f"channel must be content, arguments, name or tool_calls, got {channel!r}")
+
+
+def _refuse_loop(answer: dict[str, Any], raw: str, preceding: Any) -> dict[str, Any]:
+    """The same call again and again: `preceding_calls` are those of the turns before."""
+    if preceding is None:
+        return answer
+    if not isinstance(preceding, list) or not all(isinstance(one, dict) for one in preceding):
+        raise LineError("preceding_calls must be a list of objects")
+    earlier = [_canonical(one) for one in preceding]
+    for call in answer["tool_calls"]:
+        count = count_repeats(earlier, _canonical(call))
+        if count >= LIMITS.repeats:
+            problem = Problem("", "loop", f"the same call was made {count} times in a row")
+            return _object(Verdict.reask, raw, answer["reasoning"], (), (), (problem,))
+    return answer
+
+
+def _canonical(call: Mapping[str, Any]) -> tuple[str, str]:
+    return str(call.get("name")), json.dumps(call.get("arguments"), sort_keys=True)
 
 
 def repair_arguments(

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
+from repair.attempts import find_attempt
 from repair.ladder import emit_plain, repair_call
+from repair.limits import LIMITS
 from repair.stream import Calls, Draft, Event, Junk, Reasoning, StreamParser, Text
 from repair.strict import decode_strict
 from repair.tools import ToolSet
@@ -65,6 +67,7 @@ class Turn:
         self._tools = tools
         self._policy = policy
         self._format = format
+        self._beginning = ""
         self._parser = StreamParser(
             tools,
             format,
@@ -75,11 +78,18 @@ class Turn:
 
     def feed(self, text: str) -> list[TextDelta | ReasoningDelta]:
         """What may be shown now."""
-        return list(_deltas(self._parser.feed(text)))
+        return _deltas(self._note(self._parser.feed(text)))
+
+    def _note(self, events: list[Event]) -> list[Event]:
+        """Keep the beginning of the content, to tell a broken call from prose."""
+        for event in events:
+            if isinstance(event, Text) and len(self._beginning) < LIMITS.attempt_chars:
+                self._beginning += event.text[: LIMITS.attempt_chars]
+        return events
 
     def close(self, finish_reason: str | None) -> Outcome:
         """finish_reason: the upstream's; only `length` is believed."""
-        events = self._parser.close()
+        events = self._note(self._parser.close())
         if not self._policy.enabled:
             return _plain(_settle_bare(events), self._tools)
         events = _settle_bare(events)
@@ -103,6 +113,9 @@ class Turn:
         if self._policy.tool_choice in ("required", "named"):
             problem = Problem("", "call_required", "a tool call was required and none came")
             return Outcome(deltas, (), Verdict.reask, (), (problem,))
+        attempt = find_attempt(self._beginning, self._tools) if self._policy.tool_choice != "none" else None
+        if attempt is not None:
+            return Outcome(deltas, (), Verdict.reask, (), (attempt,))
         return Outcome(deltas, (), Verdict.none)
 
     def _apply_policy(self, calls: list[ToolCall]) -> tuple[list[ToolCall], list[Fix], list[Problem]]:
