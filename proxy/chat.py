@@ -77,7 +77,10 @@ class Sampling:
 
 @dataclass(frozen=True, slots=True)
 class ChatRequest:
-    """One turn asked for. model: as the client wrote it, "" where it wrote none."""
+    """One turn asked for. model: as the client wrote it, "" where it wrote none.
+
+    answer_schema: the JSON Schema that the text of the answer should match, where the client gave one.
+    """
 
     model: str
     messages: tuple[Message, ...]
@@ -87,6 +90,7 @@ class ChatRequest:
     sampling: Sampling = Sampling()
     stream: bool = False
     include_usage: bool = False
+    answer_schema: Mapping[str, Any] | None = None
     template_options: Mapping[str, Any] = field(default_factory=dict)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 from proxy.chat import ChatRequest, Message, PastCall, Role, ToolMode
@@ -33,9 +34,9 @@ def _tool(tool: ToolDefinition) -> dict[str, Any]:
     return {"type": "function", "function": function}
 
 
-def conversations(messages: Sequence[Message]) -> Iterator[Conversation]:
+def conversations(request: ChatRequest) -> Iterator[Conversation]:
     """The forms to try, best first: as it is; one system message at the head; alternating turns of text."""
-    kept = _without_empty_tail(messages)
+    kept = _with_answer_schema(request, _without_empty_tail(request.messages))
     yield [_message(message, _as_object_or_text) for message in kept]
     gathered = _gather_system(kept)
     yield [_message(message, _as_object) for message in gathered]
@@ -48,6 +49,17 @@ def _without_empty_tail(messages: Sequence[Message]) -> list[Message]:
     while len(kept) > 1 and kept[-1] == Message(Role.assistant, ""):
         kept.pop()
     return kept
+
+
+def _with_answer_schema(request: ChatRequest, messages: list[Message]) -> list[Message]:
+    """Tells the model in the system message what its answer should look like."""
+    if request.answer_schema is None:
+        return messages
+    schema = json.dumps(request.answer_schema, ensure_ascii=False)
+    wish = f"Answer with one JSON value that matches this JSON Schema, and with nothing else:\n{schema}"
+    if messages[0].role is Role.system:
+        return [replace(messages[0], text=f"{messages[0].text}\n\n{wish}"), *messages[1:]]
+    return [Message(Role.system, wish), *messages]
 
 
 def _message(message: Message, arguments: Callable[[str], Any]) -> dict[str, Any]:

@@ -50,6 +50,7 @@ def decode_request(data: bytes) -> ChatRequest:
         sampling=_sampling(body),
         stream=body.boolean("stream"),
         include_usage=body.object("stream_options").boolean("include_usage"),
+        answer_schema=_answer_schema(body),
         template_options=_template_options(body),
     )
 
@@ -60,16 +61,17 @@ def _refuse_unsupported(body: Fields) -> None:
         raise BadRequest(f"n must be 1, got {body.values['n']}: one choice is served", param="n")
     if body.boolean("logprobs"):
         raise BadRequest("logprobs are not served, got true", param="logprobs", code="unsupported_parameter")
-    kind = body.object("response_format").string("type", "text")
-    if kind == "json_schema":
-        raise BadRequest(
-            "response_format.type: json_schema is not served, since no schema is enforced on free text; "
-            "use a tool with tool_choice required, whose arguments are validated",
-            param="response_format",
-            code="unsupported_parameter",
-        )
-    if kind != "text":
-        _log.debug("response_format.type %r is not enforced", kind)
+
+
+def _answer_schema(body: Fields) -> dict[str, Any] | None:
+    """The model is told the schema; nothing forces it. json_object comes with a prompt that asks for JSON."""
+    wanted = body.object("response_format")
+    kind = wanted.string("type", "text")
+    if kind != "json_schema":
+        return None
+    _log.info("response_format.json_schema is given to the model as an instruction, and not enforced")
+    inner = wanted.object("json_schema")
+    return dict(inner.object("schema").values)
 
 
 def _sampling(body: Fields) -> Sampling:

@@ -209,7 +209,7 @@ def render_prompt(template: ChatTemplate, request: ChatRequest) -> Rendered:
     """The prompt in the first form that the template takes. Raises InvalidRequest where it takes none."""
     tools = render_tools(request)
     refusal: InvalidRequest | None = None
-    for messages in conversations(request.messages):
+    for messages in conversations(request):
         try:
             return template.render(messages, tools, **request.template_options)
         except InvalidRequest as error:

@@ -101,6 +101,9 @@ UNKNOWN: dict[str, dict[str, Any]] = {
     "far_too_many_tokens": {"max_tokens": 65536},
     "no_limit": {"max_tokens": -1},
     "whole_float": {"max_tokens": 100.0},
+    "json_schema": {
+        "response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "object"}}}
+    },
     "json_object": {"response_format": {"type": "json_object"}},
     "one_choice": {"n": 1, "logprobs": False, "top_logprobs": 0},
     "extensions": {
@@ -204,6 +207,11 @@ def test_tool_choice(sent: Any, expected: ToolChoice) -> None:
 def test_allowed_tools_limits_the_tools() -> None:
     request = decode(**UNKNOWN["allowed_tools"])
     assert [tool.name for tool in request.tools] == ["get_time"]
+
+
+def test_the_schema_of_the_answer_arrives() -> None:
+    assert decode(**UNKNOWN["json_schema"]).answer_schema == {"type": "object"}
+    assert decode(**UNKNOWN["json_object"]).answer_schema is None
 
 
 def test_sampling_fields_arrive() -> None:

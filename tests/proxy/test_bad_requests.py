@@ -75,7 +75,11 @@ BAD_FIELDS: dict[str, tuple[dict[str, Any], str, str]] = {
     "n_two": (body(n=2), "n", "n must be 1"),
     "n_text": (body(n="1"), "n", "expected an integer"),
     "logprobs": (body(logprobs=True), "logprobs", "not served"),
-    "json_schema": (body(response_format={"type": "json_schema"}), "response_format", "json_schema"),
+    "json_schema_text": (
+        body(response_format={"type": "json_schema", "json_schema": {"schema": "x"}}),
+        "response_format.json_schema.schema",
+        "expected an object",
+    ),
     "tools_object": (body(tools={}), "tools", "expected an array"),
     "tool_text": (body(tools=["f"]), "tools[0]", "expected an object"),
     "tool_empty": (body(tools=[{"type": "function"}]), "tools[0].function", "got nothing"),

@@ -19,7 +19,7 @@ EMPTY = Message(Role.assistant, "")
 
 
 def forms(*messages: Message) -> list[list[dict[str, Any]]]:
-    return list(conversations(messages))
+    return list(conversations(ChatRequest("m", messages)))
 
 
 def test_the_first_form_is_the_conversation_itself() -> None:
@@ -84,6 +84,16 @@ def test_a_trailing_empty_answer_is_dropped() -> None:
     assert [m["role"] for m in forms(ASK, EMPTY, EMPTY)[0]] == ["user"]
     assert [m["role"] for m in forms(ASK, EMPTY, ASK)[0]] == ["user", "assistant", "user"]
     assert forms(EMPTY)[0] == [{"role": "assistant", "content": ""}]
+
+
+@pytest.mark.parametrize("messages", [(ASK,), (SYSTEM, ASK)], ids=["no_system", "system"])
+def test_the_schema_of_the_answer_is_told(messages: tuple[Message, ...]) -> None:
+    request = ChatRequest("m", messages, answer_schema={"type": "object", "title": "Größe"})
+    system, asked = next(conversations(request))
+    assert system["role"] == "system"
+    assert system["content"].endswith('nothing else:\n{"type": "object", "title": "Größe"}')
+    assert ("be kind" in system["content"]) == (len(messages) == 2)
+    assert asked == {"role": "user", "content": "hi"}
 
 
 def test_tools_are_shown_unless_none_may_be_called() -> None:
