@@ -17,6 +17,8 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
     where longer chunks are slower. prefill_step_min: the least, however
     slow the machine. prefill_share: a prefill chunk may take this many times as long as a decode step
     while others decode (it bounds the gap in their streams).
+    kv_budget: bytes that the KV caches of running requests may take; None takes what the machine has left.
+    Requests wait while it is used up, and a context that could not fit is not offered.
     dtype: auto computes in float32 where the device is the CPU, and keeps the stored type elsewhere.
     blas: auto or off, Linux on the CPU only (see engine.blas).
     load_timeout_s, stall_timeout_s: a process that has not loaded, or has not finished a step, in this many
@@ -31,6 +33,7 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
     prefill_step: int | None = None
     prefill_step_min: int = 16
     prefill_share: float = 8.0
+    kv_budget: int | None = None
     dtype: str = "auto"
     blas: str = "auto"
     load_timeout_s: float = 1800.0
@@ -48,6 +51,8 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
             raise ValueError(
                 f"prefill_step must be at least {self.prefill_step_min}, got {self.prefill_step}"
             )
+        if self.kv_budget is not None and self.kv_budget < 1:
+            raise ValueError(f"kv_budget must be at least 1 byte, got {self.kv_budget}")
         if self.context_limit is not None and self.context_limit < 2:
             raise ValueError(f"context_limit must be at least 2, got {self.context_limit}")
         for name in ("prefill_share", "load_timeout_s", "stall_timeout_s", "heartbeat_s"):

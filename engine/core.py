@@ -20,6 +20,8 @@ from engine.stop import StopFinder
 from engine.types import Failed, Finished, FinishReason, GenerateRequest, TextChunk
 from engine.validate import check_request
 
+GROWTH_STEP = 64  # tokens between two reports of a sequence's length to the scheduler
+
 Event = TextChunk | Finished | Failed
 
 
@@ -52,6 +54,7 @@ class EngineCore:
                 prefill_step=config.prefill_step or (256 if model.info.device == "cpu" else 2048),
                 prefill_step_min=config.prefill_step_min,
                 prefill_share=config.prefill_share,
+                kv_tokens=model.info.kv_tokens,
             )
         )
         self._writing: dict[str, Writing] = {}
@@ -73,13 +76,14 @@ class EngineCore:
             if request.id in self._writing:
                 raise InvalidRequest("id", f"request id {request.id!r} is already in use")
             check_request(request, self.info)
+            room = self.info.context_length - len(request.prompt)
+            answer = min(request.sampling.max_tokens, room)
             self._scheduler.submit(
-                request.id, request.session, request.priority, len(request.prompt), time.monotonic()
+                request.id, request.session, request.priority, len(request.prompt), answer, time.monotonic()
             )
         except EngineError as error:
             return to_failed(request.id, error)
-        room = self.info.context_length - len(request.prompt)
-        job = Job(request.id, request.prompt, min(request.sampling.max_tokens, room), request.sampling)
+        job = Job(request.id, request.prompt, answer, request.sampling)
         stops = StopFinder(request.sampling.stop)
         self._writing[request.id] = Writing(job, self._detokenizers.make(), stops)
         return None
@@ -152,6 +156,8 @@ class EngineCore:
         if text:
             events.append(TextChunk(sampled.id, text, writing.tokens - writing.shown))
             writing.shown = writing.tokens
+        if writing.tokens % GROWTH_STEP == 0:
+            self._scheduler.grown(sampled.id, len(writing.job.prompt) + writing.tokens)
         if finish is not None:
             events.append(
                 Finished(

@@ -18,6 +18,7 @@ from tokenizers import Tokenizer
 
 from engine.config import EngineConfig
 from engine.errors import EngineFailed
+from engine.memory import KvCost, kv_budget, machine_memory
 from engine.types import ModelInfo
 
 IDENTITY_FILES = (
@@ -51,21 +52,66 @@ def load_model(config: EngineConfig, blas: str) -> LoadedModel:
     mx.eval(network.parameters())
     if not all(hasattr(layer, "merge") for layer in make_prompt_cache(network)):
         raise EngineFailed(f"{settings.get('model_type')} keeps a cache that cannot be batched")
-    logits = network(mx.array([[0]]))
-    mx.eval(logits)
+    logits, cost = try_out(network)
+    on_gpu = mx.default_device().type != mx.DeviceType.cpu
+    weights = sum(int(value.nbytes) for _, value in tree_flatten(network.parameters()))
+    tokens = cost.tokens(kv_budget(config.kv_budget, memory_limit(on_gpu), weights, on_gpu))
+    if tokens < 2:
+        raise EngineFailed(f"no memory for a KV cache of {cost.per_token} bytes a token")
     info = ModelInfo(
         path=str(path),
         model_type=str(settings.get("model_type", "")),
         vocab_size=int(logits.shape[-1]),
-        context_length=config.context_limit or context_length(settings),
+        context_length=min(config.context_limit or context_length(settings), tokens),
         eos_token_ids=tuple(sorted(int(token) for token in tokenizer.eos_token_ids)),
         parameters=int(get_total_parameters(network)),
         blas=blas,
         dtype=str(logits.dtype).removeprefix("mlx.core."),
-        device="cpu" if mx.default_device().type == mx.DeviceType.cpu else "gpu",
+        device="gpu" if on_gpu else "cpu",
+        kv_tokens=tokens,
         fingerprint=fingerprint(path, str(dtype)),
     )
     return LoadedModel(network, tokenizer.backend_tokenizer, info)
+
+
+def try_out(network: Any) -> tuple[mx.array, KvCost]:
+    """The logits of one token, and what the caches it made take per sequence and per token."""
+    cache = make_prompt_cache(network)
+    logits = network(mx.array([[0]]), cache=cache)
+    mx.eval(logits)
+    costs = [layer_cost(layer) for layer in flatten_caches(cache)]
+    return logits, KvCost(sum(cost.fixed for cost in costs), sum(cost.per_token for cost in costs))
+
+
+def flatten_caches(layers: Any) -> Iterator[Any]:
+    """Some layers keep several caches (mlx_lm's CacheList)."""
+    for layer in layers:
+        inner = getattr(layer, "caches", None)
+        if inner is None:
+            yield layer
+        else:
+            yield from flatten_caches(inner)
+
+
+def layer_cost(layer: Any) -> KvCost:
+    """Keys and values [batch, heads, tokens, width] grow with the text, up to a window where there is one."""
+    buffers = [getattr(layer, name, None) for name in ("keys", "values")]
+    arrays = [value for value in buffers if isinstance(value, mx.array)]
+    if not arrays:
+        return KvCost(int(layer.nbytes), 0)
+    per_token = sum(int(value.nbytes) // value.shape[-2] for value in arrays)
+    window = getattr(layer, "max_size", None)
+    return KvCost(0, per_token) if window is None else KvCost(per_token * int(window), 0)
+
+
+def memory_limit(on_gpu: bool) -> int:
+    """Bytes the model may use in all: the GPU's working set or memory where the driver says, else RAM."""
+    if on_gpu:
+        device = mx.device_info()
+        for key in ("max_recommended_working_set_size", "total_memory", "memory_size"):
+            if isinstance(device.get(key), int):
+                return int(device[key])
+    return machine_memory()
 
 
 def compute_dtype(setting: str) -> mx.Dtype | None:
@@ -116,8 +162,3 @@ def tensor_samples(file: Path) -> Iterator[bytes]:
             for at in {start, max(start, (start + end - SAMPLE) // 2), max(start, end - SAMPLE)}:
                 stream.seek(base + at)
                 yield stream.read(min(SAMPLE, end - at))
-
-
-def count_bytes(network: Any) -> int:
-    """Bytes of the weights in memory."""
-    return sum(value.nbytes for _, value in tree_flatten(network.parameters()))

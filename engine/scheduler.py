@@ -24,18 +24,20 @@ QUIET_CHUNK_S = 0.5  # longest prefill chunk while nobody decodes: how late abor
 NEWEST = 0.3  # weight of the newest measurement in the running means
 SLOWER = 0.8  # its weight where prefill got slower, as it does along a long prompt: a gap hurts at once
 FIRST_CHUNK = 64  # tokens; while others decode a prompt's chunks start here and at most double
+EXPECTED_ANSWER = 1024  # tokens set aside for an answer: agents allow far longer ones than they get
 PREEMPT_FACTOR = 2.0  # a paused prefill costs a copy of its cache: the newcomer must be this much shorter
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """See EngineConfig for the fields."""
+    """See EngineConfig for the fields; kv_tokens: tokens of KV cache that fit into memory (see Room)."""
 
     max_batch: int
     queue_limit: int
     prefill_step: int
     prefill_step_min: int
     prefill_share: float
+    kv_tokens: int = 2**62
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,13 +59,16 @@ class Stage(enum.Enum):
 
 @dataclass(slots=True)
 class Entry:
-    """One request. `remaining`: prompt tokens still to prefill. `due`: arrival plus its own prefill time."""
+    """One request. remaining: prompt tokens still to prefill. due: arrival plus its own prefill time.
+    size: tokens it will have in the cache, as far as one can tell.
+    """
 
     id: str
     session: str
     priority: Priority
     remaining: int
     due: float
+    size: int
     stage: Stage = Stage.waiting
     started: float = 0.0
 
@@ -96,6 +101,29 @@ def mean(old: float, new: float, weight: float = NEWEST) -> float:
 
 
 @dataclass(slots=True)
+class Room:
+    """Places and memory, while requests are being admitted.
+
+    A batch's caches are padded to the longest sequence, so `rows` sequences take rows x longest tokens.
+    Whatever the budget, one request alone is admitted.
+    """
+
+    limits: Limits
+    rows: int
+    longest: int
+
+    def admit(self, entry: Entry) -> bool:
+        """Take a place for this request, if there is one."""
+        probe = entry.priority is Priority.probe
+        longest = max(self.longest, entry.size)
+        fits = (self.rows + 1) * longest <= self.limits.kv_tokens or not self.rows
+        if self.rows >= self.limits.max_batch + probe or not (fits or probe):
+            return False
+        self.rows, self.longest = self.rows + 1, longest
+        return True
+
+
+@dataclass(slots=True)
 class Scheduler:
     """Call submit and finish as things happen, plan before each step, and tell it what the step did."""
 
@@ -104,12 +132,15 @@ class Scheduler:
     entries: dict[str, Entry] = field(default_factory=dict)
     last_chunk: int = 0  # tokens planned for the prompts now prefilling; 0: they have not begun
 
-    def submit(self, id: str, session: str, priority: Priority, prompt_tokens: int, now: float) -> None:
+    def submit(
+        self, id: str, session: str, priority: Priority, prompt_tokens: int, max_tokens: int, now: float
+    ) -> None:
         """Queue a request. Raises QueueFull; probes are always taken."""
         if self.waiting >= self.limits.queue_limit + self.free_places() and priority is not Priority.probe:
             raise QueueFull(self.retry_after())
         due = now + prompt_tokens * self.pace.prefill_token
-        self.entries[id] = Entry(id, session or id, priority, prompt_tokens, due)
+        size = prompt_tokens + min(max_tokens, EXPECTED_ANSWER)
+        self.entries[id] = Entry(id, session or id, priority, prompt_tokens, due, size)
 
     def finish(self, id: str, now: float) -> None:
         """The request has ended, for whatever reason; unknown ids are fine."""
@@ -127,6 +158,12 @@ class Scheduler:
         entry.remaining = remaining
         if remaining == 0:
             entry.stage = Stage.decoding
+
+    def grown(self, id: str, tokens: int) -> None:
+        """The request now has this many tokens in the cache; unknown ids are fine."""
+        entry = self.entries.get(id)
+        if entry is not None:
+            entry.size = max(entry.size, tokens)
 
     def plan(self, now: float) -> Plan:
         """Decide the next step and mark the requests accordingly."""
@@ -182,6 +219,10 @@ class Scheduler:
                 held[entry.session] = held.get(entry.session, 0) + 1
         return held
 
+    def room(self) -> Room:
+        held = [entry for entry in self.entries.values() if entry.stage is not Stage.waiting]
+        return Room(self.limits, len(held), max((entry.size for entry in held), default=0))
+
     def candidates(self) -> list[Entry]:
         """Waiting and paused requests that may be prefilled now, best first. Paused ones hold their place.
 
@@ -198,20 +239,18 @@ class Scheduler:
             queue.sort(key=lambda entry: (entry.priority, entry.due), reverse=True)
         heads = [(self.rank(queue[-1], held), session) for session, queue in queues.items()]
         heapq.heapify(heads)
-        taken = self.running
+        room = self.room()
         paused = len(self.at(Stage.paused))
         chosen: list[Entry] = []
         while heads:
             _, session = heapq.heappop(heads)
             entry = queues[session].pop()
-            limit = self.limits.max_batch + (entry.priority is Priority.probe)
-            if entry.stage is Stage.paused or taken < limit:
-                taken += entry.stage is Stage.waiting
+            if entry.stage is Stage.paused or room.admit(entry):
                 paused -= entry.stage is Stage.paused
                 held[session] = held.get(session, 0) + 1
                 chosen.append(entry)
             elif not paused:
-                break  # no place is left, and probes come first
+                break  # nothing behind the best may slip past it into the last room, and probes come first
             if queues[session]:
                 heapq.heappush(heads, (self.rank(queues[session][-1], held), session))
         return chosen

@@ -94,7 +94,8 @@ class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
 
     context_length: tokens of prompt and completion together. parameters: weights, as stored (quantised ones
     count unpacked). dtype: what it computes in. device: cpu or gpu. blas: the matrix library in use, for
-    people. fingerprint: hex digest of config, tokenizer, template and weights; equal only for equal models.
+    people. kv_tokens: tokens of KV cache that fit into memory, all sequences together.
+    fingerprint: hex digest of config, tokenizer, template and weights; equal only for equal models.
     """
 
     path: str
@@ -106,6 +107,7 @@ class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
     blas: str
     dtype: str = ""
     device: str = ""
+    kv_tokens: int = 2**62
     fingerprint: str = ""
 
 

@@ -15,7 +15,13 @@ INTERACTIVE, BACKGROUND, PROBE = Priority.interactive, Priority.background, Prio
 
 
 def limits(**changed: int) -> Limits:
-    base = {"max_batch": 4, "queue_limit": 100, "prefill_step": 512, "prefill_step_min": 16}
+    base = {
+        "max_batch": 4,
+        "queue_limit": 100,
+        "prefill_step": 512,
+        "prefill_step_min": 16,
+        "kv_tokens": 10**9,
+    }
     return Limits(**{**base, **changed}, prefill_share=8.0)
 
 
@@ -36,7 +42,7 @@ class Machine:
     def submit(
         self, id: str, prompt: int, *, answer: int = 10, session: str = "", priority: Priority = INTERACTIVE
     ) -> None:
-        self.scheduler.submit(id, session, priority, prompt, self.now)
+        self.scheduler.submit(id, session, priority, prompt, answer, self.now)
         self.left[id], self.prompts[id] = answer, prompt
 
     def step(self) -> None:
@@ -197,6 +203,36 @@ def test_the_queue_has_an_end_and_says_when_to_come_back(machine: Machine) -> No
     assert 1.0 <= full.value.retry_after_s <= 60.0
     machine.submit("probe", 1, priority=PROBE)
     machine.run()
+
+
+def test_requests_wait_for_memory_and_none_waits_for_ever(machine: Machine) -> None:
+    """Rows times the longest must fit; a request that fits nowhere runs alone."""
+    machine.scheduler.limits = limits(max_batch=16, kv_tokens=4000)
+    sizes = {f"r{n}": length for n, length in enumerate((900, 900, 900, 900, 100, 3900, 100, 9000, 50, 50))}
+    for id, length in sizes.items():
+        machine.submit(id, length, answer=50)
+    while machine.scheduler.entries:
+        machine.step()
+        held = [entry for entry in machine.scheduler.entries.values() if entry.stage is not Stage.waiting]
+        assert len(held) <= 1 or len(held) * max(entry.size for entry in held) <= 4000
+    assert machine.ended.keys() >= sizes.keys()
+
+
+def test_a_sequence_that_outgrew_its_guess_counts_in_full(machine: Machine) -> None:
+    machine.scheduler.limits = limits(max_batch=16, kv_tokens=5000)
+    machine.submit("talker", 100, answer=10_000)
+    machine.step()
+    machine.scheduler.grown("talker", 3000)
+    machine.submit("next", 100, answer=10)
+    for _ in range(20):
+        machine.step()
+    assert machine.scheduler.waiting == 1
+    machine.submit("probe", 1, answer=1, priority=PROBE)
+    while "probe" not in machine.ended:
+        machine.step()
+    machine.scheduler.finish("talker", machine.now)
+    machine.run()
+    assert "next" in machine.ended
 
 
 @pytest.mark.parametrize("seed", range(20))
