@@ -79,12 +79,14 @@ class Sampling:
 class ChatRequest:
     """One turn asked for. model: as the client wrote it, "" where it wrote none.
 
+    tool_paths: where in the client's request each tool stands, by name, for messages about it.
     answer_schema: the JSON Schema that the text of the answer should match, where the client gave one.
     """
 
     model: str
     messages: tuple[Message, ...]
     tools: tuple[ToolDefinition, ...] = ()
+    tool_paths: Mapping[str, str] = field(default_factory=dict)
     tool_choice: ToolChoice = ToolChoice()
     parallel_tool_calls: bool = True
     sampling: Sampling = Sampling()

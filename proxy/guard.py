@@ -120,8 +120,9 @@ def _compile(request: ChatRequest) -> ToolSet:
     try:
         return ToolSet.compile(request.tools)
     except SchemaError as error:
-        names = [tool.name for tool in request.tools]
-        path = f"tools[{names.index(error.tool_name)}].function.parameters"
+        if error.tool_name not in request.tool_paths:  # too many tools, say: no single one is to blame
+            raise BadRequest(f"tools: {error}", param="tools") from error
+        path = f"{request.tool_paths[error.tool_name]}.parameters"
         raise BadRequest(
             f"{path}: not a usable JSON Schema for tool {error.tool_name!r}: {error}",
             param=path,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hmac
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,26 +64,30 @@ def build_router(state: State) -> APIRouter:
     return router
 
 
-Endpoint = Callable[[Request], Any]
+Endpoint = Callable[[Request], Awaitable[Response]]
 
 
 def _route(router: APIRouter, path: str, method: str, endpoint: Endpoint) -> None:
-    router.add_api_route(path, endpoint, methods=[method], response_model=None)
+    async def route(request: Request) -> Response:
+        with defects_reported():
+            return await endpoint(request)
+
+    methods = ["GET", "HEAD"] if method == "GET" else [method]
+    router.add_api_route(path, route, methods=methods, response_model=None)
 
 
 def _chat(state: State, codec: Codec) -> Endpoint:
     async def chat(request: Request) -> Response:
-        with defects_reported():
-            _authorise(state, request)
-            try:
-                body = await _read_body(request, state.limits.max_body_bytes)
-                asked = codec.decode(body)
-                card = _find(state.upstream, asked.model)
-                exchange = await run_while_connected(request.receive, state.guard.open(asked))
-                head = Head(f"chatcmpl-{secrets.token_hex(14)}", card.id, int(time.time()), card.fingerprint)
-                return await _answer(state, codec, request, asked, exchange, head)
-            except (ClientGone, ClientDisconnect):
-                return Response(status_code=_CLIENT_GONE)
+        _authorise(state, request)
+        try:
+            body = await _read_body(request, state.limits.max_body_bytes)
+            asked = codec.decode(body)
+            card = _find(state.upstream, asked.model)
+            exchange = await run_while_connected(request.receive, state.guard.open(asked))
+            head = Head(f"chatcmpl-{secrets.token_hex(14)}", card.id, int(time.time()), card.fingerprint)
+            return await _answer(state, codec, request, asked, exchange, head)
+        except (ClientGone, ClientDisconnect):
+            return Response(status_code=_CLIENT_GONE)
 
     return chat
 

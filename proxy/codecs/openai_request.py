@@ -7,6 +7,8 @@ of range, or ignoring it would change what the answer means; all else is accepte
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from proxy.chat import ChatRequest, Sampling, ToolChoice, ToolMode
@@ -39,13 +41,14 @@ def decode_request(data: bytes) -> ChatRequest:
     for path in body.unknown(_READ):
         _log.debug("%s: unknown field, ignored", path)
     messages = decode_messages(body)
-    tools, choice = _tools(body)
+    tools = _tools(body)
     _refuse_unsupported(body)
     return ChatRequest(
         model=body.string("model"),
         messages=messages,
-        tools=tools,
-        tool_choice=choice,
+        tools=tuple(tools.definitions.values()),
+        tool_paths=tools.paths,
+        tool_choice=tools.choice,
         parallel_tool_calls=body.boolean("parallel_tool_calls", True),
         sampling=_sampling(body),
         stream=body.boolean("stream"),
@@ -155,39 +158,54 @@ def _template_options(body: Fields) -> dict[str, Any]:
     return options
 
 
-def _tools(body: Fields) -> tuple[tuple[ToolDefinition, ...], ToolChoice]:
-    tools: dict[str, ToolDefinition] = {}
-    for i, item in enumerate(body.array("tools")):
-        tool = _tool(Fields.of(item, f"tools[{i}]"))
-        if tool is not None:
-            _declare(tools, tool)
-    for i, item in enumerate(body.array("functions")):
-        _declare(tools, _function(Fields.of(item, f"functions[{i}]")))
+@dataclass(frozen=True, slots=True)
+class _Tools:
+    """The tools of a request by name, where each was declared, and the choice among them."""
+
+    definitions: dict[str, ToolDefinition]
+    paths: dict[str, str]
+    choice: ToolChoice
+
+
+def _tools(body: Fields) -> _Tools:
+    definitions: dict[str, ToolDefinition] = {}
+    paths: dict[str, str] = {}
+    for fields in _declarations(body):
+        tool = _function(fields)
+        # The first of two tools of one name counts: it is the only one that the model will be shown.
+        if definitions.setdefault(tool.name, tool) is tool:
+            paths[tool.name] = fields.path
+        else:
+            _log.debug("%s: tool %r is declared twice, the first counts", fields.path, tool.name)
     choice, allowed = _tool_choice(body)
     if allowed is not None:
-        tools = {name: tool for name, tool in tools.items() if name in allowed}
-    _check_choice(choice, tools)
-    return tuple(tools.values()), choice
+        definitions = {name: tool for name, tool in definitions.items() if name in allowed}
+    _check_choice(choice, definitions)
+    return _Tools(definitions, paths, choice)
 
 
-def _declare(tools: dict[str, ToolDefinition], tool: ToolDefinition) -> None:
-    """The first of two tools of one name counts: it is the only one that the model will be shown."""
-    if tools.setdefault(tool.name, tool) is not tool:
-        _log.debug("tool %r is declared twice, the first counts", tool.name)
+def _declarations(body: Fields) -> Iterator[Fields]:
+    """The objects that hold name and parameters of each function, in order."""
+    for i, item in enumerate(body.array("tools")):
+        function = _function_of(Fields.of(item, f"tools[{i}]"))
+        if function is not None:
+            yield function
+    for i, item in enumerate(body.array("functions")):
+        yield Fields.of(item, f"functions[{i}]")
 
 
-def _tool(fields: Fields) -> ToolDefinition | None:
+def _function_of(fields: Fields) -> Fields | None:
     kind = fields.string("type", "function")
     if kind != "function":
         _log.debug("%s: tool type %r is not served, ignored", fields.path, kind)
         return None
     if fields.values.get("function") is None and "name" in fields.values:
-        return _function(fields)  # the flat form of the Responses API
+        return fields  # the flat form of the Responses API
     if "function" not in fields.values:
         raise BadRequest(
             f"{fields.at('function')}: expected an object, got nothing", param=fields.at("function")
         )
-    return _function(Fields.of(fields.values["function"], fields.at("function")))
+    return Fields.of(fields.values["function"], fields.at("function"))
 
 
 def _function(fields: Fields) -> ToolDefinition:

@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 
 from proxy.chat import ChatRequest, Usage
-from proxy.errors import RequestError
 from proxy.upstreams.base import ModelCard, UpstreamEvent, UpstreamFinish, UpstreamText
 
 
@@ -94,7 +93,7 @@ class ScriptedUpstream:
         self._choose = choose
         self.models = (ModelCard(model, created, 4096, "fp_scripted"),)
         self.played: list[Played] = []
-        self.health: RequestError | None = None
+        self.health: Exception | None = None
         self.checks = 0
         self.given_up = 0
         self.closed = False

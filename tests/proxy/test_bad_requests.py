@@ -95,6 +95,17 @@ BAD_FIELDS: dict[str, tuple[dict[str, Any], str, str]] = {
         "tools[1].function.parameters",
         "not a usable JSON Schema",
     ),
+    "schema_after_an_unknown_tool": (
+        body(tools=[{"type": "web_search"}, tool({"type": "objekt"})]),
+        "tools[1].function.parameters",
+        "not a usable JSON Schema",
+    ),
+    "schema_of_a_function": (
+        body(functions=[{"name": "f", "parameters": {"type": 5}}]),
+        "functions[0].parameters",
+        "not a usable JSON Schema",
+    ),
+    "too_many_tools": (body(tools=[tool({}, f"f{i}") for i in range(2000)]), "tools", "2000"),
     "schema_bad_required": (
         body(tools=[tool({"type": "object", "required": "x"})]),
         "tools[0].function.parameters",

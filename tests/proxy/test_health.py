@@ -49,6 +49,7 @@ def test_the_route() -> None:
     with serving(upstream) as server:
         response = httpx.get(server.root + "/health")
         assert (response.status_code, response.json()) == (200, {"status": "ok", "models": ["scripted"]})
+        assert httpx.head(server.root + "/health").status_code == 200
     upstream.health = UpstreamUnavailable("the engine is restarting: signal 9")
     with serving(upstream) as server:
         response = httpx.get(server.root + "/health")
@@ -58,3 +59,7 @@ def test_the_route() -> None:
             "reason": "the engine is restarting: signal 9",
         }
         assert response.headers["retry-after"] == "1"
+    upstream.health = ZeroDivisionError("a defect")
+    with serving(upstream) as server:
+        response = httpx.get(server.root + "/health")
+        assert (response.status_code, response.json()["error"]["code"]) == (500, "internal_error")

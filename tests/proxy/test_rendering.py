@@ -106,5 +106,5 @@ def test_tools_are_shown_unless_none_may_be_called() -> None:
         },
         {"type": "function", "function": {"name": "g", "parameters": {}}},
     ]
-    assert render_tools(ChatRequest("m", (ASK,), tools, ToolChoice(ToolMode.none))) is None
+    assert render_tools(ChatRequest("m", (ASK,), tools, tool_choice=ToolChoice(ToolMode.none))) is None
     assert render_tools(ChatRequest("m", (ASK,))) is None

@@ -59,7 +59,8 @@ def read_until(process: subprocess.Popen[str], pattern: str) -> str:
         seen += line
         if found := re.search(pattern, seen):
             return found[1]
-    raise AssertionError(f"{pattern} never came in: {seen}")
+    assert process.stderr is not None
+    raise AssertionError(f"{pattern} never came in: {seen}; {process.stderr.read()}")
 
 
 def children(pid: int) -> list[int]:
