@@ -131,9 +131,11 @@ def _calls(fields: Fields) -> tuple[PastCall, ...]:
 
 def _call(fields: Fields) -> PastCall:
     call_id = fields.string("id")
-    for key in ("function", "custom"):
-        if fields.values.get(key) is not None:
-            return _function(fields.object(key), call_id)
+    if fields.values.get("function") is not None:
+        return _function(fields.object("function"), call_id)
+    if fields.values.get("custom") is not None:
+        custom = fields.object("custom")
+        return PastCall(call_id, custom.string("name"), _to_text({"input": custom.string("input")}))
     if "name" in fields.values:
         return _function(fields, call_id)
     raise BadRequest(
@@ -143,7 +145,7 @@ def _call(fields: Fields) -> PastCall:
 
 
 def _function(fields: Fields, call_id: str) -> PastCall:
-    arguments = fields.values.get("arguments", fields.values.get("input"))
+    arguments = fields.values.get("arguments")
     if arguments is None:
         arguments = "{}"
     text = arguments if isinstance(arguments, str) else _to_text(arguments)

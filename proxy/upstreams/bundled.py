@@ -246,7 +246,8 @@ def translate(error: EngineError) -> RequestError:
     """The engine's error as the client gets it."""
     match error:
         case InvalidRequest():
-            return BadRequest(error.message, param=error.param)
+            # the prompt is ours: what is wrong with it lies in the messages
+            return BadRequest(error.message, param="messages" if error.param == "prompt" else error.param)
         case ContextOverflow():
             return ContextTooLong(error.tokens, error.limit)
         case QueueFull():

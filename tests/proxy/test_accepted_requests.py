@@ -185,6 +185,7 @@ def test_thinking_is_kept_apart() -> None:
 def test_calls_keep_their_arguments_as_sent() -> None:
     sent = decode_message(role="assistant", content=None, tool_calls=[call('{"a" :1'), call({"b": "ä"})])
     assert sent.calls == (PastCall("c1", "f", '{"a" :1'), PastCall("c1", "f", '{"b": "ä"}'))
+    assert decode_message(**POISONED["custom_call"]).calls == (PastCall("", "f", '{"input": "x"}'),)
 
 
 CHOICES: list[tuple[Any, ToolChoice]] = [
