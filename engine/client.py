@@ -52,7 +52,7 @@ class Stream:
         self.ended = not isinstance(event, TextChunk)
         last = self._events[-1] if self._events else None
         if isinstance(event, TextChunk) and isinstance(last, TextChunk):
-            self._events[-1] = TextChunk(event.id, last.text + event.text, last.tokens + event.tokens)
+            self._events[-1] = join(last, event)
         else:
             self._events.append(event)
         self._wake.set()
@@ -66,6 +66,12 @@ class Stream:
         if isinstance(event, EngineError):
             raise event
         return event
+
+
+def join(first: TextChunk, second: TextChunk) -> TextChunk:
+    """Two chunks in a row as one."""
+    text, tokens = first.text + second.text, first.tokens + second.tokens
+    return TextChunk(second.id, text, tokens, first.logprobs + second.logprobs)
 
 
 class EngineClient:

@@ -7,7 +7,7 @@ one thread that owns MLX.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from engine.config import EngineConfig
 from engine.detokenize import Detokenizer, Detokenizers
@@ -17,7 +17,7 @@ from engine.model import LoadedModel
 from engine.runner import Job, Runner, Sampled
 from engine.scheduler import Limits, Scheduler
 from engine.stop import StopFinder
-from engine.types import Failed, Finished, FinishReason, GenerateRequest, TextChunk
+from engine.types import Candidate, Failed, Finished, FinishReason, GenerateRequest, TextChunk, TokenLogprob
 from engine.validate import check_request
 
 GROWTH_STEP = 64  # tokens between two reports of a sequence's length to the scheduler
@@ -27,13 +27,15 @@ Event = TextChunk | Finished | Failed
 
 @dataclass(slots=True)
 class Writing:
-    """The text of one request. tokens: sampled so far; shown: those whose text has left in a chunk."""
+    """The text of one request. tokens: sampled so far; shown: those whose text has left in a chunk.
+    logprobs: of tokens whose text has not left yet."""
 
     job: Job
     detokenizer: Detokenizer
     stops: StopFinder
     tokens: int = 0
     shown: int = 0
+    logprobs: list[TokenLogprob] = field(default_factory=list)
 
 
 class EngineCore:
@@ -148,14 +150,17 @@ class EngineCore:
         text, stopped = "", False
         if sampled.token not in self._eos:
             text, stopped = writing.stops.push(writing.detokenizer.push(sampled.token))
+            writing.logprobs += self._logprobs(sampled)
         finish = FinishReason.stop if stopped else sampled.finish
         if finish is not None and not stopped:
             rest, stopped = writing.stops.push(writing.detokenizer.flush())
             text += rest if stopped else rest + writing.stops.flush()
             finish = FinishReason.stop if stopped else finish
         if text:
-            events.append(TextChunk(sampled.id, text, writing.tokens - writing.shown))
+            tokens = writing.tokens - writing.shown
+            events.append(TextChunk(sampled.id, text, tokens, tuple(writing.logprobs)))
             writing.shown = writing.tokens
+            writing.logprobs.clear()
         if writing.tokens % GROWTH_STEP == 0:
             self._scheduler.grown(sampled.id, len(writing.job.prompt) + writing.tokens)
         if finish is not None:
@@ -169,6 +174,13 @@ class EngineCore:
             )
             del self._writing[sampled.id]
             self._forget(sampled.id)
+
+    def _logprobs(self, sampled: Sampled) -> list[TokenLogprob]:
+        named = [
+            Candidate(token, self._detokenizers.token_bytes(token), logprob)
+            for token, logprob in sampled.logprobs
+        ]
+        return [TokenLogprob(named[0], tuple(named[1:]))] if named else []
 
     def _forget(self, id: str) -> None:
         self._runner.remove(id)

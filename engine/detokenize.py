@@ -108,6 +108,12 @@ class Detokenizers:
             return WindowDetokenizer(self._tokenizer)
         return BytesDetokenizer(self._table, self._strip)
 
+    def token_bytes(self, token: int) -> bytes:
+        """The bytes of one token alone; none for ids beyond the vocabulary."""
+        if self._table is None:
+            return str(self._tokenizer.decode([token], skip_special_tokens=False)).encode()
+        return self._table[token] if token < len(self._table) else b""
+
 
 def decoder_kind(decoder: object) -> tuple[str | None, bool]:
     """Of a tokenizer.json decoder: "byte-level", "sentencepiece" or None; whether it drops a first space."""

@@ -19,6 +19,7 @@ from typing import cast
 from engine.frames import BrokenFrame, FromWorker, ToWorker, client_reader, encode
 
 GRACE_S = 2.0  # what a process that was asked to end may take before it is killed
+SECOND_LOOK_S = 0.2  # what waits in the socket is read before silence counts: our own loop may have been busy
 STDERR = 2
 
 
@@ -79,11 +80,11 @@ class EngineProcess:
         self._connection.last_seen = max(self._connection.last_seen, loop.time())
         while not self._connection.lost.is_set():
             left = self._connection.last_seen + silence_s - loop.time()
-            if left <= 0:
+            if left <= -SECOND_LOOK_S:
                 await self.stop(grace_s=0)
                 return f"the engine process made no progress for {silence_s:.0f} s and was killed"
             try:
-                await asyncio.wait_for(self._connection.lost.wait(), left)
+                await asyncio.wait_for(self._connection.lost.wait(), max(left, SECOND_LOOK_S))
             except TimeoutError:
                 continue
         await self.stop()

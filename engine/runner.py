@@ -9,10 +9,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import mlx.core as mx
+import numpy as np
 from mlx_lm.generate import BatchGenerator, StopSequences
 
 from engine.sampling import BatchSampler, Processor, UnexpectedRows, make_processors
 from engine.types import FinishReason, SamplingParams
+
+LEAST_LOGPROB = -9999.0  # what the OpenAI API shows for "never": JSON has no infinity
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,11 +30,15 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Sampled:
-    """One token of one request. finish: set with its last one; an end token comes with `stop`."""
+    """One token of one request. finish: set with its last one; an end token comes with `stop`.
+
+    logprobs: (token, log probability) of this token and then of the likeliest, where they were asked for.
+    """
 
     id: str
     token: int
     finish: FinishReason | None
+    logprobs: tuple[tuple[int, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,12 +171,14 @@ class Runner:
 
     def _note_token(self, response: Any) -> Sampled:
         id = self._ids[response.uid]
+        asked = self._live[id].job.sampling.logprobs
+        logprobs = () if asked is None else likeliest(response.logprobs, response.token, asked)
         finish = None if response.finish_reason is None else FinishReason(response.finish_reason)
         if finish is not None:
             del self._ids[response.uid], self._live[id]
             self._decoding.remove(id)
             self._sampler.remove(id)
-        return Sampled(id, response.token, finish)
+        return Sampled(id, response.token, finish, logprobs)
 
     def reset(self) -> None:
         """Drop every request with its caches and start over with a new generator."""
@@ -187,3 +196,11 @@ class Runner:
         """Bytes of KV held by live requests, paused ones included."""
         paused = sum(layer.nbytes for live in self._live.values() for layer in live.cache or [])
         return int(self._generator.prompt_cache_nbytes) + int(paused)
+
+
+def likeliest(logprobs: mx.array, chosen: int, count: int) -> tuple[tuple[int, float], ...]:
+    """(token, log probability) of the chosen token, then of the `count` likeliest, best first; of one row."""
+    row = np.array(logprobs.astype(mx.float32))
+    top = np.argpartition(-row, count)[:count] if count < len(row) else np.arange(len(row))
+    top = top[np.lexsort((top, -row[top]))]
+    return tuple((int(token), max(float(row[token]), LEAST_LOGPROB)) for token in (chosen, *top))

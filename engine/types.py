@@ -23,7 +23,8 @@ class SamplingParams(msgspec.Struct, frozen=True, kw_only=True):
     seed: any 64-bit integer; None draws a fresh one. stop: strings, matched on text, cut from it.
     logit_bias: token id -> added logit in [-100, 100]. presence_penalty and frequency_penalty in
     [-2, 2] look at the completion; repetition_penalty in (0, 10], 1 is off, looks at prompt and completion.
-    ignore_eos: end tokens do not end the text (and are not shown in it).
+    ignore_eos: end tokens do not end the text (and are not shown in it). logprobs: None is off, else how many
+    of the likeliest tokens to report beside each one chosen, at most 20.
     """
 
     max_tokens: int
@@ -38,6 +39,7 @@ class SamplingParams(msgspec.Struct, frozen=True, kw_only=True):
     frequency_penalty: float = 0.0
     repetition_penalty: float = 1.0
     ignore_eos: bool = False
+    logprobs: int | None = None
 
 
 class GenerateRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,12 +61,34 @@ class FinishReason(enum.StrEnum):
     length = "length"  # max_tokens or the context limit
 
 
+class Candidate(msgspec.Struct, frozen=True):
+    """A token that was or could have been chosen. raw: its own bytes, maybe part of a character."""
+
+    token: int
+    raw: bytes
+    logprob: float
+
+
+class TokenLogprob(msgspec.Struct, frozen=True):
+    """Log probabilities (natural; after penalties and bias, before temperature; -9999 at least) at one place.
+
+    top: the likeliest tokens there, best first, as many as were asked for.
+    """
+
+    chosen: Candidate
+    top: tuple[Candidate, ...]
+
+
 class TextChunk(msgspec.Struct, frozen=True, tag="text"):
-    """Newly decoded text (never part of a stop string, never half a character) and its token count."""
+    """Newly decoded text (never part of a stop string, never half a character) and its token count.
+
+    logprobs: one for each of those tokens where they were asked for, end tokens left out.
+    """
 
     id: str
     text: str
     tokens: int
+    logprobs: tuple[TokenLogprob, ...] = ()
 
 
 class Finished(msgspec.Struct, frozen=True, tag="finished", kw_only=True):

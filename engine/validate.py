@@ -15,6 +15,7 @@ from engine.types import GenerateRequest, ModelInfo, SamplingParams
 MAX_STOPS = 64
 MAX_STOP_LENGTH = 1024
 MAX_BIASES = 4096
+MAX_LOGPROBS = 20
 
 
 def check_request(request: GenerateRequest, info: ModelInfo) -> None:
@@ -55,6 +56,8 @@ def check_sampling(sampling: SamplingParams, vocab_size: int) -> None:
         raise InvalidRequest("top_k", f"top_k must be in [0, {vocab_size}], got {sampling.top_k}")
     if sampling.seed is not None and not -(2**63) <= sampling.seed < 2**64:
         raise InvalidRequest("seed", f"seed must fit in 64 bits, got {sampling.seed}")
+    if sampling.logprobs is not None and not 0 <= sampling.logprobs <= MAX_LOGPROBS:
+        raise InvalidRequest("logprobs", f"logprobs must be in [0, {MAX_LOGPROBS}], got {sampling.logprobs}")
     if len(sampling.stop) > MAX_STOPS:
         raise InvalidRequest("stop", f"stop must hold at most {MAX_STOPS} strings, got {len(sampling.stop)}")
     for stop in sampling.stop:

@@ -140,7 +140,7 @@ async def test_closing_a_stream_early_aborts_in_the_engine(client: EngineClient,
 async def test_a_probe_generates_and_does_not_wait_for_a_place(tiny: Path) -> None:
     async with started(EngineConfig(model=str(tiny), max_batch=1, queue_limit=2)) as client:
         tasks = [
-            asyncio.create_task(collect(client, request(f"q{n}", max_tokens=400, ignore_eos=True)))
+            asyncio.create_task(collect(client, request(f"q{n}", max_tokens=200, ignore_eos=True)))
             for n in range(3)
         ]
         await until(lambda: client.stats().waiting == 2)
@@ -149,7 +149,7 @@ async def test_a_probe_generates_and_does_not_wait_for_a_place(tiny: Path) -> No
         assert full.value.retry_after_s >= 1
         await client.probe(10.0)
         assert not all(task.done() for task in tasks)
-        assert all(end.completion_tokens == 400 for _, end in await asyncio.gather(*tasks))
+        assert all(end.completion_tokens == 200 for _, end in await asyncio.gather(*tasks))
         assert client.stats().peak_batch == 2, "one place, and the probe's"
 
 
@@ -211,8 +211,8 @@ async def test_a_wedged_process_is_noticed_and_restarted(tiny: Path) -> None:
 
 
 async def test_an_idle_engine_is_not_taken_for_a_wedged_one(tiny: Path) -> None:
-    async with started(EngineConfig(model=str(tiny), stall_timeout_s=0.6, heartbeat_s=0.1)) as client:
-        await asyncio.sleep(1.5)
+    async with started(EngineConfig(model=str(tiny), stall_timeout_s=1.0, heartbeat_s=0.1)) as client:
+        await asyncio.sleep(2.0)
         assert client.stats().restarts == 0
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import mlx.core as mx
+import numpy as np
 import pytest
 
 from engine.config import EngineConfig
@@ -121,7 +123,7 @@ def plain(loaded: LoadedModel) -> str:
 
 @pytest.mark.parametrize("size", [1, 2, 5])
 def test_a_stop_string_ends_the_text_wherever_it_falls(core: EngineCore, plain: str, size: int) -> None:
-    for start in range(0, len(plain) - size, 3):
+    for start in range(size, len(plain) - size, 5):
         stop = plain[start : start + size]
         told = alone(
             core,
@@ -143,6 +145,33 @@ def test_text_that_ends_inside_a_character_says_so(core: EngineCore) -> None:
     assert told.text == "\ufffd"
 
 
+def test_logprobs_are_the_models_and_come_with_their_text(loaded: LoadedModel, core: EngineCore) -> None:
+    sampling: dict[str, Any] = {"logprobs": 5, "temperature": 1.0, "seed": 3, "max_tokens": 12}
+    told = run(core, request("with", logit_bias=PRINTABLE, **sampling), request("other", "something"))["with"]
+    assert all(chunk.tokens == len(chunk.logprobs) for chunk in told.chunks)
+    reported = [place for chunk in told.chunks for place in chunk.logprobs]
+    assert b"".join(place.chosen.raw for place in reported) == told.text.encode()
+
+    bias = np.array([PRINTABLE.get(token, 0.0) for token in range(core.info.vocab_size)])
+    tokens = list(b"hello") + [place.chosen.token for place in reported]
+    logits = np.array(loaded.network(mx.array([tokens])))[0, 4:-1] + bias
+    expected = logits - np.log(np.exp(logits - logits.max(-1, keepdims=True)).sum(-1, keepdims=True))
+    expected -= logits.max(-1, keepdims=True)
+    for place, row in zip(reported, expected, strict=True):
+        assert abs(place.chosen.logprob - row[place.chosen.token]) < 1e-4
+        assert [candidate.token for candidate in place.top] == list(np.argsort(-row)[:5])
+        assert all(abs(candidate.logprob - row[candidate.token]) < 1e-4 for candidate in place.top)
+
+
+@pytest.mark.parametrize("count", [0, 20])
+def test_as_many_logprobs_as_were_asked_for(core: EngineCore, count: int) -> None:
+    told = alone(core, request(logprobs=count, max_tokens=3, logit_bias={65: 100.0, 66: -100.0}))
+    assert [len(place.top) for chunk in told.chunks for place in chunk.logprobs] == [count] * 3
+    assert told.chunks[0].logprobs[0].chosen.raw == b"A"
+    assert all(place.chosen.logprob > -0.01 for chunk in told.chunks for place in chunk.logprobs)
+    assert alone(core, request(max_tokens=3)).chunks[0].logprobs == ()
+
+
 POISON: list[tuple[str, dict[str, Any], str]] = [
     ("prompt", {"prompt": ()}, "prompt"),
     ("prompt", {"prompt": (5, 261)}, "prompt"),
@@ -162,6 +191,8 @@ POISON: list[tuple[str, dict[str, Any], str]] = [
     ("bias_id", {"logit_bias": {-1: 1.0}}, "logit_bias"),
     ("bias_value", {"logit_bias": {1: float("inf")}}, "logit_bias"),
     ("bias_value", {"logit_bias": {1: float("nan")}}, "logit_bias"),
+    ("logprobs", {"logprobs": 21}, "logprobs"),
+    ("logprobs", {"logprobs": -1}, "logprobs"),
     ("stop", {"stop": ("",)}, "stop"),
     ("stop", {"stop": ("x",) * 65}, "stop"),
     ("presence", {"presence_penalty": 3.0}, "presence_penalty"),

@@ -33,7 +33,7 @@ from engine.frames import (
     encode,
     worker_reader,
 )
-from engine.types import Failed, Finished, FinishReason, Priority, TextChunk
+from engine.types import Candidate, Failed, Finished, FinishReason, Priority, TextChunk, TokenLogprob
 from tests.engine.drive import request
 
 TO_WORKER: list[ToWorker] = [
@@ -44,7 +44,7 @@ TO_WORKER: list[ToWorker] = [
 ]
 EVENTS = Events(
     [
-        TextChunk("a", "東\ud7ff", 3),
+        TextChunk("a", "東\ud7ff", 3, (TokenLogprob(Candidate(1, b"\xe6", -0.5), ()),)),
         Finished(id="a", reason=FinishReason.stop, prompt_tokens=1, completion_tokens=2),
         Failed(id="b", code="x", message="y", detail={"n": 1, "f": 1.5, "s": "t"}),
     ],
