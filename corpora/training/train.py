@@ -137,9 +137,9 @@ def optimizers(network: Network) -> list[tuple[torch.optim.Optimizer, float]]:
     return [(muon, 0.015), (adam, 2e-3)]
 
 
-def rate(seen: int, total: int, decay: int, start: int = 0) -> float:
+def rate(seen: int, total: int, decay: int) -> float:
     """Learning-rate factor: short warm-up, constant, linear to a hundredth over the last `decay` tokens."""
-    warm = min(1.0, (seen - start + 20_000) / 300_000)
+    warm = min(1.0, (seen + 20_000) / 300_000)
     return warm * max(0.01, min(1.0, (total - seen) / decay))
 
 
@@ -190,7 +190,7 @@ def run(options: argparse.Namespace, tokenizer: Tokenizer, network: Network, tun
     """The training loop, up to `options.tokens` true tokens in all."""
     began, sums, steps = time.monotonic(), [0.0, 0.0], 0
     for tokens, weights, seen in batches(tokenizer, start, options.batch, options.seed):
-        factor = rate(seen, options.tokens, options.decay, start)
+        factor = rate(seen, options.tokens, options.decay)
         loss, own = loss_of(network, tokens.to(options.device), weights.to(options.device))
         loss.backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
