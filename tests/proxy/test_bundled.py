@@ -141,9 +141,10 @@ def test_a_poisoned_history_renders(model: Path, engine: Engine, poison: dict[st
     assert response.status_code == 200, response.text
 
 
-def test_a_full_queue_is_a_429(engine: Engine) -> None:
+def rush(engine: Engine, clients: int) -> list[int]:
+    """Of each client its completion tokens; or the seconds of Retry-After, as a negative number."""
+
     async def one(client: openai.AsyncOpenAI) -> int:
-        """Completion tokens; or the seconds of Retry-After, as a negative number."""
         try:
             answer = await client.chat.completions.create(
                 model="tiny", messages=[user("hi")], max_tokens=300, extra_body={"ignore_eos": True}
@@ -152,11 +153,15 @@ def test_a_full_queue_is_a_429(engine: Engine) -> None:
         except openai.RateLimitError as error:
             return -int(error.response.headers["retry-after"])
 
-    async def rush() -> list[int]:
+    async def all_of_them() -> list[int]:
         async with engine.server.async_client() as client:
-            return await asyncio.gather(*(one(client) for _ in range(3 * CAPACITY)))
+            return await asyncio.gather(*(one(client) for _ in range(clients)))
 
-    results = asyncio.run(rush())
+    return asyncio.run(all_of_them())
+
+
+def test_a_full_queue_is_a_429(engine: Engine) -> None:
+    results = rush(engine, 3 * CAPACITY)
     assert results.count(300) >= CAPACITY, "what was admitted was served in full"
     refused = [result for result in results if result != 300]
     assert refused
@@ -190,6 +195,11 @@ def test_the_engine_is_killed_during_a_stream(engine: Engine) -> None:
     answer = engine.server.client().chat.completions.create(model="tiny", messages=[user("hi")], max_tokens=4)
     assert answer.choices[0].finish_reason
     wait_until(lambda: httpx.get(engine.server.root + "/health").status_code == 200)
+
+
+def test_no_slot_was_lost_on_the_way(engine: Engine) -> None:
+    """After refusals, clients that went away and a killed engine."""
+    assert rush(engine, CAPACITY) == [300] * CAPACITY
 
 
 TRANSLATIONS: list[tuple[EngineError, type[RequestError], float | None]] = [

@@ -106,6 +106,17 @@ def test_a_stream_adds_up_to_the_whole_answer(
     }
 
 
+@pytest.mark.parametrize(
+    ("text", "delivered"),
+    [(CALL, True), (SLOPPY_CALL, False), (HOPELESS_CALL, True)],
+    ids=["clean", "sloppy", "invalid"],
+)
+async def test_with_the_guard_off_a_call_goes_out_as_emitted(text: str, delivered: bool) -> None:
+    choice = await whole_message(tuple(text), request(tools=TOOLS), GuardMode.off)
+    assert ("tool_calls" in choice["message"]) == delivered
+    assert delivered or choice["message"]["content"] == text
+
+
 async def test_collect_keeps_the_order_of_calls() -> None:
     calls = [ToolCallReady(i, f"call_{i}", "f", "{}") for i in range(3)]
     finish = Finish(FinishReason.tool_calls, Usage())
