@@ -27,8 +27,9 @@ Event = TextChunk | Finished | Failed
 
 @dataclass(slots=True)
 class Writing:
-    """The text of one request. tokens: sampled so far; shown: those whose text has left in a chunk.
-    logprobs: of tokens whose text has not left yet."""
+    """The text of one request. tokens: sampled so far; shown: those whose text has left in a chunk; logprobs: of
+    those that have not. submitted, started, first: when it came, got a place and got its first token.
+    """
 
     job: Job
     detokenizer: Detokenizer
@@ -36,6 +37,9 @@ class Writing:
     tokens: int = 0
     shown: int = 0
     logprobs: list[TokenLogprob] = field(default_factory=list)
+    submitted: float = 0.0
+    started: float = 0.0
+    first: float = 0.0
 
 
 class EngineCore:
@@ -74,6 +78,7 @@ class EngineCore:
 
     def submit(self, request: GenerateRequest) -> Failed | None:
         """Queue a request; a refusal comes back as its last event."""
+        now = time.monotonic()
         try:
             if request.id in self._writing:
                 raise InvalidRequest("id", f"request id {request.id!r} is already in use")
@@ -81,13 +86,13 @@ class EngineCore:
             room = self.info.context_length - len(request.prompt)
             answer = min(request.sampling.max_tokens, room)
             self._scheduler.submit(
-                request.id, request.session, request.priority, len(request.prompt), answer, time.monotonic()
+                request.id, request.session, request.priority, len(request.prompt), answer, now
             )
         except EngineError as error:
             return to_failed(request.id, error)
         job = Job(request.id, request.prompt, answer, request.sampling)
         stops = StopFinder(request.sampling.stop)
-        self._writing[request.id] = Writing(job, self._detokenizers.make(), stops)
+        self._writing[request.id] = Writing(job, self._detokenizers.make(), stops, submitted=now)
         return None
 
     def abort(self, id: str) -> None:
@@ -97,11 +102,14 @@ class EngineCore:
 
     def step(self) -> list[Event]:
         """Decode one token for every running request and prefill one chunk. May raise anything MLX raises."""
-        plan = self._scheduler.plan(time.monotonic())
+        now = time.monotonic()
+        plan = self._scheduler.plan(now)
         for id in plan.pause:
             self._runner.pause(id)
         for id in plan.insert:
-            self._runner.insert(self._writing[id].job)
+            writing = self._writing[id]
+            writing.started = writing.started or now
+            self._runner.insert(writing.job)
         started = time.perf_counter()
         result = self._runner.step(plan.prefill_batch, plan.prefill_step)
         self._scheduler.pace.observe(time.perf_counter() - started, len(result.sampled), result.prefilled)
@@ -147,6 +155,8 @@ class EngineCore:
         """Turn one token into text, and end the request where a token, a stop string or the limit ends it."""
         writing = self._writing[sampled.id]
         writing.tokens += 1
+        now = time.monotonic()
+        writing.first = writing.first or now
         text, stopped = "", False
         if sampled.token not in self._eos:
             text, stopped = writing.stops.push(writing.detokenizer.push(sampled.token))
@@ -170,6 +180,9 @@ class EngineCore:
                     reason=finish,
                     prompt_tokens=len(writing.job.prompt),
                     completion_tokens=writing.tokens,
+                    queue_s=writing.started - writing.submitted,
+                    prefill_s=writing.first - writing.started,
+                    decode_s=now - writing.first,
                 )
             )
             del self._writing[sampled.id]

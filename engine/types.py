@@ -94,7 +94,8 @@ class TextChunk(msgspec.Struct, frozen=True, tag="text"):
 class Finished(msgspec.Struct, frozen=True, tag="finished", kw_only=True):
     """The last event of a request. Token counts; cached_tokens is the part of the prompt not prefilled.
 
-    completion_tokens counts every sampled token, the end token included.
+    completion_tokens counts every sampled token, the end token included. Seconds in the engine: waiting for a
+    place, from there to the first token, and from that to the last.
     """
 
     id: str
@@ -102,6 +103,9 @@ class Finished(msgspec.Struct, frozen=True, tag="finished", kw_only=True):
     prompt_tokens: int
     completion_tokens: int
     cached_tokens: int = 0
+    queue_s: float = 0.0
+    prefill_s: float = 0.0
+    decode_s: float = 0.0
 
 
 class Failed(msgspec.Struct, frozen=True, tag="failed", kw_only=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import mlx.core as mx
@@ -72,6 +73,16 @@ def test_max_tokens_is_exact_and_chunks_account_for_every_token(core: EngineCore
         told = alone(core, request(max_tokens=limit, logit_bias=PRINTABLE))
         assert told.reason is FinishReason.length
         assert told.tokens == limit == sum(chunk.tokens for chunk in told.chunks) == len(told.text)
+
+
+def test_the_end_tells_where_the_time_went(core: EngineCore) -> None:
+    began = time.monotonic()
+    told = run(core, *(request(str(n), "p" * 100, max_tokens=5, ignore_eos=True) for n in range(40)))
+    took = time.monotonic() - began
+    ends = [one.end for one in told.values() if isinstance(one.end, Finished)]
+    assert all(end.queue_s >= 0 and end.prefill_s > 0 and end.decode_s > 0 for end in ends)
+    assert all(end.queue_s + end.prefill_s + end.decode_s <= took for end in ends)
+    assert max(end.queue_s for end in ends) > min(end.queue_s for end in ends), "some had to wait for a place"
 
 
 @pytest.mark.parametrize("length", [1, 2, 31, 32, 33, 64, 300])
