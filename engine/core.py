@@ -27,8 +27,10 @@ Event = TextChunk | Finished | Failed
 
 @dataclass(slots=True)
 class Writing:
-    """The text of one request. tokens: sampled so far; shown: those whose text has left in a chunk; logprobs: of
-    those that have not. submitted, started, first: when it came, got a place and got its first token.
+    """The text of one request. tokens: sampled so far; shown: those whose text has left in a chunk.
+
+    logprobs: of the others. submitted, started, first: when it came, got a place and got its first token.
+    """
     """
 
     job: Job
