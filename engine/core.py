@@ -31,7 +31,6 @@ class Writing:
 
     logprobs: of the others. submitted, started, first: when it came, got a place and got its first token.
     """
-    """
 
     job: Job
     detokenizer: Detokenizer
