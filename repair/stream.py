@@ -87,6 +87,7 @@ class StreamParser:
         self._boundary = True
         self._last = ""
         self._regions = 0
+        self._finder = _Finder()
         self._thinking = self._open_reasoning(generation_prompt)
         self._fresh = self._thinking != ""
         self._draft: list[str] | None = None
@@ -116,6 +117,7 @@ class StreamParser:
         """All remaining events."""
         text = self._carry + "".join(self._held or ())
         self._held, self._carry = None, ""
+        self._finder = _Finder()
         self._run(text, final=True)
         if self._draft is not None:
             self._emit(Draft("".join(self._draft)))
@@ -287,7 +289,7 @@ class StreamParser:
             if region is not None:
                 return self._region(text, region, one)
         closers = tuple(closer for one in formats for closer in one.CLOSERS)
-        garbage = _garbage(text, at, marker, closers)
+        garbage = _garbage(text, at, marker, closers, self._finder)
         if garbage is not None:
             return self._region(text, garbage, formats[0])
         self._say(marker)
@@ -327,14 +329,27 @@ def _is_word(char: str) -> bool:
     return char.isalnum() or (char in ("_", "-", ".") and char != "")
 
 
-def _garbage(text: str, at: int, marker: str, closers: tuple[str, ...]) -> Region | None:
+class _Finder:
+    """str.find from growing positions in one text, each part of which is searched once per literal."""
+
+    def __init__(self) -> None:
+        self._found: dict[str, int] = {}
+
+    def find(self, text: str, literal: str, at: int) -> int:
+        known = self._found.get(literal)
+        if known is None or 0 <= known < at:
+            known = self._found[literal] = text.find(literal, at)
+        return known
+
+
+def _garbage(text: str, at: int, marker: str, closers: tuple[str, ...], finder: _Finder) -> Region | None:
     """An envelope, closed before the next one opens, that holds nothing of a call."""
     body = at + len(marker)
-    ends = [(pos, one) for one in closers if (pos := text.find(one, body)) >= 0]
+    ends = [(pos, one) for one in closers if (pos := finder.find(text, one, body)) >= 0]
     if not ends:
         return None
     pos, closer = min(ends)
-    if 0 <= text.find(marker, body) < pos:
+    if 0 <= finder.find(text, marker, body) < pos:
         return None
     inner = text[body:pos]
     call = problem_call(inner, "no_call", f"there is no call in the envelope: {inner.strip()[:60]!r}")
