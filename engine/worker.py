@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import logging
 import os
-import select
+import selectors
 import signal
 import socket
 import sys
@@ -49,12 +49,14 @@ class Link:
 
     def __init__(self, sock: socket.socket) -> None:
         self._socket = sock
+        self._selector = selectors.DefaultSelector()  # select() knows no descriptor above 1023
+        self._selector.register(sock, selectors.EVENT_READ)
         self._reader = worker_reader()
 
     def receive(self, timeout_s: float) -> list[ToWorker]:
         """Every frame that has come, waiting at most `timeout_s` for the first. Raises Disconnected."""
         frames: list[ToWorker] = []
-        while select.select([self._socket], [], [], 0 if frames else timeout_s)[0]:
+        while self._selector.select(timeout_s):
             data = self._socket.recv(READ_SIZE)
             if not data:
                 raise Disconnected

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import resource
 import signal
 import sys
 from collections.abc import AsyncIterator
@@ -228,6 +229,22 @@ async def test_a_model_that_cannot_be_loaded_fails_the_start_with_the_reason(
     assert client.stats().state == "failed"
     assert client.stats().pid == 0
     await client.close()
+
+
+async def test_a_parent_with_many_open_files_gets_its_engine(tiny: Path) -> None:
+    """The engine inherits its socket under the parent's number for it, which may be above select()'s 1023."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, 2048)), hard))
+    try:
+        with contextlib.ExitStack() as stack:
+            for _ in range(1030):
+                stack.enter_context(Path("/dev/null").open())
+            async with started(EngineConfig(model=str(tiny))) as client:
+                assert (await collect(client, request("r", max_tokens=3, ignore_eos=True)))[
+                    1
+                ].completion_tokens == 3
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 async def test_closing_fails_what_still_runs(tiny: Path) -> None:
