@@ -83,6 +83,7 @@ def problem_call(text: str, rule: str, message: str) -> RawCall:
 _SPACE = re.compile(r"[\s\x00-\x1f\ufeff]*")
 _BETWEEN = re.compile(r"[\s\x00-\x1f\ufeff;,]*")
 _EXTRA = re.compile(r"[\s}\]]*[}\]]")
+_EXTRA_BRACE = re.compile(r"\s*\}(?=\s*[,\]])")
 _JUNK_CHARS = re.compile(r'[{}\[\]"<]')
 
 
@@ -162,6 +163,10 @@ def read_json_calls(
         problems = (span.problem,) if span.problem else ()
         state.calls.append(RawCall("", kind, span.text, span.closed, problems=problems))
         state.at = span.end
+        braces = _EXTRA_BRACE.match(text, state.at) if state.listed else None
+        if braces:
+            state.fixes.append(Fix(FixKind.extra_closer, "", "}", ""))
+            state.at = braces.end()
         if span.problem or len(state.calls) > LIMITS.calls:
             break
     return _finish(text, start, body, closers, state)
@@ -227,6 +232,9 @@ def close_region(
     if ends:
         pos, one = min(ends)
         junk = text[after:pos]
+        if not junk.strip(" \t\r\n}]"):
+            fixes.append(Fix(FixKind.extra_closer, "", junk.strip(), ""))
+            return pos + len(one), True, None
         if not _JUNK_CHARS.search(junk):
             fixes.append(Fix(FixKind.junk_in_envelope, "", junk, ""))
             return pos + len(one), True, None
