@@ -144,6 +144,7 @@ class EngineCore:
             peak_batch=self._peak_batch,
             faults=self._faults,
             cache_bytes=self._runner.cache_bytes(),
+            memory_bytes=self._runner.memory_bytes(),
         )
 
     def _count(self, decoded: int) -> None:

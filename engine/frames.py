@@ -43,6 +43,7 @@ class WorkerStats(msgspec.Struct, frozen=True, kw_only=True):
     peak_batch: int = 0
     faults: int = 0
     cache_bytes: int = 0
+    memory_bytes: int = 0
 
 
 class Ready(msgspec.Struct, frozen=True, tag="ready"):

@@ -131,7 +131,8 @@ def child_environment() -> dict[str, str]:
     root = str(Path(__file__).resolve().parent.parent)
     paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
     quiet = {"TOKENIZERS_PARALLELISM": "false", "TRANSFORMERS_NO_ADVISORY_WARNINGS": "1"}
-    return {**quiet, **os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+    fixed = {"HF_HUB_OFFLINE": "1", "PYTHONPATH": os.pathsep.join(paths)}  # the model is a directory by now
+    return {**quiet, **os.environ, **fixed}
 
 
 def describe_exit(code: int | None) -> str:

@@ -197,6 +197,10 @@ class Runner:
         paused = sum(layer.nbytes for live in self._live.values() for layer in live.cache or [])
         return int(self._generator.prompt_cache_nbytes) + int(paused)
 
+    def memory_bytes(self) -> int:
+        """Bytes of all MLX arrays alive: weights, caches and what a step needs."""
+        return int(mx.get_active_memory())
+
 
 def likeliest(logprobs: mx.array, chosen: int, count: int) -> tuple[tuple[int, float], ...]:
     """(token, log probability) of the chosen token, then of the `count` likeliest, best first; of one row."""

@@ -143,7 +143,8 @@ class EngineStats(msgspec.Struct, frozen=True, kw_only=True):
     """A snapshot. Counters from `tokens_generated` on count since this engine process started.
 
     running: requests with a place in the batch (prefilling or decoding). batch_size: sequences decoded in the
-    last step; peak_batch: the largest ever. faults: steps that raised. cache_bytes: KV held by live requests.
+    last step; peak_batch: the largest ever. faults: steps that raised. cache_bytes: KV held by live requests;
+    memory_bytes: all arrays of MLX.
     """
 
     state: str  # starting | ready | restarting | failed | closed
@@ -159,6 +160,7 @@ class EngineStats(msgspec.Struct, frozen=True, kw_only=True):
     peak_batch: int = 0
     faults: int = 0
     cache_bytes: int = 0
+    memory_bytes: int = 0
 
 
 Output = TextChunk | Finished

@@ -239,6 +239,19 @@ def test_the_extremes_that_are_allowed_are_served(core: EngineCore) -> None:
     assert all(one.tokens > 0 for one in told.values())
 
 
+def test_memory_is_given_back(core: EngineCore) -> None:
+    """After the same load again and again the arrays alive are no more than before."""
+    held = []
+    for _ in range(4):
+        run(
+            core,
+            *(request(str(n), "p" * (50 * n + 1), max_tokens=8, seed=n, temperature=1.0) for n in range(6)),
+        )
+        held.append(core.stats().memory_bytes)
+    assert held[1] > 4 * core.info.parameters
+    assert held[-1] < 1.01 * held[1]
+
+
 def test_a_used_id_is_refused_and_the_first_goes_on(core: EngineCore) -> None:
     core.submit(request("same", max_tokens=4))
     refused = core.submit(request("same"))
