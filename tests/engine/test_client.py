@@ -113,8 +113,8 @@ async def test_refusals_arrive_as_their_own_errors(
 
 async def test_callers_may_use_an_id_twice(client: EngineClient) -> None:
     twins = [request("twin", f"twin {n}", max_tokens=20, ignore_eos=True) for n in range(2)]
-    together = await asyncio.gather(*(collect(client, one) for one in twins))
-    assert together == [await collect(client, one) for one in twins]
+    together = [text for text, _ in await asyncio.gather(*(collect(client, one) for one in twins))]
+    assert together == [(await collect(client, one))[0] for one in twins]
     assert together[0] != together[1]
 
 
