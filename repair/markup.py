@@ -1,7 +1,7 @@
 """Parameters in tags, `<parameter=k>text</parameter>`: the reader that the XML-like formats share.
 
 The formats know no escaping, so a tag is structure only where the grammar lets one stand: a closing tag
-must be followed by the next parameter or the end of the call, and a key must be one of the tool's.
+must be followed by the next parameter or the end of the call.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ def _read_one(
         run = at
         while text.startswith(grammar.close, following):
             run, following = following, skip_space(text, following + len(grammar.close))
-        if _is_structure(text, following, tool, grammar):
+        if _is_structure(text, following, grammar):
             return _take(text, start, at, run, key, tool, grammar, result)
         at = text.find(grammar.close, run + len(grammar.close))
     ends = [pos for one in (*grammar.ends, *grammar.outer) if (pos := text.find(one, start)) >= 0]
@@ -128,15 +128,14 @@ def _read_verbatim(text: str, start: int, key: str, grammar: Grammar, result: Pa
     return after + len(grammar.close)
 
 
-def _is_structure(text: str, at: int, tool: Tool | None, grammar: Grammar) -> bool:
-    """Whether a closing tag that is followed by text[at:] can end a value."""
+def _is_structure(text: str, at: int, grammar: Grammar) -> bool:
+    """Whether a closing tag that is followed by text[at:] can end a value.
+
+    Another parameter that opens right behind it is one, declared or not: validation judges it.
+    """
     if at >= len(text) or match_literal(text, at, (*grammar.ends, *grammar.outer, *SPECIAL_TOKENS)):
         return True
-    opening = grammar.open.match(text, at)
-    if opening is None:
-        return _is_cut(text, at, grammar)
-    key = opening.group("key").strip()
-    return tool is None or key in tool.keys or not tool.schema.closed_keys
+    return grammar.open.match(text, at) is not None or _is_cut(text, at, grammar)
 
 
 def _is_cut(text: str, at: int, grammar: Grammar) -> bool:

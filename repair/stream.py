@@ -7,6 +7,7 @@ events are a function of the whole text, whatever the pieces.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from repair.dialect import FENCE, FRAME_ENDS, dialect
@@ -84,6 +85,7 @@ class StreamParser:
         self._blank: list[str] = []
         self._started = False
         self._fenced = False
+        self._span = False
         self._boundary = True
         self._last = ""
         self._regions = 0
@@ -201,6 +203,8 @@ class StreamParser:
             if start > at:
                 self._blank.append(text[at:start])
                 return start
+        if self._span:
+            return self._code_span(text, at, final)
         found = self._dialect.text.pattern.search(text, at)
         end = found.start() if found else len(text) if final else self._dialect.text.split_tail(text, at)
         if found is None and end == at:
@@ -220,6 +224,16 @@ class StreamParser:
             self._say(text[at:end])
             return end
         return self._marker(text, at, found.group(), final) if found else -1
+
+    def _code_span(self, text: str, at: int, final: bool) -> int:
+        """Inside backticks, up to the next one or the end of the paragraph, no marker counts."""
+        found = _SPAN_END.search(text, at)
+        end = found.end() if found else len(text) if final or not text.endswith("\n") else len(text) - 1
+        if end == at:
+            return -1
+        self._say(text[at:end])
+        self._span = found is None
+        return end
 
     def _message(self, text: str, at: int) -> int:
         """The content from `at` as nothing but a call, in the whole rest of the text."""
@@ -256,14 +270,14 @@ class StreamParser:
             self._fenced = not self._fenced
             self._say(marker)
             return end
-        if marker in self._dialect.dropped and (self._framed or marker not in FRAME_ENDS):
+        quoted = self._fenced or self._last == "`"
+        if marker in self._dialect.dropped and not quoted and (self._framed or marker not in FRAME_ENDS):
             self._framed = True
             self._boundary, self._last = True, ""
             return end
         if marker in FRAME_ENDS or (marker in self._dialect.words and _is_word(self._last)):
             self._say(marker[:1])
             return at + 1
-        quoted = self._fenced or self._last == "`"
         if marker in self._dialect.reasoning and marker not in self._dialect.calls:
             if quoted or not (self._boundary or self._last in ("", "\n")):
                 self._say(marker)
@@ -273,6 +287,7 @@ class StreamParser:
             return end
         if quoted:
             self._say(marker)
+            self._span = not self._fenced
             return end
         if not final:
             return self._hold(text, at)
@@ -327,6 +342,9 @@ class StreamParser:
 
 def _is_word(char: str) -> bool:
     return char.isalnum() or (char in ("_", "-", ".") and char != "")
+
+
+_SPAN_END = re.compile(r"`|\n\n")
 
 
 class _Finder:

@@ -63,7 +63,7 @@ MESSAGES: dict[str, Callable[[str, ToolSet], bool | None]] = {
 
 # markers that belong to a message's frame and to nobody's content
 DROPPED = {harmony.NAME: harmony.DROPPED}
-FRAME_ENDS = harmony.CLOSERS
+FRAME_ENDS = harmony.FRAME_ENDS
 
 _NEIGHBOURS = {
     "hermes": ("qwen_xml",),

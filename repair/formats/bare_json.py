@@ -12,9 +12,10 @@ from __future__ import annotations
 import re
 
 from repair.lenient import Reading, read_value
+from repair.names import resolve_name
 from repair.regions import Region, read_json_calls, skip_space
-from repair.tools import ToolSet
-from repair.types import Fix, FixKind, RawCall, ToolCall
+from repair.tools import Tool, ToolSet
+from repair.types import Fix, FixKind, Problem, RawCall, ToolCall
 
 NAME = "bare_json"
 OPENERS: tuple[str, ...] = ()
@@ -25,6 +26,7 @@ FENCE = "```"
 _KEYS = frozenset(
     ("name", "function", "tool", "tool_name", "function_name", "arguments", "parameters", "args", "input")
 ) | {"id", "type", "tool_calls", "tool_call_id", "tool_call"}
+_MORE_KEYS = frozenset(("params", "tool_input", "tool_arguments", "kwargs", "call_id", "index"))
 _FENCE = re.compile(r"```[ \t]{0,9}(?:json|tool_call|tool_calls|tool_code|xml|)[ \t]{0,9}\r?\n\s{0,40}")
 _FENCE_START = re.compile(r"`{1,2}\Z|```[ \t]{0,9}[a-z_]{0,10}[ \t]{0,9}\r?\Z")
 _OBJECT = re.compile(r"\[?\s{0,40}\{\s{0,40}(?:[\"'](?P<key>\w{1,20})[\"']|(?P<bare>\w{1,20})\s{0,9}:)")
@@ -88,20 +90,29 @@ def parse(text: str, at: int, tools: ToolSet) -> Region | None:
 
 
 def _is_declared(calls: tuple[RawCall, ...], tools: ToolSet) -> bool:
+    """Whether every call names a declared tool and has the members of a call, not of a record."""
     for index, call in enumerate(calls):
         if call.problems and index:
             continue  # what is cut off after a declared call is a call too
         reading = read_value(call.text)
-        value = reading.value if isinstance(reading, Reading) else None
-        name = _name(value) if isinstance(value, dict) else None
-        if name is None:
-            found = _NAME.search(call.text[:400])
-            name = found.group(1) if found else ""
-            if not name and index and not call.closed:
-                continue
-        if not tools.get(name) and len(tools.folded(name.removeprefix("functions."))) != 1:
+        if isinstance(reading, Reading) and isinstance(reading.value, dict):
+            tool = _tool(_name(reading.value) or "", tools)
+            inner = reading.value.get("function")
+            members = set(inner if isinstance(inner, dict) else reading.value)
+            if tool is None or members - _KEYS - _MORE_KEYS - set(tool.keys):
+                return False
+            continue
+        found = _NAME.search(call.text[:400])
+        if found is None and index and not call.closed:
+            continue
+        if found is None or _tool(found.group(1), tools) is None:
             return False
     return True
+
+
+def _tool(name: str, tools: ToolSet) -> Tool | None:
+    resolved = resolve_name(name, tools)
+    return None if isinstance(resolved, Problem) else resolved[0]
 
 
 def _name(value: dict[str, object]) -> str | None:

@@ -25,7 +25,8 @@ OPENERS = (
     f"{CHANNEL}commentary to=",
     f"{CHANNEL}analysis to=",
 )
-CLOSERS = (CALL_END, "<|end|>", "<|return|>")
+FRAME_ENDS = ("<|end|>", "<|return|>")
+CLOSERS = (CALL_END, *FRAME_ENDS)
 REASONING = (
     (f"{START}{CHANNEL}analysis{MESSAGE}", "<|end|>"),
     (f"{CHANNEL}analysis{MESSAGE}", "<|end|>"),
@@ -36,7 +37,7 @@ DROPPED = (
     f"{START}{CHANNEL}commentary{MESSAGE}",
     f"{CHANNEL}commentary{MESSAGE}",
     f"{START}{MESSAGE}",
-    *CLOSERS,
+    *FRAME_ENDS,
 )
 
 _HEAD = re.compile(
