@@ -124,14 +124,14 @@ class EngineCore:
         return events
 
     def fail_all(self, reason: str) -> list[Event]:
-        """After a step raised: every live request fails, the generator is rebuilt, the engine serves on."""
+        """After a step raised: what was in the batch fails, the generator is rebuilt, the queue goes on."""
         self._faults += 1
         error = EngineFault(reason)
-        events: list[Event] = [to_failed(id, error) for id in self._writing]
-        self._writing.clear()
-        self._scheduler.clear()
         self._runner.reset()
-        return events
+        gone = self._scheduler.drop_running()
+        for id in gone:
+            del self._writing[id]
+        return [to_failed(id, error) for id in gone]
 
     def stats(self) -> WorkerStats:
         return WorkerStats(

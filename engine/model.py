@@ -46,6 +46,9 @@ def load_model(config: EngineConfig, blas: str) -> LoadedModel:
     """Load, cast, check that caches can be batched, compute once. Raises EngineFailed or mlx_lm's errors."""
     path = Path(config.model)
     network, tokenizer, settings = load(str(path), lazy=True, return_config=True)
+    fast = getattr(tokenizer, "backend_tokenizer", None)
+    if not isinstance(fast, Tokenizer):
+        raise EngineFailed("its tokenizer has no tokenizer.json and none could be made of it")
     dtype = compute_dtype(config.dtype)
     if dtype is not None:
         network.set_dtype(dtype)
@@ -71,7 +74,7 @@ def load_model(config: EngineConfig, blas: str) -> LoadedModel:
         kv_tokens=tokens,
         fingerprint=fingerprint(path, str(dtype)),
     )
-    return LoadedModel(network, tokenizer.backend_tokenizer, info)
+    return LoadedModel(network, fast, info)
 
 
 def try_out(network: Any) -> tuple[mx.array, KvCost]:

@@ -148,9 +148,12 @@ class Scheduler:
         if entry is not None and entry.stage is Stage.decoding:
             self.pace.finish(now - entry.started)
 
-    def clear(self) -> None:
-        """Everything is gone (the generator was rebuilt), the queue too."""
-        self.entries.clear()
+    def drop_running(self) -> list[str]:
+        """The generator is gone with everything in it: whose requests those were. The queue stays."""
+        gone = [entry.id for entry in self.entries.values() if entry.stage is not Stage.waiting]
+        for id in gone:
+            del self.entries[id]
+        return gone
 
     def progress(self, id: str, remaining: int) -> None:
         """This many prompt tokens are still to be prefilled; 0: it decodes from now on."""

@@ -52,8 +52,7 @@ class ChatTemplate:
         """
         text = self._apply(messages, tools, True, kwargs)
         before = self._apply(messages, tools, False, kwargs)
-        appended = text[len(before) :] if text.startswith(before) else ""
-        return Rendered(self.encode(text), text, appended)
+        return Rendered(self.encode(text), text, text[common_length(text, before) :])
 
     def encode(self, text: str) -> tuple[int, ...]:
         """Token ids of text that already holds its special tokens. Lone surrogates count as U+FFFD."""
@@ -93,3 +92,11 @@ class ChatTemplate:
             )
         except (TemplateError, TypeError, KeyError, ValueError) as error:
             raise InvalidRequest("messages", f"the model's chat template refused: {error}") from error
+
+
+def common_length(text: str, other: str) -> int:
+    """How far two texts agree. A template may also end differently when nobody is to answer."""
+    if text.startswith(other):
+        return len(other)
+    pairs = enumerate(zip(text, other, strict=False))
+    return next((at for at, (ours, theirs) in pairs if ours != theirs), min(len(text), len(other)))

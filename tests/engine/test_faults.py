@@ -115,6 +115,20 @@ def drain(core: EngineCore, told: dict[str, Told]) -> None:
         collect(told, core.step())
 
 
+def test_requests_that_were_still_waiting_outlive_a_fault(loaded: LoadedModel) -> None:
+    flaky = replace(loaded, network=Flaky(loaded.network, 4))
+    core = EngineCore(flaky, EngineConfig(model=loaded.info.path, max_batch=1))
+    told = {id: Told() for id in ("running", "waiting")}
+    for id in told:
+        core.submit(request(id, max_tokens=20, ignore_eos=True))
+    with pytest.raises(RuntimeError, match="out of memory"):
+        drain(core, told)
+    collect(told, core.fail_all("a model step failed"))
+    drain(core, told)
+    assert isinstance(told["running"].end, Failed)
+    assert told["waiting"].tokens == 20
+
+
 @pytest.mark.parametrize("fail_at", range(1, 9))
 def test_a_step_that_raises_fails_the_live_requests_and_the_engine_serves_on(
     loaded: LoadedModel, fail_at: int
@@ -127,8 +141,11 @@ def test_a_step_that_raises_fails_the_live_requests_and_the_engine_serves_on(
     with pytest.raises(RuntimeError, match="out of memory"):
         drain(core, told)
     collect(told, core.fail_all("a model step failed: out of memory"))
-    ends = [one.end for one in told.values()]
-    assert all(isinstance(end, Failed) and end.code == "engine_fault" for end in ends)
+    drain(core, told)
+    failed = [one.end for one in told.values() if isinstance(one.end, Failed)]
+    assert failed
+    assert all(end.code == "engine_fault" for end in failed)
+    assert all(one.tokens == 20 for one in told.values() if one.end not in failed)
     stats = core.stats()
     assert (stats.faults, stats.running, stats.waiting, stats.cache_bytes) == (1, 0, 0, 0)
     again = run(core, request("a", "a" * 70, max_tokens=4, ignore_eos=True), request("b", "b", max_tokens=4))

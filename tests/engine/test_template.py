@@ -59,6 +59,16 @@ def test_calls_are_rendered(template: ChatTemplate) -> None:
     )
 
 
+def test_a_template_that_closes_the_conversation_still_tells_its_generation_prompt(
+    tiny: Path, tmp_path: Path
+) -> None:
+    copy = shutil.copytree(tiny, tmp_path / "copy")
+    closing = "{% if add_generation_prompt %}A:<think>{% else %}<end>{% endif %}"
+    (copy / "chat_template.jinja").write_text("{{ messages[0].content }} " + closing)
+    rendered = ChatTemplate.load(copy).render([{"role": "user", "content": "Q"}], None)
+    assert (rendered.text, rendered.generation_prompt) == ("Q A:<think>", "A:<think>")
+
+
 def test_what_the_template_refuses_is_the_requests_fault(tiny: Path, tmp_path: Path) -> None:
     copy = shutil.copytree(tiny, tmp_path / "copy")
     (copy / "chat_template.jinja").write_text("{{ raise_exception('roles must alternate') }}")
