@@ -121,10 +121,7 @@ def missing_brackets(specimen: Specimen, rng: Random) -> Specimen | None:
     run = re.search(r"[\s}\]]*\Z", body)
     closers = [at for at in range(run.start() if run else 0, len(body)) if body[at] in "}]"]
     count = rng.randint(1, len(closers))
-    text = (
-        body[: closers[-count]].rstrip() + ("\n" if markers.startswith("\n") else "") + markers.lstrip("\n")
-    )
-    damaged = replace(specimen, text=text)
+    damaged = replace(specimen, text=body[: closers[-count]].rstrip() + markers)
     call = len(specimen.written) - 1
     schema = specimen.tool(call).parameters
     single = _has_one_place(specimen.truth[call][1], schema, schema)

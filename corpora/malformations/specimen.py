@@ -166,7 +166,7 @@ def write_arguments(specimen: Specimen, rng: Random) -> Specimen:
     return replace(
         specimen,
         written=tuple(
-            replace(one, text=json.dumps(one.value, ensure_ascii=ascii_only, **style))  # type: ignore[arg-type]
+            replace(one, text=json.dumps(one.value, ensure_ascii=ascii_only, **style))
             for one in specimen.written
         ),
     )

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from random import Random
 from typing import Any
 
@@ -42,11 +43,9 @@ class Token:
 def tokens(text: str) -> list[Token]:
     """The tokens of strict JSON."""
     found = list(_TOKEN.finditer(text))
-    followers = [*found[1:], None]
+    texts = [*(one.group() for one in found), ""]
     return [
-        Token(one.group(), one.start(), one.end(), bool(after) and after.group() == ":")
-        for one, after in zip(found, followers, strict=True)
-        if after is not None or one is not None
+        Token(one.group(), one.start(), one.end(), texts[index + 1] == ":") for index, one in enumerate(found)
     ]
 
 
@@ -78,9 +77,7 @@ def trailing_comma(specimen: Specimen, rng: Random) -> Specimen | None:
     call, written = _choose(specimen, rng)
     found = tokens(written.text)
     ends = [
-        one
-        for before, one in zip(found, found[1:], strict=False)
-        if one.text in ("}", "]") and before.text not in ("{", "[")
+        one for before, one in pairwise(found) if one.text in ("}", "]") and before.text not in ("{", "[")
     ]
     if not ends:
         return None
@@ -220,7 +217,7 @@ def missing_comma(specimen: Specimen, rng: Random) -> Specimen | None:
     """Between two members of an object, where nothing but a comma can stand."""
     call, written = _choose(specimen, rng)
     found = tokens(written.text)
-    commas = [one for one, after in zip(found, found[1:], strict=False) if one.text == "," and after.is_key]
+    commas = [one for one, after in pairwise(found) if one.text == "," and after.is_key]
     return _with_text(specimen, call, _replaced(written.text, rng.choice(commas), " ")) if commas else None
 
 
