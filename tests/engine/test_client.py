@@ -177,6 +177,16 @@ async def test_kill_9_mid_stream_is_a_clean_error_and_the_engine_comes_back(tiny
     assert not alive(stats.pid)
 
 
+async def test_signals_meant_for_the_server_do_not_end_the_engine(client: EngineClient) -> None:
+    """Ctrl-C and service managers signal the whole process group; the server ends the engine itself."""
+    pid = client.stats().pid
+    for number in (signal.SIGINT, signal.SIGTERM):
+        os.kill(pid, number)
+    await client.probe(20)
+    assert client.stats().pid == pid
+    assert client.stats().restarts == 0
+
+
 async def test_what_had_not_emitted_anything_is_replayed_once(tiny: Path) -> None:
     async with started(EngineConfig(model=str(tiny))) as client:
         os.kill(client.stats().pid, signal.SIGSTOP)  # nothing can come back before the end
