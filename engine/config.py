@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+LOG_LEVELS = ("debug", "info", "warning", "error")
 DTYPES = ("auto", "keep", "float32", "bfloat16", "float16")
 
 
@@ -23,6 +24,7 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
     blas: auto or off, Linux on the CPU only (see engine.blas).
     load_timeout_s, stall_timeout_s: a process that has not loaded, or has not finished a step, in this many
     seconds is killed and started anew. ready_wait_s: how long a new request waits for a restart.
+    log_level: debug, info, warning or error; what the engine process writes to standard error.
     replay: a request that had emitted nothing when the process died is given to the new one, once.
     """
 
@@ -41,6 +43,7 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
     ready_wait_s: float = 30.0
     heartbeat_s: float = 0.5
     replay: bool = True
+    log_level: str = "warning"
 
     def __post_init__(self) -> None:
         for name, least in (("max_batch", 1), ("queue_limit", 0), ("prefill_step_min", 1)):
@@ -62,5 +65,7 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
             raise ValueError(f"ready_wait_s must not be negative, got {self.ready_wait_s}")
         if self.dtype not in DTYPES:
             raise ValueError(f"dtype must be one of {', '.join(DTYPES)}, got {self.dtype!r}")
+        if self.log_level not in LOG_LEVELS:
+            raise ValueError(f"log_level must be one of {', '.join(LOG_LEVELS)}, got {self.log_level!r}")
         if self.blas not in ("auto", "off"):
             raise ValueError(f"blas must be auto or off, got {self.blas!r}")

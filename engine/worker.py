@@ -129,6 +129,7 @@ def serve(link: Link) -> None:
     if not isinstance(first, Load) or rest:
         raise Disconnected
     config = first.config
+    logging.getLogger().setLevel(config.log_level.upper())
     started = time.monotonic()
     try:
         blas = prepare_blas(config.blas)
@@ -153,7 +154,9 @@ def main() -> None:
     arguments = parser.parse_args()
     for number in (signal.SIGINT, signal.SIGTERM):  # these reach the whole group; the parent decides
         signal.signal(number, signal.SIG_IGN)
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    logging.basicConfig(
+        stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s"
+    )
     threading.Thread(target=exit_with_parent, name="lifeline", daemon=True).start()
     try:
         with socket.socket(fileno=arguments.fd) as sock:

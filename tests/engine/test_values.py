@@ -102,6 +102,8 @@ def test_an_error_crosses_as_itself(error: EngineError) -> None:
         {"ready_wait_s": -1.0},
         {"dtype": "int8"},
         {"blas": "mkl"},
+        {"log_level": "loud"},
+        {"kv_budget": 0},
     ],
     ids=lambda wrong: next(iter(wrong)),
 )
