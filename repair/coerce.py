@@ -134,9 +134,8 @@ class _Walk:
                 return Coercion(value)
         text = value.text if isinstance(value, Bare) else value
         named = self.types(pointer, node, 0)
-        candidates = [
-            one for one in _candidates(text, options) if _type(one.value) in named or one.value in options
-        ]
+        readings = list(_candidates(text, options))
+        candidates = [one for one in readings if _type(one.value) in named or one.value in options]
         chosen = self.choose(candidates, pointer)
         if chosen is None and isinstance(text, str) and text.lstrip()[:1] in ("[", "{"):
             return (
@@ -147,7 +146,7 @@ class _Walk:
             and "array" in named
             and not any(self.accepts(pointer, one.value) for one in candidates)
         ):
-            chosen = self.choose(list(_wrapped(value, text, candidates)), pointer)
+            chosen = self.choose(list(_wrapped(value, text, readings)), pointer)
         return self.changed(value, chosen, path) if chosen is not None else Coercion(value)
 
     def changed(self, value: Any, chosen: Candidate, path: str) -> Coercion:
@@ -284,7 +283,8 @@ def _candidates(value: Any, options: list[Any]) -> Iterator[Candidate]:
 
 def _wrapped(value: Any, text: Any, candidates: list[Candidate]) -> Iterator[Candidate]:
     """A scalar as the only item of an array; never text that might itself be a list."""
-    if value is None or (isinstance(text, str) and _LIST_LIKE.search(text)):
+    null = value is None or (isinstance(value, Bare) and value.text.strip() in ("null", "None"))
+    if null or (isinstance(text, str) and _LIST_LIKE.search(text)):
         return
     readings = [*(_natural(text) if isinstance(value, Bare) else [Candidate(value)]), *candidates]
     for one in readings:

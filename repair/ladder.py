@@ -13,7 +13,7 @@ from repair.lenient import Reading, Unreadable, read_body
 from repair.limits import LIMITS
 from repair.names import resolve_name
 from repair.propose import read_missing_separators, read_over_escaped, read_unescaped_quotes
-from repair.strict import decode_strict, encode, refuse_surrogates
+from repair.strict import decode_strict, depth, encode, refuse_surrogates
 from repair.structure import is_only_placement
 from repair.tools import Tool, ToolSet
 from repair.types import Accepted, Bare, Body, Fix, FixKind, Problem, RawCall, Rejected, ToolCall
@@ -167,6 +167,8 @@ def _proposals(tool: Tool, text: str) -> Iterator[Reading]:
 
 def _judge(tool: Tool, value: Any, text: str | None, fixes: tuple[Fix, ...]) -> Accepted | Rejected:
     """Arguments as a value. text: their own bytes, passed on untouched if they validate."""
+    if tool.schema.branching and depth(value) > LIMITS.branching:
+        return _refuse("nesting", f"nested deeper than {LIMITS.branching} levels under a branching schema")
     if text is not None and is_valid(value, tool.schema):
         return Accepted(ToolCall(tool.name, text), fixes)
     if value is ABSENT or value is None:

@@ -7,16 +7,18 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """call_chars: one call's body. nesting: containers inside one another. calls: of one turn.
+    """call_chars: one call's body. nesting: containers inside one another; branching: the same under a
+    schema with references inside `anyOf` or `oneOf`, where validation may cost 2 to the nesting.
 
-    tools: of one request. proposal_chars: bodies that are handed to json-repair, which is not linear
-    on hostile input. problems: reported per call. coercions: nodes visited for one call (branches of
-    `anyOf` multiply). attempt_chars: the beginning of a message that is searched for a call in broken
-    markers. repeats: equal calls in a row before the next one is a loop.
+    calls: of one turn. tools: of one request. proposal_chars: bodies that are handed to json-repair,
+    which is not linear on hostile input. problems: reported per call. coercions: nodes visited for one
+    call (branches of `anyOf` multiply). attempt_chars: the beginning of a message that is searched for a
+    call in broken markers. repeats: equal calls in a row before the next one is a loop.
     """
 
     call_chars: int = 4_000_000
     nesting: int = 100
+    branching: int = 16
     calls: int = 128
     tools: int = 1024
     proposal_chars: int = 20_000

@@ -73,6 +73,7 @@ class CompiledSchema:
         properties = root.get("properties")
         self.properties: Mapping[str, Any] = properties if isinstance(properties, Mapping) else {}
         required = root.get("required")
+        self.branching = _branches(root, False)
         self.required: frozenset[str] = frozenset(required if isinstance(required, list) else ())
 
     @functools.cached_property
@@ -161,6 +162,17 @@ def _normalise(node: Any, depth: int, names: bool = False) -> Any:
         if isinstance(node.get("enum"), list) and None not in node["enum"]:
             result["enum"] = [*node["enum"], None]
     return result
+
+
+def _branches(node: Any, inside: bool) -> bool:
+    """Whether a `$ref` stands inside an `anyOf` or `oneOf`."""
+    if isinstance(node, list):
+        return any(_branches(item, inside) for item in node)
+    if not isinstance(node, dict):
+        return False
+    if inside and "$ref" in node:
+        return True
+    return any(_branches(item, inside or key in ("anyOf", "oneOf")) for key, item in node.items())
 
 
 def _refuse_loops(root: dict[str, Any]) -> None:

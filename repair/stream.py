@@ -11,6 +11,7 @@ import re
 from dataclasses import dataclass
 
 from repair.dialect import FENCE, FRAME_ENDS, dialect
+from repair.fence import parse_fenced
 from repair.limits import LIMITS
 from repair.regions import SPECIAL_TOKENS, Format, Region, match_literal, problem_call, skip_space
 from repair.tools import ToolSet
@@ -242,6 +243,9 @@ class StreamParser:
             region = one.parse(text, at, self._tools)
             if region is not None:
                 return self._region(text, region, one, bare=True)
+        region = parse_fenced(text, at, self._dialect, self._tools)
+        if region is not None:
+            return self._region(text, region, self._dialect.messages[0], bare=True)
         fence = text.startswith(FENCE, at)
         self._fenced = self._fenced or fence
         size = len(FENCE) if fence else 1
