@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: install install-dev serve test check format lock wheel train-model evaluate-model clean
+.PHONY: install install-dev serve test check format lock wheel fuzz train-model evaluate-model clean
 
 $(BIN)/fortieth: pyproject.toml requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -39,6 +39,12 @@ format: install-dev
 
 wheel: install-dev
 	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
+
+# coverage-guided fuzzing of repair/ (Linux); SEED is a file that a crash left
+SECONDS ?= 1200
+fuzz: install-dev
+	$(BIN)/python -m pip install --quiet --constraint requirements.lock --editable '.[fuzz]'
+	$(BIN)/python -m tests.fuzz.fuzz_repair -max_total_time=$(SECONDS) $(SEED)
 
 # trains the bundled model from nothing (see docs/model.md) and puts it in place; RUN goes on from its checkpoint
 RUN   ?= runs/tiny

@@ -104,6 +104,7 @@ async def start_upstream(settings: Settings) -> Upstream:
             max_batch=settings.max_batch,
             queue_limit=settings.queue_limit,
             context_limit=settings.context_limit,
+            log_level=settings.log_level,
         )
         return await BundledUpstream.start(config, served_name(settings, path))
     except EngineError as error:

@@ -25,6 +25,7 @@ def export(run: Path, out: Path) -> None:
     state = torch.load(run / "checkpoint.pt", map_location="cpu", weights_only=True)
     weights = {name: tensor.float().contiguous() for name, tensor in state["network"].items()}
     save_file(weights, out / "model.safetensors", metadata={"format": "mlx"})
+    (out / "model.safetensors").chmod(0o644)  # safetensors keeps it to the owner
     tokenizer = Tokenizer.from_file(str(run / "bpe.json"))
     end = [tokenizer.token_to_id("<|im_end|>"), tokenizer.token_to_id("<|endoftext|>")]
     config = shape.config() | {"eos_token_id": end, "pad_token_id": end[1]}

@@ -1,0 +1,75 @@
+"""What must hold for any text of a model: shared by the fuzzer and by the slice of it in the tests."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import jsonschema_rs
+
+from repair.tools import ToolSet
+from repair.turn import Outcome, Turn, TurnPolicy
+from repair.types import ReasoningDelta, TextDelta, ToolDefinition, Verdict
+
+CITY: dict[str, Any] = {
+    "type": "object",
+    "properties": {
+        "city": {"type": "string"},
+        "days": {"type": "integer"},
+        "unit": {"enum": ["celsius", "fahrenheit"]},
+        "tags": {"type": "array", "items": {"type": "string"}},
+        "deep": {"type": "object", "properties": {"on": {"type": "boolean"}}},
+    },
+    "required": ["city"],
+    "additionalProperties": False,
+}
+ANYTHING: dict[str, Any] = {"type": "object"}
+SCHEMAS = {"get_weather": CITY, "run": ANYTHING}
+TOOLS = ToolSet.compile([ToolDefinition(name, "", schema) for name, schema in SCHEMAS.items()])
+
+
+def play(
+    pieces: Iterable[str], format: str, finish: str | None, policy: TurnPolicy
+) -> tuple[str, str, Outcome]:
+    """A turn from its pieces: all its text, all its reasoning, and the outcome."""
+    turn = Turn(TOOLS, format, policy)
+    deltas = [delta for piece in pieces for delta in turn.feed(piece)]
+    outcome = turn.close(finish)
+    deltas += outcome.events
+    text = "".join(delta.text for delta in deltas if isinstance(delta, TextDelta))
+    reasoning = "".join(delta.text for delta in deltas if isinstance(delta, ReasoningDelta))
+    return text, reasoning, outcome
+
+
+def split(text: str, cuts: Sequence[int]) -> list[str]:
+    """`text` cut at the given places."""
+    places = sorted({min(cut, len(text)) for cut in cuts})
+    return [text[start:end] for start, end in zip([0, *places], [*places, len(text)], strict=True)]
+
+
+def check(text: str, cuts: Sequence[int], format: str, finish: str | None, policy: TurnPolicy) -> None:
+    """Raises AssertionError where a promise is broken, and whatever the repair itself raises."""
+    content, reasoning, outcome = play([text], format, finish, policy)
+    again = play(split(text, cuts), format, finish, policy)
+    assert (content, reasoning, outcome.calls, outcome.verdict, outcome.problems) == (
+        *again[:2],
+        again[2].calls,
+        again[2].verdict,
+        again[2].problems,
+    ), "the pieces changed the result"
+    if outcome.verdict in (Verdict.none, Verdict.reask):
+        assert not outcome.calls, "a turn that is no call, or refused, hands out a call"
+    else:
+        assert outcome.calls
+        assert not outcome.problems
+    if (
+        outcome.verdict is Verdict.reask
+        and not reasoning
+        and not any(m in text for m in ("<|", "[", "think"))
+    ):
+        assert content == text, "a refused turn lost text"
+    if policy.enabled:
+        for call in outcome.calls:
+            arguments = json.loads(call.arguments)
+            assert jsonschema_rs.is_valid(SCHEMAS[call.name], arguments), "an invalid call was delivered"
