@@ -20,7 +20,7 @@ from repair.types import Accepted, Bare, Body, Fix, FixKind, Problem, RawCall, R
 from repair.validate import find_problems, is_valid
 
 _WRAPPERS = ("arguments", "parameters", "args", "input", "params", "kwargs")
-_EMPTY = ("", "null", "None", "{}")
+_EMPTY = ("", "null", "None")
 _NAMED_HEAD = re.compile(
     r'\s*\{\s*"name"\s*:\s*"([^"\\\x00-\x1f]+)"\s*,\s*"(?:arguments|parameters)"\s*:\s*(?=\{)'
 )
@@ -113,7 +113,7 @@ def _open(envelope: Envelope | Problem, tools: ToolSet, fixes: tuple[Fix, ...]) 
 
 def _climb(tool: Tool, text: str, closed: bool) -> Accepted | Rejected:
     """The text of the arguments alone: strictly, tolerantly, by proposal."""
-    if text.strip() in _EMPTY and text.strip() != "{}":
+    if text.strip() in _EMPTY:
         return _judge(tool, ABSENT if not text.strip() else None, None, ())
     try:
         value, end = decode_strict(text)

@@ -34,7 +34,6 @@ class FixKind(StrEnum):
     unquoted_key = "unquoted_key"
     python_literal = "python_literal"
     duplicate_key = "duplicate_key"
-    structure = "structure"
     # the envelope around the call
     missing_tag = "missing_tag"
     corrupted_marker = "corrupted_marker"

@@ -11,10 +11,19 @@ from repair.ladder import repair_call
 from repair.limits import LIMITS
 from repair.names import resolve_name
 from repair.offline import repair_arguments, repair_request
+from repair.prices import PRICES, price
 from repair.reask import correction
 from repair.tools import ToolSet
 from repair.turn import Turn
 from repair.types import Accepted, Body, FixKind, Problem, RawCall, Rejected, ToolDefinition, Verdict
+from tests.repair.corpus import CASES
+
+
+def test_every_fix_has_a_price_and_a_case() -> None:
+    seen = {kind for case in CASES for kind in case.get("fixes", [])}
+    assert set(PRICES) == set(FixKind)
+    assert {kind.value for kind in FixKind} - seen <= {"to_null", "to_integer", "bare_word", "name_suffix"}
+    assert price(()) == 0
 
 
 def tools_named(*names: str) -> ToolSet:
