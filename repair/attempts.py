@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 
+from repair.formats import FORMATS, FRAME_ENDS
 from repair.limits import LIMITS
 from repair.tools import ToolSet
 from repair.types import Problem
@@ -16,16 +17,40 @@ _BROKEN_MARKER = re.compile(
     r"(?:(?:tool|function)s?[\s_\u2581-]{0,2}(?:call|use|sep)|invoke[ =])",
     re.IGNORECASE,
 )
+_CODE = re.compile(r"```(?:(?!```).)*```|`[^`\n]*`", re.DOTALL)
+_CLOSERS = sorted({one for form in FORMATS.values() for one in form.CLOSERS} - set(FRAME_ENDS))
+_RESIDUE = re.compile(
+    "|".join(
+        (
+            *map(re.escape, _CLOSERS),
+            r"^>>>[\w./-]{1,64}\n\s{0,20}[{\[\"]",
+            r"\[Calling \w{1,9}: ?[\w./-]{1,64}\(",
+        )
+    ),
+    re.MULTILINE,
+)
 
 
 def find_attempt(beginning: str, tools: ToolSet) -> Problem | None:
     """Whether a message that begins so is a broken call: markup of a call first, a declared tool in it."""
+    beginning = beginning[: LIMITS.attempt_chars]
     if _BROKEN_MARKER.match(beginning) is None:
         return None
-    words = set(re.findall(r"[\w.-]+", beginning[: LIMITS.attempt_chars]))
+    words = set(re.findall(r"[\w.-]+", beginning))
     if not words.intersection(tools.names):
         return None
     return Problem("", "broken_markers", "the text begins like a tool call, but its markers cannot be read")
+
+
+def find_residue(text: str) -> Problem | None:
+    """Whether the text beside a turn's calls holds what is left of another call: to execute the others
+    alone would be half of what was meant. Code in the text is quoted, and means nothing.
+    """
+    found = _RESIDUE.search(_CODE.sub("", text))
+    if found is None:
+        return None
+    message = f"beside the calls stands what may be left of another one: {found.group()[:60]!r}"
+    return Problem("", "broken_markers", message)
 
 
 def count_repeats(preceding: list[tuple[str, str]], call: tuple[str, str]) -> int:

@@ -33,7 +33,7 @@ class Markers:
 class Dialect:
     """calls: opening marker -> formats to try, in order. words: those of them that begin with a name.
     reasoning: opening -> closing marker. dropped: frame markers. messages: formats whose call is the
-    whole message. framed: the frame's end markers count from the start.
+    whole message. framed: the frame's end markers count from the start. closers: of all its formats.
     """
 
     calls: dict[str, tuple[Format, ...]]
@@ -43,6 +43,7 @@ class Dialect:
     messages: tuple[Format, ...]
     framed: bool
     text: Markers
+    closers: tuple[str, ...] = ()
 
     def thinking(self, closer: str, with_calls: bool) -> Markers:
         """Markers inside a reasoning block that `closer` ends."""
@@ -82,6 +83,8 @@ def dialect(name: str, names: tuple[str, ...]) -> Dialect:
         dropped.update(DROPPED.get(one.NAME, ()))
         before, after = NAMED_OPENERS.get(one.NAME, ("", ""))
         named = [f"{before}{tool}{after}" for tool in names if after]
+        if named and name == one.NAME and before and not before[0].isalpha():
+            named = [before]  # of this family it is a marker, whatever name follows
         words.update(named if not before or before[0].isalpha() else ())
         for opener in (*one.OPENERS, *named) if names else ():
             calls[opener] = (*calls.get(opener, ()), one)
@@ -89,7 +92,14 @@ def dialect(name: str, names: tuple[str, ...]) -> Dialect:
     literals = (*calls, *reasoning, *dropped, *((FENCE,) if names else ()))
     framed = name in DROPPED
     return Dialect(
-        calls, frozenset(words), reasoning, frozenset(dropped), messages, framed, compile_markers(literals)
+        calls,
+        frozenset(words),
+        reasoning,
+        frozenset(dropped),
+        messages,
+        framed,
+        compile_markers(literals),
+        tuple(closer for one in formats for closer in one.CLOSERS),
     )
 
 

@@ -14,6 +14,8 @@ from repair.strict import decode_strict, encode
 from repair.types import Bare, Fix, FixKind, Problem
 
 _KEY = re.compile(r"(?P<key>[\w.$ -]{1,256}?)\s*:")
+#: the quoting tokens of the family; one that is not this format's own is no part of a word either
+_TOKENS = ('<|"|>', "<escape>")
 _PLAIN_END = re.compile(r"[,}\])]")
 
 
@@ -171,7 +173,7 @@ class _Reader:
         text = self.text[at:end].strip()
         lost = text.endswith(self.token)
         text = text.removesuffix(self.token) if lost else text
-        if self.token in text or not text:
+        if not text or any(token in text for token in _TOKENS):
             raise _Unclear("syntax", f"a value cannot be read: {text[:40]!r}")
         self.result.fixes.append(Fix(FixKind.bare_word, path, self.text[at:end], encode(text)))
         return (text if lost else Bare(text)), end

@@ -49,6 +49,7 @@ _NUMBER = re.compile(r"-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?(?![\w.+-])", 
 _LEADING_ZERO = re.compile(r"-?0\d+(?:\.\d+)?(?![\w.+-])", re.ASCII)
 _WORD = re.compile(r"[A-Za-z_$][\w$.-]*", re.ASCII)
 _KEY = re.compile(r"[A-Za-z_$][\w$-]*(?=\s*:)", re.ASCII)
+_NEXT_KEY = re.compile(r'"[^"\\\x00-\x1f]{1,256}"\s*:')
 _PYTHON_ESCAPES = frozenset("xNUav/01234567\n")
 _SIMPLE = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
 _WORDS: dict[str, Any] = {"true": True, "false": False, "null": None}
@@ -253,10 +254,11 @@ class Reader:
     def members(self, path: str) -> dict[str, Any]:
         self.enter("}")
         result: dict[str, Any] = {}
+        item: Any = None
         comma = False
         while not self.ended(path, comma):
             if result and not comma:
-                self.fail("syntax", f"a comma is due, got {self.text[self.at : self.at + 20]!r}")
+                self.missing_comma(path, item)
             key = self.key(path)
             self.blank()
             if self.peek() != ":":
@@ -271,6 +273,12 @@ class Reader:
             result[key] = item
             comma = self.comma()
         return result
+
+    def missing_comma(self, path: str, before: Any) -> None:
+        """A quoted key and its colon, after a value that is no string: only a comma can be missing."""
+        if isinstance(before, str) or not _NEXT_KEY.match(self.text, self.at):
+            self.fail("syntax", f"a comma is due, got {self.text[self.at : self.at + 20]!r}")
+        self.fix(FixKind.missing_comma, path, "", ",")
 
     def key(self, path: str) -> str:
         char = self.peek()

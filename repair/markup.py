@@ -112,6 +112,9 @@ def _read_one(
         result.refuse("truncated", f"the value of {key!r} does not end", len(text))
         return len(text)
     bound = min(ends)
+    if grammar.close in text[start:bound]:
+        result.refuse("ambiguous_end", f"where the value of {key!r} ends is not certain", bound)
+        return bound
     result.fixes.append(Fix(FixKind.missing_closer, escape(key), "", grammar.close))
     _store(text, start, bound, key, tool, grammar, result)
     return bound

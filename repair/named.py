@@ -12,6 +12,7 @@ from repair.regions import (
     match_literal,
     problem_call,
     read_span,
+    skip_extra_closers,
     skip_space,
 )
 from repair.types import Body, Fix, FixKind, Problem, RawCall
@@ -93,7 +94,7 @@ def _read_call(text: str, at: int, form: Named) -> tuple[RawCall | None, int, bo
     problems: tuple[Problem, ...] = (span.problem,) if span.problem else ()
     if problems:
         return RawCall(name, Body.arguments, span.text, False, problems=problems), span.end, False
-    position = span.end
+    position = skip_extra_closers(text, span.end, fixes)
     if fence:
         end = _FENCE_END.match(text, position)
         position = end.end() if end else position

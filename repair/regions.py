@@ -83,7 +83,8 @@ def problem_call(text: str, rule: str, message: str) -> RawCall:
 _SPACE = re.compile(r"[\s\x00-\x1f\ufeff]*")
 _BETWEEN = re.compile(r"[\s\x00-\x1f\ufeff;,]*")
 _EXTRA = re.compile(r"[\s}\]]*[}\]]")
-_EXTRA_BRACE = re.compile(r"\s*\}(?=\s*[,\]])")
+_EXTRA_BRACE = re.compile(r"(?:\s*\})+(?=\s*[,\]])")
+_EXTRA_BETWEEN = re.compile(r"(?:\s*[}\]])+(?=\s*[;,]?\s*\{)")
 _JUNK_CHARS = re.compile(r'[{}\[\]"<]')
 
 
@@ -120,10 +121,35 @@ def read_span(text: str, at: int, closers: tuple[str, ...], openers: tuple[str, 
         rule = reading.rule if limit < len(text) else "truncated"
         return Span(text[at:], len(text), False, Problem("", rule, reading.message))
     last = max(text.rfind(one, at, limit) for one in closers)
-    if first != last:
+    if first != last and not _is_run(text, first, last, closers):
         message = "the call is broken and a closing marker stands in it more than once"
         return Span(text[at:last], last, False, Problem("", "ambiguous_end", message))
     return Span(text[at:first], first, True)
+
+
+def _is_run(text: str, first: int, last: int, closers: tuple[str, ...]) -> bool:
+    """Whether nothing but closing markers stands between two of them."""
+    at = first
+    while at < last:
+        found = match_literal(text, at, closers)
+        if found is None:
+            return False
+        at = skip_space(text, at + len(found))
+    return True
+
+
+def skip_extra_closers(text: str, at: int, fixes: list[Fix]) -> int:
+    """Step over closing brackets behind a value that is complete; at where there are none."""
+    extra = _EXTRA.match(text, at)
+    if extra is None:
+        return at
+    fixes.append(Fix(FixKind.extra_closer, "", extra.group().strip(), ""))
+    return extra.end()
+
+
+def is_blank(text: str) -> bool:
+    """White space, control characters and byte-order marks alone."""
+    return skip_space(text, 0) == len(text)
 
 
 @dataclass(slots=True)
@@ -141,9 +167,11 @@ def read_json_calls(
     closers: tuple[str, ...],
     openers: tuple[str, ...] = (),
     kind: Body = Body.call,
+    wrapped: bool = False,
 ) -> Region | None:
     """Objects (one, several, or an array of them) from `body` to a closing marker; None if no JSON is
-    there. With no `closers` the JSON ends the region by itself.
+    there. With no `closers` the JSON ends the region by itself. wrapped: a closing bracket may follow
+    that belongs to the caller.
     """
     at = skip_space(text, body)
     if text[at : at + 1] not in ("{", "["):
@@ -163,13 +191,13 @@ def read_json_calls(
         problems = (span.problem,) if span.problem else ()
         state.calls.append(RawCall("", kind, span.text, span.closed, problems=problems))
         state.at = span.end
-        braces = _EXTRA_BRACE.match(text, state.at) if state.listed else None
+        braces = (_EXTRA_BRACE if state.listed else _EXTRA_BETWEEN).match(text, state.at)
         if braces:
-            state.fixes.append(Fix(FixKind.extra_closer, "", "}", ""))
+            state.fixes.append(Fix(FixKind.extra_closer, "", braces.group().strip(), ""))
             state.at = braces.end()
         if span.problem or len(state.calls) > LIMITS.calls:
             break
-    return _finish(text, start, body, closers, state)
+    return _finish(text, start, body, closers, state, wrapped)
 
 
 def _after_separator(text: str, state: _Sequence) -> int:
@@ -181,7 +209,9 @@ def _separated(text: str, at: int) -> bool:
     return text[:at].rstrip(" \t\r\n")[-1:] in (";", "}", "]")
 
 
-def _finish(text: str, start: int, body: int, closers: tuple[str, ...], state: _Sequence) -> Region:
+def _finish(
+    text: str, start: int, body: int, closers: tuple[str, ...], state: _Sequence, wrapped: bool
+) -> Region:
     calls, at = state.calls, state.at
     if calls and (calls[-1].problems or len(calls) > LIMITS.calls):
         if len(calls) > LIMITS.calls:
@@ -196,7 +226,7 @@ def _finish(text: str, start: int, body: int, closers: tuple[str, ...], state: _
             calls.append(problem_call(text[at:], "truncated", "the list of calls does not end"))
             return Region(start, len(text), body, tuple(calls), closed=False)
     extra = _EXTRA.match(text, at)
-    if extra and closers:
+    if extra and not wrapped:
         state.fixes.append(Fix(FixKind.extra_closer, "", extra.group().strip(), ""))
         at = extra.end()
     at, closed, problem = close_region(text, at, closers, state.fixes)

@@ -322,9 +322,10 @@ class StreamParser:
         if any(call.problems for call in region.calls):
             return region.end
         at = self._echo(text, region, format.CLOSERS)
+        closers = self._dialect.closers if bare else format.CLOSERS
         while True:
             after = skip_space(text, at)
-            stray = match_literal(text, after, (*format.CLOSERS, *SPECIAL_TOKENS))
+            stray = match_literal(text, after, (*closers, *SPECIAL_TOKENS))
             if stray is None or any(one in stray for one in region.fragile[1:]):
                 return at
             end = after + len(stray)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
-from repair.attempts import find_attempt
+from repair.attempts import find_attempt, find_residue
 from repair.ladder import emit_plain, repair_call
-from repair.limits import LIMITS
+from repair.regions import is_blank
 from repair.stream import Calls, Draft, Event, Junk, Reasoning, StreamParser, Text
 from repair.strict import decode_strict
 from repair.tools import ToolSet
@@ -67,7 +67,7 @@ class Turn:
         self._tools = tools
         self._policy = policy
         self._format = format
-        self._beginning = ""
+        self._said: list[str] = []
         self._parser = StreamParser(
             tools,
             format,
@@ -81,10 +81,10 @@ class Turn:
         return _deltas(self._note(self._parser.feed(text)))
 
     def _note(self, events: list[Event]) -> list[Event]:
-        """Keep the beginning of the content, to tell a broken call from prose."""
+        """Keep the content, to tell a broken call from prose."""
         for event in events:
-            if isinstance(event, Text) and len(self._beginning) < LIMITS.attempt_chars:
-                self._beginning += event.text[: LIMITS.attempt_chars]
+            if isinstance(event, Text):
+                self._said.append(event.text)
         return events
 
     def close(self, finish_reason: str | None) -> Outcome:
@@ -100,6 +100,8 @@ class Turn:
         calls, fixes, problems = _judge(events, self._tools, cut)
         if not calls and not problems:
             return self._without_calls(events)
+        residue = find_residue("".join(self._said)) if calls else None
+        problems += [residue] if residue else []
         if not problems:
             calls, more, problems = self._apply_policy(calls)
             fixes += more
@@ -113,7 +115,9 @@ class Turn:
         if self._policy.tool_choice in ("required", "named"):
             problem = Problem("", "call_required", "a tool call was required and none came")
             return Outcome(deltas, (), Verdict.reask, (), (problem,))
-        attempt = find_attempt(self._beginning, self._tools) if self._policy.tool_choice != "none" else None
+        attempt = (
+            find_attempt("".join(self._said), self._tools) if self._policy.tool_choice != "none" else None
+        )
         if attempt is not None:
             return Outcome(deltas, (), Verdict.reask, (), (attempt,))
         return Outcome(deltas, (), Verdict.none)
@@ -182,14 +186,14 @@ def _deltas(events: list[Event], raw: bool = False) -> list[TextDelta | Reasonin
 def _around(events: list[Event]) -> tuple[TextDelta | ReasoningDelta, ...]:
     """What stands around accepted calls; white space alone is dropped."""
     deltas = _deltas(events)
-    if "".join(one.text for one in deltas if isinstance(one, TextDelta)).strip():
+    if not is_blank("".join(one.text for one in deltas if isinstance(one, TextDelta))):
         return tuple(deltas)
     return tuple(one for one in deltas if isinstance(one, ReasoningDelta))
 
 
 def _settle_bare(events: list[Event]) -> list[Event]:
     """A bare call is one only if no text stands beside it."""
-    prose = any(isinstance(event, Text) and event.text.strip() for event in events)
+    prose = any(isinstance(event, Text) and not is_blank(event.text) for event in events)
     if not prose:
         return events
     return [Text(one.raw) if isinstance(one, Calls) and one.bare else one for one in events]

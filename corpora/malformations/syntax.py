@@ -214,11 +214,15 @@ def unquoted_key(specimen: Specimen, rng: Random) -> Specimen | None:
 
 
 def missing_comma(specimen: Specimen, rng: Random) -> Specimen | None:
-    """Between two members of an object, where nothing but a comma can stand."""
+    """Between two members of an object. After a string, a quote may also be one of its own."""
     call, written = _choose(specimen, rng)
     found = tokens(written.text)
-    commas = [one for one, after in pairwise(found) if one.text == "," and after.is_key]
-    return _with_text(specimen, call, _replaced(written.text, rng.choice(commas), " ")) if commas else None
+    commas = [at for at, one in enumerate(found[:-1]) if one.text == "," and found[at + 1].is_key]
+    if not commas:
+        return None
+    at = rng.choice(commas)
+    damaged = _with_text(specimen, call, _replaced(written.text, found[at], " "))
+    return damaged.labelled(Label.undecided if found[at - 1].is_string else Label.recoverable)
 
 
 def unescaped_quotes(specimen: Specimen, rng: Random) -> Specimen | None:

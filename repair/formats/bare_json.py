@@ -66,7 +66,7 @@ def parse(text: str, at: int, tools: ToolSet) -> Region | None:
         body = fence.end()
         fixes.append(Fix(FixKind.markdown_fence, "", fence.group(), ""))
     wrapped = _WRAPPED.match(text, body)
-    region = read_json_calls(text, at, wrapped.end() if wrapped else body, ())
+    region = read_json_calls(text, at, wrapped.end() if wrapped else body, (), wrapped=bool(wrapped))
     if region is None or not region.calls or not _is_declared(region.calls, tools):
         return None
     end = region.end
@@ -85,7 +85,9 @@ def parse(text: str, at: int, tools: ToolSet) -> Region | None:
         end = len(text)
         fixes.append(Fix(FixKind.extra_closer, "", tail.group().strip(), ""))
     first, *others = region.calls
-    first = RawCall(first.name, first.body, first.text, first.closed, None, tuple(fixes), first.problems)
+    first = RawCall(
+        first.name, first.body, first.text, first.closed, None, (*fixes, *first.fixes), first.problems
+    )
     return Region(at, end, body, (first, *others), region.closed)
 
 

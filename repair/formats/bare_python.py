@@ -9,10 +9,11 @@ import json
 import re
 from dataclasses import replace
 
+from repair.names import resolve_name
 from repair.pythonic import read_python_calls, render_python
 from repair.regions import Region, skip_space
 from repair.tools import ToolSet
-from repair.types import Fix, FixKind, ToolCall
+from repair.types import Fix, FixKind, Problem, ToolCall
 
 NAME = "bare_python"
 OPENERS: tuple[str, ...] = ()
@@ -38,7 +39,7 @@ def may_begin(text: str, tools: ToolSet) -> bool | None:
     if found is None:
         start = _CALL_START.match(text) if fenced or text.startswith("[") else None
         return None if start else False
-    return (fenced or bool(found.group("list"))) and tools.get(found.group("name")) is not None
+    return (fenced or bool(found.group("list"))) and _is_declared(found.group("name"), tools)
 
 
 def parse(text: str, at: int, tools: ToolSet) -> Region | None:
@@ -46,7 +47,7 @@ def parse(text: str, at: int, tools: ToolSet) -> Region | None:
     fence = _FENCE.match(text, at)
     body = fence.end() if fence else at
     found = read_python_calls(text, body, listed=text.startswith("[", skip_space(text, body)))
-    if found is None or not found.calls or tools.get(found.calls[0].name) is None:
+    if found is None or not found.calls or not _is_declared(found.calls[0].name, tools):
         return None
     calls = list(found.calls)
     end = len(text) if calls[-1].problems else found.end
@@ -58,6 +59,10 @@ def parse(text: str, at: int, tools: ToolSet) -> Region | None:
         fix = Fix(FixKind.markdown_fence, "", fence.group(), "")
         calls[0] = replace(calls[0], fixes=(fix, *calls[0].fixes))
     return Region(at, end, body, tuple(calls))
+
+
+def _is_declared(name: str, tools: ToolSet) -> bool:
+    return not isinstance(resolve_name(name, tools), Problem)
 
 
 def render(calls: tuple[ToolCall, ...]) -> str:

@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 
-from repair.regions import Region, problem_call, read_span, skip_space
+from repair.regions import Region, problem_call, read_span, skip_extra_closers, skip_space
 from repair.strict import decode_strict
 from repair.tools import ToolSet
-from repair.types import Bare, Body, RawCall, ToolCall
+from repair.types import Bare, Body, Fix, RawCall, ToolCall
 
 NAME = "calling"
 OPENERS = ("[Calling tool: ", '[Calling tool="')
 CLOSERS: tuple[str, ...] = ()
 REASONING: tuple[tuple[str, str], ...] = ()
 
-_CALL = re.compile(r"\[Calling tool: (?P<name>[\w./-]{1,256})\(\s*(?=\{)")
+_CALL = re.compile(r"\[Calling tool: (?P<name>[\w./-]{1,256})\(\s*(?=[^\s)])")
 _END = re.compile(r"\s*\)\s*\]")
 _ATTRIBUTES = re.compile(r"\[Calling tool=\"(?P<name>[\w./-]{1,256})\"")
 _KEY = re.compile(r"\s+(?P<key>\w{1,256})=(?=\")")
@@ -34,11 +35,12 @@ def parse(text: str, at: int, tools: ToolSet) -> Region | None:
     call = RawCall(head.group("name"), Body.arguments, span.text, span.closed, problems=problems)
     if problems:
         return Region(at, span.end, at, (call,), closed=False)
-    end = _END.match(text, span.end)
+    fixes: list[Fix] = []
+    end = _END.match(text, skip_extra_closers(text, span.end, fixes))
     if end is None:
         cut = problem_call(text[span.end :], "truncated", "the call is not closed")
         return Region(at, span.end, at, (call, cut), closed=False)
-    return Region(at, end.end(), at, (call,))
+    return Region(at, end.end(), at, (replace(call, fixes=tuple(fixes)),))
 
 
 def _parse_attributes(text: str, at: int) -> Region | None:

@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import re
 
-from repair.regions import Region, match_literal, read_span, skip_space
+from repair.regions import Region, match_literal, read_span, skip_extra_closers, skip_space
 from repair.tools import ToolSet
-from repair.types import Body, Problem, RawCall, ToolCall
+from repair.types import Body, Fix, Problem, RawCall, ToolCall
 
 NAME = "harmony"
 START, CHANNEL, MESSAGE = "<|start|>assistant", "<|channel|>", "<|message|>"
@@ -57,13 +57,26 @@ def parse(text: str, at: int, tools: ToolSet) -> Region | None:
     body = skip_space(text, head.end())
     span = read_span(text, body, CLOSERS, (START,))
     problems = (span.problem,) if span.problem else ()
-    end = span.end
-    after = skip_space(text, end)
+    fixes: list[Fix] = []
+    end, closed = span.end, False
+    if not problems:
+        end = skip_extra_closers(text, end, fixes)
+        end, closed = _close(text, end)
+    call = RawCall(head.group("name"), Body.arguments, span.text, span.closed, None, tuple(fixes), problems)
+    return Region(at, end, head.end(), (call,), closed)
+
+
+def _close(text: str, at: int) -> tuple[int, bool]:
+    """Step over the closing marker, whole or cut off by the end of the text; `<|call|>` is a stop token
+    that servers swallow.
+    """
+    after = skip_space(text, at)
     closer = match_literal(text, after, CLOSERS)
     if closer:
-        end = after + len(closer)
-    call = RawCall(head.group("name"), Body.arguments, span.text, span.closed, problems=problems)
-    return Region(at, end, head.end(), (call,))
+        return after + len(closer), True
+    rest = text[after:].rstrip()
+    cut = len(rest) < len(CALL_END) and CALL_END.startswith(rest)
+    return (len(text) if cut else at), text.startswith(START, after)
 
 
 def _cut() -> Problem:

@@ -26,7 +26,7 @@ from repair.types import ToolCall
 NAME = "seed"
 OPEN = "<seed:tool_call>"
 CLOSE = "</seed:tool_call>"
-OPENERS = (OPEN,)
+OPENERS = (OPEN, FUNCTION)
 CLOSERS = (CLOSE, FUNCTION_END, PARAMETER_END)
 REASONING = (("<seed:think>", "</seed:think>"),)
 

@@ -61,6 +61,8 @@ def parse(text: str, at: int, tools: ToolSet) -> Region | None:
     last = regions[-1]
     closer = match_literal(text, position, (SECTION_END,))
     end = position + len(closer) if closer else last.end
+    if closer is None and SECTION_END.startswith(text[position : position + len(SECTION_END)].rstrip()):
+        end = len(text)
     return replace(last, start=at, end=end, body_start=at + len(SECTION), calls=calls)
 
 
