@@ -240,16 +240,19 @@ def test_the_extremes_that_are_allowed_are_served(core: EngineCore) -> None:
 
 
 def test_memory_is_given_back(core: EngineCore) -> None:
-    """After the same load again and again the arrays alive are no more than before."""
+    """After the same load again and again the arrays alive are no more than before.
+
+    What a step left to be collected comes and goes, so the least of several rounds is compared.
+    """
     held = []
-    for _ in range(4):
+    for _ in range(8):
         run(
             core,
             *(request(str(n), "p" * (50 * n + 1), max_tokens=8, seed=n, temperature=1.0) for n in range(6)),
         )
         held.append(core.stats().memory_bytes)
-    assert held[1] > 4 * core.info.parameters
-    assert held[-1] < 1.01 * held[1]
+    assert min(held) > 4 * core.info.parameters
+    assert min(held[4:]) < 1.02 * min(held[:4])
 
 
 def test_a_used_id_is_refused_and_the_first_goes_on(core: EngineCore) -> None:
