@@ -34,7 +34,7 @@ def test_nothing_is_lost_when_there_is_no_call(case: dict[str, Any]) -> None:
     answer = repair_request(request_of(case))
     if answer["tool_calls"] or answer["reasoning"] or case.get("channel", "content") != "content":
         return
-    if "<think>" not in case["text"]:
+    if "<think>" not in case["text"] and "<|message|>" not in case["text"]:
         assert answer["content"] == case["text"]
 
 
@@ -57,7 +57,7 @@ def test_twenty_random_splits(case: dict[str, Any]) -> None:
 def test_a_repaired_call_is_clean_when_it_comes_again() -> None:
     for case in CASES:
         answer = repair_request(request_of(case))
-        for call in answer["tool_calls"]:
+        for call in answer["tool_calls"] if case.get("channel") != "name" else ():
             text = json.dumps(call["arguments"])
             request = {
                 **request_of(case),
