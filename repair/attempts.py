@@ -24,7 +24,7 @@ _RESIDUE = re.compile(
         (
             *map(re.escape, _CLOSERS),
             r"^>>>[\w./-]{1,64}\n\s{0,20}[{\[\"]",
-            r"\[Calling \w{1,9}: ?[\w./-]{1,64}\(",
+            r"\[\w{5,9} \w{3,6}(?:: ?[\w./-]{1,64}\(|=\")",
         )
     ),
     re.MULTILINE,

@@ -8,6 +8,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from repair.formats import FORMATS
 from repair.offline import repair_arguments, repair_request
 from repair.tools import ToolSet
 from repair.turn import Turn
@@ -33,8 +34,14 @@ SCHEMA: dict[str, Any] = {
     },
 }
 TYPED = ToolSet.compile([ToolDefinition("f", "", SCHEMA)])
+MARKERS = {
+    marker
+    for one in FORMATS.values()
+    for marker in (*one.OPENERS, *one.CLOSERS, *(half for pair in one.REASONING for half in pair))
+}
 PIECES = st.lists(
-    st.sampled_from(
+    st.sampled_from(sorted(MARKERS))
+    | st.sampled_from(
         [
             *[
                 "<tool_call>",
