@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: install install-dev serve test check format lock wheel fuzz train-model evaluate-model clean
+.PHONY: install install-dev serve test check format lock wheel fuzz train-model bench-repair evaluate-model clean
 
 $(BIN)/fortieth: pyproject.toml requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -57,6 +57,12 @@ train-model: .venv-train/.done
 	$(PYTHON) -m venv .venv-train
 	.venv-train/bin/python -m pip install --quiet -r $<
 	@touch $@
+
+# repairs N damaged calls of invented tools and prints what became of them (docs/benchmarks.md); with BFCL, a
+# folder of the Berkeley Function Calling Leaderboard's files, of real tools too
+N ?= 20000
+bench-repair: install-dev
+	$(BIN)/python -m corpora.bench_repair --injections $(N) $(if $(BFCL),--bfcl "$(BFCL)") $(ARGS)
 
 # examines the model that a server on URL serves; start it with: make serve ARGS='--guard off'
 URL ?= http://127.0.0.1:8040/v1

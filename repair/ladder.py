@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from repair.coerce import coerce, has_bare
-from repair.envelope import ABSENT, Envelope, open_strict, open_value
+from repair.envelope import ABSENT, Envelope, open_strict, open_value, split_members
 from repair.lenient import Reading, Unreadable, read_body
 from repair.limits import LIMITS
 from repair.names import resolve_name
@@ -81,10 +81,11 @@ def _from_envelope(raw: RawCall, tools: ToolSet) -> Accepted | Rejected:
 
 
 def _keyed(text: str) -> Envelope | Problem:
-    value, end = decode_strict(text)
-    if text[end:].strip():
-        raise ValueError("text after the object")
-    return _keyed_value(value)
+    members = split_members(text)
+    opened = _keyed_value({name: value for name, (value, _) in members.items()})
+    if isinstance(opened, Problem):
+        return opened
+    return replace(opened, text=members[opened.name][1])
 
 
 def _keyed_value(value: Any) -> Envelope | Problem:

@@ -40,7 +40,7 @@ _TERMINATORS = {
     **dict.fromkeys(("gemma4", "function_gemma"), "}"),
 }
 #: without their opening marker these begin with a name, or have nothing that says which call it is
-_LOST_WITH_OPENER = frozenset(("glm", "mistral", "hunyuan", "harmony", "apertus"))
+_LOST_WITH_OPENER = frozenset(("glm", "mistral", "hunyuan", "harmony", "apertus", "function_gemma"))
 _PROSE = ("Let me look that up.", "Sure, one moment!", "I will call the tool now:", "Okay.\n\nHere it is.")
 _AFTER = ("I hope this helps.", "Done, see above.", "Waiting for the result now")
 

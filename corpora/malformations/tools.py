@@ -45,6 +45,8 @@ _HARD = (
     "a\tb",
     "a\r\nb",
     'say "hi" now',
+    'the "big one" is mine',
+    'he wrote "yes" and "no" twice',
     '""',
     "'quoted'",
     "both \"kinds\" of 'quotes'",

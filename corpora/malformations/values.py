@@ -81,7 +81,9 @@ def scalar_for_array(specimen: Specimen, rng: Random) -> Specimen | None:
 
 
 def _wraps(specimen: Specimen, place: Place) -> bool:
-    if len(place.value) != 1 or isinstance(place.value[0], list | dict):
+    if len(place.value) != 1 or isinstance(place.value[0], list | dict) or place.value[0] is None:
+        return False
+    if not isinstance(place.schema.get("items", {}).get("type"), str):
         return False
     return not isinstance(place.value[0], str) or is_plain(place.value[0])
 
@@ -89,7 +91,7 @@ def _wraps(specimen: Specimen, place: Place) -> bool:
 def list_in_one_string(specimen: Specimen, rng: Random) -> Specimen | None:
     """Two items joined by a comma: to split them would be a guess, and so would it be not to."""
     place = pick(specimen, rng, lambda one: one.kind == "array" and len(one.value) > 1)
-    if place is None or place.schema["items"].get("type") not in ("string", "integer"):
+    if place is None or place.schema.get("items", {}).get("type") not in ("string", "integer"):
         return None
     text = rng.choice((", ", ",", "; ")).join(str(item) for item in place.value)
     if text.lstrip()[:1] in ("[", "{"):
@@ -98,7 +100,7 @@ def list_in_one_string(specimen: Specimen, rng: Random) -> Specimen | None:
 
 
 def enum_case(specimen: Specimen, rng: Random) -> Specimen | None:
-    place = pick(specimen, rng, lambda one: "enum" in one.schema)
+    place = pick(specimen, rng, lambda one: "enum" in one.schema and isinstance(one.value, str))
     if place is None:
         return None
     text = rng.choice((str.lower, str.upper, str.swapcase, str.title))(place.value)
@@ -107,7 +109,7 @@ def enum_case(specimen: Specimen, rng: Random) -> Specimen | None:
 
 
 def enum_synonym(specimen: Specimen, rng: Random) -> Specimen | None:
-    place = pick(specimen, rng, lambda one: "enum" in one.schema)
+    place = pick(specimen, rng, lambda one: "enum" in one.schema and isinstance(one.value, str))
     return written_as(specimen, place, rng.choice(_NO_SUCH)).labelled(Label.destroying) if place else None
 
 
