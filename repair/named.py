@@ -104,6 +104,9 @@ def _read_call(text: str, at: int, form: Named) -> tuple[RawCall | None, int, bo
         problems = problem.problems if problem else ()
     elif form.closers:
         fixes.append(Fix(FixKind.missing_tag, "", "", form.closers[0]))
+    else:
+        _, _, problem = close_region(text, position, (), fixes)
+        problems = problem.problems if problem else ()
     return (
         RawCall(name, Body.arguments, span.text, span.closed, None, tuple(fixes), problems),
         position,

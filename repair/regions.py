@@ -85,6 +85,7 @@ _BETWEEN = re.compile(r"[\s\x00-\x1f\ufeff;,]*")
 _EXTRA = re.compile(r"[\s}\]]*[}\]]")
 _EXTRA_BRACE = re.compile(r"(?:\s*\})+(?=\s*[,\]])")
 _EXTRA_BETWEEN = re.compile(r"(?:\s*[}\]])+(?=\s*[;,]?\s*\{)")
+_REST = re.compile(r"""["':]|,\s*["']""")
 _JUNK_CHARS = re.compile(r'[{}\[\]"<]')
 
 
@@ -145,6 +146,14 @@ def skip_extra_closers(text: str, at: int, fixes: list[Fix]) -> int:
         return at
     fixes.append(Fix(FixKind.extra_closer, "", extra.group().strip(), ""))
     return extra.end()
+
+
+_GOES_ON = "the value seems to go on behind its end: a quote in it may not have been escaped"
+
+
+def goes_on(text: str, at: int) -> bool:
+    """Whether what stands behind a complete value is rather the rest of it: `{"a": "x = "}"; y"}`."""
+    return _REST.match(text, at) is not None
 
 
 def is_blank(text: str) -> bool:
@@ -246,7 +255,8 @@ def close_region(
     before the marker is more than junk.
     """
     if not closers:
-        return at, True, None
+        broken = goes_on(text, skip_space(text, at))
+        return at, True, problem_call(text[at:], "ambiguous_end", _GOES_ON) if broken else None
     after = skip_space(text, at)
     found = match_literal(text, after, closers)
     if found:
@@ -271,6 +281,8 @@ def close_region(
         if not junk.lstrip().startswith("<"):
             message = f"text between the call and its closing marker: {junk[:60]!r}"
             return pos, True, problem_call(junk, "trailing_text", message)
+    if goes_on(text, after):
+        return at, True, problem_call(text[after:], "ambiguous_end", _GOES_ON)
     fixes.append(Fix(FixKind.missing_tag, "", "", closers[0]))
     return at, False, None
 

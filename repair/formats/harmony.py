@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 
-from repair.regions import Region, match_literal, read_span, skip_extra_closers, skip_space
+from repair.regions import Region, goes_on, match_literal, read_span, skip_extra_closers, skip_space
 from repair.tools import ToolSet
 from repair.types import Body, Fix, Problem, RawCall, ToolCall
 
@@ -62,6 +62,8 @@ def parse(text: str, at: int, tools: ToolSet) -> Region | None:
     if not problems:
         end = skip_extra_closers(text, end, fixes)
         end, closed = _close(text, end)
+        if goes_on(text, skip_space(text, end)):
+            problems = (Problem("", "ambiguous_end", "the arguments seem to go on behind their end"),)
     call = RawCall(head.group("name"), Body.arguments, span.text, span.closed, None, tuple(fixes), problems)
     return Region(at, end, head.end(), (call,), closed)
 
