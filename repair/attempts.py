@@ -5,18 +5,21 @@ Such a turn is re-asked, never executed; a wrong guess costs one more attempt.
 
 from __future__ import annotations
 
+import json
 import re
 
 from repair.formats import FORMATS, FRAME_ENDS
 from repair.limits import LIMITS
+from repair.strict import decode_strict
 from repair.tools import ToolSet
-from repair.types import Problem
+from repair.types import Problem, ToolCall
 
 _BROKEN_MARKER = re.compile(
     r"\s{0,20}(?:<[|/\uff5c]?[\w:|\uff5c\u2581 -]{0,30}?|\[|)"
     r"(?:(?:tool|function)s?[\s_\u2581-]{0,2}(?:call|use|sep)|invoke[ =])",
     re.IGNORECASE,
 )
+_CALLED = re.compile(r"(?<![\w./-])(?P<name>[\w./-]{1,80})(?:\[ARGS\]|\()?\s{0,3}(?=\{\s{0,10}\")")
 _CODE = re.compile(r"```(?:(?!```).)*```|`[^`\n]*`", re.DOTALL)
 _CLOSERS = sorted({one for form in FORMATS.values() for one in form.CLOSERS} - set(FRAME_ENDS))
 _RESIDUE = re.compile(
@@ -42,15 +45,30 @@ def find_attempt(beginning: str, tools: ToolSet) -> Problem | None:
     return Problem("", "broken_markers", "the text begins like a tool call, but its markers cannot be read")
 
 
-def find_residue(text: str) -> Problem | None:
+def find_residue(text: str, calls: list[ToolCall], tools: ToolSet) -> Problem | None:
     """Whether the text beside a turn's calls holds what is left of another call: to execute the others
     alone would be half of what was meant. Code in the text is quoted, and means nothing.
     """
-    found = _RESIDUE.search(_CODE.sub("", text))
+    plain = _CODE.sub("", text)
+    found = _RESIDUE.search(plain) or _find_untold(plain, calls, tools)
     if found is None:
         return None
     message = f"beside the calls stands what may be left of another one: {found.group()[:60]!r}"
     return Problem("", "broken_markers", message)
+
+
+def _find_untold(text: str, calls: list[ToolCall], tools: ToolSet) -> re.Match[str] | None:
+    """A declared name right before an object that is no accepted call's arguments."""
+    for found in _CALLED.finditer(text):
+        if not any(found.group("name").endswith(name) for name in tools.names):
+            continue
+        try:
+            told, _ = decode_strict(text, found.end())
+        except ValueError:
+            return found
+        if told not in [json.loads(call.arguments) for call in calls]:
+            return found
+    return None
 
 
 def count_repeats(preceding: list[tuple[str, str]], call: tuple[str, str]) -> int:

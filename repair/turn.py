@@ -100,7 +100,7 @@ class Turn:
         calls, fixes, problems = _judge(events, self._tools, cut)
         if not calls and not problems:
             return self._without_calls(events)
-        residue = find_residue("".join(self._said)) if calls else None
+        residue = find_residue("".join(self._said), calls, self._tools) if calls else None
         problems += [residue] if residue else []
         if not problems:
             calls, more, problems = self._apply_policy(calls)

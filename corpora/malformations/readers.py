@@ -44,7 +44,10 @@ def validated(reader: Reader) -> Reader:
 
     def read(text: str, schema: Mapping[str, Any]) -> dict[str, Any] | None:
         value = reader(text, schema)
-        return value if value is not None and jsonschema_rs.is_valid(dict(schema), value) else None
+        try:
+            return value if value is not None and jsonschema_rs.is_valid(dict(schema), value) else None
+        except UnicodeEncodeError:  # half a surrogate pair, which json.loads lets through
+            return None
 
     return read
 
