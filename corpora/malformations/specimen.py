@@ -147,7 +147,11 @@ def render(specimen: Specimen) -> Specimen:
     """The text of the turn from what is written."""
     if specimen.format in JSON_FORMATS:
         pieces = pieces_of(specimen)
-        parts = [part for pair in zip(pieces, (one.text for one in specimen.written)) for part in pair]  # noqa: B905
+        parts = [
+            part
+            for pair in zip(pieces, (one.text for one in specimen.written), strict=False)
+            for part in pair
+        ]
         return replace(specimen, text="".join((*parts, pieces[-1])))
     calls = tuple(ToolCall(one.name, json.dumps(one.value, ensure_ascii=False)) for one in specimen.written)
     return replace(specimen, text=FORMATS[specimen.format].render(calls))
