@@ -32,12 +32,12 @@ class Difficulty:
     most_parameters: int = 4
     most_requests: int = 4
     answer_share: float = 0.5
-    parallel_share: float = 0.07
+    parallel_share: float = 0.15
     talk_share: float = 0.08
     familiar_share: float = 0.18
 
 
-LONG = Difficulty(8, 4, 14, 0.5, 0.1, 0.05, 0.15)
+LONG = Difficulty(8, 4, 14, 0.5, 0.15, 0.05, 0.15)
 FIRST_STEPS = Difficulty(2, 2, 5, 0.2, 0.0, 0.03, 0.15)
 
 

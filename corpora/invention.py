@@ -12,7 +12,7 @@ from corpora import lexicon
 #: how often each kind of parameter is drawn
 KIND_WEIGHTS = {
     "name": 20, "text": 14, "id": 12, "path": 7, "email": 5, "date": 7, "time": 4,
-    "integer": 16, "number": 8, "boolean": 9, "enum": 12, "array": 5,
+    "integer": 16, "number": 8, "boolean": 11, "enum": 14, "array": 8,
 }  # fmt: skip
 _KINDS, _WEIGHTS = list(KIND_WEIGHTS), list(KIND_WEIGHTS.values())
 

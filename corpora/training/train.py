@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -18,6 +19,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from safetensors.torch import load_file
 from tokenizers import Tokenizer
 from torch import Tensor
 
@@ -158,6 +160,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--decay", type=int, default=8_000_000)
     parser.add_argument("--batch", type=int, default=4096, help="tokens of one step, padding counted")
     parser.add_argument("--seed", type=int, default=40)
+    parser.add_argument("--model", type=Path, help="start from this model directory, at --seen tokens")
+    parser.add_argument("--seen", type=int, default=0)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     return parser.parse_args()
@@ -170,6 +174,8 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     torch.manual_seed(options.seed)
     tokenizer_file = options.out / "bpe.json"
+    if options.model and not tokenizer_file.exists():
+        shutil.copyfile(options.model / "tokenizer.json", tokenizer_file)
     if not tokenizer_file.exists():
         train_tokenizer().save(str(tokenizer_file))
     tokenizer = Tokenizer.from_file(str(tokenizer_file))
@@ -182,6 +188,9 @@ def main() -> None:
         for (optimizer, _), saved in zip(tuned, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
         seen = state["seen"]
+    elif options.model:
+        network.load_state_dict(load_file(options.model / "model.safetensors"))
+        seen = options.seen
     (options.out / "shape.json").write_text(json.dumps(asdict(Shape(vocabulary=tokenizer.get_vocab_size()))))
     run(options, tokenizer, network, tuned, seen)
 
@@ -204,8 +213,8 @@ def run(options: argparse.Namespace, tokenizer: Tokenizer, network: Network, tun
             speed = (seen - start) / (time.monotonic() - began)
             line = {
                 "seen": seen,
-                "loss": sums[0] / 50,
-                "own": sums[1] / 50,
+                "loss": sums[0] / LOG_STEPS,
+                "own": sums[1] / LOG_STEPS,
                 "rate": factor,
                 "per_s": round(speed),
             }
