@@ -13,17 +13,19 @@ _TOPICS = (
     "What do you think about {noun}s?", "Do you like {noun}s?", "I had a {adjective} day at the {noun}.",
     "My {noun} is called {name}.", "I once lost a {noun} in {name}.", "Is a {noun} better than a {other}?",
     "Tell me something about {name}.", "Why do people like {noun}s so much?", "I am tired of the {noun}.",
-    "{name} told me about the {noun} yesterday.", "Sing a song about a {noun}.", "I dreamt of a {adjective} {noun}.",
-    "Who wrote the story of {name}?", "How do you spell {word}?", "What does {word} mean?",
-    "I think {name} was right about the {noun}.", "My friend {name} says hello.", "What a {adjective} {noun}!",
+    "{name} told me about the {noun} yesterday.", "Sing a song about a {noun}.",
+    "I dreamt of a {adjective} {noun}.", "Who wrote the story of {name}?", "How do you spell {word}?",
+    "What does {word} mean?", "I think {name} was right about the {noun}.", "My friend {name} says hello.",
+    "What a {adjective} {noun}!",
 )  # fmt: skip
 _SHRUGS = (
     "I can only help with my tools.", "I have no tool for that.", "I know nothing about that, sorry.",
     "That is beyond my tools.",
 )  # fmt: skip
 _HOLDS = (
-    "Wait a moment, {name} is calling.", "Do not do anything yet.", "Hold on, I have to find the {noun} first.",
-    "Let me think about the {noun}.", "One second please.", "Do nothing until I say so.", "I will be back after the {noun}.",
+    "Wait a moment, {name} is calling.", "Do not do anything yet.",
+    "Hold on, I have to find the {noun} first.", "Let me think about the {noun}.", "One second please.",
+    "Do nothing until I say so.", "I will be back after the {noun}.",
     "Stop for now, {name} wants to look at it first.", "No more for the moment.",
 )  # fmt: skip
 _WAITING = ("All right, I will wait.", "I will wait.", "Take your time.")
