@@ -11,7 +11,8 @@ from typing import Any
 from corpora import lexicon
 from corpora.familiar import draw_familiar
 from corpora.invention import Tool, draw_date, draw_value, invent_tool
-from corpora.wording import SMALL_TALK, answer_text, request_text
+from corpora.talk import draw_talk
+from corpora.wording import answer_text, join_requests, request_text
 
 Message = dict[str, Any]
 
@@ -57,14 +58,14 @@ def draw_conversation(rng: Random, level: Difficulty = Difficulty()) -> Conversa
     definitions = tuple(tool.definition() for tool in tools)
     messages: list[Message] = _opening(rng)
     if rng.random() < level.talk_share:
-        question, answer = rng.choice(SMALL_TALK)
+        question, answer = draw_talk(rng)
         messages += [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
         if rng.random() < 0.5:
             return Conversation(definitions if rng.random() < 0.8 else (), tuple(messages))
     for remaining in range(rng.randint(1, level.most_requests), 0, -1):
         if rng.random() < level.parallel_share:
-            requests.append(_sibling(rng, tools))
-        messages += _asked(requests)
+            requests += [_sibling(rng, tools) for _ in range(1 if rng.random() < 0.7 else 2)]
+        messages += _asked(rng, requests)
         if remaining > 1 or rng.random() < 0.4:
             messages += _results(rng, requests, spoken=remaining == 1 or rng.random() < level.answer_share)
         requests = [_sibling(rng, tools)]
@@ -76,8 +77,25 @@ def single_turn(rng: Random, level: Difficulty = Difficulty()) -> tuple[Conversa
     tool = invent_tool(rng, level.most_parameters)
     request = _request_for(rng, tool)
     tools = _toolbox(rng, tool, level)
-    messages = [*_opening(rng), *_asked([request])]
+    messages = [*_opening(rng), *_asked(rng, [request])]
     return Conversation(tuple(t.definition() for t in tools), tuple(messages)), request
+
+
+def parallel_turn(rng: Random, level: Difficulty = Difficulty()) -> tuple[Conversation, list[Request]]:
+    """An examination question that needs two or three calls in one turn, over invented tools."""
+    tool = invent_tool(rng, level.most_parameters)
+    tools = _toolbox(rng, tool, level)
+    requests = [_request_for(rng, tool), *(_sibling(rng, tools) for _ in range(rng.randint(1, 2)))]
+    messages = [*_opening(rng), *_asked(rng, requests)]
+    return Conversation(tuple(t.definition() for t in tools), tuple(messages)), requests
+
+
+def idle_turn(rng: Random, level: Difficulty = Difficulty()) -> Conversation:
+    """An examination question that no tool serves: the right answer is text."""
+    tools = _toolbox(rng, invent_tool(rng, level.most_parameters), level)
+    question, answer = draw_talk(rng)
+    messages = [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
+    return Conversation(tuple(t.definition() for t in tools), (*_opening(rng), *messages))
 
 
 def _draw_request(rng: Random, level: Difficulty) -> Request:
@@ -126,8 +144,8 @@ def _opening(rng: Random) -> list[Message]:
     return [{"role": "system", "content": rng.choice(lines)}]
 
 
-def _asked(requests: Sequence[Request]) -> list[Message]:
-    text = " Also ".join(r.text for r in requests) if len(requests) > 1 else requests[0].text
+def _asked(rng: Random, requests: Sequence[Request]) -> list[Message]:
+    text = join_requests(rng, [r.text for r in requests])
     calls = [
         {
             "id": f"call_{i}",

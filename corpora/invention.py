@@ -48,7 +48,9 @@ class Tool:
         if required or "required" in self.extras:
             schema["required"] = required
         schema |= {key: value for key, value in self.extras.items() if key != "required"}
-        function = {"name": self.name, "description": self.description, "parameters": schema}
+        function: dict[str, Any] = {"name": self.name, "parameters": schema}
+        if self.description:
+            function = {"name": self.name, "description": self.description, "parameters": schema}
         return {"type": "function", "function": function}
 
 
@@ -120,7 +122,8 @@ def invent_tool(rng: Random, most_parameters: int = 4) -> Tool:
     while len(parameters) < count:
         parameter = _invent_parameter(rng, required=len(parameters) == 0 or rng.random() < 0.65)
         parameters.setdefault(parameter.name, parameter)
-    description = _description(rng, intent)
+    plain = named is words and rng.random() < 0.06
+    description = "" if plain else _description(rng, intent)
     return Tool(_styled(rng, named), description, intent, tuple(parameters.values()), _extras(rng))
 
 

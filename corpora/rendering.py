@@ -92,7 +92,7 @@ def _tool_block(conversation: Conversation, after_text: bool) -> str:
     for tool in conversation.tools:
         function = tool["function"]
         parts = [
-            f"{json.dumps(k)}: {json.dumps(function[k], ensure_ascii=False)}"
+            f"{json.dumps(k)}: {json.dumps(function.get(k, ''), ensure_ascii=False)}"
             for k in ("name", "description", "parameters")
         ]
         lines.append("{" + ", ".join(parts) + "}\n")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from random import Random
 from typing import Any
 
@@ -26,6 +26,7 @@ _OPENERS = (
     "", "", "", "", "please ", "can you ", "could you ", "I need you to ", "I want to ", "I'd like to ",
     "help me ", "let's ", "now ", "hey, ", "we have to ",
 )  # fmt: skip
+_JOINTS = (" Also ", " Also, ", "\n", " And ", " Then also: ", " Besides, ", " And also ")
 _CLOSERS = ("", "", "", ".", ".", "!", " please.", ", thanks.", " now.")
 
 
@@ -39,6 +40,19 @@ def request_text(rng: Random, tool: Tool, arguments: Mapping[str, Any]) -> str:
     joiner = rng.choice((", ", ", ", " and ", ", and ", "; ", " "))
     lead = rng.choice((" ", " ", " ", ": ", ", ", ". ")) if segments else ""
     return _finish(rng, f"{opener}{intent}{lead}{joiner.join(segments)}")
+
+
+def join_requests(rng: Random, texts: Sequence[str]) -> str:
+    """Several requests as one message, in their order."""
+    if len(texts) == 1:
+        return texts[0]
+    joined = texts[0]
+    for text in texts[1:]:
+        joined += (
+            rng.choice((" Also ", " Also, ", "\n", " And ", " Then also: ", " Besides, ", " And also "))
+            + text
+        )
+    return joined
 
 
 def _segments(rng: Random, tool: Tool, arguments: Mapping[str, Any]) -> list[str]:

@@ -23,7 +23,7 @@ class Shape:
     head_width: int = 64
     feed_forward: int = 512
     rope_theta: float = 10_000.0
-    context: int = 2048
+    context: int = 8192
 
     def config(self) -> dict[str, object]:
         """config.json as Qwen3 checkpoints have it."""
