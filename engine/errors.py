@@ -4,6 +4,7 @@
     ├── InvalidRequest      a parameter cannot be served; names it
     ├── ContextOverflow     the prompt leaves no room in the model's context
     ├── QueueFull           too many requests wait; says when to come back
+    ├── DeadlineExceeded    the request's own deadline passed before it was finished
     ├── EngineFault         a step failed in the live process; its requests are lost, it serves on
     ├── EngineDied          the process went away while the request ran
     │   └── EngineUnavailable   no live process now, and none came back in time
@@ -71,6 +72,19 @@ class QueueFull(EngineError):
         return {"retry_after_s": self.retry_after_s}
 
 
+class DeadlineExceeded(EngineError):
+    """The request was not finished within its `deadline_s`; nothing of it runs on."""
+
+    code = "deadline_exceeded"
+
+    def __init__(self, deadline_s: float) -> None:
+        super().__init__(f"the request was not finished within {deadline_s:g} s")
+        self.deadline_s = deadline_s
+
+    def detail(self) -> dict[str, str | int | float]:
+        return {"deadline_s": self.deadline_s}
+
+
 class EngineFault(EngineError):
     """A model step raised. The generator was rebuilt; a new request works."""
 
@@ -115,6 +129,8 @@ def from_failed(frame: Failed) -> EngineError:
             return ContextOverflow(int(detail.get("tokens", 0)), int(detail.get("limit", 0)))
         case QueueFull.code:
             return QueueFull(float(detail.get("retry_after_s", 1.0)))
+        case DeadlineExceeded.code:
+            return DeadlineExceeded(float(detail.get("deadline_s", 0.0)))
         case _:
             return EngineFault(frame.message)
 

@@ -38,12 +38,17 @@ class WorkerStats(msgspec.Struct, frozen=True, kw_only=True):
     waiting: int = 0
     tokens_generated: int = 0
     prompt_tokens: int = 0
+    prefilled_tokens: int = 0
     steps: int = 0
     batch_size: int = 0
     peak_batch: int = 0
+    batch_sizes: tuple[int, ...] = ()
     faults: int = 0
+    constraint_failures: int = 0
+    expired: int = 0
     cache_bytes: int = 0
     memory_bytes: int = 0
+    rss_bytes: int = 0
 
 
 class Ready(msgspec.Struct, frozen=True, tag="ready"):

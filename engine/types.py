@@ -42,11 +42,22 @@ class SamplingParams(msgspec.Struct, frozen=True, kw_only=True):
     logprobs: int | None = None
 
 
+class ThinkingLimit(msgspec.Struct, frozen=True):
+    """For a completion that begins inside the model's reasoning: after `budget` tokens that did not close it,
+    `close` (the token ids that do) is written in the model's place.
+    """
+
+    budget: int
+    close: tuple[int, ...]
+
+
 class GenerateRequest(msgspec.Struct, frozen=True, kw_only=True):
     """One prompt (token ids of the served model) and how to decode it. `id` comes back in every event.
 
     session: requests of one session share their turn in the queue with those of the others; "" is a session
     of its own. Among equal priorities the engine is fair between sessions.
+    grammar: the whole completion matches this Lark text as llguidance reads it (see engine.constraints).
+    deadline_s: seconds from submission, above 0; past them the request fails, wherever it is.
     """
 
     id: str
@@ -54,6 +65,9 @@ class GenerateRequest(msgspec.Struct, frozen=True, kw_only=True):
     sampling: SamplingParams
     session: str = ""
     priority: Priority = Priority.interactive
+    grammar: str | None = None
+    deadline_s: float | None = None
+    thinking: ThinkingLimit | None = None
 
 
 class FinishReason(enum.StrEnum):
@@ -95,7 +109,8 @@ class Finished(msgspec.Struct, frozen=True, tag="finished", kw_only=True):
     """The last event of a request. Token counts; cached_tokens is the part of the prompt not prefilled.
 
     completion_tokens counts every sampled token, the end token included. Seconds in the engine: waiting for a
-    place, from there to the first token, and from that to the last.
+    place, from there to the first token, and from that to the last. unconstrained: the grammar failed on the
+    way and the rest was decoded without it.
     """
 
     id: str
@@ -106,6 +121,7 @@ class Finished(msgspec.Struct, frozen=True, tag="finished", kw_only=True):
     queue_s: float = 0.0
     prefill_s: float = 0.0
     decode_s: float = 0.0
+    unconstrained: bool = False
 
 
 class Failed(msgspec.Struct, frozen=True, tag="failed", kw_only=True):
@@ -139,12 +155,18 @@ class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
     fingerprint: str = ""
 
 
+BATCH_BOUNDS = (1, 2, 4, 8, 16, 32, 64)
+
+
 class EngineStats(msgspec.Struct, frozen=True, kw_only=True):
     """A snapshot. Counters from `tokens_generated` on count since this engine process started.
 
-    running: requests with a place in the batch (prefilling or decoding). batch_size: sequences decoded in the
-    last step; peak_batch: the largest ever. faults: steps that raised. cache_bytes: KV held by live requests;
-    memory_bytes: all arrays of MLX.
+    running: requests with a place in the batch (prefilling or decoding). prompt_tokens: of finished prefills;
+    prefilled_tokens: positions computed for prompts so far. batch_size: sequences decoded in the last step;
+    peak_batch: the largest ever; batch_sizes: decode steps by batch size, one count for each of BATCH_BOUNDS
+    and one for larger ones. faults: steps that raised. constraint_failures: grammars that failed in mid-text.
+    expired: requests that ran out of time. cache_bytes: KV held by live requests; memory_bytes: all arrays of
+    MLX; rss_bytes: the process's resident memory.
     """
 
     state: str  # starting | ready | restarting | failed | closed
@@ -155,12 +177,17 @@ class EngineStats(msgspec.Struct, frozen=True, kw_only=True):
     waiting: int
     tokens_generated: int
     prompt_tokens: int = 0
+    prefilled_tokens: int = 0
     steps: int = 0
     batch_size: int = 0
     peak_batch: int = 0
+    batch_sizes: tuple[int, ...] = ()
     faults: int = 0
+    constraint_failures: int = 0
+    expired: int = 0
     cache_bytes: int = 0
     memory_bytes: int = 0
+    rss_bytes: int = 0
 
 
 Output = TextChunk | Finished

@@ -16,12 +16,15 @@ MAX_STOPS = 64
 MAX_STOP_LENGTH = 1024
 MAX_BIASES = 4096
 MAX_LOGPROBS = 20
+MAX_GRAMMAR = 4 * 1024 * 1024  # characters; some hundred tools with large schemas
+MAX_CLOSE = 64
 
 
 def check_request(request: GenerateRequest, info: ModelInfo) -> None:
     """Raises InvalidRequest naming the field, or ContextOverflow."""
     check_prompt(request.prompt, info)
     check_sampling(request.sampling, info.vocab_size)
+    check_limits(request, info.vocab_size)
 
 
 def check_prompt(prompt: tuple[int, ...], info: ModelInfo) -> None:
@@ -33,6 +36,28 @@ def check_prompt(prompt: tuple[int, ...], info: ModelInfo) -> None:
     for token in (min(prompt), max(prompt)):
         if not 0 <= token < info.vocab_size:
             raise InvalidRequest("prompt", f"prompt tokens must be in [0, {info.vocab_size}), got {token}")
+
+
+def check_limits(request: GenerateRequest, vocab_size: int) -> None:
+    """Grammar, deadline and thinking limit. Raises InvalidRequest naming the field."""
+    grammar, deadline, thinking = request.grammar, request.deadline_s, request.thinking
+    if grammar is not None and not 0 < len(grammar) <= MAX_GRAMMAR:
+        raise InvalidRequest(
+            "grammar", f"grammar must have 1 to {MAX_GRAMMAR} characters, got {len(grammar)}"
+        )
+    if deadline is not None and not 0 < deadline < math.inf:
+        raise InvalidRequest("deadline_s", f"deadline_s must be above 0, got {deadline}")
+    if thinking is None:
+        return
+    if not 0 <= thinking.budget <= 2**53:
+        raise InvalidRequest("thinking", f"a thinking budget must be in [0, 2**53], got {thinking.budget}")
+    if not 0 < len(thinking.close) <= MAX_CLOSE:
+        raise InvalidRequest(
+            "thinking", f"thinking must be closed by 1 to {MAX_CLOSE} tokens, got {len(thinking.close)}"
+        )
+    for token in thinking.close:
+        if not 0 <= token < vocab_size:
+            raise InvalidRequest("thinking", f"thinking tokens must be in [0, {vocab_size}), got {token}")
 
 
 RANGES: dict[str, tuple[str, Callable[[float], bool]]] = {

@@ -11,9 +11,12 @@ from engine.types import Failed, Finished, FinishReason, GenerateRequest, Priori
 PRINTABLE = dict.fromkeys(range(32, 127), 60.0)  # keeps a random model to readable text
 
 
+OWN = ("session", "priority", "grammar", "deadline_s", "thinking")
+
+
 def request(id: str = "r", prompt: str | tuple[int, ...] = "hello", **sampling: Any) -> GenerateRequest:
-    """One byte of a string prompt is one token of the tiny model. session and priority pass through."""
-    own = {name: sampling.pop(name) for name in ("session", "priority") if name in sampling}
+    """One byte of a string prompt is one token of the tiny model. Fields of the request pass through."""
+    own = {name: sampling.pop(name) for name in OWN if name in sampling}
     tokens = tuple(prompt.encode()) if isinstance(prompt, str) else prompt
     params = SamplingParams(**{"max_tokens": 16, **sampling})
     return GenerateRequest(id=id, prompt=tokens, sampling=params, **own)

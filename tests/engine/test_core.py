@@ -12,7 +12,8 @@ import pytest
 from engine.config import EngineConfig
 from engine.core import EngineCore
 from engine.model import LoadedModel
-from engine.types import Failed, Finished, FinishReason
+from engine.types import Failed, Finished, FinishReason, ThinkingLimit
+from engine.validate import MAX_GRAMMAR
 from tests.engine.drive import PRINTABLE, alone, request, run
 
 END = 258  # <|im_end|>
@@ -208,6 +209,13 @@ POISON: list[tuple[str, dict[str, Any], str]] = [
     ("stop", {"stop": ("x",) * 65}, "stop"),
     ("presence", {"presence_penalty": 3.0}, "presence_penalty"),
     ("repetition", {"repetition_penalty": 0.0}, "repetition_penalty"),
+    ("grammar", {"grammar": ""}, "grammar"),
+    ("grammar_size", {"grammar": "x" * (MAX_GRAMMAR + 1)}, "grammar"),
+    ("deadline", {"deadline_s": 0.0}, "deadline_s"),
+    ("deadline_nan", {"deadline_s": float("nan")}, "deadline_s"),
+    ("budget", {"thinking": ThinkingLimit(-1, (65,))}, "thinking"),
+    ("close", {"thinking": ThinkingLimit(5, ())}, "thinking"),
+    ("close_id", {"thinking": ThinkingLimit(5, (261,))}, "thinking"),
 ]
 
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from engine.config import EngineConfig
 from engine.errors import (
     ContextOverflow,
+    DeadlineExceeded,
     EngineError,
     EngineFault,
     InvalidRequest,
@@ -33,13 +34,23 @@ from engine.frames import (
     encode,
     worker_reader,
 )
-from engine.types import Candidate, Failed, Finished, FinishReason, Priority, TextChunk, TokenLogprob
+from engine.types import (
+    Candidate,
+    Failed,
+    Finished,
+    FinishReason,
+    Priority,
+    TextChunk,
+    ThinkingLimit,
+    TokenLogprob,
+)
 from tests.engine.drive import request
 
 TO_WORKER: list[ToWorker] = [
     Load(EngineConfig(model="m", context_limit=5)),
     Submit(request("é", (1, 2**31), logit_bias={3: -1.5}, stop=("a", "\x00"), seed=2**64 - 1)),
     Submit(request("p", priority=Priority.probe, session="s")),
+    Submit(request("g", grammar="start: /a+/", deadline_s=1.5, thinking=ThinkingLimit(9, (3, 4)))),
     Abort("é"),
 ]
 EVENTS = Events(
@@ -77,7 +88,13 @@ def test_what_is_no_frame_is_said_to_be(garbage: bytes) -> None:
 
 @pytest.mark.parametrize(
     "error",
-    [InvalidRequest("top_p", "top_p must be"), ContextOverflow(10, 5), QueueFull(3.5), EngineFault("oops")],
+    [
+        InvalidRequest("top_p", "top_p must be"),
+        ContextOverflow(10, 5),
+        QueueFull(3.5),
+        DeadlineExceeded(2.5),
+        EngineFault("oops"),
+    ],
     ids=lambda error: type(error).__name__,
 )
 def test_an_error_crosses_as_itself(error: EngineError) -> None:
