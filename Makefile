@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: install install-dev serve test check format lock wheel fuzz train-model bench-repair evaluate-model clean
+.PHONY: install install-dev serve test check format lock wheel fuzz train-model quantize-model bench-repair evaluate-model clean
 
 $(BIN)/fortieth: pyproject.toml requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -52,6 +52,12 @@ MODEL := engine/models/fortieth-tiny
 train-model: .venv-train/.done
 	.venv-train/bin/python -m corpora.training.train $(RUN) $(ARGS)
 	.venv-train/bin/python -m corpora.training.export $(RUN) $(MODEL)
+	$(MAKE) quantize-model
+
+# the 8-bit and 4-bit models that lie beside the full one, by mlx_lm's converter
+quantize-model: install
+	$(BIN)/python -m corpora.training.quantize $(MODEL) 8
+	$(BIN)/python -m corpora.training.quantize $(MODEL) 4
 
 .venv-train/.done: corpora/training/requirements.txt
 	$(PYTHON) -m venv .venv-train

@@ -8,29 +8,41 @@ from pathlib import Path
 
 from engine.errors import ModelNotFound
 
-BUNDLED = Path(__file__).parent / "models" / "fortieth-tiny"
+MODELS = Path(__file__).parent / "models"
+BUNDLED = ("fortieth-tiny", "fortieth-tiny-8bit", "fortieth-tiny-4bit")  # the first is the default
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
+NAMES = ", ".join(BUNDLED)
 FILES = ("*.json", "*.jinja", "*.safetensors", "*.model", "*.tiktoken", "*.txt")
 
 
 def resolve_model(model: str | None) -> Path:
-    """A local directory, or a hub id (downloaded, or from the hub's cache); None is the bundled model.
+    """A local directory, the name of a bundled model, or a hub id (downloaded, or from the hub's cache).
 
-    Raises ModelNotFound, whose message says what was tried.
+    None is the first bundled model. Raises ModelNotFound, whose message says what was tried.
     """
     if model is None:
-        if not (BUNDLED / "config.json").is_file():
-            raise ModelNotFound(f"the bundled model is missing: {BUNDLED} has no config.json")
-        return BUNDLED
+        return bundled(BUNDLED[0])
     path = Path(model).expanduser()
     if model and path.is_dir():
         if not (path / "config.json").is_file():
             raise ModelNotFound(f"{path} is not a model directory: it has no config.json")
         return path.resolve()
+    if model in BUNDLED:
+        return bundled(model)
     looks_local = model.startswith((".", "/", "~")) or model.count("/") > 1 or os.sep + os.sep in model
     if looks_local or path.exists() or not HUB_ID.fullmatch(model):
-        raise ModelNotFound(f"{path} is not a directory, and {model!r} is not a hub id (owner/name)")
+        raise ModelNotFound(
+            f"{path} is not a directory, and {model!r} is neither a hub id (owner/name) nor bundled ({NAMES})"
+        )
     return download(model)
+
+
+def bundled(name: str) -> Path:
+    """The directory of a bundled model. Raises ModelNotFound."""
+    path = MODELS / name
+    if not (path / "config.json").is_file():
+        raise ModelNotFound(f"the bundled model {name} is missing: {path} has no config.json")
+    return path
 
 
 def download(hub_id: str) -> Path:
@@ -39,7 +51,7 @@ def download(hub_id: str) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
 
-    tried = f"there is no directory {hub_id!r}, and"
+    tried = f"there is no directory and no bundled model ({NAMES}) {hub_id!r}, and"
     try:
         return Path(snapshot_download(hub_id, allow_patterns=list(FILES)))
     except RepositoryNotFoundError as error:
