@@ -81,6 +81,9 @@ class ChatRequest:
 
     tool_paths: where in the client's request each tool stands, by name, for messages about it.
     answer_schema: the JSON Schema that the text of the answer should match, where the client gave one.
+    constrained: an upstream that can should let the model write only calls that fit their schemas.
+    polling: names of tools that are meant to be called again and again. session_hint: what the body says
+    about the agent session it belongs to, "" where it says nothing.
     """
 
     model: str
@@ -94,6 +97,9 @@ class ChatRequest:
     include_usage: bool = False
     answer_schema: Mapping[str, Any] | None = None
     template_options: Mapping[str, Any] = field(default_factory=dict)
+    constrained: bool = False
+    polling: frozenset[str] = frozenset()
+    session_hint: str = ""
 
 
 class FinishReason(StrEnum):
@@ -103,7 +109,10 @@ class FinishReason(StrEnum):
 
 
 class Verdict(StrEnum):
-    """What the guard made of the turn. `failed`: no call could be saved, the model's text was delivered."""
+    """What the guard made of the turn, or in mode `observe` would have made of it.
+
+    reasked: the model was asked again, and what it then said was delivered. failed: no call could be saved.
+    """
 
     none = "none"
     clean = "clean"
@@ -141,12 +150,15 @@ class ToolCallReady:
 
 @dataclass(frozen=True, slots=True)
 class Finish:
-    """The last event of every turn that did not fail. fixes: how many changes the repair made."""
+    """The last event of every turn that did not fail. fixes: how many changes the repair made. attempts: how
+    often the model was asked. usage: of all attempts together.
+    """
 
     reason: FinishReason
     usage: Usage
     verdict: Verdict = Verdict.none
     fixes: int = 0
+    attempts: int = 1
 
 
 Event = TextDelta | ReasoningDelta | ToolCallReady | Finish

@@ -18,6 +18,28 @@ class UpstreamText:
 
 
 @dataclass(frozen=True, slots=True)
+class UpstreamReasoning:
+    """Thinking that the upstream tells apart itself. Thinking inside UpstreamText is found by its markers."""
+
+    text: str
+    tokens: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamCall:
+    """A call that the upstream returns as structure: its name and the text of its arguments, as emitted.
+
+    Sent once, whole, in the calls' order; the guard holds it to the end of the turn anyway. complete: False
+    where the upstream's stream ended inside it.
+    """
+
+    name: str
+    arguments: str
+    complete: bool = True
+    tokens: int = 1
+
+
+@dataclass(frozen=True, slots=True)
 class UpstreamFinish:
     """The last event of a generation that did not fail. reason: `stop` or `length`."""
 
@@ -25,7 +47,7 @@ class UpstreamFinish:
     usage: Usage
 
 
-UpstreamEvent = UpstreamText | UpstreamFinish
+UpstreamEvent = UpstreamText | UpstreamReasoning | UpstreamCall | UpstreamFinish
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +64,7 @@ class Generation(Protocol):
     """One accepted generation. format: the name of the wire format of its calls, or `auto`.
 
     generation_prompt: what the chat template put after the conversation, where it may open a reasoning
-    block. Iterating gives texts, then one finish, or raises RequestError.
+    block. Iterating gives texts, reasoning and calls, then one finish, or raises RequestError.
     """
 
     @property

@@ -1,4 +1,4 @@
-"""An upstream that plays what it is told to: any text in any pieces, failures and stalls. For tests."""
+"""An upstream that plays what it is told to: any text in any pieces, calls, failures and stalls. For tests."""
 
 from __future__ import annotations
 
@@ -7,7 +7,14 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 
 from proxy.chat import ChatRequest, Usage
-from proxy.upstreams.base import ModelCard, UpstreamEvent, UpstreamFinish, UpstreamText
+from proxy.upstreams.base import (
+    ModelCard,
+    UpstreamCall,
+    UpstreamEvent,
+    UpstreamFinish,
+    UpstreamReasoning,
+    UpstreamText,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,12 +24,12 @@ class Stall:
     seconds: float
 
 
-Step = str | Stall | Exception
+Step = str | UpstreamCall | UpstreamReasoning | Stall | Exception
 
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """What one request is answered with: pieces of text, stalls, or an error that ends it.
+    """What one request is answered with: pieces of text, structured calls, stalls, or an error that ends it.
 
     admission: a stall before the request is admitted. refusal: raised instead of admitting it. finish: ""
     ends the stream without one. format and generation_prompt as in Generation.
@@ -67,6 +74,10 @@ class ScriptedGeneration:
                     await asyncio.sleep(0)
                     tokens += 1
                     yield UpstreamText(step)
+                case UpstreamCall() | UpstreamReasoning():
+                    await asyncio.sleep(0)
+                    tokens += step.tokens
+                    yield step
             self._played.steps_played += 1
         if not script.finish:
             return
