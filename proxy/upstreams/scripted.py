@@ -1,4 +1,4 @@
-"""An upstream that plays what it is told to: any text in any pieces, calls, failures and stalls. For tests."""
+"""An upstream that plays what it is told to: text in any pieces, calls, failures and stalls. For tests."""
 
 from __future__ import annotations
 
