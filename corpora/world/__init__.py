@@ -1,0 +1,6 @@
+"""The simulated tool world: toolboxes over a state, scripts of wishes, and a driver that plays them."""
+
+from corpora.world import agenda, shop
+from corpora.world.base import Toolbox
+
+TOOLBOXES: tuple[Toolbox, ...] = (shop.TOOLBOX, agenda.TOOLBOX)
