@@ -1,120 +1,158 @@
 """The single-turn examination, over any OpenAI base_url: `python -m corpora.exam [--base-url URL]`.
 
-Draws requests from a seed that training never uses, over tools invented on the spot, and counts what the
-server's model did: a call at all, schema-valid as emitted, the right name, exactly the right arguments, and
-right values by kind of argument. Serve with `--guard off` to examine the model and not the guard.
+Draws questions from seeds that training never uses: one call of a tool invented on the spot, two or three
+such calls at once, a message that no tool serves, and the first turn of a task over the tool world. Serve
+with `--guard off` to examine the model and not the guard.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Any
 
 import httpx
-import jsonschema_rs
 
-from corpora.conversations import Conversation, Request, single_turn
+from corpora.conversations import Conversation, Message, Request, idle_turn, parallel_turn, single_turn
+from corpora.world import TOOLBOXES
+from corpora.world.base import Call
+from corpora.world.driver import GREEDY, Answer, Asking, ask
+from corpora.world.score import VALID, Judge, Judgement, Kind, same
+from corpora.world.script import write_script
 
 #: far from every training seed (training uses small seeds times a million)
 EXAM_SEED = 900_040
 
 
 @dataclass(frozen=True, slots=True)
-class Mark:
-    """What became of one question. `kinds` lists (kind of argument, copied rightly)."""
+class Question:
+    """One request and the calls that are due, none where text is. kinds: (argument, kind) where known."""
 
-    called: bool
-    valid: bool
-    named: bool
-    exact: bool
-    kinds: tuple[tuple[str, bool], ...]
-    question: str
-    wanted: str
-    got: str
+    tools: tuple[Mapping[str, Any], ...]
+    messages: tuple[Message, ...]
+    expected: tuple[Call, ...]
+    kinds: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """What became of one question."""
+
+    question: Question
+    judgement: Judgement
+    answer: Answer
+
+    @property
+    def called(self) -> bool:
+        return bool(self.judgement.calls)
+
+    @property
+    def valid(self) -> bool:
+        return self.judgement.kind in VALID
+
+    @property
+    def named(self) -> bool:
+        return [c.name for c in self.judgement.calls] == [c.name for c in self.question.expected]
+
+    @property
+    def exact(self) -> bool:
+        return self.judgement.kind is Kind.exact
+
+    @property
+    def kinds(self) -> tuple[tuple[str, bool], ...]:
+        """(kind of argument, copied rightly) for each argument that was due."""
+        value = self.judgement.calls[0].value if self.judgement.calls else None
+        got = value if isinstance(value, dict) else {}
+        due = self.question.expected[0].arguments if self.question.expected else {}
+        return tuple(
+            (kind, same(got.get(name), due[name])) for name, kind in self.question.kinds if name in due
+        )
+
+
+def held_out(number: int, seed: int = EXAM_SEED) -> Random:
+    """The random state of the examination's question of this number; training never has it."""
+    return Random(seed * 1_000_003 + number)
 
 
 def questions(count: int, seed: int = EXAM_SEED) -> list[tuple[Conversation, Request]]:
     """`count` single-turn questions with their one right call."""
-    return [single_turn(Random(seed * 1_000_003 + i)) for i in range(count)]
+    return [single_turn(held_out(number, seed)) for number in range(count)]
 
 
-def mark(conversation: Conversation, request: Request, message: dict[str, Any]) -> Mark:
-    """Judge one assistant message against the one right call."""
-    calls = message.get("tool_calls") or []
-    name, arguments = _only_call(calls)
-    schemas = {t["function"]["name"]: t["function"]["parameters"] for t in conversation.tools}
-    valid = len(calls) == 1 and name in schemas and jsonschema_rs.is_valid(schemas[name], arguments)
-    named = name == request.tool.name
-    got = arguments if isinstance(arguments, dict) else {}
-    kinds = tuple(
-        (p.kind, _same(got.get(p.name), request.arguments[p.name]))
-        for p in request.tool.parameters
-        if p.name in request.arguments
-    )
-    return Mark(
-        called=bool(calls),
-        valid=valid,
-        named=named,
-        exact=len(calls) == 1 and named and _same(arguments, request.arguments),
-        kinds=kinds,
-        question=request.text,
-        wanted=f"{request.tool.name} {json.dumps(request.arguments, ensure_ascii=False)}",
-        got=f"{name} {json.dumps(arguments, ensure_ascii=False)}" if calls else str(message.get("content")),
-    )
+def unseen(count: int) -> list[Question]:
+    """One call of a tool that nobody has seen."""
+    return [
+        _question(talk, [request], tuple((p.name, p.kind) for p in request.tool.parameters))
+        for talk, request in questions(count)
+    ]
 
 
-def _only_call(calls: Sequence[dict[str, Any]]) -> tuple[str, Any]:
-    if not calls:
-        return "", None
-    function = calls[0]["function"]
-    try:
-        return function["name"], json.loads(function["arguments"])
-    except ValueError:
-        return function["name"], None
+def parallel(count: int) -> list[Question]:
+    """Two or three calls in one turn, of tools that nobody has seen."""
+    return [_question(*parallel_turn(held_out(number, EXAM_SEED + 1))) for number in range(count)]
 
 
-def _same(got: Any, wanted: Any) -> bool:
-    """Equal as JSON: 1 and true differ, 3 and 3.0 do not."""
-    if isinstance(got, bool) != isinstance(wanted, bool):
-        return False
-    if isinstance(got, dict) and isinstance(wanted, dict):
-        return got.keys() == wanted.keys() and all(_same(got[k], wanted[k]) for k in wanted)
-    return bool(got == wanted)
+def idle(count: int) -> list[Question]:
+    """A message that none of the tools serves."""
+    return [_question(idle_turn(held_out(number, EXAM_SEED + 2)), []) for number in range(count)]
 
 
-async def ask(client: httpx.AsyncClient, conversation: Conversation, temperature: float) -> dict[str, Any]:
-    """The assistant's message for a conversation without its last message."""
-    body = {
-        "model": "default",
-        "messages": list(conversation.messages[:-1]),
-        "tools": list(conversation.tools),
-        "temperature": temperature,
-        "max_tokens": 256,
-    }
-    response = await client.post("/chat/completions", json=body)
-    if response.is_error:
-        raise SystemExit(f"{response.request.url}: HTTP {response.status_code}: {response.text[:300]}")
-    message: dict[str, Any] = response.json()["choices"][0]["message"]
-    return message
+def known(count: int) -> list[Question]:
+    """The first turn of a task over the tool world, one toolbox after the other."""
+    found = []
+    for number in range(count):
+        toolbox = TOOLBOXES[number % len(TOOLBOXES)]
+        script = write_script(held_out(number, EXAM_SEED + 3), toolbox, 1, talk_share=0.0)
+        opening = ({"role": "system", "content": script.system},) if script.system else ()
+        messages = (*opening, {"role": "user", "content": script.tasks[0].text})
+        found.append(Question(toolbox.tools, messages, script.tasks[0].turns[0].calls))
+    return found
 
 
-async def examine(base_url: str, count: int, temperature: float, streams: int) -> list[Mark]:
-    """Ask all questions, `streams` at a time; marks in the order of the questions."""
+PARTS: Mapping[str, Callable[[int], list[Question]]] = {
+    "unseen": unseen,
+    "known": known,
+    "parallel": parallel,
+    "idle": idle,
+}
+
+
+def _question(
+    talk: Conversation, requests: Sequence[Request], kinds: tuple[tuple[str, str], ...] = ()
+) -> Question:
+    expected = tuple(Call(one.tool.name, one.arguments) for one in requests)
+    return Question(talk.tools, talk.messages[:-1], expected, kinds)
+
+
+def mark(question: Question, answer: Answer) -> Mark:
+    """Judge one answer."""
+    judge = Judge(question.tools)
+    return Mark(question, judge.judge(question.expected, answer.message, answer.finish), answer)
+
+
+async def examine(
+    base_url: str,
+    asked: Sequence[Question],
+    asking: Asking = GREEDY,
+    streams: int = 8,
+) -> list[Mark]:
+    """Ask all, `streams` at a time; marks in the questions' order. Ends the program where a request fails."""
     gate = asyncio.Semaphore(streams)
-    async with httpx.AsyncClient(base_url=base_url.rstrip("/"), timeout=120) as client:
+    async with httpx.AsyncClient(base_url=base_url.rstrip("/"), timeout=300) as client:
 
-        async def one(conversation: Conversation, request: Request) -> Mark:
+        async def one(question: Question) -> Mark:
             async with gate:
-                return mark(conversation, request, await ask(client, conversation, temperature))
+                answer = await ask(client, list(question.messages), question.tools, asking)
+            if not isinstance(answer, Answer):
+                raise SystemExit(f"{base_url}: {answer.reason}")
+            return mark(question, answer)
 
-        return await asyncio.gather(*(one(c, r) for c, r in questions(count)))
+        return await asyncio.gather(*map(one, asked))
 
 
 def wilson(hits: int, total: int) -> tuple[float, float]:
@@ -130,20 +168,33 @@ def wilson(hits: int, total: int) -> tuple[float, float]:
 
 def report(marks: Sequence[Mark]) -> str:
     """A Markdown table of shares with their intervals."""
-    rows = [
-        ("a call", sum(m.called for m in marks), len(marks)),
-        ("schema-valid as emitted", sum(m.valid for m in marks), len(marks)),
-        ("right tool", sum(m.named for m in marks), len(marks)),
-        ("exactly right", sum(m.exact for m in marks), len(marks)),
+    due = [m for m in marks if m.question.expected]
+    idle_marks = [m for m in marks if not m.question.expected]
+    rows = [("no call, and none was due", sum(not m.called for m in idle_marks), len(idle_marks))]
+    rows += [
+        ("a call", sum(m.called for m in due), len(due)),
+        ("schema-valid as emitted", sum(m.valid for m in due), len(due)),
+        ("right tool", sum(m.named for m in due), len(due)),
+        ("exactly right", sum(m.exact for m in due), len(due)),
     ]
     seen = Counter(kind for m in marks for kind, _ in m.kinds)
     good = Counter(kind for m in marks for kind, ok in m.kinds if ok)
     rows += [(f"argument: {kind}", good[kind], seen[kind]) for kind in sorted(seen)]
     lines = ["| measure | share | of | 95% interval |", "|---|---|---|---|"]
     for name, hits, total in rows:
-        low, high = wilson(hits, total)
-        lines.append(f"| {name} | {hits / total:.1%} | {total} | {low:.1%} to {high:.1%} |")
+        if total:
+            low, high = wilson(hits, total)
+            lines.append(f"| {name} | {hits / total:.1%} | {total} | {low:.1%} to {high:.1%} |")
     return "\n".join(lines)
+
+
+def show(mark: Mark) -> str:
+    """A question, what was due and what came, for a person."""
+    text = str(mark.answer.message.get("content") or "")
+    got = "; ".join([*(f"{c.name} {c.arguments}" for c in mark.judgement.calls), text])
+    wanted = "; ".join(f"{c.name} {dict(c.arguments)}" for c in mark.question.expected) or "text"
+    said = mark.question.messages[-1]["content"]
+    return f"\nasked:  {said}\nwanted: {wanted}\ngot:    {got}\nflaw:   {mark.judgement.flaw}"
 
 
 def main() -> None:
@@ -151,15 +202,18 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--base-url", default="http://127.0.0.1:8040/v1")
-    parser.add_argument("--requests", type=int, default=200)
+    parser.add_argument("--part", choices=[*PARTS, "all"], default="unseen")
+    parser.add_argument("--requests", type=int, default=200, help="of each part")
     parser.add_argument("--temperature", type=float, default=0.0)
     parser.add_argument("--streams", type=int, default=8, help="requests at a time")
     parser.add_argument("--show", type=int, default=0, help="print this many wrong answers")
     options = parser.parse_args()
-    marks = asyncio.run(examine(options.base_url, options.requests, options.temperature, options.streams))
-    print(report(marks))
-    for wrong in [m for m in marks if not m.exact][: options.show]:
-        print(f"\nasked:  {wrong.question}\nwanted: {wrong.wanted}\ngot:    {wrong.got}")
+    for part in PARTS if options.part == "all" else [options.part]:
+        asking = Asking(temperature=options.temperature)
+        marks = asyncio.run(examine(options.base_url, PARTS[part](options.requests), asking, options.streams))
+        print(f"\n{part}: {(PARTS[part].__doc__ or '').strip()}\n\n{report(marks)}")
+        for wrong in [m for m in marks if m.judgement.flaw][: options.show]:
+            print(show(wrong))
 
 
 if __name__ == "__main__":

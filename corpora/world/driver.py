@@ -16,7 +16,7 @@ import httpx
 
 from corpora.conversations import Message
 from corpora.world.base import Call, State, error
-from corpora.world.score import RIGHT, VALID, Emitted, Judge, Kind, same
+from corpora.world.score import RIGHT, VALID, Emitted, Judge, Judgement, Kind, same
 from corpora.world.script import Script, Task, to_text
 
 
@@ -39,6 +39,9 @@ class Asking:
             "max_tokens": self.max_tokens,
         }
         return body if self.seed is None else body | {"seed": self.seed}
+
+
+GREEDY = Asking()
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +135,7 @@ Watch = Callable[[Task, Step], None]
 
 
 async def play_script(
-    client: httpx.AsyncClient, script: Script, asking: Asking = Asking(), watch: Watch | None = None
+    client: httpx.AsyncClient, script: Script, asking: Asking = GREEDY, watch: Watch | None = None
 ) -> Run:
     """Play a whole script. client: its base_url is the API's, up to and with /v1. watch: told every turn."""
     return await _Player(client, script, asking, watch).play()
@@ -222,6 +225,8 @@ class _Player:
     def _take(self, index: int, number: int, expected: tuple[Call, ...], answer: Answer) -> Step:
         """Judge an answer, run its calls, and add both to the conversation."""
         judged = self._judge.judge(expected, answer.message, answer.finish)
+        if answer.verdict == "failed" and not judged.calls:
+            judged = Judgement(Kind.refused, "refused by the guard", ())
         results = tuple(to_text(self._result(call)) for call in judged.calls)
         calls = answer.message.get("tool_calls")
         message: Message = {"role": "assistant", "content": answer.message.get("content") or ""}

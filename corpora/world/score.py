@@ -28,6 +28,7 @@ class Kind(StrEnum):
     malformed = "malformed"  # a call that cannot be read
     silent = "silent"  # text where a call was due
     needless = "needless"  # a schema-valid call where none was due
+    refused = "refused"  # a guard handed over the text of a call that it would not let through
 
 
 RIGHT = (Kind.exact, Kind.spoken)

@@ -12,7 +12,7 @@ import jsonschema_rs
 import openai
 from openai.types.chat import ChatCompletionMessageFunctionToolCall
 
-from corpora.exam import examine, questions
+from corpora.exam import examine, questions, unseen
 from tests.system.conftest import Served
 
 CLIENTS = 20
@@ -93,6 +93,6 @@ def test_the_curl_line_of_the_banner_works(server: Served) -> None:
 
 async def test_a_slice_of_the_examination(server: Served) -> None:
     """docs/model.md has the whole one; this slice notices a broken template, tokenizer or weights."""
-    marks = await examine(server.base_url, 40, temperature=0.0, streams=8)
+    marks = await examine(server.base_url, unseen(40))
     assert sum(m.valid for m in marks) >= 0.85 * len(marks)
     assert sum(m.exact for m in marks) >= 0.7 * len(marks)

@@ -23,10 +23,12 @@ def script_of(turns: int, seed: int = 5, talk_share: float = 0.2) -> Script:
     return write_script(Random(seed), LARDER, turns, talk_share)
 
 
-def completion(message: dict[str, Any], finish: str = "stop", completion_tokens: int = 9) -> httpx.Response:
+def completion(
+    message: dict[str, Any], finish: str = "stop", completion_tokens: int = 9, verdict: str = "clean"
+) -> httpx.Response:
     usage = {"prompt_tokens": 100, "completion_tokens": completion_tokens}
     body = {"choices": [{"index": 0, "message": message, "finish_reason": finish}], "usage": usage}
-    return httpx.Response(200, json=body, headers={"x-fortieth-verdict": "clean", "x-fortieth-fixes": "2"})
+    return httpx.Response(200, json=body, headers={"x-fortieth-verdict": verdict, "x-fortieth-fixes": "2"})
 
 
 def right_answer(script: Script, body: Body) -> dict[str, Any]:
@@ -137,6 +139,14 @@ async def test_a_task_fails_at_the_first_slip_and_the_loop_goes_on(
     assert slipped["content"] == (answered["content"] or "")
     assert slipped.get("tool_calls") == answered.get("tool_calls")
     assert run.steps[1].turn == len(script.tasks[0].turns) + 1
+
+
+async def test_what_a_guard_refused_is_told_from_what_came_broken() -> None:
+    said = {"role": "assistant", "content": '<tool_call>{"name": "count_item", "arguments": {}}</tool_call>'}
+    script = script_of(3, talk_share=0.0)
+    run = await play(Model(script, {0: lambda body: completion(said, verdict="failed")}), script)
+    assert (run.steps[0].kind, run.steps[0].calls) == (Kind.refused, ())
+    assert run.survived == 0
 
 
 async def test_a_wrong_call_changes_the_live_world() -> None:
