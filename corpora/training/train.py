@@ -27,10 +27,15 @@ from corpora.conversations import FIRST_STEPS, LONG, Conversation, Difficulty, d
 from corpora.rendering import render_spans
 from corpora.training.network import Network, Shape
 from corpora.training.tokenizer import train_tokenizer
+from corpora.world import TOOLBOXES
+from corpora.world.script import to_conversation, write_script
 
 Row = tuple[list[int], list[float]]
 LOG_STEPS = 100  # also: of a checkpoint
 LEARNED = 0.33  # about the sum of the weights of a full batch, as a share of its tokens
+WORLD_FROM = 24_000_000  # tokens after which half of the rows are scripts of the tool world
+SCRIPT_TURNS = ((1, 1), (2, 6), (7, 20), (25, 60))
+SCRIPT_WEIGHTS = (38, 44, 14, 4)
 BESIDE = 0.1  # loss weight of everything that the assistant did not say
 
 
@@ -55,12 +60,15 @@ def repeated_span(rng: Random, vocabulary: int) -> Row:
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """A part of the curriculum: difficulty, shares of repeated spans and long conversations, longest row."""
+    """A part of the curriculum: difficulty, shares of repeated spans, long conversations and scripts of the
+    tool world, longest row in tokens.
+    """
 
     level: Difficulty
     spans: float
     long: float
     longest: int
+    world: float = 0.0
 
 
 def stage(seen: int) -> Stage:
@@ -71,23 +79,35 @@ def stage(seen: int) -> Stage:
         return Stage(Difficulty(3, 3, 4, 0.3, 0.03, 0.04, 0.15), 0.05, 0.0, 576)
     if seen < 12_000_000:
         return Stage(Difficulty(), 0.02, 0.0, 768)
-    return Stage(Difficulty(), 0.02, 0.05, 2048)
+    if seen < WORLD_FROM:
+        return Stage(Difficulty(), 0.02, 0.05, 2048)
+    return Stage(Difficulty(), 0.0, 0.04, 8192, world=0.5)
+
+
+def draw_row(rng: Random, now: Stage, tokenizer: Tokenizer) -> Row | None:
+    """One row of the stage; None where it came out too long. Scripts are cut off instead."""
+    roll = rng.random()
+    if roll < now.spans:
+        return repeated_span(rng, tokenizer.get_vocab_size())
+    if roll < now.spans + now.world:
+        turns = rng.randint(*rng.choices(SCRIPT_TURNS, SCRIPT_WEIGHTS)[0])
+        script = write_script(rng, rng.choice(TOOLBOXES), turns, talk_share=0.15 if turns < 3 else 0.06)
+        tokens, weights = encode(tokenizer, to_conversation(script))
+        return tokens[: now.longest], weights[: now.longest]
+    level = LONG if rng.random() < now.long else now.level
+    row = encode(tokenizer, draw_conversation(rng, level))
+    return row if len(row[0]) <= now.longest else None
 
 
 def batches(tokenizer: Tokenizer, seen: int, size: int, seed: int) -> Iterator[tuple[Tensor, Tensor, int]]:
     """Rows of similar length padded together: tokens, weights (rows, length), and the true tokens so far."""
-    vocabulary = tokenizer.get_vocab_size()
     rng = Random(seed * 1_000_003 + seen)
     while True:
         now = stage(seen)
         pool: list[Row] = []
         while sum(len(r[0]) for r in pool) < 16 * size:
-            if rng.random() < now.spans:
-                row = repeated_span(rng, vocabulary)
-            else:
-                level = LONG if rng.random() < now.long else now.level
-                row = encode(tokenizer, draw_conversation(rng, level))
-            if len(row[0]) <= now.longest:
+            row = draw_row(rng, now, tokenizer)
+            if row is not None:
                 pool.append(row)
         pool.sort(key=lambda r: len(r[0]))
         groups: list[list[Row]] = [[]]
