@@ -111,6 +111,31 @@ def _run_server(flags: Mapping[str, Any], config: Path | None) -> None:
 
 
 @cli.command()
+def demo(
+    turns: Annotated[int, typer.Option(min=1, max=200, help="Tool turns of the loop.")] = 40,
+    seed: Annotated[int, typer.Option(min=0, help="Another seed is another loop.")] = 0,
+    model: Annotated[str, typer.Option(help="As of serve.")] = "fortieth-tiny-4bit",
+    plain: Annotated[bool, typer.Option("--plain", help="No colours, and nothing that moves.")] = False,
+) -> None:
+    """Play one agent loop against the bundled model twice, guard off and guard on, and compare.
+
+    Exit code 1 if a request failed.
+    """
+    from proxy.demo import Demo, run_demo
+
+    logging.basicConfig(level=logging.ERROR, format="%(levelname)s %(name)s: %(message)s")
+    try:
+        good = run_demo(Demo(turns, seed, model), plain)
+    except StartError as error:
+        typer.echo(f"fortieth: {error}", err=True)
+        raise typer.Exit(1) from None
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
+    if not good:
+        raise typer.Exit(1)
+
+
+@cli.command()
 def repair() -> None:
     """Check and repair recorded model outputs: JSON Lines on stdin, one result line for each on stdout.
 

@@ -38,7 +38,9 @@ def test_version() -> None:
     assert (result.exit_code, result.stdout) == (0, f"fortieth {__version__}\n")
 
 
-@pytest.mark.parametrize("command", [["--help"], ["serve", "--help"], ["repair", "--help"]], ids=str)
+@pytest.mark.parametrize(
+    "command", [["--help"], ["serve", "--help"], ["repair", "--help"], ["demo", "--help"]], ids=str
+)
 def test_help(command: list[str]) -> None:
     result = CliRunner().invoke(cli, command)
     assert result.exit_code == 0

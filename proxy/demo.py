@@ -1,0 +1,169 @@
+"""`fortieth demo`: one agent loop over the simulated tool world, played twice: guard off, then guard on.
+
+One engine, two HTTP servers on free ports, and the client that also drives the evaluation. What the model
+emitted is overheard between engine and guard, so that the screen can show it beside what the client got.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import httpx
+from rich.console import Console
+
+from corpora.exam import held_out
+from corpora.world import TOOLBOXES
+from corpora.world.driver import Ended, Run, Step, play_script
+from corpora.world.script import Script, Task, write_script
+from proxy.chat import ChatRequest, GuardMode
+from proxy.demo_screen import Played, Screen
+from proxy.serving import Stop, bind, run_http, start_upstream
+from proxy.settings import Settings
+from proxy.upstreams.base import Generation, ModelCard, Upstream, UpstreamEvent, UpstreamText
+
+GUARDED = GuardMode.repair
+_TIMEOUT_S = 300.0
+_PIPE_WIDTH = 150
+
+
+@dataclass(frozen=True, slots=True)
+class Demo:
+    """What is played. turns: tool turns of the loop, at least. seed: another one is another loop."""
+
+    turns: int = 40
+    seed: int = 0
+    model: str = "fortieth-tiny-4bit"
+
+
+def write_loop(demo: Demo) -> Script:
+    """The loop of a seed, over one of the toolboxes; never one of training's."""
+    rng = held_out(demo.seed)
+    return write_script(rng, rng.choice(TOOLBOXES), demo.turns)
+
+
+def run_demo(demo: Demo, plain: bool) -> bool:
+    """Plays the loop twice and prints all of it. plain: no colours, nothing that moves.
+
+    False where a request failed. Raises StartError.
+    """
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    return asyncio.run(demonstrate(demo, open_console(plain)))
+
+
+def open_console(plain: bool) -> Console:
+    """A pipe has no width of its own, and rich's 80 columns cut too much."""
+    console = Console(highlight=False)
+    if console.is_terminal and not plain:
+        return console
+    width = console.width if console.is_terminal else _PIPE_WIDTH
+    return Console(highlight=False, color_system=None, force_terminal=False, width=width)
+
+
+async def demonstrate(demo: Demo, console: Console) -> bool:
+    """As run_demo, on any console."""
+    script = write_loop(demo)
+    settings = Settings(model=demo.model, port=0, log_level="error")
+    screen = Screen(console, script, demo.model, demo.seed)
+    with screen.starting():
+        upstream = OverheardUpstream(await start_upstream(settings))
+    try:
+        runs = [await _play(upstream, settings, mode, script, screen) for mode in (GuardMode.off, GUARDED)]
+    finally:
+        await upstream.close()
+    screen.compare(runs)
+    return all(played.run.ended is not Ended.failed for played in runs)
+
+
+async def _play(
+    upstream: OverheardUpstream, settings: Settings, mode: GuardMode, script: Script, screen: Screen
+) -> Played:
+    """One loop under one mode."""
+    emitted: list[tuple[str, ...]] = []
+
+    def watch(task: Task, step: Step) -> None:
+        emitted.append(upstream.take())
+        screen.show(task, step, emitted[-1])
+
+    guarded = settings.model_copy(update={"guard": mode})
+    async with (
+        serving(upstream, guarded) as base_url,
+        httpx.AsyncClient(base_url=base_url, timeout=_TIMEOUT_S) as client,
+    ):
+        with screen.loop(mode.value):
+            run: Run = await play_script(client, script, watch=watch)
+    return Played(mode.value, run, tuple(emitted))
+
+
+@asynccontextmanager
+async def serving(upstream: Upstream, settings: Settings) -> AsyncIterator[str]:
+    """A server over a started upstream, on a port of its own: its base_url. Raises StartError."""
+    stop, ready = Stop(), asyncio.Event()
+    with bind(settings.host, settings.port) as listener:
+        port = listener.getsockname()[1]
+        work = asyncio.create_task(run_http(upstream, settings, listener, stop, lambda _: ready.set()))
+        waiting = asyncio.create_task(ready.wait())
+        try:
+            await asyncio.wait({work, waiting}, return_when=asyncio.FIRST_COMPLETED)
+            yield f"http://{settings.host}:{port}/v1"
+        finally:
+            waiting.cancel()
+            stop.ask()
+            await work
+
+
+class OverheardUpstream:
+    """Hands everything through, and keeps the text of every generation until it is taken."""
+
+    def __init__(self, upstream: Upstream) -> None:
+        self._upstream = upstream
+        self._heard: list[OverheardGeneration] = []
+
+    @property
+    def models(self) -> tuple[ModelCard, ...]:
+        return self._upstream.models
+
+    async def open(self, request: ChatRequest) -> Generation:
+        generation = OverheardGeneration(await self._upstream.open(request))
+        self._heard.append(generation)
+        return generation
+
+    def take(self) -> tuple[str, ...]:
+        """What was emitted since the last call: one text for each attempt."""
+        texts = tuple("".join(generation.parts) for generation in self._heard)
+        self._heard.clear()
+        return texts
+
+    async def check(self) -> None:
+        await self._upstream.check()
+
+    async def close(self) -> None:
+        await self._upstream.close()
+
+
+@dataclass(slots=True)
+class OverheardGeneration:
+    """A generation that is written down while it is read."""
+
+    inner: Generation
+    parts: list[str] = field(default_factory=list)
+
+    @property
+    def format(self) -> str:
+        return self.inner.format
+
+    @property
+    def generation_prompt(self) -> str:
+        return self.inner.generation_prompt
+
+    async def __aiter__(self) -> AsyncIterator[UpstreamEvent]:
+        async for event in self.inner:
+            if isinstance(event, UpstreamText):
+                self.parts.append(event.text)
+            yield event
+
+    async def aclose(self) -> None:
+        await self.inner.aclose()

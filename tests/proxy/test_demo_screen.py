@@ -1,0 +1,112 @@
+"""What the demo shows of each kind of turn, on a terminal and in a pipe."""
+
+from __future__ import annotations
+
+import io
+from random import Random
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from corpora.world import TOOLBOXES
+from corpora.world.base import Call
+from corpora.world.driver import Answer, Ended, Run, Step
+from corpora.world.score import Emitted, Kind
+from corpora.world.script import write_script
+from proxy.demo import Demo, open_console, write_loop
+from proxy.demo_screen import Played, Screen
+
+SCRIPT = write_script(Random(3), TOOLBOXES[0], 4)
+DUE = (Call("look", {}),)
+
+
+def step(kind: Kind, flaw: str = "", verdict: str = "clean", fixes: int = 0, **more: Any) -> Step:
+    calls = (Emitted("c", "look", '{"at": "[red]salt[/red]"}', {}, flaw),) if more.get("called") else ()
+    answer = Answer({"content": more.get("content", "")}, "stop", 9, 9, verdict, fixes)
+    return Step(0, more.get("turn", 1), DUE, kind, flaw, calls, more.get("ran", ()), answer)
+
+
+STEPS: dict[str, tuple[Step, tuple[str, ...], list[str], list[str]]] = {
+    "exact": (step(Kind.exact, called=True), ("raw",), ["1 + exact", "look {"], ["raw", "[guard"]),
+    "markup_is_shown_as_it_is": (step(Kind.exact, called=True), ("raw",), ["[red]salt[/red]"], []),
+    "invalid": (
+        step(Kind.invalid, "missing argument", called=True, ran=('{"error": "no"}',)),
+        ("<tool_call>raw",),
+        ["x invalid: missing argument", "<tool_call>raw", '{"error": "no"}'],
+        ["[guard"],
+    ),
+    "repaired": (
+        step(Kind.exact, verdict="repaired", fixes=2, called=True),
+        ("<tool_call>raw",),
+        ["+ exact", "[guard: repaired, 2 fixes]", "<tool_call>raw"],
+        [],
+    ),
+    "reasked": (
+        step(Kind.exact, verdict="reasked", called=True),
+        ("first try", "second try"),
+        ["[guard: re-asked 1x]", "first try", "second try"],
+        [],
+    ),
+    "refused": (
+        step(Kind.refused, "refused by the guard", "failed", content="<tool_call>"),
+        ("<tool_call>",),
+        ["x refused: refused by the guard", "[guard: nothing executed]"],
+        [],
+    ),
+}
+
+
+def shown(*steps: tuple[Step, tuple[str, ...]], terminal: bool = False) -> str:
+    out = io.StringIO()
+    console = Console(file=out, width=150, force_terminal=terminal, color_system=None, highlight=False)
+    screen = Screen(console, SCRIPT, "tiny", 7)
+    with screen.loop("full"):
+        for one, emitted in steps:
+            screen.show(SCRIPT.tasks[0], one, emitted)
+    return out.getvalue()
+
+
+@pytest.mark.parametrize("case", STEPS.values(), ids=STEPS)
+def test_a_turn_is_shown(case: tuple[Step, tuple[str, ...], list[str], list[str]]) -> None:
+    one, emitted, holds, lacks = case
+    text = shown((one, emitted))
+    assert all(part in text for part in holds), text
+    assert not any(part in text for part in lacks), text
+
+
+def test_the_score_runs_along() -> None:
+    both = [(STEPS[name][0], STEPS[name][1]) for name in ("repaired", "invalid", "reasked")]
+    line = (
+        f"guard full: 3 of {SCRIPT.tool_turns} tool turns, 2 valid, 2 exactly right, 1 repaired, 1 re-asked"
+    )
+    assert line in shown(*both)
+    assert line in shown(*both, terminal=True)
+
+
+def test_the_comparison_counts_each_loop() -> None:
+    out = io.StringIO()
+    screen = Screen(Console(file=out, width=150), SCRIPT, "tiny", 7)
+    off = Run(SCRIPT, (STEPS["exact"][0], STEPS["invalid"][0]), Ended.context, "too long", {})
+    on = Run(SCRIPT, (STEPS["exact"][0], STEPS["reasked"][0]), Ended.served, "", SCRIPT.end)
+    screen.compare([Played("off", off, (("a",), ("b",))), Played("full", on, (("a",), ("b", "c")))])
+    rows = {
+        cells[0].strip(): [cell.strip() for cell in cells[1:]]
+        for cells in (line.strip("│┃\n ").split("│") for line in out.getvalue().splitlines())
+    }
+    assert rows["schema-valid calls"] == ["1 (50%)", "2 (100%)"]
+    assert rows["broken turns handed to the client"] == ["1", "0"]
+    assert rows["turns re-asked"] == ["0", "1"]
+    assert rows["turns before the first broken one"] == ["1", "2"]
+    assert "guard off ended early: too long" in out.getvalue()
+
+
+def test_a_seed_is_a_loop() -> None:
+    assert write_loop(Demo(5, 2)).tasks == write_loop(Demo(5, 2)).tasks
+    assert write_loop(Demo(5, 2)).tasks != write_loop(Demo(5, 3)).tasks
+    assert write_loop(Demo(5, 2)).tool_turns >= 5
+
+
+def test_a_pipe_is_wide_and_plain() -> None:
+    console = open_console(plain=True)
+    assert (console.is_terminal, console.color_system) == (False, None)
