@@ -224,7 +224,9 @@ def _end(text: str, at: int, grammar: Grammar, result: Parameters) -> Parameters
 
 
 def read_tagged(text: str, at: int, form: Tagged, tools: ToolSet) -> Region | None:
-    """The region at `at`: an envelope with calls, or one call that has lost its envelope."""
+    """The region at `at`: an envelope with calls, or calls that have lost theirs; one call where the format
+    has no envelope.
+    """
     opener = match_literal(text, at, form.openers)
     body = at + len(opener) if opener else at
     position, junk = _first_call(text, body, form) if opener else (at, "")
@@ -242,6 +244,8 @@ def read_tagged(text: str, at: int, form: Tagged, tools: ToolSet) -> Region | No
         calls.append(call)
         if call.problems:
             return Region(at, position, body, tuple(calls), closed=False)
+        if not form.openers:
+            break
         position = (
             skip_space(text, position)
             if opener or form.head.match(text, skip_space(text, position))

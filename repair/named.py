@@ -38,7 +38,9 @@ class Named:
 
 
 def read_named(text: str, at: int, form: Named) -> Region | None:
-    """The region at `at`: a section with its calls, or calls without their section."""
+    """The region at `at`: a section with its calls, or calls without their section; one call where the
+    format has no sections.
+    """
     section = match_literal(text, at, form.sections)
     body = at + len(section) if section else at
     calls: list[RawCall] = []
@@ -51,7 +53,7 @@ def read_named(text: str, at: int, form: Named) -> Region | None:
             break
         calls.append(call)
         position = end
-        if call.problems or not closed:
+        if call.problems or not closed or not form.sections:
             break
         following = skip_space(text, end)
         position = following if text.startswith(form.opener, following) or section else end

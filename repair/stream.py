@@ -1,62 +1,24 @@
 """StreamParser: a model's text, in any pieces, to text, reasoning and call regions.
 
-Text and reasoning leave as soon as they cannot be the beginning of a marker. From the first marker of a
-call on everything is kept until close(), because what a region is depends on what follows it; so the
-events are a function of the whole text, whatever the pieces.
+Text and reasoning leave as soon as they cannot be the beginning of a marker. A call leaves as soon as it is
+certain (repair.release), and the text behind it is read on; where it is not, everything from its marker on is
+kept until close(), because what it is depends on what follows it. So the events are a function of the whole
+text, whatever the pieces (two Texts in a row are one that was cut).
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
 from repair.dialect import FENCE, FRAME_ENDS, dialect
+from repair.events import Calls, Draft, Event, Reasoning, Text
 from repair.fence import parse_fenced
+from repair.garbage import Finder, parse_garbage
 from repair.limits import LIMITS
-from repair.regions import SPECIAL_TOKENS, Format, Region, match_literal, problem_call, skip_space
+from repair.regions import Format, Region, match_literal, skip_space
+from repair.release import ANYTHING, NOTHING, Certainty, Wait, judge_release, possible_ends
 from repair.tools import ToolSet
-from repair.types import Fix, FixKind
-
-
-@dataclass(frozen=True, slots=True)
-class Text:
-    """Content, verbatim."""
-
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class Reasoning:
-    """Thinking, without its markers."""
-
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class Calls:
-    """A call region. raw: all its bytes. bare: nothing but its JSON marks it as a call."""
-
-    region: Region
-    raw: str
-    bare: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Junk:
-    """Bytes that mean nothing beside an accepted call (a stray closing marker, an echo)."""
-
-    raw: str
-    fix: Fix
-
-
-@dataclass(frozen=True, slots=True)
-class Draft:
-    """The end of the reasoning from the first call in it on, when no answer follows."""
-
-    text: str
-
-
-Event = Text | Reasoning | Calls | Junk | Draft
+from repair.trail import Trail
 
 
 class StreamParser:
@@ -82,7 +44,9 @@ class StreamParser:
         self._drafts = drafts and with_calls
         self._events: list[Event] = []
         self._carry = ""
-        self._held: list[str] | None = None
+        self._wait: Wait | None = None
+        self._resumed: Wait | None = None
+        self._trail: Trail | None = None
         self._blank: list[str] = []
         self._started = False
         self._fenced = False
@@ -90,7 +54,7 @@ class StreamParser:
         self._boundary = True
         self._last = ""
         self._regions = 0
-        self._finder = _Finder()
+        self._finder = Finder()
         self._thinking = self._open_reasoning(generation_prompt)
         self._fresh = self._thinking != ""
         self._draft: list[str] | None = None
@@ -103,24 +67,25 @@ class StreamParser:
                 return closer
         return ""
 
-    @property
-    def holding(self) -> bool:
-        """Whether a call may have begun, so that everything waits for close()."""
-        return self._held is not None
-
     def feed(self, text: str) -> list[Event]:
         """Events that are certain now."""
-        if self._held is not None:
-            self._held.append(text)
-            return []
-        self._run(self._carry + text, final=False)
+        if self._wait is None:
+            self._run(self._carry + text, final=False)
+        elif self._wait.add(text):
+            self._resumed, self._wait = self._wait, None
+            self._run(self._resumed.text(), final=False)
+            self._resumed = None
         return self._take()
 
     def close(self) -> list[Event]:
         """All remaining events."""
-        text = self._carry + "".join(self._held or ())
-        self._held, self._carry = None, ""
-        self._finder = _Finder()
+        text = self._wait.text() if self._wait else self._carry
+        self._wait, self._carry = None, ""
+        return self.read_all(text)
+
+    def read_all(self, text: str) -> list[Event]:
+        """All events of a text that is complete: as feed() and close(), but nothing is looked at twice."""
+        self._finder = Finder()
         self._run(text, final=True)
         if self._draft is not None:
             self._emit(Draft("".join(self._draft)))
@@ -137,16 +102,20 @@ class StreamParser:
 
     def _run(self, text: str, final: bool) -> None:
         at = 0
-        while at < len(text) and self._held is None:
-            step = self._reason(text, at, final) if self._thinking else self._content(text, at, final)
+        while at < len(text) and self._wait is None:
+            if self._trail is not None:
+                step = self._behind(text, at, self._trail, final)
+            else:
+                step = self._reason(text, at, final) if self._thinking else self._content(text, at, final)
             if step < 0:
                 break
             at = step
-        if self._held is None:
+        if self._wait is None:
             self._carry = text[at:]
 
-    def _hold(self, text: str, at: int) -> int:
-        self._held = [text[at:]]
+    def _hold(self, text: str, at: int, wanted: re.Pattern[str]) -> int:
+        """Keep everything from `at` on until something `wanted` arrives, or the end."""
+        self._wait = Wait(text[at:], wanted, self._resumed if at == 0 else None)
         self._carry = ""
         return at
 
@@ -219,7 +188,7 @@ class StreamParser:
             if decided is None and not final:
                 return -1
             if decided is not False:
-                return self._message(text, at) if final else self._hold(text, at)
+                return self._message(text, at) if final else self._hold(text, at, NOTHING)
             self._begin()
         if end > at:
             self._say(text[at:end])
@@ -293,9 +262,23 @@ class StreamParser:
             self._say(marker)
             self._span = not self._fenced
             return end
-        if not final:
-            return self._hold(text, at)
-        return self._call(text, at, marker)
+        return self._call(text, at, marker) if final else self._open_call(text, at, marker)
+
+    def _open_call(self, text: str, at: int, marker: str) -> int:
+        """The region that `marker` begins, if it is certain already; else wait for what may end it."""
+        formats = self._dialect.calls[marker]
+        wanted = possible_ends(formats) if self._regions <= LIMITS.calls else NOTHING
+        if not wanted.search(text, at + len(marker)):
+            return self._hold(text, at, wanted)
+        for one in formats:
+            region = one.parse(text, at, self._tools)
+            if region is None:
+                continue
+            certain = judge_release(text, region, one)
+            if certain is Certainty.yes:
+                return self._region(text, region, one)
+            return self._hold(text, at, ANYTHING if certain is Certainty.soon else wanted)
+        return self._hold(text, at, wanted)
 
     def _call(self, text: str, at: int, marker: str) -> int:
         """The region that `marker` begins, in the whole rest of the text."""
@@ -308,7 +291,7 @@ class StreamParser:
             if region is not None:
                 return self._region(text, region, one)
         closers = tuple(closer for one in formats for closer in one.CLOSERS)
-        garbage = _garbage(text, at, marker, closers, self._finder)
+        garbage = parse_garbage(text, at, marker, closers, self._finder)
         if garbage is not None:
             return self._region(text, garbage, formats[0])
         self._say(marker)
@@ -319,30 +302,21 @@ class StreamParser:
         self._regions += 1
         self._emit(Calls(region, text[region.start : region.end], bare))
         self._boundary, self._last = True, ""
-        if any(call.problems for call in region.calls):
-            return region.end
-        at = self._echo(text, region, format.CLOSERS)
-        closers = self._dialect.closers if bare else format.CLOSERS
-        while True:
-            after = skip_space(text, at)
-            stray = match_literal(text, after, (*closers, *SPECIAL_TOKENS))
-            if stray is None or any(one in stray for one in region.fragile[1:]):
-                return at
-            end = after + len(stray)
-            self._emit(Junk(text[at:end], Fix(FixKind.extra_closer, "", stray, "")))
-            at = end
+        if not any(call.problems for call in region.calls):
+            closers = self._dialect.closers if bare else format.CLOSERS
+            self._trail = Trail.behind(text, region, format.CLOSERS, closers)
+        return region.end
 
-    def _echo(self, text: str, region: Region, closers: tuple[str, ...]) -> int:
-        """Step over the region's own content standing once more behind it."""
-        content = text[region.body_start : region.end]
-        closer = next((one for one in closers if content.endswith(one)), "")
-        inner = content[: len(content) - len(closer)].strip()
-        start = skip_space(text, region.end)
-        if region.start == region.body_start or len(inner) < 8 or not text.startswith(inner, start):
-            return region.end
-        end = start + len(inner)
-        self._emit(Junk(text[region.end : end], Fix(FixKind.echo, "", inner[:80], "")))
-        return end
+    def _behind(self, text: str, at: int, trail: Trail, final: bool) -> int:
+        """Consume what is left over behind a region, or wait for more."""
+        junk = trail.read(text, at, final)
+        if junk is None:
+            return self._hold(text, at, ANYTHING)
+        if not junk.raw:
+            self._trail = None
+            return at
+        self._emit(junk)
+        return at + len(junk.raw)
 
 
 def _is_word(char: str) -> bool:
@@ -350,30 +324,3 @@ def _is_word(char: str) -> bool:
 
 
 _SPAN_END = re.compile(r"`|\n\n")
-
-
-class _Finder:
-    """str.find from growing positions in one text, each part of which is searched once per literal."""
-
-    def __init__(self) -> None:
-        self._found: dict[str, int] = {}
-
-    def find(self, text: str, literal: str, at: int) -> int:
-        known = self._found.get(literal)
-        if known is None or 0 <= known < at:
-            known = self._found[literal] = text.find(literal, at)
-        return known
-
-
-def _garbage(text: str, at: int, marker: str, closers: tuple[str, ...], finder: _Finder) -> Region | None:
-    """An envelope, closed before the next one opens, that holds nothing of a call."""
-    body = at + len(marker)
-    ends = [(pos, one) for one in closers if (pos := finder.find(text, one, body)) >= 0]
-    if not ends:
-        return None
-    pos, closer = min(ends)
-    if 0 <= finder.find(text, marker, body) < pos:
-        return None
-    inner = text[body:pos]
-    call = problem_call(inner, "no_call", f"there is no call in the envelope: {inner.strip()[:60]!r}")
-    return Region(at, pos + len(closer), body, (call,))

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from repair.attempts import find_attempt, find_residue
+from repair.events import Calls, Draft, Event, Junk, Reasoning, Text, join_texts
 from repair.ladder import emit_plain, repair_call
+from repair.limits import LIMITS
 from repair.regions import is_blank
-from repair.stream import Calls, Draft, Event, Junk, Reasoning, StreamParser, Text
+from repair.stream import StreamParser
 from repair.strict import decode_strict
 from repair.tools import ToolSet
 from repair.types import (
+    Accepted,
     Fix,
     FixKind,
     Problem,
@@ -68,6 +72,8 @@ class Turn:
         self._policy = policy
         self._format = format
         self._said: list[str] = []
+        self._kept: list[Event] = []
+        self._judged: list[_Judged] = []
         self._parser = StreamParser(
             tools,
             format,
@@ -76,9 +82,23 @@ class Turn:
             generation_prompt=generation_prompt,
         )
 
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        """Why this turn will be `reask` whatever still comes; empty while that is open. So a caller may give
+        up a turn in mid-stream.
+        """
+        found = [problem for one in self._judged for problem in one.problems]
+        return tuple(found or self._apply_policy([call for one in self._judged for call in one.calls])[2])
+
     def feed(self, text: str) -> list[TextDelta | ReasoningDelta]:
-        """What may be shown now."""
-        return _deltas(self._note(self._parser.feed(text)))
+        """What may be shown now; from the first call on nothing, until close()."""
+        silent = all(is_blank(one) for one in self._said)
+        events = self._note(self._parser.feed(text))
+        split = 0 if self._kept else _leaving(events, silent)
+        self._kept += events[split:]
+        if self._policy.enabled:
+            self._judged += [_judge_region(one, self._tools) for one in events if isinstance(one, Calls)]
+        return _deltas(events[:split])
 
     def _note(self, events: list[Event]) -> list[Event]:
         """Keep the content, to tell a broken call from prose."""
@@ -89,7 +109,7 @@ class Turn:
 
     def close(self, finish_reason: str | None) -> Outcome:
         """finish_reason: the upstream's; only `length` is believed."""
-        events = self._note(self._parser.close())
+        events = join_texts([*self._kept, *self._note(self._parser.close())])
         if not self._policy.enabled:
             return _plain(_settle_bare(events), self._tools)
         events = _settle_bare(events)
@@ -97,7 +117,7 @@ class Turn:
         draft = next((event for event in events if isinstance(event, Draft)), None)
         if draft is not None:
             return self._judge_draft(events, draft, cut)
-        calls, fixes, problems = _judge(events, self._tools, cut)
+        calls, fixes, problems = _judge(events, self._tools, cut, self._judged)
         if not calls and not problems:
             return self._without_calls(events)
         residue = find_residue("".join(self._said), calls, self._tools) if calls else None
@@ -141,7 +161,7 @@ class Turn:
     def _judge_draft(self, events: list[Event], draft: Draft, cut: bool) -> Outcome:
         """Calls that end the reasoning: promoted if all are accepted and nothing follows them."""
         inner = StreamParser(self._tools, self._format, drafts=False)
-        parts = _settle_bare(inner.feed(draft.text) + inner.close())
+        parts = _settle_bare(inner.read_all(draft.text))
         last = next((index for index, one in enumerate(reversed(parts)) if isinstance(one, Calls)), None)
         trailing = "" if last is None else "".join(_text(one) for one in parts[len(parts) - last :])
         kept = [Reasoning(draft.text) if event is draft else event for event in events]
@@ -159,6 +179,18 @@ class Turn:
         fixes.append(Fix(FixKind.promoted, "", "reasoning", "call"))
         kept = [one for event in events for one in (spoken if event is draft else [event])]
         return Outcome(_around(kept), tuple(calls), Verdict.repaired, tuple(fixes))
+
+
+def _leaving(events: list[Event], silent: bool) -> int:
+    """How many of `events` leave at once: all before the first call, and before the white space that alone
+    stands before it (silent: nothing else has been said).
+    """
+    first = next((index for index, one in enumerate(events) if isinstance(one, Calls)), None)
+    if first is None:
+        return len(events)
+    said = next((index for index, one in enumerate(events[:first]) if isinstance(one, Text)), first)
+    alone = silent and all(is_blank(one.text) for one in events[:first] if isinstance(one, Text))
+    return said if alone else first
 
 
 def _text(event: Event) -> str:
@@ -199,34 +231,52 @@ def _settle_bare(events: list[Event]) -> list[Event]:
     return [Text(one.raw) if isinstance(one, Calls) and one.bare else one for one in events]
 
 
-def _judge(events: list[Event], tools: ToolSet, cut: bool) -> tuple[list[ToolCall], list[Fix], list[Problem]]:
-    """Every call of the turn through the ladder; fixes are in the calls' order."""
-    calls: list[ToolCall] = []
+@dataclass(frozen=True, slots=True)
+class _Judged:
+    """The calls of one region after the ladder."""
+
+    calls: tuple[ToolCall, ...]
+    fixes: tuple[Fix, ...]
+    problems: tuple[Problem, ...]
+
+
+def _judge_region(event: Calls, tools: ToolSet) -> _Judged:
+    outcomes = [repair_call(raw, tools) for raw in event.region.calls]
+    accepted = [one for one in outcomes if isinstance(one, Accepted)]
+    return _Judged(
+        tuple(one.call for one in accepted),
+        tuple(fix for one in accepted for fix in one.fixes),
+        tuple(problem for one in outcomes if isinstance(one, Rejected) for problem in one.problems),
+    )
+
+
+def _judge(
+    events: list[Event], tools: ToolSet, cut: bool, known: Sequence[_Judged] = ()
+) -> tuple[list[ToolCall], list[Fix], list[Problem]]:
+    """Every call of the turn; fixes are in the calls' order. known: what its first regions were judged."""
     fixes: list[Fix] = []
     problems: list[Problem] = []
     enveloped: list[ToolCall] = []
     bare: list[ToolCall] = []
+    earlier = iter(known)
     for index, event in enumerate(events):
         if isinstance(event, Junk):
             fixes.append(event.fix)
         if not isinstance(event, Calls):
             continue
         problems += _doubts(event, events[index + 1 :], cut)
-        for raw in event.region.calls:
-            outcome = repair_call(raw, tools)
-            if isinstance(outcome, Rejected):
-                problems += outcome.problems
-                continue
-            (bare if event.bare else enveloped).append(outcome.call)
-            calls.append(outcome.call)
-            fixes += outcome.fixes
+        judged = next(earlier, None) or _judge_region(event, tools)
+        (bare if event.bare else enveloped).extend(judged.calls)
+        fixes += judged.fixes
+        problems += judged.problems
+    if len(enveloped) > LIMITS.calls:
+        problems.append(Problem("", "too_many_calls", f"more than {LIMITS.calls} calls in one turn"))
     if bare and enveloped:
         keys = {_meaning(call) for call in enveloped}
         if any(_meaning(call) not in keys for call in bare):
             problems.append(Problem("", "ambiguous_call", "calls inside and outside an envelope differ"))
         fixes.append(Fix(FixKind.echo, "", f"{len(bare)} outside the envelope", ""))
-        calls = enveloped
-    return calls, fixes, problems
+    return enveloped or bare, fixes, problems
 
 
 def _meaning(call: ToolCall) -> tuple[str, str]:

@@ -55,6 +55,23 @@ AUTO = "auto"
 # a tool's name between these two is an opening marker too
 NAMED_OPENERS = {one.NAME: one.NAMED_OPENER for one in (mistral, functionary, gemma4)}
 
+# formats that may end a call with nothing but the marker of the next one
+UNMARKED = frozenset(one.NAME for one in (mistral, functionary, llama3, granite, phi4, harmony))
+# what ends a whole region, where that is not any of CLOSERS
+ENDS: dict[str, tuple[str, ...]] = {
+    qwen_xml.NAME: qwen_xml.FORM.closers,
+    seed.NAME: seed.FORM.closers,
+    minimax.NAME: minimax.FORM.closers,
+    dsml.NAME: dsml.FORM.closers,
+    step3.NAME: (step3.CLOSE, step3.SECTION_END),
+    glm.NAME: (glm.CLOSE,),
+    minicpm.NAME: (minicpm.FUNCTION_END,),
+    deepseek.NAME: deepseek.FORM.section_ends,
+    deepseek_v31.NAME: deepseek_v31.FORM.section_ends,
+    kimi.NAME: kimi.FORM.section_ends,
+    calling.NAME: (")]", '"]'),
+}
+
 # formats whose call is the whole message: how it begins
 MESSAGES: dict[str, Callable[[str, ToolSet], bool | None]] = {
     bare_json.NAME: bare_json.may_begin,

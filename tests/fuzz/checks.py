@@ -8,6 +8,8 @@ from typing import Any
 
 import jsonschema_rs
 
+from repair.events import Calls, join_texts
+from repair.stream import StreamParser
 from repair.tools import ToolSet
 from repair.turn import Outcome, Turn, TurnPolicy
 from repair.types import ReasoningDelta, TextDelta, ToolDefinition, Verdict
@@ -25,6 +27,7 @@ CITY: dict[str, Any] = {
     "additionalProperties": False,
 }
 ANYTHING: dict[str, Any] = {"type": "object"}
+LETTERS = 400  # so many characters of a text are also fed one by one
 SCHEMAS = {"get_weather": CITY, "run": ANYTHING}
 TOOLS = ToolSet.compile([ToolDefinition(name, "", schema) for name, schema in SCHEMAS.items()])
 
@@ -35,7 +38,9 @@ def play(
     """A turn from its pieces: all its text, all its reasoning, and the outcome."""
     turn = Turn(TOOLS, format, policy)
     deltas = [delta for piece in pieces for delta in turn.feed(piece)]
+    lost = turn.problems
     outcome = turn.close(finish)
+    assert not lost or outcome.verdict is Verdict.reask, "a turn that was lost in mid-stream is none"
     deltas += outcome.events
     text = "".join(delta.text for delta in deltas if isinstance(delta, TextDelta))
     reasoning = "".join(delta.text for delta in deltas if isinstance(delta, ReasoningDelta))
@@ -48,8 +53,29 @@ def split(text: str, cuts: Sequence[int]) -> list[str]:
     return [text[start:end] for start, end in zip([0, *places], [*places, len(text)], strict=True)]
 
 
+def read(text: str, pieces: Sequence[str] | None, format: str) -> list[object]:
+    """The parser's events of `pieces`; of None: of the text as it is read when it is complete."""
+    parser = StreamParser(TOOLS, format)
+    events = [event for piece in pieces or () for event in parser.feed(piece)]
+    events += parser.read_all(text) if pieces is None else parser.close()
+    return [
+        (one.raw, one.bare, one.region.calls, one.region.closed, one.region.fragile)
+        if isinstance(one, Calls)
+        else one
+        for one in join_texts(events)
+    ]
+
+
+def check_release(text: str, cuts: Sequence[int], format: str) -> None:
+    """Raises AssertionError where a call left early that the whole text reads otherwise."""
+    expected = read(text, None, format)
+    for pieces in ([text], split(text, cuts), [*text[:LETTERS], text[LETTERS:]]):
+        assert read(text, pieces, format) == expected, "what had left early was something else"
+
+
 def check(text: str, cuts: Sequence[int], format: str, finish: str | None, policy: TurnPolicy) -> None:
     """Raises AssertionError where a promise is broken, and whatever the repair itself raises."""
+    check_release(text, cuts, format)
     content, reasoning, outcome = play([text], format, finish, policy)
     again = play(split(text, cuts), format, finish, policy)
     assert (content, reasoning, outcome.calls, outcome.verdict, outcome.problems) == (

@@ -23,7 +23,7 @@ def test_text_leaves_at_once_and_a_marker_is_held() -> None:
     assert turn.feed("ols>") == [TextDelta("<tools>")]
     assert turn.feed(" and <tool_call>") == [TextDelta(" and ")]
     assert turn.feed("x") == []
-    assert turn.close("stop").events == (TextDelta("<tool_call>"), TextDelta("x"))
+    assert turn.close("stop").events == (TextDelta("<tool_call>x"),)
 
 
 def test_reasoning_leaves_at_once_without_its_markers() -> None:

@@ -1,0 +1,153 @@
+"""When calls leave the StreamParser, and that no later text could have made something else of them."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import pytest
+
+from repair.events import Calls, Event, join_texts
+from repair.formats import FORMATS
+from repair.limits import LIMITS
+from repair.release import Wait, possible_ends
+from repair.stream import StreamParser
+from repair.tools import ToolSet
+from repair.turn import Turn, TurnPolicy
+from repair.types import ToolCall, ToolDefinition, Verdict
+from tests.repair.corpus import CASES, TOOLS
+
+TWO = (ToolCall("get_weather", '{"city": "Oslo"}'), ToolCall("run", '{"x": "y"}'))
+TOOLSET = ToolSet.compile([ToolDefinition("get_weather"), ToolDefinition("run")])
+MARKERS = sorted({one for form in FORMATS.values() for one in (*form.OPENERS, *form.CLOSERS)})
+JOINTS = ("", "\n", " ", '"', ",", "; ", "}", "]", " and then ", *MARKERS)
+
+# format -> characters behind the first call at which it leaves; None: both calls are one region, which
+# leaves at its end marker, or without one at the end of the turn
+DELAYS: dict[str, int | None] = {
+    **dict.fromkeys(("hermes", "qwen_xml", "glm", "seed", "minicpm", "hunyuan", "internlm", "longcat"), 0),
+    **dict.fromkeys(("gemma4", "function_gemma", "calling"), 0),
+    "harmony": 1,
+    "mistral": len("[TOOL_CALLS]"),
+    "functionary": len("\n>>>"),
+    **dict.fromkeys(("minimax", "dsml", "step3", "deepseek", "deepseek_v31", "kimi", "command")),
+    **dict.fromkeys(("nemotron", "hunyuan_a13b", "apertus", "lfm2", "llama4", "olmo3")),
+    **dict.fromkeys(("llama3", "granite", "phi4", "bare_json", "bare_python")),
+}
+ENDLESS = ("llama3", "granite", "phi4", "bare_json", "bare_python")
+
+
+def released(text: str, format: str) -> list[tuple[int, Calls]]:
+    """The regions that leave before close(), each with the number of characters read by then."""
+    parser = StreamParser(TOOLSET, format)
+    return [
+        (count, event)
+        for count, char in enumerate(text, 1)
+        for event in parser.feed(char)
+        if isinstance(event, Calls)
+    ]
+
+
+@pytest.mark.parametrize("auto", [False, True])
+@pytest.mark.parametrize("format", FORMATS)
+def test_two_calls_leave_one_by_one(format: str, auto: bool) -> None:
+    text = FORMATS[format].render(TWO)
+    found = released(text, "auto" if auto else format)
+    delay = DELAYS[format]
+    if delay is None:
+        assert [count for count, _ in found] == ([] if format in ENDLESS else [len(text)])
+        return
+    count, first = found[0]
+    assert len(first.region.calls) == 1
+    extra = len("get_weather\n") if auto and format == "functionary" else 0
+    assert 0 <= count - len(first.raw) - delay <= extra
+
+
+@pytest.mark.parametrize("format", ["llama3", "granite", "phi4"])
+def test_without_an_end_marker_the_next_call_is_one(format: str) -> None:
+    text = FORMATS[format].render(TWO[:1])
+    assert released(text + "\n", format) == []
+    count, first = released(text + "\n" + text, format)[0]
+    assert first.raw.strip() == text
+    assert count == len(text) + 1 + len(FORMATS[format].OPENERS[0])
+
+
+def read(text: str, pieces: list[str] | None, case: dict[str, Any]) -> list[Event]:
+    """The events of `pieces`; of None: of the text as it is read when it is complete."""
+    names = [one.get("function", one) for one in TOOLS[case["tools"]]]
+    tools = ToolSet.compile([ToolDefinition(one["name"], "", one.get("parameters", {})) for one in names])
+    parser = StreamParser(
+        tools, case.get("format", "auto"), generation_prompt=case.get("generation_prompt", "")
+    )
+    events = [event for piece in pieces or () for event in parser.feed(piece)]
+    return join_texts([*events, *(parser.close() if pieces else parser.read_all(text))])
+
+
+def plain(events: list[Event]) -> list[Any]:
+    """The events without the places of regions, which count from where the reading began."""
+    return [
+        (one.raw, one.bare, one.region.calls, one.region.closed) if isinstance(one, Calls) else one
+        for one in events
+    ]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_what_follows_never_changes_what_has_left(seed: int) -> None:
+    rng = random.Random(seed)
+    cases = [one for one in CASES if one.get("channel", "content") == "content"]
+    early = 0
+    for _ in range(100):
+        first, second = rng.choice(cases), rng.choice(cases)
+        text = first["text"] + rng.choice(JOINTS) + second["text"]
+        expected = plain(read(text, None, first))
+        cuts = sorted(rng.randrange(len(text) + 1) for _ in range(4))
+        random_pieces = [text[a:b] for a, b in zip([0, *cuts], [*cuts, len(text)], strict=True)]
+        for pieces in (list(text), [text], random_pieces):
+            assert plain(read(text, pieces, first)) == expected, text
+        early += sum(isinstance(one, tuple) for one in expected)
+    assert early
+
+
+def test_fruitless_looks_are_rationed() -> None:
+    wait = Wait("<tool_call>", possible_ends((FORMATS["hermes"],)))
+    looks = 0
+    for _ in range(10_000):
+        if wait.add('"</tool_call>" '):
+            looks += 1
+            wait = Wait(wait.text(), possible_ends((FORMATS["hermes"],)), wait)
+    assert looks < 25
+
+
+def test_a_wait_sees_an_end_that_arrives_in_pieces() -> None:
+    wait = Wait("<tool_call>{}</tool", possible_ends((FORMATS["hermes"],)))
+    assert [wait.add(char) for char in "_call>x"] == [False] * 5 + [True, True]
+
+
+@pytest.mark.parametrize(
+    ("second", "policy", "rule"),
+    [
+        (ToolCall("nothing", "{}"), TurnPolicy(), "unknown_tool"),
+        (TWO[1], TurnPolicy(parallel=False), "parallel"),
+        (TWO[1], TurnPolicy(tool_choice="named", tool_name="get_weather"), "wrong_tool"),
+        (TWO[1], TurnPolicy(), None),
+    ],
+)
+def test_a_lost_turn_is_known_in_mid_stream(second: ToolCall, policy: TurnPolicy, rule: str | None) -> None:
+    turn = Turn(TOOLSET, "hermes", policy)
+    turn.feed(FORMATS["hermes"].render(TWO[:1]))
+    assert not turn.problems
+    turn.feed(FORMATS["hermes"].render((second,)))
+    found = [one.rule for one in turn.problems]
+    assert found == ([rule] if rule else [])
+    turn.feed(" and a word more")
+    assert (turn.close("stop").verdict is Verdict.reask) == (rule is not None)
+
+
+@pytest.mark.parametrize("format", ["hermes", "mistral", "minicpm", "kimi"])
+def test_too_many_calls_are_refused_not_cut(format: str) -> None:
+    calls = (ToolCall("run", "{}"),) * (LIMITS.calls + 1)
+    turn = Turn(TOOLSET, format)
+    turn.feed(FORMATS[format].render(calls))
+    outcome = turn.close("stop")
+    assert outcome.calls == ()
+    assert "too_many_calls" in [one.rule for one in outcome.problems]
