@@ -1,6 +1,11 @@
 """The simulated tool world: toolboxes over a state, scripts of wishes, and a driver that plays them."""
 
-from corpora.world import agenda, shop
+from corpora.world import agenda, database, shop, travel
 from corpora.world.base import Toolbox
 
-TOOLBOXES: tuple[Toolbox, ...] = (shop.TOOLBOX, agenda.TOOLBOX)
+TOOLBOXES: tuple[Toolbox, ...] = (
+    shop.TOOLBOX,
+    agenda.TOOLBOX,
+    database.TOOLBOX,
+    travel.TOOLBOX,
+)
