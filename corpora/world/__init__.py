@@ -1,11 +1,13 @@
 """The simulated tool world: toolboxes over a state, scripts of wishes, and a driver that plays them."""
 
-from corpora.world import agenda, database, shop, travel
+from corpora.world import agenda, database, files, home, shop, travel
 from corpora.world.base import Toolbox
 
 TOOLBOXES: tuple[Toolbox, ...] = (
     shop.TOOLBOX,
     agenda.TOOLBOX,
+    files.TOOLBOX,
+    home.TOOLBOX,
     database.TOOLBOX,
     travel.TOOLBOX,
 )

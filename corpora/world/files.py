@@ -26,7 +26,7 @@ def _path(rng: Random, state: State) -> str:
     """A file there is, or seldom one there is not."""
     if not state["files"] or rng.random() < 0.07:
         return draw_path(rng, folders(state))
-    return rng.choice(list(state["files"]))
+    return str(rng.choice(list(state["files"])))
 
 
 def _free_path(rng: Random, state: State) -> str:

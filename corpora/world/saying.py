@@ -15,6 +15,10 @@ _OPENERS = (
     "I want you to ", "I'd like you to ", "go ahead and ", "then ", "right, ", "quickly ", "so, ",
 )  # fmt: skip
 _QUESTIONS = ("can you ", "could you ", "would you ", "could you please ", "can you quickly ")
+#: first words, in small letters, of what is no order and can have neither opener nor closer
+_STATEMENTS = frozenset(
+    "and at each every my new on scene sensor somebody that the they we what's which".split()
+)
 _CLOSERS = ("", "", "", ".", ".", ".", "!", " please", ", please.", ", thanks.", " now.", ", thank you.")
 
 
@@ -25,13 +29,14 @@ def asked(rng: Random, templates: Sequence[str], **slots: Any) -> str:
     """
     template = rng.choice(templates)
     chosen = _ALTERNATIVES.sub(lambda found: rng.choice(found[1].split("|")), template)
-    if not chosen[0].islower():
-        return chosen.format(**slots)
-    if rng.random() < 0.2:
-        text, closer = rng.choice(_QUESTIONS) + chosen, "?"
-    else:
-        text, closer = rng.choice(_OPENERS) + chosen, rng.choice(_CLOSERS)
-    if rng.random() < 0.7:
+    capital = rng.random() < 0.7
+    text, closer = chosen, ""
+    if chosen[0].islower() and chosen.split()[0] not in _STATEMENTS:
+        if rng.random() < 0.2:
+            text, closer = rng.choice(_QUESTIONS) + chosen, "?"
+        else:
+            text, closer = rng.choice(_OPENERS) + chosen, rng.choice(_CLOSERS)
+    if capital and text[0].islower():
         text = text[0].upper() + text[1:]
     return text.format(**slots) + closer
 

@@ -253,7 +253,7 @@ def change_address(rng: Random, state: State) -> Wish:
     street, city = lexicon.invented_word(rng, 3).capitalize(), lexicon.invented_word(rng, 2).capitalize()
     address = {"street": street, "number": rng.randint(1, 250), "city": city}
     templates = (
-        "send [order |]{o} to {a}", "[order |]{o} goes to {a}[ instead|], change that",
+        "send [order |]{o} to {a}", "{o} goes to {a}[ instead|], change that",
         "change the address of {o} to {a}", "The new address for [order |]{o} is {a}.",
         "{o} should go to {a}", "deliver {o} to {a}", "The address of {o} is wrong, make it {a}",
         "redirect [order |]{o} to {a}", "They moved, so {o} must go to {a}.",
