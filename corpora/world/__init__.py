@@ -1,6 +1,6 @@
 """The simulated tool world: toolboxes over a state, scripts of wishes, and a driver that plays them."""
 
-from corpora.world import agenda, database, files, home, shop, travel
+from corpora.world import agenda, database, files, home, repository, shop, travel
 from corpora.world.base import Toolbox
 
 TOOLBOXES: tuple[Toolbox, ...] = (
@@ -10,4 +10,5 @@ TOOLBOXES: tuple[Toolbox, ...] = (
     home.TOOLBOX,
     database.TOOLBOX,
     travel.TOOLBOX,
+    repository.TOOLBOX,
 )
