@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: install install-dev serve test check format lock wheel fuzz train-model quantize-model bench-repair evaluate-model clean
+.PHONY: install install-dev serve test check format lock wheel fuzz train-model quantize-model bench-repair evaluate-model loops evaluate-variants charts clean
 
 $(BIN)/fortieth: pyproject.toml requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -74,6 +74,19 @@ bench-repair: install-dev
 URL ?= http://127.0.0.1:8040/v1
 evaluate-model: install-dev
 	$(BIN)/python -m corpora.exam --base-url $(URL) $(ARGS)
+
+# single turns and 40-turn loops against the model that a server on URL serves
+loops: install-dev
+	$(BIN)/python -m corpora.world.report --base-url $(URL) $(ARGS)
+
+# the tables of docs/model.md: the bundled model in full precision, 8, 4, 3 and 2 bits, served without the guard
+evaluate-variants: install-dev
+	$(BIN)/python -m corpora.world.variants runs/evaluation $(ARGS)
+
+# the charts of docs/model.md
+charts: install-dev
+	$(BIN)/python -m corpora.world.plot loss docs/img/loss.svg corpora/training/log.jsonl
+	$(BIN)/python -m corpora.world.plot validity docs/img/validity.svg runs/evaluation/*.json
 
 # needs uv (https://docs.astral.sh/uv/) on the PATH; one lock for all platforms and Pythons
 lock:

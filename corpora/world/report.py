@@ -1,0 +1,118 @@
+"""The evaluation of a served model: `python -m corpora.world.report [--base-url URL] [--json FILE]`.
+
+Single turns of four kinds and agent loops over the tool world, from seeds that training never uses. Serve
+with `--guard off` to evaluate the model and not the guard. `--merge FILES` prints sheets of several variants
+side by side instead of asking a server.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import httpx
+
+from corpora.exam import EXAM_SEED, PARTS, examine, held_out
+from corpora.world import TOOLBOXES
+from corpora.world.driver import Asking, Ended, Run, play_script
+from corpora.world.script import Script, write_script
+from corpora.world.sheet import (
+    Share,
+    Sheet,
+    exam_shares,
+    loop_flaws,
+    loop_shares,
+    loop_turns,
+    to_markdown,
+)
+
+TITLES = {
+    "unseen": "single turn, unseen tools",
+    "known": "single turn, known toolboxes",
+    "parallel": "2 or 3 parallel calls, unseen tools",
+    "idle": "requests that need no tool",
+}
+
+
+def write_loops(count: int, turns: int) -> list[Script]:
+    """Loops of at least `turns` tool turns, one toolbox after the other."""
+    return [
+        write_script(held_out(number, EXAM_SEED + 4), TOOLBOXES[number % len(TOOLBOXES)], turns)
+        for number in range(count)
+    ]
+
+
+async def play_loops(base_url: str, scripts: Sequence[Script], asking: Asking, streams: int) -> list[Run]:
+    """Plays all scripts, `streams` at a time; each with a seed of its own."""
+    gate = asyncio.Semaphore(streams)
+    async with httpx.AsyncClient(base_url=base_url.rstrip("/"), timeout=600) as client:
+
+        async def one(number: int, script: Script) -> Run:
+            async with gate:
+                run = await play_script(client, script, replace(asking, seed=number))
+            print(
+                f"loop {number}: {len(run.tool_steps)} tool turns, {run.ended} {run.reason}", file=sys.stderr
+            )
+            return run
+
+        return await asyncio.gather(*(one(number, script) for number, script in enumerate(scripts)))
+
+
+def evaluate(
+    base_url: str, label: str, questions: int, scripts: Sequence[Script], asking: Asking, streams: int
+) -> Sheet:
+    """Asks everything. Ends the program where a request fails."""
+    shares: dict[str, Share] = {}
+    for part in PARTS if questions else ():
+        print(f"{questions} x {TITLES[part]}", file=sys.stderr)
+        marks = asyncio.run(examine(base_url, PARTS[part](questions), asking, streams))
+        shares |= exam_shares(TITLES[part], marks)
+    if not scripts:
+        return Sheet(label, shares)
+    runs = asyncio.run(play_loops(base_url, scripts, asking, streams))
+    for run in runs:
+        if run.ended is Ended.failed:
+            raise SystemExit(f"{base_url}: {run.reason}")
+    return Sheet(
+        label,
+        shares | loop_shares(runs),
+        loop_turns(runs),
+        loop_flaws(runs),
+        tuple(run.survived for run in runs),
+        dict(Counter(run.ended.value for run in runs)),
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--base-url", default="http://127.0.0.1:8040/v1")
+    parser.add_argument("--label", default="", help="the variant's name in the tables")
+    parser.add_argument("--questions", type=int, default=200, help="single turns of each kind, 0 for none")
+    parser.add_argument("--runs", type=int, default=18, help="agent loops, 0 for none")
+    parser.add_argument("--turns", type=int, default=40, help="tool turns of each loop, at least")
+    parser.add_argument("--temperature", type=float, default=0.0)
+    parser.add_argument("--streams", type=int, default=8, help="requests at a time")
+    parser.add_argument("--json", type=Path, help="also write the sheet to this file")
+    parser.add_argument("--merge", type=Path, nargs="+", help="print these sheets and ask nothing")
+    options = parser.parse_args(arguments)
+    if options.merge:
+        print(to_markdown([Sheet.load(path) for path in options.merge]))
+        return
+    label = options.label or f"temperature {options.temperature:g}"
+    scripts = write_loops(options.runs, options.turns)
+    asking = Asking(temperature=options.temperature)
+    sheet = evaluate(options.base_url, label, options.questions, scripts, asking, options.streams)
+    if options.json:
+        sheet.save(options.json)
+    print(to_markdown([sheet]))
+
+
+if __name__ == "__main__":
+    main()

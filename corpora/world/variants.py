@@ -1,0 +1,106 @@
+"""Every variant of the bundled model, served raw and evaluated: `python -m corpora.world.variants OUT [options]`.
+
+Starts `fortieth serve --guard off` for each of full precision, 8, 4, 3 and 2 bits, at temperature 0 and 0.7,
+and leaves in OUT a sheet for each, `tables.md` and `validity.svg`. A sheet that is there is not made again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from corpora.world.driver import Asking
+from corpora.world.plot import validity_chart
+from corpora.world.report import evaluate, write_loops
+from corpora.world.sheet import Sheet, to_markdown
+
+BITS = (None, 8, 4, 3, 2)
+TEMPERATURES = (0.0, 0.7)
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """bits: None is full precision."""
+
+    bits: int | None
+    temperature: float
+
+    @property
+    def label(self) -> str:
+        size = "full precision" if self.bits is None else f"{self.bits} bits"
+        return size if not self.temperature else f"{size}, T={self.temperature:g}"
+
+    @property
+    def file(self) -> str:
+        return f"{self.bits or 'full'}-{self.temperature:g}.json"
+
+
+def quantised(model: Path, bits: int | None, out: Path) -> Path:
+    """The directory of the model in so many bits; made in `out` where it does not lie beside the model."""
+    if bits is None:
+        return model
+    beside, made = Path(f"{model}-{bits}bit"), out / f"{model.name}-{bits}bit"
+    if beside.is_dir():
+        return beside
+    if not made.is_dir():
+        command = [sys.executable, "-m", "corpora.training.quantize", str(model), str(bits), str(made)]
+        subprocess.run(command, check=True)
+    return made
+
+
+@contextmanager
+def served(model: Path, guard: str) -> Iterator[str]:
+    """A server of its own over a model directory: its base_url."""
+    command = [sys.executable, "-m", "proxy", "serve", str(model), "--port", "0", "--guard", guard]
+    command += ["--log-level", "error"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        try:
+            found = (re.search(r"http://\S+/v1", line) for line in process.stdout)
+            address = next((match.group() for match in found if match), None)
+            if address is None:
+                raise SystemExit(f"{model}: the server did not come up")
+            yield address
+        finally:
+            process.terminate()
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--model", type=Path, default=Path("engine/models/fortieth-tiny"))
+    parser.add_argument("--guard", default="off")
+    parser.add_argument("--questions", type=int, default=200)
+    parser.add_argument("--runs", type=int, default=18)
+    parser.add_argument("--turns", type=int, default=40)
+    parser.add_argument("--streams", type=int, default=8)
+    parser.add_argument("--only", nargs="*", default=(), help="of these files' variants, such as 4-0.json")
+    options = parser.parse_args(arguments)
+    options.out.mkdir(parents=True, exist_ok=True)
+    scripts = write_loops(options.runs, options.turns)
+    sheets = []
+    for variant in (Variant(bits, temperature) for temperature in TEMPERATURES for bits in BITS):
+        if options.only and variant.file not in options.only:
+            continue
+        file = options.out / variant.file
+        if not file.is_file():
+            print(f"{variant.label}: {file}", file=sys.stderr)
+            with served(quantised(options.model, variant.bits, options.out), options.guard) as base_url:
+                asking = Asking(temperature=variant.temperature)
+                sheet = evaluate(base_url, variant.label, options.questions, scripts, asking, options.streams)
+            sheet.save(file)
+        sheets.append(Sheet.load(file))
+    (options.out / "tables.md").write_text(to_markdown(sheets) + "\n", "utf-8")
+    (options.out / "validity.svg").write_text(validity_chart(sheets), "utf-8")
+
+
+if __name__ == "__main__":
+    main()
