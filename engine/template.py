@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import os
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from engine.errors import EngineFailed, InvalidRequest
+
+# Put inside a control token that stands in somebody's text, so that the tokenizer reads it as text. A
+# noncharacter of Unicode: no text may hold it.
+CUT = "\ufdd0"
+# What stands in a message beside its text: the template compares these.
+_PLAIN_KEYS = frozenset({"role", "type"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +32,7 @@ class ChatTemplate:
 
     def __init__(self, tokenizer: Any, source: str) -> None:
         self._tokenizer = tokenizer
+        self._controls = control_pattern(control_tokens(tokenizer))
         self.source = source
 
     @classmethod
@@ -48,11 +57,30 @@ class ChatTemplate:
     ) -> Rendered:
         """The prompt that makes the model answer. kwargs go to the template (`enable_thinking`, ...).
 
-        Raises InvalidRequest when the template refuses the messages, with its own words.
+        Control tokens are the template's alone: where messages or tools spell one out, it is encoded as the
+        text it is. Raises InvalidRequest when the template refuses the messages, with its own words.
         """
+        messages, tools = self._disarmed(messages), self._disarmed(tools)
         text = self._apply(messages, tools, True, kwargs)
         before = self._apply(messages, tools, False, kwargs)
-        return Rendered(self.encode(text), text, text[common_length(text, before) :])
+        prompt = text[common_length(text, before) :].replace(CUT, "")
+        return Rendered(self._encode_cut(text), text.replace(CUT, ""), prompt)
+
+    def _disarmed(self, value: Any, key: str = "") -> Any:
+        """The same value with every control token in its texts cut in two."""
+        match value:
+            case str() if key not in _PLAIN_KEYS:
+                text = value.replace(CUT, "\ufffd")
+                return self._controls.sub(lambda found: found[0][0] + CUT + found[0][1:], text)
+            case list():
+                return [self._disarmed(item) for item in value]
+            case dict():
+                return {self._disarmed(name): self._disarmed(item, name) for name, item in value.items()}
+            case _:
+                return value
+
+    def _encode_cut(self, text: str) -> tuple[int, ...]:
+        return tuple(token for piece in text.split(CUT) for token in self.encode(piece))
 
     def encode(self, text: str) -> tuple[int, ...]:
         """Token ids of text that already holds its special tokens. Lone surrogates count as U+FFFD."""
@@ -92,6 +120,26 @@ class ChatTemplate:
             )
         except (TemplateError, TypeError, KeyError, ValueError) as error:
             raise InvalidRequest("messages", f"the model's chat template refused: {error}") from error
+
+
+def control_tokens(tokenizer: Any) -> list[str]:
+    """The tokens that steer the model, as they are written. Those of its thinking are left out: a template
+    looks for them in an answer.
+    """
+    added = tokenizer.added_tokens_decoder.values()
+    return [token.content for token in added if token.special and "think" not in token.content.lower()]
+
+
+def control_pattern(tokens: Iterable[str]) -> re.Pattern[str]:
+    """Finds any of the tokens of two characters or more; grouped by how they begin, as there may be a
+    thousand of them.
+    """
+    groups: dict[str, list[str]] = {}
+    for token in sorted(tokens, key=len, reverse=True):
+        if len(token) > 1:
+            groups.setdefault(token[:2], []).append(re.escape(token[2:]))
+    parts = [f"{re.escape(head)}(?:{'|'.join(rests)})" for head, rests in groups.items()]
+    return re.compile("|".join(parts) or r"(?!)")
 
 
 def common_length(text: str, other: str) -> int:
