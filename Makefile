@@ -86,7 +86,8 @@ evaluate-variants: install-dev
 # the charts of docs/model.md
 charts: install-dev
 	$(BIN)/python -m corpora.world.plot loss docs/img/loss.svg corpora/training/log.jsonl
-	$(BIN)/python -m corpora.world.plot validity docs/img/validity.svg runs/evaluation/*.json
+	$(BIN)/python -m corpora.world.plot validity docs/img/validity.svg \
+		$(foreach bits,full 8 4 3 2,runs/evaluation/$(bits)-0.json)
 
 # needs uv (https://docs.astral.sh/uv/) on the PATH; one lock for all platforms and Pythons
 lock:

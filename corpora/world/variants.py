@@ -1,4 +1,4 @@
-"""Every variant of the bundled model, served raw and evaluated: `python -m corpora.world.variants OUT [options]`.
+"""Every variant of the bundled model, served and evaluated: `python -m corpora.world.variants OUT`.
 
 Starts `fortieth serve --guard off` for each of full precision, 8, 4, 3 and 2 bits, at temperature 0 and 0.7,
 and leaves in OUT a sheet for each, `tables.md` and `validity.svg`. A sheet that is there is not made again.
