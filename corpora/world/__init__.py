@@ -1,6 +1,6 @@
 """The simulated tool world: toolboxes over a state, scripts of wishes, and a driver that plays them."""
 
-from corpora.world import agenda, database, files, home, repository, shop, travel
+from corpora.world import agenda, database, files, home, repository, shop, tickets, travel
 from corpora.world.base import Toolbox
 
 TOOLBOXES: tuple[Toolbox, ...] = (
@@ -11,4 +11,5 @@ TOOLBOXES: tuple[Toolbox, ...] = (
     database.TOOLBOX,
     travel.TOOLBOX,
     repository.TOOLBOX,
+    tickets.TOOLBOX,
 )
