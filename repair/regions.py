@@ -86,6 +86,8 @@ _EXTRA = re.compile(r"[\s}\]]*[}\]]")
 _EXTRA_BRACE = re.compile(r"(?:\s*\})+(?=\s*[,\]])")
 _EXTRA_BETWEEN = re.compile(r"(?:\s*[}\]])+(?=\s*[;,]?\s*\{)")
 _REST = re.compile(r"""["':]|,\s*["']""")
+_NAME_KEY = re.compile(r'"(?:name|tool_name|function_name|tool|function)"\s*:')
+_NEXT_ITEM = re.compile(r"\}\s*,?\s*\{")
 _JUNK_CHARS = re.compile(r'[{}\[\]"<]')
 
 
@@ -197,6 +199,7 @@ def read_json_calls(
         ):
             break
         span = read_span(text, state.at, closers, openers)
+        span = _only_item(span) if state.listed and span.closed and not span.problem else span
         problems = (span.problem,) if span.problem else ()
         state.calls.append(RawCall("", kind, span.text, span.closed, problems=problems))
         state.at = span.end
@@ -207,6 +210,17 @@ def read_json_calls(
         if span.problem or len(state.calls) > LIMITS.calls:
             break
     return _finish(text, start, body, closers, state, wrapped)
+
+
+def _only_item(span: Span) -> Span:
+    """A broken object that was delimited by the closing marker alone, without the bracket of the list whose
+    only item it is.
+    """
+    text = span.text.rstrip()
+    item = text.removesuffix("]").rstrip()
+    if item == text or not item.endswith("}") or _NEXT_ITEM.search(item) or len(_NAME_KEY.findall(item)) > 1:
+        return span
+    return Span(item, span.end - len(span.text) + len(item), True)
 
 
 def _after_separator(text: str, state: _Sequence) -> int:
