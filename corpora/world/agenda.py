@@ -97,7 +97,7 @@ def find(rng: Random, state: State) -> Wish:
     query = (
         rng.choice(events)["title"].split()[0]
         if events and rng.random() < 0.9
-        else lexicon.invented_word(rng)
+        else lexicon.invented_word(rng).capitalize()
     )
     templates = (
         "When is the {q} thing?", "find the {q} event", "search the calendar for {q}", "look for {q}",

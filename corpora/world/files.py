@@ -211,9 +211,8 @@ def search_text(rng: Random, state: State) -> Wish:
         "Is {q} anywhere{x}?",
     )  # fmt: skip
     form = rng.choice(("{n} found.", "It is in {n}.", "I found {n}."))
-    q = quoted(rng, word) if rng.random() < 0.6 else word
     plan = single(Call("search_text", arguments), lambda found: form.format(n=len(found)))
-    return Wish(asked(rng, templates, q=q, x=said), plan)
+    return Wish(asked(rng, templates, q=quoted(rng, word), x=said), plan)
 
 
 def read_found(rng: Random, state: State) -> Wish:

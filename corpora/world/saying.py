@@ -17,7 +17,10 @@ _OPENERS = (
 _QUESTIONS = ("can you ", "could you ", "would you ", "could you please ", "can you quickly ")
 #: first words, in small letters, of what is no order and can have neither opener nor closer
 _STATEMENTS = frozenset(
-    "and at each every my new on scene sensor somebody that the they we what's which".split()
+    """
+and at are can could did do does each every how i if is it my new on please scene sensor somebody that the
+they we what what's when where which who will would
+""".split()
 )
 _CLOSERS = ("", "", "", ".", ".", ".", "!", " please", ", please.", ", thanks.", " now.", ", thank you.")
 
@@ -35,16 +38,17 @@ def asked(rng: Random, templates: Sequence[str], **slots: Any) -> str:
         if rng.random() < 0.2:
             text, closer = rng.choice(_QUESTIONS) + chosen, "?"
         else:
-            text, closer = rng.choice(_OPENERS) + chosen, rng.choice(_CLOSERS)
+            opener, closer = rng.choice(_OPENERS), rng.choice(_CLOSERS)
+            text, closer = opener + chosen, "" if opener == "please " else closer
+    if chosen.endswith("`"):
+        closer = ""
     if capital and text[0].islower():
         text = text[0].upper() + text[1:]
     return text.format(**slots) + closer
 
 
 def quoted(rng: Random, text: str) -> str:
-    """Free text as it stands in a sentence: in quotes that it does not hold, or bare if it is plain."""
-    if text.replace(" ", "").isalnum() and rng.random() < 0.12:
-        return text
+    """Free text as it stands in a sentence: in quotes that it does not hold, so that its end is plain."""
     forms = [form for form in ('"{}"', '"{}"', "'{}'", "“{}”") if form[0] not in text]
     return rng.choice(forms or ["<{}>"]).replace("{}", text)
 

@@ -21,7 +21,7 @@ def _brand(rng: Random, state: State) -> str:
 
 def look_for(rng: Random, state: State) -> Wish:
     """search_products, with its options now and then."""
-    query = lexicon.invented_word(rng) if rng.random() < 0.1 else _brand(rng, state)
+    query = lexicon.invented_word(rng).capitalize() if rng.random() < 0.1 else _brand(rng, state)
     arguments: dict[str, Any] = {"query": query}
     extra = ""
     if rng.random() < 0.4:
