@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
+from corpora.world import variants
 from corpora.world.report import TITLES, main, write_loops
 from corpora.world.sheet import Sheet
 from tests.system.conftest import Served
@@ -39,3 +41,17 @@ def test_loops_go_over_all_toolboxes_and_are_a_function_of_their_number() -> Non
 def test_a_server_that_is_not_there_ends_the_program() -> None:
     with pytest.raises(SystemExit, match="ConnectError"):
         main(["--base-url", "http://127.0.0.1:9/v1", "--questions", "1", "--runs", "0"])
+
+
+def test_a_variant_is_made_served_evaluated_and_kept(tmp_path: Path) -> None:
+    short = ["--questions", "1", "--runs", "1", "--turns", "1", "--only", "2-0.json"]
+    variants.main([str(tmp_path), *short])
+    sheet = Sheet.load(tmp_path / "2-0.json")
+    assert sheet.label == "2 bits"
+    assert (
+        json.loads((tmp_path / "fortieth-tiny-2bit" / "config.json").read_text())["quantization"]["bits"] == 2
+    )
+    assert "| measure | 2 bits |" in (tmp_path / "tables.md").read_text()
+    Sheet("kept").save(tmp_path / "2-0.json")
+    variants.main([str(tmp_path), *short])
+    assert Sheet.load(tmp_path / "2-0.json") == Sheet("kept")
