@@ -152,9 +152,11 @@ def move_found(rng: Random, state: State) -> Wish:
     templates = (
         "find {q} and move it to {w}", "search for the {q} event and move it to {w}",
         "look up {q}, then move it to {w}",
-        "move the event with {q} in its title to {w}", "The {q} event has to move to {w}.",
-        "move the {q} thing to {w}",
-        "look for {q} in the calendar and reschedule it to {w}", "I forgot the id, but {q} moves to {w}.",
+        "search for the event with {q} in its title and move it to {w}",
+        "The {q} event has to move to {w}, look it up.",
+        "find the {q} thing, move it to {w}",
+        "look for {q} in the calendar and reschedule it to {w}",
+        "I forgot the id of {q}, find it and move it to {w}.",
     )  # fmt: skip
 
     def plan() -> Plan:
@@ -213,10 +215,10 @@ def delete_found(rng: Random, state: State) -> Wish:
         return find(rng, state)
     options, said = _notify(rng)
     templates = (
-        "find {q} and delete it{x}", "delete the {q} event{x}", "look for {q} and remove it{x}",
-        "The {q} thing is off, delete it{x}",
+        "find {q} and delete it{x}", "find the {q} event, then delete it{x}", "look for {q} and remove it{x}",
+        "The {q} thing is off, look it up and delete it{x}",
         "search the calendar for {q} and delete it{x}", "look up {q}, then delete it{x}",
-        "cancel the {q} event{x}",
+        "search for the {q} event and cancel it{x}",
         "{q} won't happen, find it and delete it{x}",
     )  # fmt: skip
 
@@ -240,13 +242,12 @@ def invite(rng: Random, state: State) -> Wish:
         "{p} will join {e}, invite them", "send {p} an invitation to {e}", "I want {p} at {e}, invite them",
         "have {p} invited to {e}", "For {e}, invite {p}",
     )  # fmt: skip
-    said = " and to ".join(keys) if rng.random() < 0.3 else " and ".join(keys)
 
     def plan() -> Plan:
         found = yield tuple(Call("invite", {"event_id": key, "people": people}) for key in keys)
         return trouble(*found) or f"Invited to {' and '.join(one['id'] for one in found)}."
 
-    return Wish(asked(rng, templates, p=listed(rng, people), e=said), plan())
+    return Wish(asked(rng, templates, p=listed(rng, people), e=" and ".join(keys)), plan())
 
 
 def remind(rng: Random, state: State) -> Wish:

@@ -268,9 +268,10 @@ def copy_file(rng: Random, state: State) -> Wish:
     templates = (
         "read {p} and write the same text to {w}", "copy {p} to {w}: read it, then write it",
         "read {p}, then save its text as {w}",
-        "make a copy of {p} as {w}", "copy the text of {p} into {w}", "I want a copy of {p} in {w}",
-        "cp {p} {w}",
-        "{w} should say the same as {p}, make it so", "duplicate {p} as {w}",
+        "make a copy of {p} as {w}, read it first", "read {p} and put its text into {w}",
+        "I want a copy of {p} in {w}, read it and write it",
+        "look at the text of {p} and write it to {w}",
+        "{w} should say the same as {p}, read that and write it", "open {p} and duplicate it as {w}",
     )  # fmt: skip
 
     def plan() -> Plan:
@@ -288,11 +289,12 @@ def empty_folder(rng: Random, state: State) -> Wish:
         return list_folder(rng, state)
     folder = rng.choice(small)
     templates = (
-        "list {f} and delete all files in it", "empty [the folder |]{f}", "delete everything in {f}",
+        "list {f} and delete all files in it", "list [the folder |]{f} and empty it",
+        "see what is in {f} and delete everything",
         "clear {f}, look what is in it first",
-        "look into {f} and delete every file there", "I need {f} empty, delete all its files",
-        "wipe the folder {f}",
-        "show {f}, then delete all of it", "All files in {f} can go, delete them.",
+        "look into {f} and delete every file there", "list {f}, I need it empty, so delete all its files",
+        "look what {f} holds and wipe it, delete all",
+        "show {f}, then delete all of it", "All files in {f} can go, list and delete them.",
     )  # fmt: skip
 
     def plan() -> Plan:

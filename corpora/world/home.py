@@ -129,11 +129,13 @@ def lights_of_room(rng: Random, state: State) -> Wish:
     room = rng.choice(list(state["rooms"]))
     on = rng.random() < 0.5
     templates = (
-        "look up every light in {r} and turn it {o}", "turn every light in {r} {o}",
+        "look up every light in {r} and turn it {o}", "list every light in {r}, then turn [them|each] {o}",
         "find each light in {r} and switch it {o}",
-        "switch {o} every light in {r}", "I want every light in {r} {o}", "Every light in {r} should be {o}.",
-        "list the light devices in {r} and turn them all {o}", "make every light in {r} go {o}",
-        "each light of {r} {o}, please",
+        "look up and switch {o} every light in {r}", "I want every light in {r} {o}, look them up",
+        "Every light in {r} should be {o}, find them first.",
+        "list the light devices in {r} and turn them all {o}",
+        "see which light devices are in {r} and turn them all {o}",
+        "check {r} for each light there is and put it {o}",
     )  # fmt: skip
 
     def plan() -> Plan:
@@ -152,11 +154,11 @@ def music_in_room(rng: Random, state: State) -> Wish:
     room, title = rng.choice(rooms), lexicon.phrase(rng, 1, 4)
     extra, said = _music_options(rng)
     templates = (
-        "find the speaker in {r} and play {t} on it{x}", "play {t} on the speaker in {r}{x}",
+        "find the speaker in {r} and play {t} on it{x}", "look up the speaker in {r}, then play {t}{x}",
         "look up the speaker of {r} and play {t}{x}",
-        "The speaker in {r} should play {t}{x}", "which speaker is in {r}? Play {t} on it{x}",
-        "I want to hear {t} from the speaker in {r}{x}",
-        "look for a speaker in {r}, then play {t}{x}", "let the speaker in {r} play {t}{x}",
+        "Find the speaker in {r}, it should play {t}{x}", "which speaker is in {r}? Play {t} on it{x}",
+        "see which speaker is in {r} and let it play {t}{x}",
+        "look for a speaker in {r}, then play {t}{x}", "list the speaker in {r} and have it play {t}{x}",
     )  # fmt: skip
 
     def plan() -> Plan:

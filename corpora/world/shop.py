@@ -207,11 +207,12 @@ def cancel_for(rng: Random, state: State) -> Wish:
     customer = rng.choice(single_ones)
     options, said = _cancel_options(rng)
     templates = (
-        "find the order of {c} and cancel it{x}", "cancel the order of {c}{x}",
+        "find the order of {c} and cancel it{x}", "look for the order of {c} and cancel it{x}",
         "{c} wants to cancel, look up the order and do it{x}",
-        "look up what {c} ordered and cancel it{x}", "{c} does not want the order any more, cancel it{x}",
-        "I lost the number, but cancel the order of {c}{x}", "cancel {c}'s order{x}",
-        "call off the order of {c}{x}",
+        "look up what {c} ordered and cancel it{x}",
+        "{c} does not want the order any more, look it up and cancel it{x}",
+        "I lost the number, find the order of {c} and cancel it{x}", "find {c}'s order and cancel it{x}",
+        "look up the order of {c}, then call it off{x}",
     )  # fmt: skip
 
     def plan() -> Plan:
