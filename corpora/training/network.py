@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-QUERIES = 192  # of one block, see _attend
+QUERIES = 384  # of one block, see _attend
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +63,9 @@ def _attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     parts = []
     for start in range(0, length, QUERIES):
         end = min(length, start + QUERIES)
-        future = torch.full((end - start, end), -torch.inf, dtype=q.dtype).triu(1 + start)
-        scores = torch.matmul(q[:, :, start:end], k[:, :, :end].transpose(-1, -2)) + future
+        future = torch.full((end - start, end - start), -torch.inf, dtype=q.dtype).triu(1)
+        scores = torch.matmul(q[:, :, start:end], k[:, :, :end].transpose(-1, -2))
+        scores[..., start:] += future
         parts.append(torch.matmul(scores.softmax(-1, dtype=v.dtype), v[:, :, :end]))
     return torch.cat(parts, dim=2)
 

@@ -31,11 +31,11 @@ from corpora.world import TOOLBOXES
 from corpora.world.script import to_conversation, write_script
 
 Row = tuple[list[int], list[float]]
-LOG_STEPS = 100  # also: of a checkpoint
+LOG_STEPS = 50  # also: of a checkpoint
 LEARNED = 0.33  # about the sum of the weights of a full batch, as a share of its tokens
 WORLD_FROM = 24_000_000  # tokens after which half of the rows are scripts of the tool world
 SCRIPT_TURNS = ((1, 1), (2, 6), (7, 20), (25, 60))
-SCRIPT_WEIGHTS = (38, 44, 14, 4)
+SCRIPT_WEIGHTS = (40, 45, 12, 3)
 BESIDE = 0.1  # loss weight of everything that the assistant did not say
 
 
