@@ -1,6 +1,6 @@
 """The simulated tool world: toolboxes over a state, scripts of wishes, and a driver that plays them."""
 
-from corpora.world import agenda, database, files, home, repository, shop, tickets, travel
+from corpora.world import agenda, database, files, home, messages, repository, shop, tickets, travel
 from corpora.world.base import Toolbox
 
 TOOLBOXES: tuple[Toolbox, ...] = (
@@ -12,4 +12,5 @@ TOOLBOXES: tuple[Toolbox, ...] = (
     travel.TOOLBOX,
     repository.TOOLBOX,
     tickets.TOOLBOX,
+    messages.TOOLBOX,
 )

@@ -32,7 +32,7 @@ def open_tables(rng: Random) -> State:
             row = draw_row(rng, table)
             table["rows"].append({"id": content_id("row", name, row), **row})
         tables.setdefault(name, table)
-    return {"tables": tables, "last": None}
+    return {"tables": tables, "last": None, "recent": ""}
 
 
 def draw_value(rng: Random, kind: str) -> Any:
@@ -50,7 +50,7 @@ def draw_row(rng: Random, table: Mapping[str, Any]) -> dict[str, Any]:
 def run_query(state: State, name: str, arguments: Mapping[str, Any]) -> Any:
     """Do a schema-valid call of the database's tools on the state."""
     if name == "list_tables":
-        state["last"] = None
+        state |= {"last": None, "recent": name}
         return list(state["tables"])
     table = state["tables"].get(arguments["table"])
     if table is None:
@@ -58,8 +58,12 @@ def run_query(state: State, name: str, arguments: Mapping[str, Any]) -> Any:
     wrong = _unknown_column(table, arguments)
     if wrong is not None:
         return error(f"no column {wrong} in {arguments['table']}")
-    state["last"] = None
-    return _RUN[name](state, table, arguments)
+    repeated = state["recent"] == name  # "that row" would not say which of two
+    state |= {"last": None, "recent": name}
+    result = _RUN[name](state, table, arguments)
+    if repeated:
+        state["last"] = None
+    return result
 
 
 def _unknown_column(table: Mapping[str, Any], arguments: Mapping[str, Any]) -> str | None:

@@ -88,6 +88,7 @@ def open_tracker(rng: Random) -> State:
         "people": [invented_name(rng) for _ in range(5)],
         "tickets": {},
         "last": None,
+        "recent": "",
     }
     while len(state["tickets"]) < 7:
         arguments = {
@@ -99,7 +100,7 @@ def open_tracker(rng: Random) -> State:
         ticket = state["tickets"][key]
         ticket["labels"] = rng.sample(state["labels"], rng.randint(0, 2))
         ticket["assignee"] = rng.choice([*state["people"], None])
-    return state | {"last": None}
+    return state
 
 
 def draw_title(rng: Random) -> str:
@@ -114,9 +115,11 @@ def open_ids(state: State) -> list[str]:
 
 def run_tracker(state: State, name: str, arguments: Mapping[str, Any]) -> Any:
     """Do a schema-valid call of the tracker's tools on the state."""
+    repeated = state["recent"] == name  # "it" would not say which of two tickets
+    state["recent"] = name
     if name == "create_ticket":
         result = _create(state, arguments)
-        state["last"] = result.get("ticket_id")
+        state["last"] = None if repeated else result.get("ticket_id")
         return result
     state["last"] = None
     if name == "search_tickets":
@@ -128,7 +131,7 @@ def run_tracker(state: State, name: str, arguments: Mapping[str, Any]) -> Any:
         return {"ticket_id": arguments["ticket_id"], **ticket}
     if ticket["status"] == "closed":
         return error(f"ticket {arguments['ticket_id']} is closed")
-    state["last"] = arguments["ticket_id"] if name != "close_ticket" else None
+    state["last"] = None if repeated or name == "close_ticket" else arguments["ticket_id"]
     return _change(state, ticket, name, arguments)
 
 

@@ -333,12 +333,13 @@ def cancel_for(rng: Random, state: State) -> Wish:
         return bookings_of(rng, state)
     name, (options, said) = rng.choice(names), _refund(rng)
     forms = (
-        "find the booking of {n} and cancel it{x}", "cancel the booking of {n}{x}",
+        "find the booking of {n} and cancel it{x}", "search the booking of {n} and cancel it{x}",
         "{n} can't travel, find the booking and cancel it{x}",
-        "look up what {n} booked and cancel that{x}", "I don't have the number, but cancel {n}'s booking{x}",
+        "look up what {n} booked and cancel that{x}",
+        "I don't have the number, so find {n}'s booking and cancel it{x}",
         "The trip of {n} is off. Look up the booking and cancel it{x}",
         "look for {n}'s booking, then cancel it{x}",
-        "{n} wants to cancel{x}",
+        "{n} wants to cancel, look that booking up and do it{x}",
     )  # fmt: skip
     words = closing(rng, *_CANCELLED)
 
