@@ -192,7 +192,7 @@ def cancel_last(rng: Random, state: State) -> Wish:
         "cancel the [last|new] order{x}", "Oh no. Cancel the order we just made{x}",
         "call off the order you just placed{x}",
     )  # fmt: skip
-    words = closing(rng, "Order {r[id]} is cancelled again.", "{r[id]} is cancelled.")
+    words = closing(rng, "Order {r[id]} is cancelled, as if it never was.", "{r[id]} is cancelled.")
     return Wish(
         asked(rng, templates, x=said), single(Call("cancel_order", {"order_id": key, **options}), words)
     )
@@ -308,7 +308,7 @@ TOOLBOX = Toolbox(
     open=open_shop,
     run=run_shop,
     wishes={
-        look_for: 3, price_of: 3, compare: 3, place_order: 6, orders_of: 2, cancel_order: 2, cancel_last: 3,
+        look_for: 3, price_of: 3, compare: 3, place_order: 6, orders_of: 2, cancel_order: 2, cancel_last: 5,
         cancel_for: 3, buy_found: 4, change_address: 3, set_price: 3, restock: 4,
     },
 )  # fmt: skip
