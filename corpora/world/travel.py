@@ -191,12 +191,10 @@ def book_hotel(rng: Random, state: State) -> Wish:
 
 def book_hotel_found(rng: Random, state: State) -> Wish:
     """search_hotels in a city that has one, then book_hotel."""
-    cities = [one["city"] for one in state["hotels"].values()]
-    stars = {
-        city: max(one["stars"] for one in state["hotels"].values() if one["city"] == city) for city in cities
-    }
-    city = rng.choice(cities)
-    query = {"city": city, "min_stars": stars[city]}
+    hotels = list(state["hotels"].values())
+    city = rng.choice(hotels)["city"]
+    stars = max(one["stars"] for one in hotels if one["city"] == city)
+    query = {"city": city, "min_stars": stars}
     if len(search_hotels(state, query)) != 1 or len(state["bookings"]) >= MOST_BOOKINGS:
         return look_for_hotels(rng, state)
     stay, said = _stay(rng)
