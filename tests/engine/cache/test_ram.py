@@ -1,0 +1,90 @@
+"""What is evicted first, and that the bytes add up."""
+
+from __future__ import annotations
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from engine.cache.radix import Radix, Segment, as_tokens
+from engine.cache.ram import RamTier, Rank
+
+
+def kept(tier: RamTier) -> list[int]:
+    """The first tokens of what is held."""
+    return sorted(int(min(one.nodes, key=lambda n: n.start).tokens[0]) for one in tier.held.values())
+
+
+def put(
+    tree: Radix, tier: RamTier, tokens: list[int], now: float, rank: Rank = Rank.common
+) -> Segment | None:
+    segment = tree.add(as_tokens(tokens))
+    assert segment is not None
+    segment.rank = rank
+    return segment if tier.hold(segment, object(), segment.end - segment.start, now) is not None else None
+
+
+def test_the_longest_unused_goes_first() -> None:
+    tree, tier = Radix("m", True), RamTier(30)
+    first, _, _ = (put(tree, tier, [n] * 10, n) for n in (1, 2, 3))
+    assert first is not None
+    tier.touch([first], 4)
+    put(tree, tier, [4] * 10, 5)
+    assert kept(tier) == [1, 3, 4]
+    assert (tier.used, tier.evictions) == (30, 1)
+
+
+def test_roots_outlive_leaves_however_old_they_are() -> None:
+    tree, tier = Radix("m", True), RamTier(30)
+    root = put(tree, tier, [1] * 10, 1)
+    for turn in range(2, 20):
+        assert put(tree, tier, [1] * 10 + [turn] * 10, turn) is not None
+        assert root is not None
+        assert root.kept is not None
+    assert kept(tier) == [1, 18, 19]
+
+
+def test_what_is_dear_to_compute_outlives_what_is_a_little_newer() -> None:
+    tree, tier = Radix("m", True), RamTier(9000)
+    root = put(tree, tier, [1] * 8000, 1)
+    deep = put(tree, tier, [1] * 8000 + [2] * 400, 2)
+    put(tree, tier, [3] * 400, 3)
+    put(tree, tier, [4] * 500, 4)
+    assert root is not None
+    assert deep is not None
+    assert kept(tier) == [1, 2, 4], "the deep one took twice as long as the newer, shallow one"
+
+
+def test_ranks_and_locks() -> None:
+    tree, tier = Radix("m", True), RamTier(40)
+    put(tree, tier, [1] * 10, 1, Rank.pinned)
+    put(tree, tier, [2] * 10, 2, Rank.active)
+    put(tree, tier, [3] * 10, 3, Rank.superseded)
+    locked = put(tree, tier, [4] * 10, 0)
+    assert locked is not None
+    locked.locks = 1
+    assert put(tree, tier, [5] * 10, 5) is not None
+    assert kept(tier) == [1, 2, 4, 5], "the superseded one went first"
+    assert put(tree, tier, [6] * 10, 6) is not None
+    assert kept(tier) == [1, 2, 4, 6]
+    assert put(tree, tier, [7] * 20, 7) is None, "nothing goes for one of a lower rank"
+    assert kept(tier) == [1, 2, 4, 6], "and then nothing at all"
+    assert put(tree, tier, [8] * 20, 8, Rank.active) is not None
+    assert kept(tier) == [1, 4, 8]
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=10), max_size=40), st.integers(5, 40))
+def test_bytes_add_up_and_the_budget_is_kept(texts: list[list[int]], budget: int) -> None:
+    tree, tier = Radix("m", True), RamTier(budget)
+    for now, text in enumerate(texts):
+        segment = tree.add(as_tokens(text))
+        if segment is None:
+            continue
+        gone = tier.hold(segment, object(), segment.end - segment.start, now)
+        for one in gone if gone is not None else [segment]:
+            assert one.kept is None
+            for lost in tree.remove(one):
+                tier.drop(lost)
+        assert tier.used == sum(one.nbytes for one in tier.held.values()) <= budget
+        assert all(one.kept is not None for one in tier.held.values())
+        assert set(tier.held) == set(tree.segments)
