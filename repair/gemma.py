@@ -139,7 +139,8 @@ class _Reader:
         try:
             value, end = decode_strict(self.text, at)
         except ValueError as error:
-            raise _Unclear("escape", f"a string in plain quotes cannot be read: {error}") from error
+            message = f"a string in plain quotes cannot be read: {self.text[at : at + 30]!r}"
+            raise _Unclear("escape", message) from error
         if "\\" in self.text[at:end]:
             raise _Unclear("escape", "a backslash in plain quotes: an escape, or a backslash")
         self.result.fixes.append(Fix(FixKind.bare_word, path, self.text[at:end], encode(value)))

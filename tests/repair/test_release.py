@@ -108,6 +108,12 @@ def test_what_follows_never_changes_what_has_left(seed: int) -> None:
     assert early
 
 
+def test_a_problem_does_not_tell_where_in_the_stream_it_stood() -> None:
+    case = {"tools": "weather", "format": "gemma4"}
+    text = 'So: call:get_weather{city:"Oslo'
+    assert plain(read(text, list(text), case)) == plain(read(text, None, case))
+
+
 def test_fruitless_looks_are_rationed() -> None:
     wait = Wait("<tool_call>", possible_ends((FORMATS["hermes"],)))
     looks = 0
