@@ -246,7 +246,7 @@ def label(rng: Random, state: State) -> Wish:
         "edit labels of {k}: {x}",
         "label {k}: {x}",
     )  # fmt: skip
-    words = closing(rng, "It has {r[labels]} now.", "Labels of {r[ticket_id]} are set.", "Done.")
+    words = closing(rng, "Labels of {r[ticket_id]} are set.", "Done.")
     text = asked(rng, forms, k=key, x=rng.choice((" and ", ", ")).join(parts))
     return Wish(text, single(Call("label_ticket", arguments), words))
 
@@ -266,7 +266,7 @@ def prioritise(rng: Random, state: State) -> Wish:
 
     def plan() -> Plan:
         results = yield tuple(Call("set_priority", {"ticket_id": key, "priority": priority}) for key in keys)
-        return trouble(*results) or f"{listed(Random(0), keys)}: {priority}."
+        return trouble(*results) or f"{' and '.join(keys)}: {priority}."
 
     return Wish(asked(rng, forms, k=" and ".join(keys), p=priority), plan())
 

@@ -59,11 +59,8 @@ def look_for_flights(rng: Random, state: State) -> Wish:
 
 
 def _flights_found(flights: Any) -> str:
-    return (
-        f"There are {len(flights)}: {listed(Random(0), [one['flight'] for one in flights])}."
-        if flights
-        else "No such flight."
-    )
+    names = ", ".join(one["flight"] for one in flights)
+    return f"There are {len(flights)}: {names}." if flights else "No such flight."
 
 
 def compare_routes(rng: Random, state: State) -> Wish:

@@ -19,4 +19,5 @@ SPOKEN = [one for one in TOOLBOXES if one.name != "repository"]
 def test_no_text_holds_a_python_value(toolbox: Toolbox) -> None:
     for seed in range(10):
         for task in write_script(Random(f"wording {seed}"), toolbox, 40).tasks:
-            assert not re.search(r"\{['}]|\['|\bNone\b", task.text), task.text
+            for words in (task.text, task.reply):
+                assert not re.search(r"\{['}]|\['|\bNone\b", words), words
