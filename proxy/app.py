@@ -6,14 +6,16 @@ import logging
 import re
 import secrets
 import time
+from collections.abc import Sequence
 
 from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from proxy.chat import GuardMode
+from proxy.account import Sink
 from proxy.errors import RequestError, error_for_status, error_headers, error_object, shape_of
 from proxy.guard import Guard
+from proxy.guarding.policy import GuardPolicy
 from proxy.health import HealthCheck
 from proxy.routes import JSONResponse, Limits, State, build_router
 from proxy.upstreams.base import Upstream
@@ -26,12 +28,16 @@ _REQUEST_ID = re.compile(rb"[\x21-\x7e]{1,128}")
 def create_app(
     upstream: Upstream,
     *,
-    mode: GuardMode = GuardMode.repair,
+    policy: GuardPolicy | None = None,
+    sinks: Sequence[Sink] = (),
     api_key: str | None = None,
     limits: Limits | None = None,
 ) -> FastAPI:
-    """The app over a started upstream, which stays the caller's to close."""
-    state = State(upstream, Guard(upstream, mode), HealthCheck(upstream), limits or Limits(), api_key)
+    """The app over a started upstream, which stays the caller's to close. sinks: get each request's
+    account.
+    """
+    guard = Guard(upstream, policy or GuardPolicy(), sinks)
+    state = State(upstream, guard, HealthCheck(upstream), limits or Limits(), api_key)
     app = FastAPI(title="fortieth", docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
     app.include_router(build_router(state))
     app.add_exception_handler(RequestError, _on_request_error)

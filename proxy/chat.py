@@ -122,10 +122,16 @@ class Verdict(StrEnum):
 
 
 class GuardMode(StrEnum):
-    """off: calls are handed over as the model emitted them. repair: validated, and repaired where safe."""
+    """off: calls are handed over as the model emitted them. observe: so too, and judged for the record.
+    repair: validated, and repaired where safe. full: what cannot be repaired is asked for again.
+    constrain: full, and decoding is constrained to valid calls from the first attempt on.
+    """
 
     off = "off"
+    observe = "observe"
     repair = "repair"
+    full = "full"
+    constrain = "constrain"
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,7 +65,7 @@ def serve(
         str | None, typer.Option(help="Model id that clients see. Default: the model's own name.")
     ] = None,
     guard: Annotated[
-        GuardMode | None, typer.Option(help="What happens to malformed tool calls. Default: repair.")
+        GuardMode | None, typer.Option(help="What happens to malformed tool calls. Default: full.")
     ] = None,
     max_batch: Annotated[int | None, typer.Option(help="Requests decoded together. Default: 16.")] = None,
     queue_limit: Annotated[int | None, typer.Option(help="Requests that may wait. Default: 256.")] = None,

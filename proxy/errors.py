@@ -14,12 +14,15 @@ FortiethError
     ├── MethodNotAllowed          the route exists, the method does not
     ├── Overloaded                the queue is full; worth trying again
     ├── UpstreamUnavailable       the model cannot answer now; worth trying again
+    ├── RequestTimeout            it took longer than it may
+    ├── CallFailed                the model's tool call could not be saved, and an error was asked for
     └── InternalError             a defect of ours; the log has the traceback
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
@@ -106,6 +109,23 @@ class UpstreamUnavailable(RequestError):
     pass
 
 
+class RequestTimeout(RequestError):
+    """limit_s: what the server or the client set."""
+
+    def __init__(self, limit_s: float) -> None:
+        super().__init__(f"the request was not finished within {limit_s:g} s")
+
+
+class CallFailed(RequestError):
+    """problems: why the calls of the turn cannot be executed, each told as `place: reason`."""
+
+    def __init__(self, problems: Sequence[str], attempts: int) -> None:
+        times = "once" if attempts == 1 else f"{attempts} times"
+        super().__init__(
+            f"the model was asked {times} and made no tool call that can be executed: {'; '.join(problems)}"
+        )
+
+
 class InternalError(RequestError):
     pass
 
@@ -130,6 +150,8 @@ _SHAPES: dict[type[RequestError], ErrorShape] = {
     MethodNotAllowed: ErrorShape(405, "invalid_request_error", "method_not_allowed"),
     Overloaded: ErrorShape(429, "rate_limit_error", "rate_limit_exceeded"),
     UpstreamUnavailable: ErrorShape(503, "server_error", "upstream_unavailable"),
+    RequestTimeout: ErrorShape(504, "timeout_error", "request_timeout"),
+    CallFailed: ErrorShape(502, "server_error", "tool_call_failed"),
     InternalError: ErrorShape(500, "server_error", "internal_error"),
 }
 

@@ -4,116 +4,232 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import AsyncIterator
-from dataclasses import replace
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, replace
 
+from proxy.account import Ending, Sink
 from proxy.chat import (
     ChatRequest,
     Event,
     Finish,
     FinishReason,
     GuardMode,
+    Scores,
     ToolCallReady,
     ToolMode,
     Verdict,
 )
-from proxy.errors import BadRequest, UpstreamUnavailable
-from proxy.upstreams.base import Generation, Upstream, UpstreamFinish, UpstreamText
+from proxy.drift import DEFAULT_RULE, DriftStore, SessionKey
+from proxy.errors import BadRequest, RequestError
+from proxy.guarding.attempt import Attempt, Delta, Listener, unshown
+from proxy.guarding.book import Book, Circumstances
+from proxy.guarding.caller import NOBODY, Caller, session_of, turn_of
+from proxy.guarding.giveup import give_up
+from proxy.guarding.loops import find_loop, nudge, refuse_loop, steps_of
+from proxy.guarding.policy import REASKING, GuardPolicy, LoopLimits
+from proxy.guarding.reask import Reask
+from proxy.upstreams.base import Generation, Upstream, UpstreamText
 from repair.tools import SchemaError, ToolSet
-from repair.turn import Outcome, Turn, TurnPolicy
-from repair.types import ReasoningDelta, TextDelta
+from repair.turn import TurnPolicy
+from repair.types import Fix, Problem, TextDelta, ToolCall
 from repair.types import Verdict as TurnVerdict
 
 _log = logging.getLogger(__name__)
 
-# Nothing re-asks in the modes served here, so a turn that would have to be asked again has failed.
 _VERDICTS = {
     TurnVerdict.none: Verdict.none,
     TurnVerdict.clean: Verdict.clean,
     TurnVerdict.repaired: Verdict.repaired,
-    TurnVerdict.reask: Verdict.failed,
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """How a turn ends: what is still to be sent, and what to say about it."""
+
+    rest: tuple[Delta, ...]
+    calls: tuple[ToolCall, ...]
+    verdict: Verdict
+    reason: FinishReason
+    fixes: tuple[Fix, ...] = ()
+    problems: tuple[Problem, ...] = ()
 
 
 class Exchange:
     """An admitted request: read its events() once, then aclose(), which also aborts it half-way."""
 
-    def __init__(self, generation: Generation, turn: Turn) -> None:
+    def __init__(
+        self,
+        guard: Guard,
+        about: Circumstances,
+        asked: ChatRequest,
+        tools: ToolSet,
+        generation: Generation,
+        book: Book,
+    ) -> None:
+        self._guard = guard
+        self._about = about
+        self._asked = asked
+        self._tools = tools
         self._generation = generation
-        self._turn = turn
-        self._reasoning_tokens = 0
+        self._book = book
+        self._turn_policy = _turn_policy(about.request)
+        plain = replace(self._turn_policy, enabled=False)
+        as_emitted = about.mode in (GuardMode.off, GuardMode.observe)
+        self._listener = Listener(tools, generation, plain if as_emitted else self._turn_policy)
+        watching = about.mode is GuardMode.observe
+        self._observer = Listener(tools, generation, self._turn_policy) if watching else None
 
     async def events(self) -> AsyncIterator[Event]:
         """Ends in exactly one Finish, or raises RequestError."""
-        finish: UpstreamFinish | None = None
-        async for event in self._generation:
-            match event:
-                case UpstreamText():
-                    for delta in self._feed(event):
-                        yield delta
-                case UpstreamFinish():
-                    finish = event
-        if finish is None:
-            raise UpstreamUnavailable("the upstream's stream ended without a finish")
-        for last in self._close(finish):
+        try:
+            async for event in self._generation:
+                if isinstance(event, UpstreamText) and event.scores:
+                    yield Scores(event.scores)
+                for delta in self._listener.hear(event):
+                    self._book.shown()
+                    yield delta
+                if self._observer is not None:
+                    self._observer.hear(event)
+            settled = await self._settle()
+        except RequestError as error:
+            self._book.close(Ending.failed, error=error.message)
+            raise
+        for last in self._last(settled):
+            self._book.shown()
             yield last
 
     async def aclose(self) -> None:
+        self._book.close(Ending.abandoned)
         await self._generation.aclose()
 
-    def _feed(self, chunk: UpstreamText) -> list[TextDelta | ReasoningDelta]:
-        deltas = self._turn.feed(chunk.text)
-        if deltas and all(isinstance(delta, ReasoningDelta) for delta in deltas):
-            self._reasoning_tokens += chunk.tokens
-        return deltas
-
-    def _close(self, finish: UpstreamFinish) -> list[Event]:
-        outcome = self._turn.close(finish.reason)
-        verdict = _VERDICTS[outcome.verdict]
-        _report(verdict, outcome)
-        events: list[Event] = list(outcome.events)
-        for index, call in enumerate(outcome.calls):
+    def _last(self, settled: Settled) -> list[Event]:
+        events: list[Event] = list(settled.rest)
+        for index, call in enumerate(settled.calls):
             events.append(ToolCallReady(index, new_call_id(), call.name, call.arguments))
-        events.append(
-            Finish(
-                _reason(finish, outcome),
-                replace(finish.usage, reasoning_tokens=self._reasoning_tokens),
-                verdict,
-                len(outcome.fixes),
-            )
+        finish = Finish(
+            settled.reason, self._book.usage, settled.verdict, len(settled.fixes), self._book.attempts
         )
-        return events
+        self._book.settled(len(settled.calls), settled.fixes, settled.problems)
+        self._book.close(Ending.finished, finish)
+        _report(settled)
+        return [*events, finish]
+
+    async def _settle(self) -> Settled:
+        """The end of the first generation: deliver it, ask again, or give up."""
+        attempt = self._listener.close()
+        if self._observer is not None:
+            observed = self._observer.close()
+            self._book.judged(observed)
+            self._guard.note_drift(self._about, observed)
+            return _observed(attempt, observed)
+        self._book.judged(attempt)
+        if self._about.mode is GuardMode.off:
+            return _deliver(attempt)
+        self._guard.note_drift(self._about, attempt)
+        problems = attempt.problems or self._refuse(attempt.calls)
+        return await self._mend(attempt, problems) if problems else _deliver(attempt)
+
+    def _refuse(self, calls: Sequence[ToolCall]) -> tuple[Problem, ...]:
+        """What is wrong with calls that are right in themselves."""
+        request = self._about.request
+        if self._about.mode not in REASKING:
+            return ()
+        loop = refuse_loop(request, calls, self._guard.loops(request))
+        return (loop,) if loop else ()
+
+    async def _mend(self, first: Attempt, problems: tuple[Problem, ...]) -> Settled:
+        policy = self._guard.policy
+        if self._about.mode in REASKING:
+            # finished, but an upstream counts it as running until it is closed
+            await self._generation.aclose()
+            reask = Reask(
+                self._guard.upstream, self._asked, self._tools, self._turn_policy, policy.reask, self._refuse
+            )
+            done = await reask.run(first, problems)
+            self._book.reasked(done.attempts)
+            problems = done.problems
+            if done.turned is not None:
+                turned = done.turned
+                rest = unshown(first) if turned.calls else _answer(first, turned.text)
+                reason = FinishReason.tool_calls if turned.calls else FinishReason.stop
+                return Settled(rest, turned.calls, Verdict.reasked, reason, turned.fixes)
+        given = give_up(policy.give_up, first, problems, self._tools, self._book.attempts)
+        return Settled(given.rest, given.calls, Verdict.failed, given.reason, (), problems)
 
 
 class Guard:
-    """Opens exchanges with one upstream under one mode."""
+    """Opens exchanges with one upstream under one policy. sinks: get the account of each request."""
 
-    def __init__(self, upstream: Upstream, mode: GuardMode) -> None:
-        self._upstream = upstream
-        self._mode = mode
+    def __init__(self, upstream: Upstream, policy: GuardPolicy, sinks: Sequence[Sink] = ()) -> None:
+        self.upstream = upstream
+        self.policy = policy
+        self.drift = DriftStore(policy.drift or DEFAULT_RULE)
+        self._sinks = tuple(sinks)
 
-    async def open(self, request: ChatRequest) -> Exchange:
+    async def open(self, request: ChatRequest, caller: Caller = NOBODY) -> Exchange:
         """Raises whatever can be known before the first token: BadRequest, Overloaded, UpstreamUnavailable.
 
         The caller must aclose() the exchange, whatever happens.
         """
         tools = _compile(request)
-        generation = await self._upstream.open(request)
-        turn = Turn(tools, generation.format, self._policy(request), generation.generation_prompt)
-        return Exchange(generation, turn)
+        about = self._circumstances(request, caller, tools)
+        book = Book(about, self._sinks)
+        asked = about.request
+        if about.mode in REASKING:
+            asked = nudge(asked, self.loops(asked))
+        try:
+            generation = await self.upstream.open(asked)
+        except RequestError as error:
+            book.close(Ending.failed, error=error.message)
+            raise
+        except BaseException:
+            book.close(Ending.abandoned)
+            raise
+        book.admitted(generation.format)
+        return Exchange(self, about, asked, tools, generation, book)
 
-    def _policy(self, request: ChatRequest) -> TurnPolicy:
-        choice = request.tool_choice
-        return TurnPolicy(
-            tool_choice=choice.mode.value,
-            tool_name=choice.name if choice.mode is ToolMode.named else None,
-            parallel=request.parallel_tool_calls,
-            enabled=self._mode is not GuardMode.off,
+    def loops(self, request: ChatRequest) -> LoopLimits:
+        """The limits, with the tools that this request declares as polling."""
+        limits = self.policy.loops
+        return replace(limits, polling=limits.polling | request.polling) if request.polling else limits
+
+    def note_drift(self, about: Circumstances, attempt: Attempt) -> None:
+        """Counts a turn in which the model tried to call."""
+        if attempt.tried_to_call:
+            valid = attempt.verdict is TurnVerdict.clean
+            self.drift.note(about.key, about.turn, valid, constrained=about.request.constrained)
+
+    def _circumstances(self, request: ChatRequest, caller: Caller, tools: ToolSet) -> Circumstances:
+        served = [card.id for card in self.upstream.models]
+        model = request.model if request.model in served else served[0]
+        mode = self.policy.mode_of(model, caller.mode)
+        key = SessionKey(model, session_of(request, caller))
+        callable_ = bool(tools) and request.tool_choice.mode is not ToolMode.none
+        drifted = (
+            mode in REASKING
+            and callable_
+            and self.policy.drift is not None
+            and self.drift.look(key).escalated
         )
+        if callable_ and (drifted or mode is GuardMode.constrain):
+            request = replace(request, constrained=True)
+        loop = find_loop(steps_of(request.messages), self.loops(request)) if callable_ else None
+        looping = loop is not None and 0 < self.policy.loops.nudge <= loop.count
+        return Circumstances(request, mode, key, turn_of(request), caller.request_id, looping, drifted)
 
 
 def new_call_id() -> str:
     return f"call_{secrets.token_hex(12)}"
+
+
+def _turn_policy(request: ChatRequest) -> TurnPolicy:
+    choice = request.tool_choice
+    return TurnPolicy(
+        tool_choice=choice.mode.value,
+        tool_name=choice.name if choice.mode is ToolMode.named else None,
+        parallel=request.parallel_tool_calls,
+    )
 
 
 def _compile(request: ChatRequest) -> ToolSet:
@@ -130,15 +246,29 @@ def _compile(request: ChatRequest) -> ToolSet:
         ) from error
 
 
-def _reason(finish: UpstreamFinish, outcome: Outcome) -> FinishReason:
-    if outcome.calls:
-        return FinishReason.tool_calls
-    return FinishReason.length if finish.reason == "length" else FinishReason.stop
+def _deliver(attempt: Attempt) -> Settled:
+    """A turn as it was judged."""
+    reason = FinishReason.length if attempt.cut else FinishReason.stop
+    if attempt.calls:
+        reason = FinishReason.tool_calls
+    return Settled(attempt.rest, attempt.calls, _VERDICTS[attempt.verdict], reason, attempt.fixes)
 
 
-def _report(verdict: Verdict, outcome: Outcome) -> None:
-    if verdict is Verdict.failed:
-        reasons = "; ".join(f"{p.rule} at {p.path or '/'}" for p in outcome.problems)
+def _observed(attempt: Attempt, observed: Attempt) -> Settled:
+    """The turn as the model emitted it, with the judgement that the guard would have acted on."""
+    verdict = _VERDICTS.get(observed.verdict, Verdict.reasked)
+    return replace(_deliver(attempt), verdict=verdict, fixes=observed.fixes, problems=observed.problems)
+
+
+def _answer(first: Attempt, text: str) -> tuple[Delta, ...]:
+    """What the model said in place of its call, behind what of the turn has been shown."""
+    lead = "\n\n" if first.text[: first.shown].strip() else ""
+    return (TextDelta(lead + text.strip()),)
+
+
+def _report(settled: Settled) -> None:
+    if settled.problems:
+        reasons = "; ".join(f"{one.rule} at {one.path or '/'}" for one in settled.problems)
         _log.warning("no call of this turn can be executed: %s", reasons)
-    elif outcome.fixes:
-        _log.info("repaired: %s", ", ".join(f"{fix.kind} at {fix.path or '/'}" for fix in outcome.fixes))
+    elif settled.fixes:
+        _log.info("repaired: %s", ", ".join(f"{fix.kind} at {fix.path or '/'}" for fix in settled.fixes))

@@ -18,6 +18,7 @@ from proxy.codecs.base import Codec, Head
 from proxy.codecs.openai_chat import OpenAIChat
 from proxy.errors import BodyTooLarge, ModelNotFound, Unauthorized
 from proxy.guard import Exchange, Guard
+from proxy.guarding.caller import read_caller
 from proxy.health import HealthCheck
 from proxy.streaming import ClientGone, EventStream, defects_reported, run_while_connected
 from proxy.upstreams.base import ModelCard, Upstream
@@ -83,7 +84,8 @@ def _chat(state: State, codec: Codec) -> Endpoint:
             body = await _read_body(request, state.limits.max_body_bytes)
             asked = codec.decode(body)
             card = _find(state.upstream, asked.model)
-            exchange = await run_while_connected(request.receive, state.guard.open(asked))
+            opening = state.guard.open(asked, read_caller(request.headers))
+            exchange = await run_while_connected(request.receive, opening)
             head = Head(f"chatcmpl-{secrets.token_hex(14)}", card.id, int(time.time()), card.fingerprint)
             return await _answer(state, codec, request, asked, exchange, head)
         except (ClientGone, ClientDisconnect):
@@ -109,6 +111,7 @@ def _verdict_headers(answer: Answer) -> dict[str, str]:
     return {
         "x-fortieth-verdict": answer.finish.verdict.value,
         "x-fortieth-fixes": str(answer.finish.fixes),
+        "x-fortieth-attempts": str(answer.finish.attempts),
     }
 
 

@@ -150,7 +150,7 @@ async def run_http(
 ) -> None:
     """Answers HTTP on `listener` over a started upstream until asked to stop; streams may end for a while."""
     api_key = settings.api_key.get_secret_value() if settings.api_key else None
-    app = create_app(upstream, mode=settings.guard, api_key=api_key)
+    app = create_app(upstream, policy=settings.guard_policy(), api_key=api_key)
     config = uvicorn.Config(
         app,
         lifespan="off",

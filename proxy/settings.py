@@ -9,10 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
 from proxy.chat import GuardMode
+from proxy.drift import DEFAULT_RULE
 from proxy.errors import SettingsError
+from proxy.guarding.policy import GiveUp, GuardPolicy, LoopLimits, ReaskLimits
 
 ENV_PREFIX = "FORTIETH_"
 DEFAULT_FILE = "fortieth.toml"
@@ -23,8 +25,13 @@ class Settings(BaseModel):
 
     model: a directory or a hub id; None is the bundled model. port: 0 takes a free one. served_model_name:
     the id that clients see; None takes the directory's name or the hub id. api_key: None lets everyone in.
-    max_batch: sequences decoded together. queue_limit: requests that may wait beyond those.
-    context_limit: tokens of prompt and answer together; None takes the model's own.
+    max_batch: sequences decoded together. queue_limit: requests that may wait beyond those. context_limit:
+    tokens of prompt and answer together; None takes the model's own.
+
+    guard_models: modes of single models. reask_*: how often, how long and with how many tokens a model is
+    asked again in one request. loop_nudge, loop_stop: repeats in a row until the model is told, and until
+    the call is not made; 0 turns either off. polling_tools: may be called again and again. drift: sessions
+    whose calls get worse are decoded under constraint for a while.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -33,12 +40,39 @@ class Settings(BaseModel):
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8040
     served_model_name: Annotated[str | None, Field(min_length=1)] = None
-    guard: GuardMode = GuardMode.repair
+    guard: GuardMode = GuardMode.full
+    guard_models: Mapping[str, GuardMode] = {}
+    reask_attempts: Annotated[int, Field(ge=0, le=10)] = 2
+    reask_seconds: Annotated[float, Field(gt=0)] = 60.0
+    reask_tokens: Annotated[int, Field(ge=1)] = 16_384
+    give_up: GiveUp = GiveUp.text
+    loop_nudge: Annotated[int, Field(ge=0)] = 3
+    loop_stop: Annotated[int, Field(ge=0)] = 5
+    polling_tools: tuple[str, ...] = ()
+    drift: bool = True
     api_key: Annotated[SecretStr | None, Field(min_length=1)] = None
     max_batch: Annotated[int, Field(ge=1)] = 16
     queue_limit: Annotated[int, Field(ge=0)] = 256
     context_limit: Annotated[int | None, Field(ge=2)] = None
     log_level: Literal["debug", "info", "warning", "error"] = "warning"
+
+    @field_validator("polling_tools", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        """An environment variable holds names with commas between them."""
+        return (
+            [name.strip() for name in value.split(",") if name.strip()] if isinstance(value, str) else value
+        )
+
+    def guard_policy(self) -> GuardPolicy:
+        return GuardPolicy(
+            mode=self.guard,
+            models=self.guard_models,
+            reask=ReaskLimits(self.reask_attempts, self.reask_seconds, self.reask_tokens),
+            loops=LoopLimits(self.loop_nudge, self.loop_stop, frozenset(self.polling_tools)),
+            give_up=self.give_up,
+            drift=DEFAULT_RULE if self.drift else None,
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from repair.tools import ToolSet
+from repair.tools import Tool, ToolSet
 from repair.types import Problem
 
 _HINTS = {
@@ -14,21 +15,103 @@ _HINTS = {
     "missing_name": "Name the tool in the call.",
     "call_required": "Answer with a tool call.",
     "untyped": "Write the value so that its type is plain.",
+    "loop": "Do something else: another call, other arguments, or an answer with what you know.",
+    "parallel": "Send exactly one call.",
+    "call_count": "Send only the calls that were not executed.",
 }
 _GENERAL = "Send the call again with exactly the arguments you meant, as valid JSON that fits the schema."
+# A schema up to this length is shown whole, else only the part in which a problem lies, up to that length.
+_WHOLE_CHARS = 2000
+_PART_CHARS = 800
+_MESSAGE_CHARS = 1500
 
 
-def correction(problems: Sequence[Problem], tools: ToolSet, tool_name: str | None = None) -> str:
-    """Plain text, one line per problem, then what to do. The tool's schema is quoted when it is known."""
-    lines = ["The tool call was not executed:"]
+def correction(
+    problems: Sequence[Problem], tools: ToolSet, tool_name: str | None = None, kept: Sequence[str] = ()
+) -> str:
+    """Plain text: each problem with its place, rule and value, the schema that matters, then what to do.
+
+    tool_name: whose schema is shown. kept: tools whose calls in the same turn were right.
+    """
+    lines = [f"The call of {tool_name} was not executed:" if tool_name else "The tool call was not executed:"]
     for problem in problems:
-        where = f"{problem.path}: " if problem.path else ""
-        lines.append(f"- {where}{problem.message}")
+        place = f"at {problem.path} " if problem.path else ""
+        lines.append(f"- {place}({problem.rule}): {_short(problem.message)}")
+    tool = tools.get(tool_name) if tool_name else None
+    if tool is not None:
+        lines += _schemas(problems, tool)
     rules = dict.fromkeys(problem.rule for problem in problems)
     hints = [_HINTS[rule] for rule in rules if rule in _HINTS]
     lines += hints or [_GENERAL]
-    tool = tools.get(tool_name) if tool_name else None
-    if tool is not None:
-        schema = json.dumps(tool.definition.parameters, ensure_ascii=False)
-        lines.append(f"The parameters of {tool.name} are: {schema}")
+    if kept:
+        lines.append(f"Right and kept, not to be sent again: {', '.join(kept)}.")
     return "\n".join(lines)
+
+
+def _short(message: str) -> str:
+    half = _MESSAGE_CHARS // 2
+    return message if len(message) <= _MESSAGE_CHARS else f"{message[:half]} ... {message[-half:]}"
+
+
+def _schemas(problems: Sequence[Problem], tool: Tool) -> list[str]:
+    """The schema whole where it is short, else the part of each place that has a problem."""
+    whole = json.dumps(tool.definition.parameters, ensure_ascii=False)
+    if len(whole) <= _WHOLE_CHARS:
+        return [f"The parameters of {tool.name} are: {whole}"]
+    lines = []
+    for path in dict.fromkeys(problem.path for problem in problems):
+        part = schema_at(tool.definition.parameters, path)
+        shown = json.dumps(part, ensure_ascii=False)
+        if len(shown) > _PART_CHARS:
+            shown = json.dumps(_outline(part), ensure_ascii=False)[:_WHOLE_CHARS]
+        lines.append(f"The schema at {path or 'the top'} is: {shown}")
+    return lines
+
+
+def schema_at(schema: Mapping[str, Any], path: str) -> Mapping[str, Any]:
+    """The part of a schema that judges the value at a JSON pointer; the nearest one above where none does."""
+    part = _follow(schema, schema)
+    for token in path.split("/")[1:]:
+        key = token.replace("~1", "/").replace("~0", "~")
+        below = _below(part, key)
+        if below is None:
+            break
+        part = _follow(schema, below)
+    return part
+
+
+def _below(part: Mapping[str, Any], key: str) -> Mapping[str, Any] | None:
+    properties = part.get("properties")
+    candidates = [properties.get(key) if isinstance(properties, Mapping) else None]
+    candidates += [part.get("items") if key.isdigit() else None, part.get("additionalProperties")]
+    return next((one for one in candidates if isinstance(one, Mapping)), None)
+
+
+def _follow(root: Mapping[str, Any], part: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Through local references, a few deep: a circle of them says nothing."""
+    for _ in range(8):
+        target = part.get("$ref")
+        if not isinstance(target, str) or not target.startswith("#/"):
+            break
+        found: Any = root
+        for token in target[2:].split("/"):
+            key = token.replace("~1", "/").replace("~0", "~")
+            found = found.get(key) if isinstance(found, Mapping) else None
+        if not isinstance(found, Mapping):
+            break
+        part = found
+    return part
+
+
+def _outline(part: Mapping[str, Any]) -> dict[str, Any]:
+    """What a long schema asks for: its keywords without descriptions, its properties by their types."""
+    kept = {key: part[key] for key in ("type", "enum", "required", "additionalProperties") if key in part}
+    properties = part.get("properties")
+    if isinstance(properties, Mapping):
+        kept["properties"] = {
+            name: {key: one[key] for key in ("type", "enum") if key in one}
+            if isinstance(one, Mapping)
+            else {}
+            for name, one in properties.items()
+        }
+    return kept

@@ -96,8 +96,8 @@ class OpenAIChatStream:
         if self._include_usage:
             usage = msgspec.json.encode(_usage_object(finish.usage))
             parts.append(self._envelope + b',"choices":[],"usage":' + usage + b"}\n\n")
-        verdict = f": x-fortieth-verdict: {finish.verdict}; fixes={finish.fixes}\n\n"
-        parts.append(verdict.encode())
+        counts = f"fixes={finish.fixes}; attempts={finish.attempts}"
+        parts.append(f": x-fortieth-verdict: {finish.verdict}; {counts}\n\n".encode())
         parts.append(b"data: [DONE]\n\n")
         return b"".join(parts)
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from proxy.chat import ChatRequest, Sampling, ToolChoice, ToolMode
 from proxy.codecs.fields import Fields, check_range, describe, parse_object, refuse
+from proxy.codecs.hints import polling_tools, session_hint
 from proxy.codecs.openai_messages import decode_messages
 from proxy.errors import BadRequest
 from repair.types import ToolDefinition
@@ -23,7 +24,7 @@ _READ = frozenset(
     "model messages tools functions tool_choice function_call parallel_tool_calls stream stream_options "
     "max_tokens max_completion_tokens temperature top_p top_k min_p seed stop logit_bias presence_penalty "
     "frequency_penalty repetition_penalty ignore_eos n logprobs top_logprobs response_format "
-    "chat_template_kwargs enable_thinking reasoning_effort".split()
+    "chat_template_kwargs enable_thinking reasoning_effort prompt_cache_key user metadata".split()
 )
 _MAX_INT = 2**63 - 1
 _MAX_STOPS = 64
@@ -55,6 +56,8 @@ def decode_request(data: bytes) -> ChatRequest:
         include_usage=body.object("stream_options").boolean("include_usage"),
         answer_schema=_answer_schema(body),
         template_options=_template_options(body),
+        polling=polling_tools(body.values),
+        session_hint=session_hint(body.values),
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine, Iterator, Sequence
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
@@ -13,8 +13,10 @@ import httpx
 import openai
 import uvicorn
 
+from proxy.account import Sink
 from proxy.app import create_app
 from proxy.chat import ChatRequest, GuardMode, Role
+from proxy.guarding.policy import GuardPolicy
 from proxy.routes import Limits
 from proxy.serving import HttpServer, bind
 from proxy.upstreams.base import Upstream
@@ -72,13 +74,19 @@ def serving(
     upstream: Upstream,
     *,
     mode: GuardMode = GuardMode.repair,
+    policy: GuardPolicy | None = None,
+    sinks: Sequence[Sink] = (),
     api_key: str | None = None,
     limits: Limits | None = None,
     thread: LoopThread | None = None,
 ) -> Iterator[LiveServer]:
-    """Serves on a free port until the block ends. thread: the loop to serve on, else one of its own."""
+    """Serves on a free port until the block ends. policy: else that of the mode. thread: the loop to serve
+    on, else one of its own.
+    """
     own = thread or LoopThread()
-    app = create_app(upstream, mode=mode, api_key=api_key, limits=limits)
+    app = create_app(
+        upstream, policy=policy or GuardPolicy(mode=mode), sinks=sinks, api_key=api_key, limits=limits
+    )
     server = HttpServer(
         uvicorn.Config(app, lifespan="off", access_log=False, log_level="error", timeout_graceful_shutdown=5)
     )

@@ -129,7 +129,7 @@ def test_the_verdict(stage: Stage, text: str, verdict: str, fixes: str, finish: 
     streamed = stage.server.post(
         {"model": "scripted", "messages": [user("judge")], "tools": TOOLS, "stream": True}
     ).text
-    assert f"\n: x-fortieth-verdict: {verdict}; fixes={fixes}\n" in streamed
+    assert f"\n: x-fortieth-verdict: {verdict}; fixes={fixes}; attempts=1\n" in streamed
     assert streamed.endswith("data: [DONE]\n\n")
 
 

@@ -21,7 +21,7 @@ def test_defaults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     settings = load_settings({}, {})
     assert settings == Settings()
-    assert (settings.host, settings.port, settings.guard) == ("127.0.0.1", 8040, GuardMode.repair)
+    assert (settings.host, settings.port, settings.guard) == ("127.0.0.1", 8040, GuardMode.full)
 
 
 @pytest.mark.parametrize(

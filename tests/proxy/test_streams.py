@@ -20,6 +20,7 @@ from proxy.codecs.base import Head
 from proxy.codecs.openai_chat import OpenAIChat
 from proxy.codecs.openai_request import decode_request
 from proxy.guard import Guard
+from proxy.guarding.policy import GuardPolicy
 from proxy.routes import Limits
 from proxy.streaming import EventStream
 from proxy.upstreams.scripted import Script, ScriptedUpstream, Stall
@@ -35,7 +36,7 @@ def request(**fields: Any) -> ChatRequest:
 
 
 async def whole_message(text: tuple[str, ...], asked: ChatRequest, mode: GuardMode) -> dict[str, Any]:
-    exchange = await Guard(scripted(*text), mode).open(asked)
+    exchange = await Guard(scripted(*text), GuardPolicy(mode=mode)).open(asked)
     answer = await collect(exchange.events())
     await exchange.aclose()
     choice: dict[str, Any] = json.loads(OpenAIChat().encode_answer(HEAD, answer))["choices"][0]
@@ -52,7 +53,7 @@ async def streamed_message(text: tuple[str, ...], asked: ChatRequest, mode: Guar
     async def receive() -> Any:
         await asyncio.Event().wait()
 
-    exchange = await Guard(scripted(*text), mode).open(asked)
+    exchange = await Guard(scripted(*text), GuardPolicy(mode=mode)).open(asked)
     await EventStream(exchange, OpenAIChat().encode_stream(HEAD, asked), 60)({}, receive, send)
     lines = b"".join(sent).decode().split("\n\n")
     assert lines[-2:] == ["data: [DONE]", ""]

@@ -1,0 +1,84 @@
+"""The account of one request: all that the guard did, as one frozen value for whoever keeps or counts it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Protocol
+
+from proxy.chat import FinishReason, GuardMode, Usage, Verdict
+from repair.types import Fix, Problem
+from repair.types import Verdict as TurnVerdict
+
+
+class Ending(StrEnum):
+    """finished: the client got a finish. failed: an error. abandoned: the client went away first."""
+
+    finished = "finished"
+    failed = "failed"
+    abandoned = "abandoned"
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptAccount:
+    """One time that the model was asked. verdict: None where no judgement was reached, error says why.
+
+    usage: as far as it is known. constrained: decoding was asked to be constrained.
+    """
+
+    verdict: TurnVerdict | None
+    fixes: tuple[Fix, ...] = ()
+    problems: tuple[Problem, ...] = ()
+    usage: Usage = field(default_factory=Usage)
+    seconds: float = 0.0
+    constrained: bool = False
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Timings:
+    """Seconds since the request reached the guard, None where it never came to that. admitted: the upstream
+    had taken it. first: the first text or call left. judged: the first attempt had ended and was judged.
+    total: the end. reasking: how much of that was spent on asking again.
+    """
+
+    admitted: float = 0.0
+    first: float | None = None
+    judged: float | None = None
+    reasking: float = 0.0
+    total: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """One request. turn: its number in the conversation, from 1. calls: how many were delivered. fixes: of
+    what was delivered; problems: of what was not. looping: the history already held a loop that the
+    model was told of. drifted: the session was escalated to constrained decoding. reason: None where it
+    did not finish.
+    """
+
+    request_id: str
+    model: str
+    session: str
+    turn: int
+    mode: GuardMode
+    stream: bool
+    format: str
+    verdict: Verdict
+    ending: Ending
+    reason: FinishReason | None
+    attempts: tuple[AttemptAccount, ...]
+    calls: int
+    fixes: tuple[Fix, ...]
+    problems: tuple[Problem, ...]
+    usage: Usage
+    timings: Timings
+    looping: bool = False
+    drifted: bool = False
+    error: str = ""
+
+
+class Sink(Protocol):
+    """Takes accounts. Called on the event loop at the end of each request: may neither block nor raise."""
+
+    def record(self, account: Account) -> None: ...

@@ -1,0 +1,264 @@
+"""One generation, heard event by event and judged as a whole: its text through Turn, its calls through the
+ladder.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass, field, replace
+
+from proxy.chat import Usage
+from proxy.errors import UpstreamUnavailable
+from proxy.upstreams.base import (
+    Generation,
+    UpstreamCall,
+    UpstreamEvent,
+    UpstreamFinish,
+    UpstreamReasoning,
+    UpstreamText,
+)
+from repair.offline import repair_arguments
+from repair.parts import Part, Parts, emit_as_it_is, take_apart
+from repair.tools import ToolSet
+from repair.turn import Outcome, Turn, TurnPolicy
+from repair.types import (
+    Accepted,
+    Body,
+    Fix,
+    FixKind,
+    Problem,
+    RawCall,
+    ReasoningDelta,
+    Rejected,
+    TextDelta,
+    ToolCall,
+    Verdict,
+)
+
+Delta = TextDelta | ReasoningDelta
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """What one generation came to.
+
+    rest: what of its own text had not been shown when it ended. calls: none where there are problems.
+    parts: the single calls of a refused attempt, where it can be taken apart. emitted: calls that came as
+    structure. text, reasoning: the whole of both, in the model's own bytes. shown: characters of the text
+    that feed() gave out; shown_tokens: what they and the reasoning cost at most. cut: the upstream reached
+    a token limit.
+    """
+
+    rest: tuple[Delta, ...]
+    calls: tuple[ToolCall, ...]
+    verdict: Verdict
+    fixes: tuple[Fix, ...] = ()
+    problems: tuple[Problem, ...] = ()
+    parts: Parts | None = None
+    emitted: tuple[UpstreamCall, ...] = ()
+    text: str = ""
+    reasoning: str = ""
+    shown: int = 0
+    shown_tokens: int = 0
+    cut: bool = False
+    usage: Usage = field(default_factory=Usage)
+
+    @property
+    def tried_to_call(self) -> bool:
+        return bool(self.calls or self.problems)
+
+
+class Listener:
+    """Hears one generation to its end. hear() gives what may be shown; close() judges, once."""
+
+    def __init__(self, tools: ToolSet, generation: Generation, policy: TurnPolicy) -> None:
+        self._tools = tools
+        self._policy = policy
+        self._format = generation.format
+        self._generation_prompt = generation.generation_prompt
+        self._turn = Turn(tools, generation.format, policy, generation.generation_prompt)
+        self._calls: list[UpstreamCall] = []
+        self._raw: list[str] = []
+        self._text: list[str] = []
+        self._reasoning: list[str] = []
+        self._tokens = 0
+        self._shown_tokens = 0
+        self._reasoning_tokens = 0
+        self._finish: UpstreamFinish | None = None
+
+    @property
+    def tokens(self) -> int:
+        """Generated so far, as the upstream counted them on the way."""
+        return self._tokens
+
+    def hear(self, event: UpstreamEvent) -> list[Delta]:
+        match event:
+            case UpstreamText():
+                self._raw.append(event.text)
+                return self._show(list(self._turn.feed(event.text)), event.tokens)
+            case UpstreamReasoning():
+                return self._show([ReasoningDelta(event.text)], event.tokens)
+            case UpstreamCall():
+                self._calls.append(event)
+                self._tokens += event.tokens
+            case UpstreamFinish():
+                self._finish = event
+        return []
+
+    def _show(self, deltas: list[Delta], tokens: int) -> list[Delta]:
+        self._tokens += tokens
+        self._keep(deltas)
+        if deltas:
+            self._shown_tokens = self._tokens
+            if all(isinstance(delta, ReasoningDelta) for delta in deltas):
+                self._reasoning_tokens += tokens
+        return deltas
+
+    def _keep(self, deltas: list[Delta]) -> None:
+        for delta in deltas:
+            (self._text if isinstance(delta, TextDelta) else self._reasoning).append(delta.text)
+
+    def close(self) -> Attempt:
+        """Raises UpstreamUnavailable where the generation ended without a finish."""
+        finish = self._finish
+        if finish is None:
+            raise UpstreamUnavailable("the upstream's stream ended without a finish")
+        cut = finish.reason == "length"
+        outcome = self._turn.close(finish.reason)
+        shown = sum(map(len, self._text))
+        parts: Parts | None = None
+        if self._calls:
+            outcome, parts = self._with_structure(outcome, finish.reason)
+        elif outcome.problems and self._policy.enabled:
+            parts = take_apart(
+                "".join(self._raw),
+                self._tools,
+                outcome.problems,
+                format=self._format,
+                generation_prompt=self._generation_prompt,
+                cut=cut,
+            )
+        self._keep(list(outcome.events))
+        return Attempt(
+            rest=outcome.events,
+            calls=outcome.calls,
+            verdict=outcome.verdict,
+            fixes=outcome.fixes,
+            problems=outcome.problems,
+            parts=parts,
+            emitted=tuple(self._calls),
+            text="".join(self._text),
+            reasoning="".join(self._reasoning),
+            shown=shown,
+            shown_tokens=self._cost_of_shown(shown, finish.usage),
+            cut=cut,
+            usage=replace(finish.usage, reasoning_tokens=self._reasoning_tokens),
+        )
+
+    def _cost_of_shown(self, shown: int, usage: Usage) -> int:
+        """By the tokens of the pieces, and where an upstream counts those badly, by the share of
+        characters.
+        """
+        said = len("".join(self._raw)) + sum(len(call.arguments) for call in self._calls)
+        share = math.ceil(usage.completion_tokens * shown / said) if said else 0
+        return max(self._shown_tokens, share)
+
+    def _with_structure(self, outcome: Outcome, reason: str) -> tuple[Outcome, Parts | None]:
+        """The judgement of a turn some of whose calls came as structure; markup may have leaked beside
+        them.
+        """
+        if not self._policy.enabled:
+            plain = tuple(ToolCall(call.name, call.arguments) for call in self._calls)
+            return replace(outcome, calls=outcome.calls + plain, verdict=Verdict.clean), None
+        if self._policy.tool_choice == "none" or not self._tools:
+            return self._told(outcome, Verdict.none, ()), None
+        parts = tuple(self._part(call, reason) for call in self._calls)
+        refused = [one.outcome.problems for one in parts if isinstance(one.outcome, Rejected)]
+        accepted = [one.outcome for one in parts if isinstance(one.outcome, Accepted)]
+        calls = tuple(one.call for one in accepted)
+        beside, echoes = self._beside(outcome, calls)
+        beside += _against(self._policy, calls) if not refused else []
+        if refused or beside:
+            problems = (*(problem for some in refused for problem in some), *beside)
+            said = "".join(self._text) + _text_of(outcome.events)
+            taken = None if beside else Parts(parts, said, reason == "length")
+            return self._told(outcome, Verdict.reask, problems), taken
+        fixes = (*(fix for one in accepted for fix in one.fixes), *echoes)
+        verdict = Verdict.repaired if fixes else Verdict.clean
+        return Outcome(outcome.events, calls, verdict, fixes), None
+
+    def _told(self, outcome: Outcome, verdict: Verdict, problems: tuple[Problem, ...]) -> Outcome:
+        """The turn as text alone."""
+        told = "\n".join(_in_words(call) for call in self._calls)
+        said = "".join(self._text) + _text_of(outcome.events)
+        rest = (*outcome.events, TextDelta(f"\n{told}" if said else told))
+        return Outcome(rest, (), verdict, (), problems)
+
+    def _part(self, call: UpstreamCall, reason: str) -> Part:
+        raw = RawCall(call.name, Body.arguments, call.arguments, closed=False)
+        if not call.complete:
+            problem = Problem("", "truncated", "the upstream's stream ended inside the call")
+            return Part(self._declared(call.name), raw, Rejected((problem,)))
+        return Part(
+            self._declared(call.name), raw, repair_arguments(call.name, call.arguments, self._tools, reason)
+        )
+
+    def _declared(self, name: str) -> str:
+        return name if self._tools.get(name) is not None else ""
+
+    def _beside(self, outcome: Outcome, calls: tuple[ToolCall, ...]) -> tuple[list[Problem], list[Fix]]:
+        """What the text beside structured calls adds. The same calls once more are an echo; others are a
+        second reading of the turn.
+        """
+        problems = [problem for problem in outcome.problems if problem.rule != "call_required"]
+        if not outcome.calls:
+            return problems, []
+        known = {meaning(call) for call in calls}
+        if all(meaning(call) in known for call in outcome.calls):
+            return problems, [Fix(FixKind.echo, "", f"{len(outcome.calls)} in the text", "")]
+        return [*problems, Problem("", "ambiguous_call", "the calls in the text are not those beside it")], []
+
+
+def meaning(call: ToolCall) -> tuple[str, str]:
+    """Equal for calls that mean the same. Arguments that are no JSON mean themselves."""
+    try:
+        return call.name, json.dumps(json.loads(call.arguments), sort_keys=True)
+    except ValueError:
+        return call.name, call.arguments
+
+
+def _text_of(deltas: tuple[Delta, ...]) -> str:
+    return "".join(delta.text for delta in deltas if isinstance(delta, TextDelta))
+
+
+def _against(policy: TurnPolicy, calls: tuple[ToolCall, ...]) -> list[Problem]:
+    """What structured calls do against the client's choice."""
+    problems: list[Problem] = []
+    if not policy.parallel and len(calls) > 1:
+        problems.append(Problem("", "parallel", f"one call was allowed, {len(calls)} came"))
+    wrong = next((call.name for call in calls if call.name != policy.tool_name), None)
+    if policy.tool_choice == "named" and wrong is not None:
+        problems.append(Problem("", "wrong_tool", f"a call of {policy.tool_name!r} was due, got {wrong!r}"))
+    return problems
+
+
+def _in_words(call: UpstreamCall) -> str:
+    """A structured call as text, in no model's own format: nobody may take it for a call again."""
+    return f"(not executed) {call.name}: {call.arguments}"
+
+
+def unshown(attempt: Attempt) -> tuple[Delta, ...]:
+    """The text around the calls of a refused attempt that has not been shown."""
+    said = attempt.parts.said if attempt.parts else ""
+    rest = said[attempt.shown :] if said.startswith(attempt.text[: attempt.shown]) else ""
+    return (TextDelta(rest),) if rest.strip() else ()
+
+
+def as_emitted(attempt: Attempt, tools: ToolSet) -> tuple[ToolCall, ...]:
+    """The attempt's calls with their arguments as the model wrote them; none where one cannot be told."""
+    if attempt.emitted:
+        return tuple(ToolCall(call.name, call.arguments) for call in attempt.emitted)
+    parts = attempt.parts.calls if attempt.parts else ()
+    found = [emit_as_it_is(part.raw, tools) for part in parts]
+    return tuple(call for call in found if call is not None) if None not in found else ()

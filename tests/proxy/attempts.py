@@ -1,0 +1,139 @@
+"""An upstream that answers each request for one conversation with the next script, and a client that adds
+up.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+from proxy.account import Account
+from proxy.chat import ChatRequest, Role
+from proxy.upstreams.base import UpstreamCall
+from proxy.upstreams.scripted import Script
+from tests.proxy.live import LiveServer
+from tests.proxy.requests import TOOLS
+
+
+class Attempts:
+    """Chooses the script by the conversation's first user message: the next of its scripts at each request,
+    the last one again and again.
+    """
+
+    def __init__(self) -> None:
+        self.scripts: dict[str, tuple[Script, ...]] = {}
+        self.asked: dict[str, list[ChatRequest]] = {}
+        self._counts: Counter[str] = Counter()
+
+    def plan(self, key: str, *scripts: Script | str | UpstreamCall) -> str:
+        made = [one if isinstance(one, Script) else Script((one,)) for one in scripts]
+        self.scripts[key] = tuple(made)
+        self.asked[key] = []
+        self._counts[key] = 0
+        return key
+
+    def __call__(self, request: ChatRequest) -> Script:
+        key = next(message.text for message in request.messages if message.role is Role.user)
+        scripts = self.scripts[key]
+        self.asked[key].append(request)
+        count = self._counts[key]
+        self._counts[key] += 1
+        return scripts[min(count, len(scripts) - 1)]
+
+
+class Accounts:
+    """A sink that keeps everything."""
+
+    def __init__(self) -> None:
+        self.kept: list[Account] = []
+
+    def record(self, account: Account) -> None:
+        self.kept.append(account)
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What a client got, streamed or not."""
+
+    status: int
+    content: str = ""
+    reasoning: str = ""
+    calls: tuple[tuple[str, str], ...] = ()
+    reason: str = ""
+    verdict: str = ""
+    attempts: int = 0
+    fixes: int = 0
+    usage: dict[str, Any] = field(default_factory=dict)
+    error: dict[str, Any] = field(default_factory=dict)
+
+
+def ask(
+    server: LiveServer, key: str, stream: bool, headers: dict[str, str] | None = None, **fields: Any
+) -> Seen:
+    """One turn of the conversation that begins with `key`."""
+    messages = fields.pop("messages", [{"role": "user", "content": key}])
+    body = {"model": "scripted", "messages": messages, "tools": TOOLS, "stream": stream, **fields}
+    if stream:
+        body["stream_options"] = {"include_usage": True}
+    response = server.post(body, headers)
+    if response.status_code != 200:
+        return Seen(response.status_code, error=response.json()["error"])
+    return _streamed(response.text) if stream else _whole(response)
+
+
+def _whole(response: Any) -> Seen:
+    body = response.json()
+    choice = body["choices"][0]
+    message = choice["message"]
+    calls = message.get("tool_calls", [])
+    return Seen(
+        200,
+        message["content"] or "",
+        message.get("reasoning_content", ""),
+        tuple((call["function"]["name"], call["function"]["arguments"]) for call in calls),
+        choice["finish_reason"],
+        response.headers["x-fortieth-verdict"],
+        int(response.headers["x-fortieth-attempts"]),
+        int(response.headers["x-fortieth-fixes"]),
+        body["usage"],
+    )
+
+
+def _streamed(text: str) -> Seen:
+    content, reasoning, reason, verdict = "", "", "", ""
+    usage: dict[str, Any] = {}
+    calls: list[list[str]] = []
+    error: dict[str, Any] = {}
+    for line in text.split("\n\n"):
+        if line.startswith(": x-fortieth-verdict: "):
+            verdict = line.removeprefix(": x-fortieth-verdict: ")
+        if not line.startswith("data: {"):
+            continue
+        chunk = json.loads(line.removeprefix("data: "))
+        if "error" in chunk:
+            error = chunk["error"]
+            continue
+        usage = chunk.get("usage") or usage
+        for choice in chunk["choices"]:
+            content += choice["delta"].get("content") or ""
+            reasoning += choice["delta"].get("reasoning_content") or ""
+            reason = choice["finish_reason"] or reason
+            for part in choice["delta"].get("tool_calls", []):
+                if "id" in part:
+                    calls.append([part["function"]["name"], ""])
+                calls[part["index"]][1] += part["function"]["arguments"]
+    counts = dict(item.split("=") for item in verdict.split("; ")[1:])
+    return Seen(
+        200,
+        content,
+        reasoning,
+        tuple((name, arguments) for name, arguments in calls),
+        reason,
+        verdict.split(";")[0],
+        int(counts.get("attempts", 0)),
+        int(counts.get("fixes", 0)),
+        usage,
+        error,
+    )
