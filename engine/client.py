@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator
 import msgspec
 
 from engine.config import EngineConfig
-from engine.errors import EngineDied, EngineError, EngineUnavailable, from_failed
+from engine.errors import DeadlineExceeded, EngineDied, EngineError, EngineUnavailable, from_failed
 from engine.frames import Abort, Events, Submit, WorkerStats
 from engine.supervisor import Supervisor
 from engine.types import (
@@ -25,6 +25,9 @@ from engine.types import (
     TextChunk,
 )
 from engine.validate import check_request
+
+GRACE_S = 1.0  # a step in progress when a deadline passes is waited for this long
+LEAST_DEADLINE_S = 0.001
 
 
 class Stream:
@@ -41,6 +44,7 @@ class Stream:
         self.touched = False  # whether any event has come; what was sent cannot be taken back
         self.replayed = False
         self.ended = False
+        self.began = asyncio.get_running_loop().time()
         self._events: deque[Output | EngineError] = deque()
         self._wake = asyncio.Event()
 
@@ -56,6 +60,12 @@ class Stream:
         else:
             self._events.append(event)
         self._wake.set()
+
+    @property
+    def left_s(self) -> float | None:
+        """Of its deadline; None without one."""
+        deadline = self.request.deadline_s
+        return None if deadline is None else self.began + deadline - asyncio.get_running_loop().time()
 
     async def get(self) -> Output:
         """The next event. Raises the EngineError that ended the request."""
@@ -97,15 +107,16 @@ class EngineClient:
         """Yield TextChunks and then one Finished. Closing it early aborts the request in the engine.
 
         Raises at the first step QueueFull, InvalidRequest, ContextOverflow or EngineUnavailable; at any step
-        EngineDied (the process went away) or EngineFault (its step failed).
+        DeadlineExceeded, EngineDied (the process went away) or EngineFault (its step failed).
         """
         check_request(
             request, self.info
         )  # the engine checks too; this keeps what cannot be sent off the wire
         stream = Stream(request, wire_id=str(next(self._ids)))
         self._streams[stream.wire_id] = stream
+        timer = self._time(stream)
         try:
-            await self._supervisor.ready()
+            await self._ready_for(stream)
             self._submit(stream)
             while True:
                 event = await stream.get()
@@ -114,6 +125,8 @@ class EngineClient:
                     return
         finally:
             del self._streams[stream.wire_id]
+            if timer is not None:
+                timer.cancel()
             if stream.sent and not stream.ended:
                 self._supervisor.send(Abort(stream.wire_id))
 
@@ -157,13 +170,43 @@ class EngineClient:
             if stream is None:
                 continue  # aborted; this was on its way
             if isinstance(event, Failed):
-                stream.put(from_failed(event))
+                stream.put(self._error(stream, event))
             else:
                 stream.put(msgspec.structs.replace(event, id=stream.request.id))
 
+    def _error(self, stream: Stream, event: Failed) -> EngineError:
+        """As its caller knows it: the process was given what was left of the deadline."""
+        error = from_failed(event)
+        expired = isinstance(error, DeadlineExceeded)
+        return DeadlineExceeded(stream.request.deadline_s or 0.0) if expired else error
+
+    async def _ready_for(self, stream: Stream) -> None:
+        """Wait for a live process, no longer than the request may take."""
+        if stream.left_s is None:
+            return await self._supervisor.ready()
+        try:
+            async with asyncio.timeout(max(0.0, stream.left_s)):
+                await self._supervisor.ready()
+        except TimeoutError:
+            raise DeadlineExceeded(stream.request.deadline_s or 0.0) from None
+
     def _submit(self, stream: Stream) -> None:
-        self._supervisor.send(Submit(msgspec.structs.replace(stream.request, id=stream.wire_id)))
+        """What is left of its deadline goes with it: some of it may have passed in another process."""
+        left = stream.left_s if stream.left_s is None else max(stream.left_s, LEAST_DEADLINE_S)
+        request = msgspec.structs.replace(stream.request, id=stream.wire_id, deadline_s=left)
+        self._supervisor.send(Submit(request))
         stream.sent = True
+
+    def _time(self, stream: Stream) -> asyncio.TimerHandle | None:
+        """The engine keeps deadlines itself; this is for one that hangs or is away."""
+        if stream.left_s is None:
+            return None
+        return asyncio.get_running_loop().call_later(stream.left_s + GRACE_S, self._expire, stream)
+
+    def _expire(self, stream: Stream) -> None:
+        if stream.sent and not stream.ended:
+            self._supervisor.send(Abort(stream.wire_id))
+        stream.put(DeadlineExceeded(stream.request.deadline_s or 0.0))
 
     def _mourn(self, reason: str) -> None:
         """What emitted something cannot be started over; the others wait for the next process, once."""

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import logging
+import math
 import os
-from dataclasses import dataclass
+import resource
+import sys
+from dataclasses import dataclass, field
 from pathlib import Path
+
+log = logging.getLogger("engine.memory")
 
 SHARE_OF_RAM = 0.6  # of a machine whose memory the model shares with everything else
 SHARE_OF_GPU = 0.9  # of what the driver recommends as a working set
+GROWTH_BOUND = 256 * 2**20
 CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 
 
@@ -38,3 +45,44 @@ def machine_memory() -> int:
         text = path.read_text().strip() if path.is_file() else "max"
         limits += [int(text)] if text.isdigit() else []
     return min(limits)
+
+
+def resident_bytes() -> int:
+    """Memory of this process in RAM; where the system tells only the most it ever was, that."""
+    if sys.platform == "linux":
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE")
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # bytes on macOS
+
+
+@dataclass(slots=True)
+class MemoryWatch:
+    """Says, once per `bound` bytes, when memory that nobody accounts for has grown.
+
+    Each series starts at the most seen while the process settled.
+    """
+
+    bound: int = GROWTH_BOUND
+    every_s: float = 10.0
+    settle: int = 6  # observations
+    seen: int = 0
+    last: float = -math.inf
+    base: dict[str, int] = field(default_factory=dict)
+
+    def due(self, now: float) -> bool:
+        """Whether it is time for another observation."""
+        return now - self.last >= self.every_s
+
+    def observe(self, now: float, sizes: dict[str, int]) -> list[str]:
+        """`sizes`: bytes by what they are, less what is known to be in use. Returns what was warned of."""
+        self.seen, self.last = self.seen + 1, now
+        grown: list[str] = []
+        for name, size in sizes.items():
+            base = self.base.get(name, 0)
+            if self.seen <= self.settle:
+                self.base[name] = max(base, size)
+            elif size > base + self.bound:
+                log.warning("%s grew from %d to %d MiB", name, base >> 20, size >> 20)
+                self.base[name] = size
+                grown.append(name)
+        return grown

@@ -10,28 +10,33 @@ from typing import Any
 
 import mlx.core as mx
 import numpy as np
+from llguidance import LLMatcher
 from mlx_lm.generate import BatchGenerator, StopSequences
 
+from engine.constraints import Constraint, Grammars, ThinkingBudget
 from engine.sampling import BatchSampler, Processor, UnexpectedRows, make_processors
-from engine.types import FinishReason, SamplingParams
+from engine.types import FinishReason, SamplingParams, ThinkingLimit
 
 LEAST_LOGPROB = -9999.0  # what the OpenAI API shows for "never": JSON has no infinity
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A checked request: `max_tokens` already fits into the context."""
+    """A checked request: `max_tokens` fits into the context; matcher: at the beginning of its grammar."""
 
     id: str
     prompt: tuple[int, ...]
     max_tokens: int
     sampling: SamplingParams
+    thinking: ThinkingLimit | None = None
+    matcher: LLMatcher | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Sampled:
     """One token of one request. finish: set with its last one; an end token comes with `stop`.
 
+    unconstrained: with the last one, whether its grammar failed on the way.
     logprobs: (token, log probability) of this token and then of the likeliest, where they were asked for.
     """
 
@@ -39,6 +44,7 @@ class Sampled:
     token: int
     finish: FinishReason | None
     logprobs: tuple[tuple[int, float], ...] = ()
+    unconstrained: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +70,7 @@ class Live:
     left: int
     uid: int = -1
     cache: list[Any] | None = None
+    constraint: Constraint | None = None
 
 
 class Runner:
@@ -74,8 +81,11 @@ class Runner:
     out.
     """
 
-    def __init__(self, model: Any, eos_token_ids: tuple[int, ...], vocab_size: int, max_batch: int) -> None:
+    def __init__(
+        self, model: Any, eos_token_ids: tuple[int, ...], vocab_size: int, max_batch: int, grammars: Grammars
+    ) -> None:
         self._model = model
+        self._grammars = grammars
         self._vocab_size = vocab_size
         self._max_batch = max_batch
         self._eos = StopSequences([[token] for token in eos_token_ids])
@@ -100,9 +110,7 @@ class Runner:
         """Queue a new job for the next step, or bring a paused one back where it stopped."""
         live = self._live.get(job.id)
         if live is None:
-            processors = make_processors(job.sampling, job.prompt, self._vocab_size)
-            live = self._live[job.id] = Live(job, processors, len(job.prompt))
-            self._sampler.add(job.id, job.sampling)
+            live = self._live[job.id] = self._begin(job)
         done = len(job.prompt) - live.left
         (live.uid,) = self._generator.insert(
             [list(job.prompt[done:])],
@@ -116,6 +124,18 @@ class Runner:
         live.cache = None
         self._ids[live.uid] = job.id
         self._prompts.append(job.id)
+
+    def _begin(self, job: Job) -> Live:
+        """A new request and its processors; the grammar comes last, because its word is final."""
+        self._sampler.add(job.id, job.sampling)
+        live = Live(job, make_processors(job.sampling, job.prompt, self._vocab_size), len(job.prompt))
+        if job.thinking is not None:
+            live.processors.append(ThinkingBudget(job.thinking))
+        if job.matcher is not None:
+            follow = self._sampler.follow(job.id)
+            live.constraint = Constraint(job.id, job.matcher, follow, self._grammars)
+            live.processors.append(live.constraint)
+        return live
 
     def pause(self, id: str) -> None:
         """Take a prompt out in the middle of its prefill and keep the work."""
@@ -171,14 +191,16 @@ class Runner:
 
     def _note_token(self, response: Any) -> Sampled:
         id = self._ids[response.uid]
-        asked = self._live[id].job.sampling.logprobs
+        live = self._live[id]
+        asked = live.job.sampling.logprobs
         logprobs = () if asked is None else likeliest(response.logprobs, response.token, asked)
         finish = None if response.finish_reason is None else FinishReason(response.finish_reason)
         if finish is not None:
             del self._ids[response.uid], self._live[id]
             self._decoding.remove(id)
             self._sampler.remove(id)
-        return Sampled(id, response.token, finish, logprobs)
+        unconstrained = finish is not None and live.constraint is not None and live.constraint.failed
+        return Sampled(id, response.token, finish, logprobs, unconstrained)
 
     def reset(self) -> None:
         """Drop every request with its caches and start over with a new generator."""
@@ -200,6 +222,10 @@ class Runner:
     def memory_bytes(self) -> int:
         """Bytes of all MLX arrays alive: weights, caches and what a step needs."""
         return int(mx.get_active_memory())
+
+    def spare_bytes(self) -> int:
+        """Bytes that MLX holds for arrays to come."""
+        return int(mx.get_cache_memory())
 
 
 def likeliest(logprobs: mx.array, chosen: int, count: int) -> tuple[tuple[int, float], ...]:

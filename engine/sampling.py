@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import mlx.core as mx
+import numpy as np
 
 from engine.types import SamplingParams
 
@@ -102,14 +103,25 @@ class BatchSampler:
         self._expected: deque[tuple[str, ...]] = deque()
         self._rows: tuple[str, ...] = ()
         self._table: Table | None = None
+        self._followed: dict[str, tuple[mx.array, int]] = {}
 
     def add(self, id: str, sampling: SamplingParams) -> None:
         """A new request; its random sequence begins. Ids are never used again while they live."""
         self._draws[id] = Draws.start(sampling)
 
+    def follow(self, id: str) -> Callable[[], int]:
+        """What tells the token last picked for this request, once there is one; it waits for that step."""
+        self._followed[id] = (mx.array([0]), 0)
+        return lambda: self._followed_token(id)
+
+    def _followed_token(self, id: str) -> int:
+        tokens, row = self._followed[id]
+        return int(np.array(tokens)[row])  # tokens[row] would be an operation, queued behind the next step
+
     def remove(self, id: str) -> None:
         """Its rows will not be sampled any more."""
         self._draws.pop(id, None)
+        self._followed.pop(id, None)
         if id in self._rows:
             self._rows, self._table = (), None
 
@@ -129,6 +141,12 @@ class BatchSampler:
 
     def draw(self, ids: tuple[str, ...], logprobs: mx.array) -> mx.array:
         """Token ids [rows] for logprobs [rows, vocab]."""
+        tokens = self._pick(ids, logprobs)
+        if self._followed:
+            self._followed |= {id: (tokens, row) for row, id in enumerate(ids) if id in self._followed}
+        return tokens
+
+    def _pick(self, ids: tuple[str, ...], logprobs: mx.array) -> mx.array:
         rows = [self._draws[id] for id in ids]
         if all(row.greedy for row in rows):
             return mx.argmax(logprobs, axis=-1)

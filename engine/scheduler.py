@@ -1,8 +1,9 @@
 """Who goes next, and how much prefill fits between two decode steps. Pure: no MLX, no clock, no I/O.
 
-A request is *waiting*, *prefilling*, *paused* (its prefill was set aside for a shorter one) or *decoding*.
-Prefilling, paused and decoding requests hold one of `max_batch` places. Prompts prefill one cohort at a time,
-because a batch of prompts is padded to its longest; a cohort is prompts of nearly one length.
+A request is *held* (something it needs is still being made), *waiting*, *prefilling*, *paused* (its prefill
+was set aside for a shorter one) or *decoding*. Prefilling, paused and decoding requests hold one of
+`max_batch` places. Prompts prefill one cohort at a time, because a batch of prompts is padded to its longest;
+a cohort is prompts of nearly one length.
 
 Order: by priority; then by when a request may fairly expect its first token, which is its arrival plus its
 own prefill time plus, for each request its session already has running, one mean service time. So short
@@ -51,6 +52,7 @@ class Plan:
 
 
 class Stage(enum.Enum):
+    held = enum.auto()
     waiting = enum.auto()
     prefilling = enum.auto()
     paused = enum.auto()
@@ -71,6 +73,11 @@ class Entry:
     size: int
     stage: Stage = Stage.waiting
     started: float = 0.0
+
+    @property
+    def placed(self) -> bool:
+        """Whether it has a place in the batch."""
+        return self.stage is not Stage.waiting and self.stage is not Stage.held
 
 
 @dataclass(slots=True)
@@ -133,14 +140,26 @@ class Scheduler:
     last_chunk: int = 0  # tokens planned for the prompts now prefilling; 0: they have not begun
 
     def submit(
-        self, id: str, session: str, priority: Priority, prompt_tokens: int, max_tokens: int, now: float
+        self,
+        id: str,
+        session: str,
+        priority: Priority,
+        prompt_tokens: int,
+        max_tokens: int,
+        now: float,
+        held: bool = False,
     ) -> None:
-        """Queue a request. Raises QueueFull; probes are always taken."""
+        """Queue a request; a held one waits for release(). Raises QueueFull; probes are always taken."""
         if self.waiting >= self.limits.queue_limit + self.free_places() and priority is not Priority.probe:
             raise QueueFull(self.retry_after())
         due = now + prompt_tokens * self.pace.prefill_token
         size = prompt_tokens + min(max_tokens, EXPECTED_ANSWER)
-        self.entries[id] = Entry(id, session or id, priority, prompt_tokens, due, size)
+        stage = Stage.held if held else Stage.waiting
+        self.entries[id] = Entry(id, session or id, priority, prompt_tokens, due, size, stage)
+
+    def release(self, id: str) -> None:
+        """A held request may run from now on; in the queue it stands where it came."""
+        self.entries[id].stage = Stage.waiting
 
     def finish(self, id: str, now: float) -> None:
         """The request has ended, for whatever reason; unknown ids are fine."""
@@ -150,7 +169,7 @@ class Scheduler:
 
     def drop_running(self) -> list[str]:
         """The generator is gone with everything in it: whose requests those were. The queue stays."""
-        gone = [entry.id for entry in self.entries.values() if entry.stage is not Stage.waiting]
+        gone = [entry.id for entry in self.entries.values() if entry.placed]
         for id in gone:
             del self.entries[id]
         return gone
@@ -198,11 +217,17 @@ class Scheduler:
 
     @property
     def waiting(self) -> int:
-        return len(self.at(Stage.waiting))
+        """Requests without a place, held ones included."""
+        return len(self.entries) - self.running
 
     @property
     def running(self) -> int:
-        return len(self.entries) - self.waiting
+        return sum(entry.placed for entry in self.entries.values())
+
+    @property
+    def runnable(self) -> bool:
+        """Whether a step would do anything."""
+        return any(entry.stage is not Stage.held for entry in self.entries.values())
 
     def free_places(self) -> int:
         return max(0, self.limits.max_batch - self.running)
@@ -218,12 +243,12 @@ class Scheduler:
     def places_by_session(self) -> dict[str, int]:
         held: dict[str, int] = {}
         for entry in self.entries.values():
-            if entry.stage is not Stage.waiting:
+            if entry.placed:
                 held[entry.session] = held.get(entry.session, 0) + 1
         return held
 
     def room(self) -> Room:
-        held = [entry for entry in self.entries.values() if entry.stage is not Stage.waiting]
+        held = [entry for entry in self.entries.values() if entry.placed]
         return Room(self.limits, len(held), max((entry.size for entry in held), default=0))
 
     def candidates(self) -> list[Entry]:

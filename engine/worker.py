@@ -85,7 +85,7 @@ class Worker:
         """Raises Disconnected, and nothing else."""
         while True:
             events: list[Event] = []
-            for frame in self._link.receive(0 if self._core.busy else self._heartbeat_s):
+            for frame in self._link.receive(self._core.rest_s(self._heartbeat_s)):
                 match frame:
                     case Submit(request):
                         refused = self._core.submit(request)
@@ -111,6 +111,7 @@ class Worker:
         if events or now - self._said >= self._heartbeat_s:
             self._link.send(Events(events, self._core.stats()))
             self._said = now
+            self._core.watch_memory()
 
 
 def exit_with_parent() -> None:

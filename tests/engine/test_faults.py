@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from engine.config import EngineConfig
+from engine.constraints import Grammars
 from engine.core import EngineCore
 from engine.model import LoadedModel
 from engine.runner import Job, Runner
@@ -59,7 +60,8 @@ def test_rows_in_another_order_than_expected_are_noticed_before_a_token_is_let_o
     loaded: LoadedModel,
 ) -> None:
     """As if an upgrade had changed the generator's order: nothing wrong is shown, and it works on."""
-    runner = Runner(loaded.network, loaded.info.eos_token_ids, loaded.info.vocab_size, 4)
+    eos, vocab_size = loaded.info.eos_token_ids, loaded.info.vocab_size
+    runner = Runner(loaded.network, eos, vocab_size, 4, Grammars(loaded.tokenizer, vocab_size, eos))
     jobs = [
         Job(
             id,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
 from engine.config import EngineConfig
 from engine.errors import EngineFailed
-from engine.memory import KvCost, kv_budget, machine_memory
+from engine.memory import KvCost, MemoryWatch, kv_budget, machine_memory, resident_bytes
 from engine.model import load_model
 
 GB = 2**30
@@ -47,3 +48,20 @@ def test_a_budget_limits_the_context_that_is_offered(tiny: Path) -> None:
     assert info(None)[1] == 512
     with pytest.raises(EngineFailed, match="no memory"):
         info(PER_TOKEN)
+
+
+def test_growth_that_nobody_accounts_for_is_said_once_per_bound() -> None:
+    watch = MemoryWatch(bound=100, every_s=10.0, settle=2)
+    assert watch.due(0.0)
+    assert [watch.observe(float(n), {"a": size, "b": 5}) for n, size in enumerate((50, 90))] == [[], []]
+    assert not watch.due(10.9)
+    assert watch.due(11.0)
+    sizes = [190, 191, 200, 290, 292, 50]
+    assert [watch.observe(0.0, {"a": size, "b": 5}) for size in sizes] == [[], ["a"], [], [], ["a"], []]
+
+
+def test_what_the_process_holds_is_known() -> None:
+    before = resident_bytes()
+    assert before > 2**20
+    block = bytearray(os.urandom(1)) * 2**26
+    assert resident_bytes() > before + 2**25, len(block)

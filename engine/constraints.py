@@ -1,0 +1,194 @@
+"""A request's completion held to a grammar, token by token, and its reasoning held to a budget.
+
+Grammars are llguidance's Lark; its matcher says which tokens may come next, and everything else gets a
+logit of minus infinity, with plain MLX operations and so on every device. Logits processors run inside the
+model step, where an exception would cost the whole batch: none is raised here. A matcher that fails in
+mid-text (its limits are in limits()) is let go, and the request goes on without it.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import mlx.core as mx
+import numpy as np
+from llguidance import LLMatcher, LLParserLimits, LLTokenizer
+from tokenizers import Tokenizer
+
+from engine.types import ThinkingLimit
+
+log = logging.getLogger("engine.constraints")
+
+Allowed = np.ndarray[tuple[int], np.dtype[np.bool_]]  # one per token
+
+KEPT = 64  # compiled grammars; an agent sends the same tools turn after turn
+FORCE = 1e6  # added to a logit: above everything but minus infinity, at any temperature
+ALLOWANCE_S = 0.5  # of computing for a whole text, and this for each token: more would hold up everybody
+PER_TOKEN_S = 0.005
+LONGEST_REASON = 400  # characters of a compiler's message
+
+
+class BadGrammar(Exception):
+    """Why a grammar cannot be compiled; str() is fit for the user who sent it."""
+
+
+def limits() -> LLParserLimits:
+    """Far above llguidance's defaults for compiling, which nobody waits for; the defaults for each token."""
+    return LLParserLimits(
+        initial_lexer_fuel=20_000_000,
+        max_grammar_size=2_000_000,
+        verbose_errors=False,
+    )
+
+
+class Grammars:
+    """Compiles grammars for one model, in a thread of its own, and keeps the last few.
+
+    failures: matchers that failed in mid-text.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, vocab_size: int, eos_token_ids: tuple[int, ...]) -> None:
+        self._source = tokenizer
+        self._vocab_size = max(vocab_size, tokenizer.get_vocab_size(with_added_tokens=True))
+        self._eos = list(eos_token_ids)
+        self._tokenizer: LLTokenizer | None = None
+        self._compiled: OrderedDict[str, LLMatcher] = OrderedDict()
+        self._thread: ThreadPoolExecutor | None = None
+        self.failures = 0
+
+    def compile(self, text: str) -> Future[LLMatcher]:
+        """A matcher at its beginning, or BadGrammar. The first takes about a second at a large vocabulary."""
+        if self._thread is None:
+            self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="grammar")
+        return self._thread.submit(self._compile, text)
+
+    def note_failure(self, id: str, reason: str) -> None:
+        """The grammar of request `id` gave up in mid-text."""
+        self.failures += 1
+        log.warning("request %s goes on without its grammar: %s", id, reason)
+
+    def _compile(self, text: str) -> LLMatcher:
+        matcher = self._compiled.pop(text, None)
+        if matcher is None:
+            matcher = LLMatcher(self._for_tokens(), text, log_level=0, limits=limits())
+            if matcher.is_error():
+                raise BadGrammar(first_words(matcher.get_error()))
+            allowed_tokens(matcher, self._vocab_size)  # the first mask builds most of the lexer
+            if matcher.is_error():
+                raise BadGrammar(first_words(matcher.get_error()))
+        self._compiled[text] = matcher
+        while len(self._compiled) > KEPT:
+            self._compiled.popitem(last=False)
+        return matcher.deep_copy()
+
+    def _for_tokens(self) -> LLTokenizer:
+        if self._tokenizer is None:
+            if not self._eos:
+                raise BadGrammar("the model has no end token, so that no grammar could ever end")
+            try:
+                self._tokenizer = LLTokenizer(
+                    self._source.to_str(), n_vocab=self._vocab_size, eos_token=self._eos
+                )
+            except ValueError as error:
+                raise BadGrammar(f"no grammars with this model's tokenizer: {error}") from error
+        return self._tokenizer
+
+
+def first_words(reason: str) -> str:
+    """The beginning of a compiler's message, which may quote all of a long grammar."""
+    return reason.strip()[:LONGEST_REASON]
+
+
+def allowed_tokens(matcher: LLMatcher, vocab_size: int) -> Allowed:
+    """One boolean per token; of a matcher that has stopped, the end tokens."""
+    words = np.zeros((vocab_size + 31) // 32, dtype=np.int32)
+    matcher.unsafe_compute_mask_ptr(words.ctypes.data, words.nbytes)
+    return np.unpackbits(words.view(np.uint8), bitorder="little")[:vocab_size].view(np.bool_)
+
+
+class Constraint:
+    """The logits processor of one request with a grammar.
+
+    drawn: the token last picked for it; waits for the step that picks it. The forward pass of the coming step
+    is started before the mask is made, so that the device does not wait for it.
+    """
+
+    def __init__(
+        self,
+        id: str,
+        matcher: LLMatcher,
+        drawn: Callable[[], int],
+        grammars: Grammars,
+        allowance_s: float = ALLOWANCE_S,
+    ) -> None:
+        self._id = id
+        self._allowance_s = allowance_s
+        self._matcher = matcher
+        self._drawn = drawn
+        self._grammars = grammars
+        self._started = False
+        self.failed = False
+
+    def __call__(self, tokens: mx.array, logits: mx.array) -> mx.array:
+        if self.failed:
+            return logits
+        token = self._drawn() if self._started else None
+        mx.async_eval(logits)  # type: ignore[no-untyped-call]
+        began = time.thread_time()  # not the clock's: the machine may be busy with other things
+        if token is not None:
+            self._matcher.consume_token(token)
+        self._started = True
+        allowed = allowed_tokens(self._matcher, logits.shape[-1])
+        self._allowance_s += PER_TOKEN_S - (time.thread_time() - began)
+        reason = self._trouble(allowed)
+        if reason:
+            self.failed = True
+            self._grammars.note_failure(self._id, reason)
+            return logits
+        return mx.where(mx.array(allowed)[None], logits, -mx.inf)
+
+    def _trouble(self, allowed: Allowed) -> str:
+        """Why the grammar has to be let go; "" where all is well."""
+        if self._matcher.is_error():
+            return first_words(self._matcher.get_error())
+        if not allowed.any():
+            return "it allows nothing here"
+        return "" if self._allowance_s > 0 else "it is too ambiguous to be followed in time"
+
+
+class ThinkingBudget:
+    """The logits processor of one request that may think for so many tokens: then its end is written for it.
+
+    An end that the model has begun by itself is completed. Costs nothing until the budget is used up.
+    """
+
+    def __init__(self, limit: ThinkingLimit) -> None:
+        self._budget = limit.budget
+        self._close = limit.close
+        self._produced = 0
+        self._forced: list[int] | None = None
+
+    def __call__(self, tokens: mx.array, logits: mx.array) -> mx.array:
+        produced, self._produced = self._produced, self._produced + 1
+        if produced < self._budget:
+            return logits
+        if self._forced is None:
+            count = min(produced, tokens.shape[0])
+            completion = [int(token) for token in np.array(tokens[tokens.shape[0] - count :])]
+            self._forced = to_close(completion, self._close)
+        if not self._forced:
+            return logits
+        return logits.astype(mx.float32).at[:, self._forced.pop(0)].add(FORCE)
+
+
+def to_close(completion: list[int], close: tuple[int, ...]) -> list[int]:
+    """The tokens that still have to be written; none where `close` stands in the completion already."""
+    size = len(close)
+    if any(tuple(completion[at : at + size]) == close for at in range(len(completion) - size + 1)):
+        return []
+    begun = next((n for n in range(size - 1, 0, -1) if tuple(completion[-n:]) == close[:n]), 0)
+    return list(close[begun:])

@@ -1,0 +1,150 @@
+"""Deadlines: at every stage a request whose time is over ends with its own error, and nothing of it stays."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engine.client import EngineClient
+from engine.config import EngineConfig
+from engine.core import EngineCore
+from engine.errors import DeadlineExceeded
+from engine.model import LoadedModel
+from engine.types import Failed, Finished, Priority, TextChunk
+from tests.engine.drive import Told, alone, collect, request
+
+LATE = 1e-6  # seconds: over by the next step
+
+
+@pytest.fixture
+def small_steps(loaded: LoadedModel) -> EngineCore:
+    config = EngineConfig(model=loaded.info.path, prefill_step=32, prefill_step_min=32, max_batch=2)
+    return EngineCore(loaded, config)
+
+
+def at_once(core: EngineCore) -> None:
+    core.submit(request("late", deadline_s=LATE))
+
+
+def held(core: EngineCore) -> None:
+    core.submit(request("late", deadline_s=LATE, grammar="start: /[ab]+/"))
+
+
+def waiting(core: EngineCore) -> None:
+    for n in range(2):
+        core.submit(request(f"busy{n}", max_tokens=40, ignore_eos=True))
+    core.step()
+    core.submit(request("late", deadline_s=LATE))
+
+
+def prefilling(core: EngineCore) -> None:
+    core.submit(request("late", "l" * 400, deadline_s=0.02))
+    core.step()
+    assert core.stats().running == 1
+    time.sleep(0.02)
+
+
+def paused(core: EngineCore) -> None:
+    core.submit(request("late", "l" * 400, priority=Priority.background, deadline_s=0.1))
+    core.step()
+    core.submit(request("short", "s" * 40, max_tokens=4))
+    core.step()
+    assert core.stats().running == 2
+    time.sleep(0.1)
+
+
+def decoding(core: EngineCore) -> None:
+    core.submit(request("late", max_tokens=400, ignore_eos=True, deadline_s=0.1))
+    for _ in range(3):
+        core.step()
+    time.sleep(0.1)
+
+
+@pytest.mark.parametrize("stage", [at_once, held, waiting, prefilling, paused, decoding])
+def test_a_deadline_ends_a_request_at_every_stage(
+    small_steps: EngineCore, stage: Callable[[EngineCore], None]
+) -> None:
+    core = small_steps
+    stage(core)
+    told = {id: Told() for id in ("late", "busy0", "busy1", "short")}
+    collect(told, core.step())
+    end = told["late"].end
+    assert isinstance(end, Failed)
+    assert end.code == "deadline_exceeded"
+    while core.busy:
+        collect(told, core.step())
+    assert not any(isinstance(one.end, Failed) for id, one in told.items() if id != "late")
+    stats = core.stats()
+    assert (stats.running, stats.waiting, stats.cache_bytes, stats.expired) == (0, 0, 0, 1)
+
+
+def test_what_ends_in_time_is_not_touched_later(core: EngineCore) -> None:
+    assert alone(core, request("r", max_tokens=3, ignore_eos=True, deadline_s=0.5)).tokens == 3
+    again = request("r", max_tokens=500, ignore_eos=True, deadline_s=100.0)
+    core.submit(again)
+    time.sleep(0.5)
+    events = [event for _ in range(3) for event in core.step()]
+    assert not any(isinstance(event, Failed) for event in events)
+    assert core.stats().expired == 0
+    core.abort("r")
+
+
+def test_rest_is_no_longer_than_until_the_next_deadline(core: EngineCore) -> None:
+    assert core.rest_s(0.5) == 0.5
+    core.submit(request("r", deadline_s=0.2, grammar="start: /a+/"))
+    assert core.rest_s(0.5) <= 0.005
+    while core.rest_s(0.5):
+        core.step()
+    core.abort("r")
+    assert core.rest_s(0.0) == 0.0
+    assert core.rest_s(0.5) <= 0.2
+
+
+async def ended(client: EngineClient, **fields: Any) -> tuple[int, Exception | Finished]:
+    """Tokens it said, and how it ended."""
+    said = 0
+    try:
+        async for event in client.generate(request(ignore_eos=True, **fields)):
+            if isinstance(event, Finished):
+                return said, event
+            assert isinstance(event, TextChunk)
+            said += event.tokens
+    except DeadlineExceeded as error:
+        return said, error
+    raise AssertionError("neither end nor error")
+
+
+async def test_deadlines_across_processes_hangs_and_restarts(tiny: Path) -> None:
+    client = EngineClient(EngineConfig(model=str(tiny), ready_wait_s=30.0))
+    await client.start()
+    try:
+        said, end = await ended(client, max_tokens=500, deadline_s=0.3)
+        assert isinstance(end, DeadlineExceeded)
+        assert end.deadline_s == 0.3
+        assert said > 0
+        await client.probe(10.0)
+        assert client.stats().expired == 1
+        assert client.stats().running == 0
+        _, end = await ended(client, max_tokens=5, deadline_s=30.0)
+        assert isinstance(end, Finished)
+
+        os.kill(client.stats().pid, signal.SIGSTOP)
+        _, end = await ended(client, max_tokens=5, deadline_s=0.2)
+        assert isinstance(end, DeadlineExceeded), "the process hangs; the client keeps the deadline"
+        os.kill(client.stats().pid, signal.SIGKILL)
+        while client.stats().state == "ready":
+            await asyncio.sleep(0.01)
+        _, end = await ended(client, max_tokens=5, deadline_s=0.05)
+        assert isinstance(end, DeadlineExceeded), "no process is there, and none comes in time"
+        _, end = await ended(client, max_tokens=5, deadline_s=60.0)
+        assert isinstance(end, Finished)
+        assert client.stats().running == 0
+    finally:
+        await client.close()
