@@ -4,16 +4,20 @@ up.
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 from proxy.account import Account
 from proxy.chat import ChatRequest, Role
+from proxy.guarding.policy import GuardPolicy
+from proxy.routes import Limits
 from proxy.upstreams.base import UpstreamCall
-from proxy.upstreams.scripted import Script
-from tests.proxy.live import LiveServer
+from proxy.upstreams.scripted import Script, ScriptedUpstream
+from tests.proxy.live import LiveServer, LoopThread, serving
 from tests.proxy.requests import TOOLS
 
 
@@ -51,6 +55,27 @@ class Accounts:
 
     def record(self, account: Account) -> None:
         self.kept.append(account)
+
+
+@dataclass(frozen=True, slots=True)
+class Ring:
+    """A guarded server, what its upstream plays and was asked, and the accounts it gave."""
+
+    server: LiveServer
+    attempts: Attempts
+    upstream: ScriptedUpstream
+    accounts: Accounts
+
+
+@contextlib.contextmanager
+def ring(
+    policy: GuardPolicy, limits: Limits | None = None, thread: LoopThread | None = None
+) -> Iterator[Ring]:
+    """A server of its own."""
+    attempts, accounts = Attempts(), Accounts()
+    upstream = ScriptedUpstream(attempts)
+    with serving(upstream, policy=policy, sinks=(accounts,), limits=limits, thread=thread) as server:
+        yield Ring(server, attempts, upstream, accounts)
 
 
 @dataclass(frozen=True, slots=True)

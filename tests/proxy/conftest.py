@@ -7,9 +7,11 @@ from dataclasses import dataclass
 
 import pytest
 
+from proxy.guarding.policy import GuardPolicy
 from proxy.routes import Limits
 from proxy.upstreams.scripted import Script, ScriptedUpstream
-from tests.proxy.live import LiveServer, Playbook, serving
+from tests.proxy.attempts import Ring, ring
+from tests.proxy.live import LiveServer, LoopThread, Playbook, serving
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,3 +29,18 @@ def stage() -> Iterator[Stage]:
     upstream = ScriptedUpstream(playbook)
     with serving(upstream, limits=Limits(max_body_bytes=4 * 1024 * 1024, keep_alive_s=0.05)) as server:
         yield Stage(server, playbook, upstream)
+
+
+@pytest.fixture(scope="session")
+def thread() -> Iterator[LoopThread]:
+    """The loop that servers of single tests run on."""
+    own = LoopThread()
+    yield own
+    own.close()
+
+
+@pytest.fixture(scope="session")
+def full() -> Iterator[Ring]:
+    """A server in the guard's default mode."""
+    with ring(GuardPolicy(drift=None)) as stage:
+        yield stage

@@ -27,6 +27,10 @@ CALL = '<tool_call>\n{"name": "get_weather", "arguments": {"city": "Lisbon"}}\n<
 SLOPPY_CALL = '<tool_call>\n{"name": "get_weather", "arguments": {"city": "Lisbon",}}\n</tool_call>'
 # the required argument is missing: nobody may invent it
 HOPELESS_CALL = '<tool_call>\n{"name": "get_weather", "arguments": {"days": 2}}\n</tool_call>'
+# a type that cannot be mended, and a call that was cut off
+BAD_TYPE_CALL = CALL.replace('"Lisbon"', '"Lisbon", "days": "soon"')
+CUT_CALL = CALL[:60]
+LISBON = ("get_weather", '{"city": "Lisbon"}')
 
 
 def user(text: str) -> Any:

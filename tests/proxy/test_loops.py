@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -160,13 +159,6 @@ def looping(key: str, rounds: int) -> list[dict[str, Any]]:
         messages.append({"role": "assistant", "content": None, "tool_calls": [called]})
         messages.append({"role": "tool", "tool_call_id": f"c{number}", "content": "rain"})
     return messages
-
-
-@pytest.fixture(scope="module")
-def thread() -> Iterator[LoopThread]:
-    own = LoopThread()
-    yield own
-    own.close()
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
