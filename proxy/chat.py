@@ -59,7 +59,10 @@ class ToolChoice:
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """Decoding parameters as the client gave them. None: not given."""
+    """Decoding parameters as the client gave them. None: not given.
+
+    logprobs: None is off, else how many of the likeliest tokens to report beside each one chosen.
+    """
 
     max_tokens: int | None = None
     temperature: float | None = None
@@ -73,6 +76,7 @@ class Sampling:
     frequency_penalty: float | None = None
     repetition_penalty: float | None = None
     ignore_eos: bool = False
+    logprobs: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +84,10 @@ class ChatRequest:
     """One turn asked for. model: as the client wrote it, "" where it wrote none.
 
     tool_paths: where in the client's request each tool stands, by name, for messages about it.
-    answer_schema: the JSON Schema that the text of the answer should match, where the client gave one.
+    n: how many answers. json_answer: the text of the answer is to be one JSON value, which matches
+    answer_schema where the client gave one. thinking_budget: tokens after which thinking is closed.
+    include_reasoning: False leaves it out of the answer. legacy_functions: the client knows `function_call`
+    only. timeout_s: how long the whole request may take, re-asks included; None sets no limit.
     constrained: an upstream that can should let the model write only calls that fit their schemas.
     polling: names of tools that are meant to be called again and again. session_hint: what the body says
     about the agent session it belongs to, "" where it says nothing.
@@ -95,7 +102,13 @@ class ChatRequest:
     sampling: Sampling = Sampling()
     stream: bool = False
     include_usage: bool = False
+    n: int = 1
+    json_answer: bool = False
     answer_schema: Mapping[str, Any] | None = None
+    thinking_budget: int | None = None
+    include_reasoning: bool = True
+    legacy_functions: bool = False
+    timeout_s: float | None = None
     template_options: Mapping[str, Any] = field(default_factory=dict)
     constrained: bool = False
     polling: frozenset[str] = frozenset()
@@ -155,9 +168,43 @@ class ToolCallReady:
 
 
 @dataclass(frozen=True, slots=True)
+class Candidate:
+    """A token that was or could have been chosen, in its own bytes, and its natural log probability."""
+
+    raw: bytes
+    logprob: float
+
+
+@dataclass(frozen=True, slots=True)
+class TokenScore:
+    """One token of the answer. top: the likeliest at its place, best first."""
+
+    chosen: Candidate
+    top: tuple[Candidate, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """The tokens that the upstream just generated, where the request asks for them. They come before the text
+    that is shown of them, and for text that is never shown too.
+    """
+
+    tokens: tuple[TokenScore, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredText:
+    """Text as in TextDelta, with the scores of the tokens that it ended."""
+
+    text: str
+    tokens: tuple[TokenScore, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Finish:
     """The last event of every turn that did not fail. fixes: how many changes the repair made. attempts: how
-    often the model was asked. usage: of all attempts together.
+    often the model was asked. usage: of all attempts together. answer_valid: whether the text is what the
+    request's json_answer and answer_schema ask for; None where they ask for nothing.
     """
 
     reason: FinishReason
@@ -165,9 +212,18 @@ class Finish:
     verdict: Verdict = Verdict.none
     fixes: int = 0
     attempts: int = 1
+    answer_valid: bool | None = None
 
 
-Event = TextDelta | ReasoningDelta | ToolCallReady | Finish
+@dataclass(frozen=True, slots=True)
+class OfChoice:
+    """An event of one of several answers; a Finish without it then ends them all."""
+
+    index: int
+    event: TextDelta | ScoredText | ReasoningDelta | ToolCallReady | Finish
+
+
+Event = TextDelta | ReasoningDelta | ToolCallReady | Finish | Scores | ScoredText | OfChoice
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,23 +234,28 @@ class Answer:
     reasoning: str
     calls: tuple[ToolCallReady, ...]
     finish: Finish
+    scores: tuple[TokenScore, ...] = ()
 
 
 async def collect(events: AsyncIterator[Event]) -> Answer:
-    """Adds up a stream. The stream must end in a Finish; an error it raises passes through."""
+    """Adds up the stream of one answer, which must end in a Finish; an error it raises passes through."""
     finish: Finish | None = None
     content: list[str] = []
     reasoning: list[str] = []
     calls: list[ToolCallReady] = []
+    scores: list[TokenScore] = []
     async for event in events:
         match event:
             case TextDelta(text):
                 content.append(text)
             case ReasoningDelta(text):
                 reasoning.append(text)
+            case ScoredText(text, tokens):
+                content.append(text)
+                scores.extend(tokens)
             case ToolCallReady():
                 calls.append(event)
             case Finish():
                 finish = event
     assert finish is not None, "an event stream ended without a Finish"
-    return Answer("".join(content), "".join(reasoning), tuple(calls), finish)
+    return Answer("".join(content), "".join(reasoning), tuple(calls), finish, tuple(scores))

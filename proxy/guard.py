@@ -14,6 +14,7 @@ from proxy.chat import (
     Finish,
     FinishReason,
     GuardMode,
+    Scores,
     ToolCallReady,
     ToolMode,
     Verdict,
@@ -27,7 +28,7 @@ from proxy.guarding.giveup import give_up
 from proxy.guarding.loops import find_loop, nudge, refuse_loop, steps_of
 from proxy.guarding.policy import REASKING, GuardPolicy, LoopLimits
 from proxy.guarding.reask import Reask
-from proxy.upstreams.base import Generation, Upstream
+from proxy.upstreams.base import Generation, Upstream, UpstreamText
 from repair.tools import SchemaError, ToolSet
 from repair.turn import TurnPolicy
 from repair.types import Fix, Problem, TextDelta, ToolCall
@@ -83,6 +84,8 @@ class Exchange:
         """Ends in exactly one Finish, or raises RequestError."""
         try:
             async for event in self._generation:
+                if isinstance(event, UpstreamText) and event.scores:
+                    yield Scores(event.scores)
                 for delta in self._listener.hear(event):
                     self._book.shown()
                     yield delta

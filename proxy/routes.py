@@ -13,11 +13,12 @@ import msgspec
 from fastapi import APIRouter, Request, Response
 from starlette.requests import ClientDisconnect
 
-from proxy.chat import Answer, ChatRequest, collect
+from proxy.chat import ChatRequest, Finish
 from proxy.codecs.base import Codec, Head
 from proxy.codecs.openai_chat import OpenAIChat
+from proxy.delivery import Deadline, Delivery, open_delivery, read_timeout, total
 from proxy.errors import BodyTooLarge, ModelNotFound, Unauthorized
-from proxy.guard import Exchange, Guard
+from proxy.guard import Guard
 from proxy.guarding.caller import read_caller
 from proxy.health import HealthCheck
 from proxy.streaming import ClientGone, EventStream, defects_reported, run_while_connected
@@ -30,10 +31,13 @@ _CLIENT_GONE = 499
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """max_body_bytes: longer bodies are refused. keep_alive_s: longest silence of a stream."""
+    """max_body_bytes: longer bodies are refused. keep_alive_s: longest silence of a stream.
+    request_timeout_s: how long any request may take; None sets no limit.
+    """
 
     max_body_bytes: int = 64 * 1024 * 1024
     keep_alive_s: float = 10.0
+    request_timeout_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,10 +88,16 @@ def _chat(state: State, codec: Codec) -> Endpoint:
             body = await _read_body(request, state.limits.max_body_bytes)
             asked = codec.decode(body)
             card = _find(state.upstream, asked.model)
-            opening = state.guard.open(asked, read_caller(request.headers))
-            exchange = await run_while_connected(request.receive, opening)
+            caller = read_caller(request.headers)
+            deadline = Deadline.of(
+                state.limits.request_timeout_s, asked.timeout_s, read_timeout(request.headers)
+            )
+            delivery = await run_while_connected(
+                request.receive,
+                open_delivery(lambda one: state.guard.open(one, caller), asked, deadline),
+            )
             head = Head(f"chatcmpl-{secrets.token_hex(14)}", card.id, int(time.time()), card.fingerprint)
-            return await _answer(state, codec, request, asked, exchange, head)
+            return await _answer(state, codec, request, asked, delivery, head)
         except (ClientGone, ClientDisconnect):
             return Response(status_code=_CLIENT_GONE)
 
@@ -95,24 +105,28 @@ def _chat(state: State, codec: Codec) -> Endpoint:
 
 
 async def _answer(
-    state: State, codec: Codec, request: Request, asked: ChatRequest, exchange: Exchange, head: Head
+    state: State, codec: Codec, request: Request, asked: ChatRequest, delivery: Delivery, head: Head
 ) -> Response:
-    """From here on someone closes the exchange: the stream when it ends, or we do."""
+    """From here on someone closes the exchanges: the stream when it ends, or we do."""
     if asked.stream:
-        return EventStream(exchange, codec.encode_stream(head, asked), state.limits.keep_alive_s)
+        return EventStream(delivery, codec.encode_stream(head, asked), state.limits.keep_alive_s)
     try:
-        answer = await run_while_connected(request.receive, collect(exchange.events()))
+        answers = await run_while_connected(request.receive, delivery.answers())
     finally:
-        await exchange.aclose()
-    return JSONResponse(codec.encode_answer(head, answer), headers=_verdict_headers(answer))
+        await delivery.aclose()
+    finish = total([answer.finish for answer in answers])
+    return JSONResponse(codec.encode_answers(head, asked, answers), headers=_verdict_headers(finish))
 
 
-def _verdict_headers(answer: Answer) -> dict[str, str]:
-    return {
-        "x-fortieth-verdict": answer.finish.verdict.value,
-        "x-fortieth-fixes": str(answer.finish.fixes),
-        "x-fortieth-attempts": str(answer.finish.attempts),
+def _verdict_headers(finish: Finish) -> dict[str, str]:
+    headers = {
+        "x-fortieth-verdict": finish.verdict.value,
+        "x-fortieth-fixes": str(finish.fixes),
+        "x-fortieth-attempts": str(finish.attempts),
     }
+    if finish.answer_valid is not None:
+        headers["x-fortieth-answer"] = "valid" if finish.answer_valid else "invalid"
+    return headers
 
 
 def _models(state: State) -> Endpoint:

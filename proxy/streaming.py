@@ -1,4 +1,4 @@
-"""Sends an exchange to the client as an event stream, and stops work when the client goes away."""
+"""Sends a request's events to the client as an event stream, and stops work when the client goes away."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from starlette.types import Receive, Scope, Send
 
 from proxy.chat import Finish
 from proxy.codecs.base import StreamEncoder
+from proxy.delivery import Source
 from proxy.errors import InternalError, RequestError
-from proxy.guard import Exchange
 
 _log = logging.getLogger(__name__)
 
@@ -69,7 +69,7 @@ async def _cancel(task: asyncio.Task[T]) -> None:
 
 
 class EventStream(Response):
-    """An SSE response for an opened exchange, which it closes. Headers leave before the first token.
+    """An SSE response for opened exchanges, which it closes. Headers leave before the first token.
 
     keep_alive_s: after so many seconds of silence an empty delta is sent: clients give up on silent streams,
     and comments do not count as a sign of life for all of them.
@@ -77,11 +77,11 @@ class EventStream(Response):
 
     media_type = "text/event-stream"
 
-    def __init__(self, exchange: Exchange, encoder: StreamEncoder, keep_alive_s: float) -> None:
+    def __init__(self, source: Source, encoder: StreamEncoder, keep_alive_s: float) -> None:
         # Response.__init__ is not called: it would announce a body of known length.
         self.status_code = 200
         self.background = None
-        self._exchange = exchange
+        self._source = source
         self._encoder = encoder
         self._keep_alive_s = keep_alive_s
         self._lock = asyncio.Lock()
@@ -94,7 +94,7 @@ class EventStream(Response):
         except ClientGone:
             _log.debug("the client went away during its stream")
         finally:
-            await self._exchange.aclose()
+            await self._source.aclose()
 
     async def _stream(self, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
@@ -104,7 +104,7 @@ class EventStream(Response):
         finally:
             await _cancel(ticker)
         # Closed first: who has read the end of the stream may rely on nothing running for it any more.
-        await self._exchange.aclose()
+        await self._source.aclose()
         await send({"type": "http.response.body", "body": last, "more_body": False})
 
     async def _send_events(self, send: Send) -> bytes:
@@ -113,7 +113,7 @@ class EventStream(Response):
         try:
             with defects_reported():
                 await self._send(send, self._encoder.open())
-                async for event in self._exchange.events():
+                async for event in self._source.events():
                     if isinstance(event, Finish):
                         last = self._encoder.close(event)
                     else:

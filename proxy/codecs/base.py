@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -42,6 +43,8 @@ class Codec(Protocol):
         """Raises BadRequest naming the field."""
         ...
 
-    def encode_answer(self, head: Head, answer: Answer) -> bytes: ...
+    def encode_answers(self, head: Head, asked: ChatRequest, answers: Sequence[Answer]) -> bytes:
+        """As many answers as the request asks for."""
+        ...
 
     def encode_stream(self, head: Head, request: ChatRequest) -> StreamEncoder: ...

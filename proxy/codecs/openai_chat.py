@@ -1,19 +1,35 @@
 """OpenAI Chat Completions: https://platform.openai.com/docs/api-reference/chat.
 
-Order of a stream: a chunk with the role, text and reasoning as they come, each call as a chunk that opens it
-and one with its arguments, the chunk with finish_reason, the usage chunk where asked for, a comment with
-the verdict, `[DONE]`. A stream that fails ends in a chunk holding an error object and has no `[DONE]`.
+Order of a stream: for each choice a chunk with the role, text and reasoning as they come, each call as a
+chunk that opens it and one with its arguments, the chunk with finish_reason; then the usage chunk where asked
+for, a comment with the verdict, `[DONE]`. A stream that fails ends in a chunk holding an error object and has
+no `[DONE]`. A client that declared `functions` gets its call as `function_call`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
-from proxy.chat import Answer, ChatRequest, Event, Finish, ToolCallReady, Usage
+from proxy.chat import (
+    Answer,
+    Candidate,
+    ChatRequest,
+    Event,
+    Finish,
+    FinishReason,
+    OfChoice,
+    ScoredText,
+    Scores,
+    TokenScore,
+    ToolCallReady,
+    Usage,
+)
 from proxy.codecs.base import Head
 from proxy.codecs.openai_request import decode_request
+from proxy.delivery import total
 from proxy.errors import RequestError, error_object
 from repair.types import ReasoningDelta, TextDelta
 
@@ -24,22 +40,8 @@ class OpenAIChat:
     def decode(self, body: bytes) -> ChatRequest:
         return decode_request(body)
 
-    def encode_answer(self, head: Head, answer: Answer) -> bytes:
-        message: dict[str, Any] = {
-            "role": "assistant",
-            "content": None if answer.calls and not answer.content else answer.content,
-            "refusal": None,
-        }
-        if answer.reasoning:
-            message["reasoning_content"] = answer.reasoning
-        if answer.calls:
-            message["tool_calls"] = [_call_object(call) for call in answer.calls]
-        choice = {
-            "index": 0,
-            "message": message,
-            "logprobs": None,
-            "finish_reason": answer.finish.reason.value,
-        }
+    def encode_answers(self, head: Head, asked: ChatRequest, answers: Sequence[Answer]) -> bytes:
+        finish = total([answer.finish for answer in answers])
         return msgspec.json.encode(
             {
                 "id": head.id,
@@ -47,20 +49,22 @@ class OpenAIChat:
                 "created": head.created,
                 "model": head.model,
                 "system_fingerprint": head.fingerprint,
-                "choices": [choice],
-                "usage": _usage_object(answer.finish.usage),
+                "choices": [_choice_object(i, answer, asked) for i, answer in enumerate(answers)],
+                "usage": _usage_object(finish.usage),
             }
         )
 
     def encode_stream(self, head: Head, request: ChatRequest) -> OpenAIChatStream:
-        return OpenAIChatStream(head, request.include_usage)
+        return OpenAIChatStream(head, request)
 
 
 class OpenAIChatStream:
     """The encoder of one stream. Chunks are joined from parts: all but the delta is the same each time."""
 
-    def __init__(self, head: Head, include_usage: bool) -> None:
-        self._include_usage = include_usage
+    def __init__(self, head: Head, asked: ChatRequest) -> None:
+        self._include_usage = asked.include_usage
+        self._legacy = asked.legacy_functions
+        self._open = list(range(asked.n))  # choices without a finish
         envelope = msgspec.json.encode(
             {
                 "id": head.id,
@@ -71,49 +75,87 @@ class OpenAIChatStream:
             }
         )
         self._envelope = b"data: " + envelope[:-1]
-        self._before = self._envelope + b',"choices":[{"index":0,"delta":'
-        self._after = b"]" + (b',"usage":null' if include_usage else b"") + b"}\n\n"
+        self._before = [
+            self._envelope + b',"choices":[{"index":%d,"delta":' % index for index in range(asked.n)
+        ]
+        self._after = b"]" + (b',"usage":null' if asked.include_usage else b"") + b"}\n\n"
 
     def open(self) -> bytes:
-        return self._chunk(b'{"role":"assistant","content":"","refusal":null}')
+        delta = b'{"role":"assistant","content":"","refusal":null}'
+        return b"".join(self._chunk(index, delta) for index in self._open)
 
     def encode(self, event: Event) -> bytes:
         match event:
-            case TextDelta(text):
-                return self._chunk(b'{"content":' + msgspec.json.encode(text) + b"}")
-            case ReasoningDelta(text):
-                return self._chunk(b'{"reasoning_content":' + msgspec.json.encode(text) + b"}")
-            case ToolCallReady():
-                return self._call(event)
+            case OfChoice(index, inner):
+                return self._finish(index, inner) if isinstance(inner, Finish) else self._delta(index, inner)
             case Finish():
                 return self.close(event)
+            case Scores():
+                return b""
+            case _:
+                return self._delta(0, event)
+
+    def _delta(self, index: int, event: TextDelta | ScoredText | ReasoningDelta | ToolCallReady) -> bytes:
+        match event:
+            case TextDelta(text):
+                return self._chunk(index, b'{"content":' + msgspec.json.encode(text) + b"}")
+            case ScoredText(text, tokens):
+                scores = msgspec.json.encode(_logprobs_object(tokens))
+                return self._chunk(index, b'{"content":' + msgspec.json.encode(text) + b"}", logprobs=scores)
+            case ReasoningDelta(text):
+                return self._chunk(index, b'{"reasoning_content":' + msgspec.json.encode(text) + b"}")
+            case ToolCallReady():
+                return b"".join(self._chunk(index, delta) for delta in _call_deltas(event, self._legacy))
 
     def keep_alive(self) -> bytes:
-        return self._chunk(b'{"content":""}')
+        return self._chunk(self._open[0] if self._open else 0, b'{"content":""}')
 
     def close(self, finish: Finish) -> bytes:
-        parts = [self._chunk(b"{}", msgspec.json.encode(finish.reason.value))]
+        parts = [self._finish(index, finish) for index in tuple(self._open)]
         if self._include_usage:
             usage = msgspec.json.encode(_usage_object(finish.usage))
             parts.append(self._envelope + b',"choices":[],"usage":' + usage + b"}\n\n")
-        counts = f"fixes={finish.fixes}; attempts={finish.attempts}"
-        parts.append(f": x-fortieth-verdict: {finish.verdict}; {counts}\n\n".encode())
+        parts.append(_verdict_comment(finish))
         parts.append(b"data: [DONE]\n\n")
         return b"".join(parts)
 
     def fail(self, error: RequestError) -> bytes:
         return b"data: " + msgspec.json.encode(error_object(error)) + b"\n\n"
 
-    def _call(self, call: ToolCallReady) -> bytes:
-        whole = _call_object(call)
-        arguments = {"index": call.index, "function": {"arguments": call.arguments}}
-        opening = {"index": call.index, **whole, "function": {"name": call.name, "arguments": ""}}
-        return b"".join(
-            self._chunk(msgspec.json.encode({"tool_calls": [part]})) for part in (opening, arguments)
-        )
+    def _finish(self, index: int, finish: Finish) -> bytes:
+        self._open.remove(index)
+        return self._chunk(index, b"{}", reason=msgspec.json.encode(_reason(finish, self._legacy)))
 
-    def _chunk(self, delta: bytes, reason: bytes = b"null") -> bytes:
-        return self._before + delta + b',"logprobs":null,"finish_reason":' + reason + b"}" + self._after
+    def _chunk(self, index: int, delta: bytes, reason: bytes = b"null", logprobs: bytes = b"null") -> bytes:
+        before = self._before[index] + delta
+        return before + b',"logprobs":' + logprobs + b',"finish_reason":' + reason + b"}" + self._after
+
+
+def _choice_object(index: int, answer: Answer, asked: ChatRequest) -> dict[str, Any]:
+    message: dict[str, Any] = {
+        "role": "assistant",
+        "content": None if answer.calls and not answer.content else answer.content,
+        "refusal": None,
+    }
+    if answer.reasoning:
+        message["reasoning_content"] = answer.reasoning
+    if answer.calls and asked.legacy_functions:
+        message["function_call"] = _call_object(answer.calls[0])["function"]
+    elif answer.calls:
+        message["tool_calls"] = [_call_object(call) for call in answer.calls]
+    scored = asked.sampling.logprobs is not None
+    return {
+        "index": index,
+        "message": message,
+        "logprobs": _logprobs_object(answer.scores) if scored else None,
+        "finish_reason": _reason(answer.finish, asked.legacy_functions),
+    }
+
+
+def _reason(finish: Finish, legacy: bool) -> str:
+    if legacy and finish.reason is FinishReason.tool_calls:
+        return "function_call"
+    return finish.reason.value
 
 
 def _call_object(call: ToolCallReady) -> dict[str, Any]:
@@ -122,6 +164,44 @@ def _call_object(call: ToolCallReady) -> dict[str, Any]:
         "type": "function",
         "function": {"name": call.name, "arguments": call.arguments},
     }
+
+
+def _call_deltas(call: ToolCallReady, legacy: bool) -> tuple[bytes, bytes]:
+    """The delta that opens the call, and the one with its arguments."""
+    opening = {"name": call.name, "arguments": ""}
+    arguments = {"arguments": call.arguments}
+    if legacy:
+        return (
+            msgspec.json.encode({"function_call": opening}),
+            msgspec.json.encode({"function_call": arguments}),
+        )
+    head = {"index": call.index, "id": call.id, "type": "function", "function": opening}
+    rest = {"index": call.index, "function": arguments}
+    return msgspec.json.encode({"tool_calls": [head]}), msgspec.json.encode({"tool_calls": [rest]})
+
+
+def _logprobs_object(tokens: Sequence[TokenScore]) -> dict[str, Any]:
+    content = [
+        {**_candidate_object(token.chosen), "top_logprobs": [_candidate_object(one) for one in token.top]}
+        for token in tokens
+    ]
+    return {"content": content, "refusal": None}
+
+
+def _candidate_object(candidate: Candidate) -> dict[str, Any]:
+    """A token that holds a part of a character shows as U+FFFD; its bytes are exact."""
+    return {
+        "token": candidate.raw.decode("utf-8", "replace"),
+        "logprob": candidate.logprob,
+        "bytes": list(candidate.raw),
+    }
+
+
+def _verdict_comment(finish: Finish) -> bytes:
+    comment = f": x-fortieth-verdict: {finish.verdict}; fixes={finish.fixes}; attempts={finish.attempts}"
+    if finish.answer_valid is not None:
+        comment += f"; answer={'valid' if finish.answer_valid else 'invalid'}"
+    return f"{comment}\n\n".encode()
 
 
 def _usage_object(usage: Usage) -> dict[str, Any]:

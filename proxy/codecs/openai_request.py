@@ -15,6 +15,7 @@ from proxy.chat import ChatRequest, Sampling, ToolChoice, ToolMode
 from proxy.codecs.fields import Fields, check_range, describe, parse_object, refuse
 from proxy.codecs.hints import polling_tools, session_hint
 from proxy.codecs.openai_messages import decode_messages
+from proxy.codecs.thinking import decode_thinking
 from proxy.errors import BadRequest
 from repair.types import ToolDefinition
 
@@ -28,12 +29,9 @@ _READ = frozenset(
 )
 _MAX_INT = 2**63 - 1
 _MAX_STOPS = 64
-# The renderer's own arguments: a client that could set them would change what is rendered, not how.
-_RESERVED_OPTIONS = frozenset(
-    "self conversation messages tools documents chat_template add_generation_prompt continue_final_message "
-    "tokenize padding truncation max_length return_tensors return_dict return_assistant_tokens_mask "
-    "sanitize_control_tokens tokenizer_kwargs".split()
-)
+_MAX_CHOICES = 16
+_MAX_TOP_LOGPROBS = 20
+_MAX_TIMEOUT_S = 7 * 24 * 3600
 
 
 def decode_request(data: bytes) -> ChatRequest:
@@ -43,41 +41,66 @@ def decode_request(data: bytes) -> ChatRequest:
         _log.debug("%s: unknown field, ignored", path)
     messages = decode_messages(body)
     tools = _tools(body)
-    _refuse_unsupported(body)
+    thinking = decode_thinking(body)
+    json_answer, answer_schema = _answer_format(body)
     return ChatRequest(
         model=body.string("model"),
         messages=messages,
         tools=tuple(tools.definitions.values()),
         tool_paths=tools.paths,
         tool_choice=tools.choice,
-        parallel_tool_calls=body.boolean("parallel_tool_calls", True),
+        # the older fields have room for one call only
+        parallel_tool_calls=body.boolean("parallel_tool_calls", True) and not tools.legacy,
         sampling=_sampling(body),
         stream=body.boolean("stream"),
         include_usage=body.object("stream_options").boolean("include_usage"),
-        answer_schema=_answer_schema(body),
-        template_options=_template_options(body),
+        n=body.integer("n", 1, _MAX_CHOICES) or 1,
+        json_answer=json_answer,
+        answer_schema=answer_schema,
+        template_options=thinking.options,
+        thinking_budget=thinking.budget,
+        include_reasoning=thinking.shown,
+        legacy_functions=tools.legacy,
+        timeout_s=_timeout(body),
         polling=polling_tools(body.values),
         session_hint=session_hint(body.values),
     )
 
 
-def _refuse_unsupported(body: Fields) -> None:
-    """Refuses what would have to change the answer's shape or meaning, were it honoured."""
-    if (body.integer("n", 1, 128) or 1) > 1:
-        raise BadRequest(f"n must be 1, got {body.values['n']}: one choice is served", param="n")
-    if body.boolean("logprobs"):
-        raise BadRequest("logprobs are not served, got true", param="logprobs", code="unsupported_parameter")
+def _timeout(body: Fields) -> float | None:
+    timeout = body.number("timeout_s", 0, _MAX_TIMEOUT_S)
+    if timeout == 0:
+        raise BadRequest("timeout_s must be above 0, got 0", param="timeout_s")
+    return timeout
 
 
-def _answer_schema(body: Fields) -> dict[str, Any] | None:
-    """The model is told the schema; nothing forces it. json_object comes with a prompt that asks for JSON."""
-    wanted = body.object("response_format")
-    kind = wanted.string("type", "text")
-    if kind != "json_schema":
+def _logprobs(body: Fields) -> int | None:
+    """How many likely tokens to report; older clients send the number in `logprobs` itself."""
+    top = body.integer("top_logprobs", 0, _MAX_TOP_LOGPROBS)
+    if isinstance(body.values.get("logprobs"), int) and not isinstance(body.values["logprobs"], bool):
+        return body.integer("logprobs", 0, _MAX_TOP_LOGPROBS)
+    if not body.boolean("logprobs"):
+        if top:
+            raise BadRequest(f"top_logprobs needs logprobs: true, got {top} without it", param="top_logprobs")
         return None
-    _log.info("response_format.json_schema is given to the model as an instruction, and not enforced")
-    inner = wanted.object("json_schema")
-    return dict(inner.object("schema").values)
+    return top or 0
+
+
+def _answer_format(body: Fields) -> tuple[bool, dict[str, Any] | None]:
+    """Whether the answer is to be JSON, and its schema."""
+    wanted = body.object("response_format")
+    match wanted.string("type", "text"):
+        case "text":
+            return False, None
+        case "json_object":
+            return True, None
+        case "json_schema":
+            # the schema stands one level higher with some local servers' clients
+            inner = wanted.object("json_schema") if "json_schema" in wanted.values else wanted
+            return True, dict(inner.object("schema").values)
+        case kind:
+            _log.debug("response_format.type: unknown type %r, ignored", kind)
+            return False, None
 
 
 def _sampling(body: Fields) -> Sampling:
@@ -95,6 +118,7 @@ def _sampling(body: Fields) -> Sampling:
         frequency_penalty=body.number("frequency_penalty", -2, 2),
         repetition_penalty=_repetition_penalty(body),
         ignore_eos=body.boolean("ignore_eos"),
+        logprobs=_logprobs(body),
     )
 
 
@@ -148,26 +172,16 @@ def _logit_bias(body: Fields) -> dict[int, float]:
     return bias
 
 
-def _template_options(body: Fields) -> dict[str, Any]:
-    options = {
-        key: value
-        for key, value in body.object("chat_template_kwargs").values.items()
-        if key not in _RESERVED_OPTIONS
-    }
-    if body.values.get("enable_thinking") is not None:
-        options.setdefault("enable_thinking", body.boolean("enable_thinking"))
-    if effort := body.string("reasoning_effort"):
-        options.setdefault("reasoning_effort", effort)
-    return options
-
-
 @dataclass(frozen=True, slots=True)
 class _Tools:
-    """The tools of a request by name, where each was declared, and the choice among them."""
+    """The tools of a request by name, where each was declared, and the choice among them. legacy: they came
+    as `functions`, which are called one at a time and by `function_call`.
+    """
 
     definitions: dict[str, ToolDefinition]
     paths: dict[str, str]
     choice: ToolChoice
+    legacy: bool
 
 
 def _tools(body: Fields) -> _Tools:
@@ -184,7 +198,7 @@ def _tools(body: Fields) -> _Tools:
     if allowed is not None:
         definitions = {name: tool for name, tool in definitions.items() if name in allowed}
     _check_choice(choice, definitions)
-    return _Tools(definitions, paths, choice)
+    return _Tools(definitions, paths, choice, bool(body.array("functions")) and not body.array("tools"))
 
 
 def _declarations(body: Fields) -> Iterator[Fields]:

@@ -6,15 +6,16 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Protocol
 
-from proxy.chat import ChatRequest, Usage
+from proxy.chat import ChatRequest, TokenScore, Usage
 
 
 @dataclass(frozen=True, slots=True)
 class UpstreamText:
-    """Newly generated text and how many tokens it took."""
+    """Newly generated text and how many tokens it took. scores: of each of them, where the request asks."""
 
     text: str
     tokens: int = 1
+    scores: tuple[TokenScore, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

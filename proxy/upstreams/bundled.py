@@ -15,14 +15,39 @@ from typing import Any
 
 from engine.client import EngineClient
 from engine.config import EngineConfig
-from engine.errors import ContextOverflow, EngineError, EngineUnavailable, InvalidRequest, QueueFull
+from engine.errors import (
+    ContextOverflow,
+    DeadlineExceeded,
+    EngineError,
+    EngineUnavailable,
+    InvalidRequest,
+    QueueFull,
+)
 from engine.template import ChatTemplate, Rendered
-from engine.types import Finished, GenerateRequest, ModelInfo, Output, SamplingParams, TextChunk
+from engine.types import Candidate as EngineCandidate
+from engine.types import (
+    Finished,
+    GenerateRequest,
+    ModelInfo,
+    Output,
+    SamplingParams,
+    TextChunk,
+    ThinkingLimit,
+    TokenLogprob,
+)
 from engine.validate import check_request
-from proxy.chat import ChatRequest, Sampling, Usage
-from proxy.errors import BadRequest, ContextTooLong, Overloaded, RequestError, UpstreamUnavailable
+from proxy.chat import Candidate, ChatRequest, Sampling, TokenScore, Usage
+from proxy.errors import (
+    BadRequest,
+    ContextTooLong,
+    Overloaded,
+    RequestError,
+    RequestTimeout,
+    UpstreamUnavailable,
+)
 from proxy.rendering import conversations, render_tools
 from proxy.upstreams.base import ModelCard, UpstreamEvent, UpstreamFinish, UpstreamText
+from proxy.upstreams.thinking import limit_thinking
 from repair.formats import detect_format
 
 # How long a request is given to be refused by the engine process before the headers of its stream leave.
@@ -178,8 +203,8 @@ class BundledUpstream:
 
     async def _start_generation(self, request: ChatRequest) -> EngineGeneration:
         loop = asyncio.get_running_loop()
-        rendered = await loop.run_in_executor(self._renderer, render_prompt, self._template, request)
-        asked = self._generate_request(request, rendered)
+        rendered, thinking = await loop.run_in_executor(self._renderer, self._render, request)
+        asked = self._generate_request(request, rendered, thinking)
         check_request(asked, self._client.info)
         outputs = self._client.generate(asked)
         return EngineGeneration(outputs, self._format, rendered.generation_prompt, self._release)
@@ -187,12 +212,24 @@ class BundledUpstream:
     def _release(self) -> None:
         self._live -= 1
 
-    def _generate_request(self, request: ChatRequest, rendered: Rendered) -> GenerateRequest:
+    def _render(self, request: ChatRequest) -> tuple[Rendered, ThinkingLimit | None]:
+        return limit_thinking(self._template, self._format, render_prompt(self._template, request), request)
+
+    def _generate_request(
+        self, request: ChatRequest, rendered: Rendered, thinking: ThinkingLimit | None
+    ) -> GenerateRequest:
         limit = self._client.info.context_length
         if len(rendered.tokens) >= limit:
             raise ContextTooLong(len(rendered.tokens), limit)
         sampling = sampling_params(request.sampling, self._defaults, limit - len(rendered.tokens))
-        return GenerateRequest(id=secrets.token_hex(12), prompt=rendered.tokens, sampling=sampling)
+        return GenerateRequest(
+            id=secrets.token_hex(12),
+            prompt=rendered.tokens,
+            sampling=sampling,
+            session=request.session_hint,
+            deadline_s=request.timeout_s,
+            thinking=thinking,
+        )
 
     async def check(self) -> None:
         try:
@@ -239,6 +276,7 @@ def sampling_params(asked: Sampling, defaults: SamplingDefaults, room: int) -> S
         frequency_penalty=given(asked.frequency_penalty, 0.0),
         repetition_penalty=given(asked.repetition_penalty, defaults.repetition_penalty),
         ignore_eos=asked.ignore_eos,
+        logprobs=asked.logprobs,
     )
 
 
@@ -252,6 +290,8 @@ def translate(error: EngineError) -> RequestError:
             return ContextTooLong(error.tokens, error.limit)
         case QueueFull():
             return Overloaded(str(error), retry_after_s=error.retry_after_s)
+        case DeadlineExceeded():
+            return RequestTimeout(error.deadline_s)
         case EngineUnavailable():
             return UpstreamUnavailable(str(error), retry_after_s=error.retry_after_s)
         case _:
@@ -261,10 +301,18 @@ def translate(error: EngineError) -> RequestError:
 def _event(output: Output) -> UpstreamEvent:
     match output:
         case TextChunk():
-            return UpstreamText(output.text, output.tokens)
+            return UpstreamText(output.text, output.tokens, tuple(map(_score, output.logprobs)))
         case Finished():
             usage = Usage(output.prompt_tokens, output.completion_tokens, output.cached_tokens)
             return UpstreamFinish(output.reason.value, usage)
+
+
+def _score(token: TokenLogprob) -> TokenScore:
+    return TokenScore(_candidate(token.chosen), tuple(map(_candidate, token.top)))
+
+
+def _candidate(candidate: EngineCandidate) -> Candidate:
+    return Candidate(candidate.raw, candidate.logprob)
 
 
 def _fingerprint(model_id: str, info: ModelInfo) -> str:

@@ -19,6 +19,7 @@ import pytest
 from engine.config import EngineConfig
 from engine.errors import (
     ContextOverflow,
+    DeadlineExceeded,
     EngineDied,
     EngineError,
     EngineFault,
@@ -29,7 +30,14 @@ from engine.errors import (
 from engine.template import ChatTemplate
 from proxy.chat import Sampling
 from proxy.codecs.openai_request import decode_request
-from proxy.errors import BadRequest, ContextTooLong, Overloaded, RequestError, UpstreamUnavailable
+from proxy.errors import (
+    BadRequest,
+    ContextTooLong,
+    Overloaded,
+    RequestError,
+    RequestTimeout,
+    UpstreamUnavailable,
+)
 from proxy.upstreams.bundled import (
     BundledUpstream,
     SamplingDefaults,
@@ -209,6 +217,7 @@ TRANSLATIONS: list[tuple[EngineError, type[RequestError], float | None]] = [
     (EngineUnavailable("loading", 7.0), UpstreamUnavailable, 7.0),
     (EngineDied("signal 9"), UpstreamUnavailable, 2.0),
     (EngineFault("a step failed"), UpstreamUnavailable, 2.0),
+    (DeadlineExceeded(1.5), RequestTimeout, None),
 ]
 
 

@@ -39,7 +39,7 @@ async def whole_message(text: tuple[str, ...], asked: ChatRequest, mode: GuardMo
     exchange = await Guard(scripted(*text), GuardPolicy(mode=mode)).open(asked)
     answer = await collect(exchange.events())
     await exchange.aclose()
-    choice: dict[str, Any] = json.loads(OpenAIChat().encode_answer(HEAD, answer))["choices"][0]
+    choice: dict[str, Any] = json.loads(OpenAIChat().encode_answers(HEAD, asked, (answer,)))["choices"][0]
     return choice
 
 
