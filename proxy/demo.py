@@ -1,6 +1,6 @@
 """`fortieth demo`: one agent loop over the simulated tool world, played twice: guard off, then guard on.
 
-One engine, two HTTP servers on free ports, and the client that also drives the evaluation. What the model
+One engine, one HTTP server on a free port, and the client that also drives the evaluation. What the model
 emitted is overheard between engine and guard, so that the screen can show it beside what the client got.
 """
 
@@ -17,15 +17,18 @@ from rich.console import Console
 
 from corpora.exam import held_out
 from corpora.world import TOOLBOXES
-from corpora.world.driver import Ended, Run, Step, play_script
+from corpora.world.driver import Ended, Step, play_script
 from corpora.world.script import Script, Task, write_script
+from proxy.account import Account
 from proxy.chat import ChatRequest, GuardMode
-from proxy.demo_screen import Played, Screen
+from proxy.demo_screen import Played, Screen, Seen
+from proxy.guarding.caller import GUARD_HEADER
 from proxy.serving import Stop, bind, run_http, start_upstream
 from proxy.settings import Settings
 from proxy.upstreams.base import Generation, ModelCard, Upstream, UpstreamEvent, UpstreamText
 
-GUARDED = GuardMode.repair
+MODES = (GuardMode.off, GuardMode.full)
+SESSION_HEADER = "x-session-id"
 _TIMEOUT_S = 300.0
 _PIPE_WIDTH = 150
 
@@ -69,43 +72,39 @@ async def demonstrate(demo: Demo, console: Console) -> bool:
     settings = Settings(model=demo.model, port=0, log_level="error")
     screen = Screen(console, script, demo.model, demo.seed)
     with screen.starting():
-        upstream = OverheardUpstream(await start_upstream(settings))
+        witness = Witness(await start_upstream(settings))
     try:
-        runs = [await _play(upstream, settings, mode, script, screen) for mode in (GuardMode.off, GUARDED)]
+        async with serving(witness, settings) as base_url:
+            played = [await _play(base_url, mode, witness, script, screen) for mode in MODES]
     finally:
-        await upstream.close()
-    screen.compare(runs)
-    return all(played.run.ended is not Ended.failed for played in runs)
+        await witness.close()
+    screen.compare(played)
+    return all(one.run.ended is not Ended.failed for one in played)
 
 
-async def _play(
-    upstream: OverheardUpstream, settings: Settings, mode: GuardMode, script: Script, screen: Screen
-) -> Played:
-    """One loop under one mode."""
-    emitted: list[tuple[str, ...]] = []
+async def _play(base_url: str, mode: GuardMode, witness: Witness, script: Script, screen: Screen) -> Played:
+    """One loop under one mode, in a session of its own."""
+    turns: list[Seen] = []
 
     def watch(task: Task, step: Step) -> None:
-        emitted.append(upstream.take())
-        screen.show(task, step, emitted[-1])
+        turns.append(witness.take())
+        screen.show(task, step, turns[-1])
 
-    guarded = settings.model_copy(update={"guard": mode})
-    async with (
-        serving(upstream, guarded) as base_url,
-        httpx.AsyncClient(base_url=base_url, timeout=_TIMEOUT_S) as client,
-    ):
+    headers = {GUARD_HEADER: mode.value, SESSION_HEADER: f"demo-{mode.value}"}
+    async with httpx.AsyncClient(base_url=base_url, headers=headers, timeout=_TIMEOUT_S) as client:
         with screen.loop(mode.value):
-            run: Run = await play_script(client, script, watch=watch)
-    return Played(mode.value, run, tuple(emitted))
+            run = await play_script(client, script, watch=watch)
+    return Played(mode.value, run, tuple(turns))
 
 
 @asynccontextmanager
-async def serving(upstream: Upstream, settings: Settings) -> AsyncIterator[str]:
+async def serving(witness: Witness, settings: Settings) -> AsyncIterator[str]:
     """A server over a started upstream, on a port of its own: its base_url. Raises StartError."""
     stop, ready = Stop(), asyncio.Event()
     with bind(settings.host, settings.port) as listener:
         port = listener.getsockname()[1]
-        work = asyncio.create_task(run_http(upstream, settings, listener, stop, lambda _: ready.set()))
-        waiting = asyncio.create_task(ready.wait())
+        server = run_http(witness, settings, listener, stop, lambda _: ready.set(), [witness])
+        work, waiting = asyncio.create_task(server), asyncio.create_task(ready.wait())
         try:
             await asyncio.wait({work, waiting}, return_when=asyncio.FIRST_COMPLETED)
             yield f"http://{settings.host}:{port}/v1"
@@ -115,12 +114,13 @@ async def serving(upstream: Upstream, settings: Settings) -> AsyncIterator[str]:
             await work
 
 
-class OverheardUpstream:
-    """Hands everything through, and keeps the text of every generation until it is taken."""
+class Witness:
+    """An upstream that hands everything through and a sink of accounts: keeps both until they are taken."""
 
     def __init__(self, upstream: Upstream) -> None:
         self._upstream = upstream
         self._heard: list[OverheardGeneration] = []
+        self._accounts: list[Account] = []
 
     @property
     def models(self) -> tuple[ModelCard, ...]:
@@ -131,11 +131,16 @@ class OverheardUpstream:
         self._heard.append(generation)
         return generation
 
-    def take(self) -> tuple[str, ...]:
-        """What was emitted since the last call: one text for each attempt."""
+    def record(self, account: Account) -> None:
+        self._accounts.append(account)
+
+    def take(self) -> Seen:
+        """What was seen since the last call: one text for each attempt, and the guard's account."""
         texts = tuple("".join(generation.parts) for generation in self._heard)
+        account = self._accounts[-1] if self._accounts else None
         self._heard.clear()
-        return texts
+        self._accounts.clear()
+        return Seen(texts, account)
 
     async def check(self) -> None:
         await self._upstream.check()

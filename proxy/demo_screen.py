@@ -15,6 +15,7 @@ from rich.text import Text
 from corpora.world.driver import Ended, Run, Step
 from corpora.world.score import RIGHT, VALID, Kind
 from corpora.world.script import Script, Task
+from proxy.account import Account
 
 _STYLES = {
     Kind.exact: "green",
@@ -29,12 +30,20 @@ _STYLES = {
 
 
 @dataclass(frozen=True, slots=True)
+class Seen:
+    """What one turn was behind the scenes. emitted: the model's own texts, one for each attempt."""
+
+    emitted: tuple[str, ...]
+    account: Account | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Played:
-    """A loop under one guard mode. emitted: for each step the texts of the model, one for each attempt."""
+    """A loop under one guard mode; `seen` goes with its steps."""
 
     mode: str
     run: Run
-    emitted: tuple[tuple[str, ...], ...]
+    seen: tuple[Seen, ...]
 
 
 @dataclass(slots=True)
@@ -46,10 +55,13 @@ class Score:
     exact: int = 0
     repaired: int = 0
     reasked: int = 0
+    constrained: int = 0
 
-    def add(self, step: Step, attempts: int) -> None:
-        self.repaired += step.answer.verdict == "repaired"
-        self.reasked += attempts > 1
+    def add(self, step: Step, seen: Seen) -> None:
+        account = seen.account
+        self.repaired += bool(account and account.fixes)
+        self.reasked += len(seen.emitted) > 1
+        self.constrained += bool(account and account.drifted)
         if step.is_tool_turn:
             self.asked += 1
             self.valid += step.kind in VALID
@@ -97,15 +109,15 @@ class Screen:
             yield
         self._live = None
 
-    def show(self, task: Task, step: Step, emitted: Sequence[str]) -> None:
-        """One turn. emitted: the model's own text, one for each attempt."""
+    def show(self, task: Task, step: Step, seen: Seen) -> None:
+        """One turn; what the model emitted and what the guard did only where either is of interest."""
         if step.task != self._task:
             self._task = step.task
             self._line("user", task.text, "cyan")
-        self._score.add(step, len(emitted))
+        self._score.add(step, seen)
         label = f"{step.turn:>3}" if step.is_tool_turn else "   "
         verdict = step.kind.value if step.kind in RIGHT else f"{step.kind.value}: {step.flaw}"
-        guard = _guarding(step, len(emitted))
+        guard = _guarding(step, seen)
         said = Text(f"{label} ", "bold")
         said.append("+ " if step.kind in RIGHT else "x ", _STYLES[step.kind])
         said.append(verdict, _STYLES[step.kind])
@@ -114,8 +126,10 @@ class Screen:
         said.append(f"  {_got(step)}", "dim")
         self._console.print(said, no_wrap=True, overflow="ellipsis", crop=True)
         if guard or step.kind not in RIGHT:
-            for text in emitted:
+            for text in seen.emitted:
                 self._line("emitted", text, "dim")
+            for note in _notes(seen.account):
+                self._line("guard", note, "magenta")
             if any("error" in result for result in step.ran):
                 self._line("result", " ".join(step.ran), "dim")
         if self._live is not None:
@@ -153,16 +167,32 @@ class Screen:
         self._console.print(Text(text, style), end=end, soft_wrap=True)
 
 
-def _guarding(step: Step, attempts: int) -> str:
+def _guarding(step: Step, seen: Seen) -> str:
     """What the guard did to this turn, "" for nothing."""
     done = []
-    if step.answer.verdict == "repaired":
-        done.append(f"repaired, {step.answer.fixes} fix{'es' if step.answer.fixes != 1 else ''}")
-    if attempts > 1:
-        done.append(f"re-asked {attempts - 1}x")
+    account = seen.account
+    if account and account.fixes:
+        done.append(f"repaired, {len(account.fixes)} fix{'es' if len(account.fixes) != 1 else ''}")
+    if len(seen.emitted) > 1:
+        done.append(f"re-asked {len(seen.emitted) - 1}x")
+    if account and account.drifted:
+        done.append("decoding constrained")
     if step.kind is Kind.refused:
         done.append("nothing executed")
     return ", ".join(done)
+
+
+def _notes(account: Account | None) -> list[str]:
+    """Each fix and each problem of a turn, in a line, and each only once."""
+    if account is None:
+        return []
+    fixes = [
+        f"{fix.kind.value}{f' at {fix.path}' if fix.path else ''}: {fix.before or '(nothing)'} -> "
+        f"{fix.after or '(nothing)'}"
+        for fix in account.fixes
+    ]
+    asked = [problem for attempt in account.attempts for problem in attempt.problems]
+    return list(dict.fromkeys(fixes + [problem.message for problem in asked or account.problems]))
 
 
 def _got(step: Step) -> str:
@@ -173,8 +203,8 @@ def _got(step: Step) -> str:
 
 def _figures(played: Played, tasks: int) -> dict[str, str]:
     run, score = played.run, Score()
-    for step, attempts in zip(run.steps, played.emitted, strict=True):
-        score.add(step, len(attempts))
+    for step, seen in zip(run.steps, played.seen, strict=True):
+        score.add(step, seen)
     kinds = Counter(step.kind for step in run.steps)
     return {
         "tool turns asked": str(score.asked),
@@ -185,6 +215,7 @@ def _figures(played: Played, tasks: int) -> dict[str, str]:
         "broken turns handed to the client": str(kinds[Kind.invalid] + kinds[Kind.malformed]),
         "turns repaired": str(score.repaired),
         "turns re-asked": str(score.reasked),
+        "turns decoded under constraint": str(score.constrained),
         "turns refused": str(kinds[Kind.refused]),
         "world as it ought to be": "yes" if run.completed else "no",
     }

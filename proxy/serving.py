@@ -9,7 +9,7 @@ import os
 import shlex
 import signal
 import socket
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ import uvicorn
 from engine.config import EngineConfig
 from engine.errors import EngineError
 from engine.resolve import resolve_model
+from proxy.account import Sink
 from proxy.app import create_app
 from proxy.chat import GuardMode
 from proxy.errors import StartError
@@ -147,10 +148,14 @@ async def run_http(
     listener: socket.socket,
     stop: Stop,
     announce: Callable[[str], None],
+    sinks: Sequence[Sink] = (),
 ) -> None:
-    """Answers HTTP on `listener` over a started upstream until asked to stop; streams may end for a while."""
+    """Answers HTTP on `listener` over a started upstream until asked to stop; streams may end for a while.
+
+    sinks: get the account of each request.
+    """
     api_key = settings.api_key.get_secret_value() if settings.api_key else None
-    app = create_app(upstream, policy=settings.guard_policy(), api_key=api_key)
+    app = create_app(upstream, policy=settings.guard_policy(), sinks=sinks, api_key=api_key)
     config = uvicorn.Config(
         app,
         lifespan="off",

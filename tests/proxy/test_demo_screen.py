@@ -14,63 +14,105 @@ from corpora.world.base import Call
 from corpora.world.driver import Answer, Ended, Run, Step
 from corpora.world.score import Emitted, Kind
 from corpora.world.script import write_script
+from proxy.account import Account, AttemptAccount, Ending, Timings
+from proxy.chat import FinishReason, GuardMode, Usage, Verdict
 from proxy.demo import Demo, open_console, write_loop
-from proxy.demo_screen import Played, Screen
+from proxy.demo_screen import Played, Screen, Seen
+from repair.types import Fix, FixKind, Problem
+from repair.types import Verdict as TurnVerdict
 
 SCRIPT = write_script(Random(3), TOOLBOXES[0], 4)
 DUE = (Call("look", {}),)
+FIX = Fix(FixKind.to_integer, "/amount", '"5"', "5")
+PROBLEM = Problem("/item", "required", "item is missing")
 
 
-def step(kind: Kind, flaw: str = "", verdict: str = "clean", fixes: int = 0, **more: Any) -> Step:
+def account(verdict: Verdict, *attempts: AttemptAccount, fixes: tuple[Fix, ...] = (), **more: Any) -> Account:
+    return Account(
+        request_id="r",
+        model="tiny",
+        session="s",
+        turn=1,
+        mode=GuardMode.full,
+        stream=False,
+        format="hermes",
+        verdict=verdict,
+        ending=Ending.finished,
+        reason=FinishReason.tool_calls,
+        attempts=attempts,
+        calls=1,
+        fixes=fixes,
+        problems=more.pop("problems", ()),
+        usage=Usage(),
+        timings=Timings(),
+        **more,
+    )
+
+
+def step(kind: Kind, flaw: str = "", **more: Any) -> Step:
     calls = (Emitted("c", "look", '{"at": "[red]salt[/red]"}', {}, flaw),) if more.get("called") else ()
-    answer = Answer({"content": more.get("content", "")}, "stop", 9, 9, verdict, fixes)
+    answer = Answer({"content": more.get("content", "")}, "stop", 9, 9)
     return Step(0, more.get("turn", 1), DUE, kind, flaw, calls, more.get("ran", ()), answer)
 
 
-STEPS: dict[str, tuple[Step, tuple[str, ...], list[str], list[str]]] = {
-    "exact": (step(Kind.exact, called=True), ("raw",), ["1 + exact", "look {"], ["raw", "[guard"]),
-    "markup_is_shown_as_it_is": (step(Kind.exact, called=True), ("raw",), ["[red]salt[/red]"], []),
+TRIED = AttemptAccount(TurnVerdict.reask, problems=(PROBLEM,))
+CLEAN = AttemptAccount(TurnVerdict.clean)
+
+STEPS: dict[str, tuple[Step, Seen, list[str], list[str]]] = {
+    "exact": (
+        step(Kind.exact, called=True),
+        Seen(("raw",), account(Verdict.clean, CLEAN)),
+        ["1 + exact", "look {"],
+        ["raw", "[guard"],
+    ),
+    "markup_is_shown_as_it_is": (step(Kind.exact, called=True), Seen(("raw",)), ["[red]salt[/red]"], []),
     "invalid": (
         step(Kind.invalid, "missing argument", called=True, ran=('{"error": "no"}',)),
-        ("<tool_call>raw",),
+        Seen(("<tool_call>raw",), account(Verdict.clean, CLEAN)),
         ["x invalid: missing argument", "<tool_call>raw", '{"error": "no"}'],
         ["[guard"],
     ),
     "repaired": (
-        step(Kind.exact, verdict="repaired", fixes=2, called=True),
-        ("<tool_call>raw",),
-        ["+ exact", "[guard: repaired, 2 fixes]", "<tool_call>raw"],
+        step(Kind.exact, called=True),
+        Seen(("<tool_call>raw",), account(Verdict.repaired, CLEAN, fixes=(FIX, FIX))),
+        ["+ exact", "[guard: repaired, 2 fixes]", "<tool_call>raw", 'to_integer at /amount: "5" -> 5'],
         [],
     ),
     "reasked": (
-        step(Kind.exact, verdict="reasked", called=True),
-        ("first try", "second try"),
-        ["[guard: re-asked 1x]", "first try", "second try"],
+        step(Kind.exact, called=True),
+        Seen(("first try", "second try"), account(Verdict.reasked, TRIED, CLEAN)),
+        ["[guard: re-asked 1x]", "first try", "second try", "item is missing"],
+        [],
+    ),
+    "constrained": (
+        step(Kind.exact, called=True),
+        Seen(("raw",), account(Verdict.clean, CLEAN, drifted=True)),
+        ["[guard: decoding constrained]"],
         [],
     ),
     "refused": (
-        step(Kind.refused, "refused by the guard", "failed", content="<tool_call>"),
-        ("<tool_call>",),
-        ["x refused: refused by the guard", "[guard: nothing executed]"],
+        step(Kind.refused, "refused by the guard", content="<tool_call>"),
+        Seen(("<tool_call>",), account(Verdict.failed, TRIED, problems=(PROBLEM,))),
+        ["x refused: refused by the guard", "[guard: nothing executed]", "item is missing"],
         [],
     ),
 }
 
 
-def shown(*steps: tuple[Step, tuple[str, ...]], terminal: bool = False) -> str:
+def shown(*steps: tuple[Step, Seen], terminal: bool = False) -> str:
     out = io.StringIO()
     console = Console(file=out, width=150, force_terminal=terminal, color_system=None, highlight=False)
     screen = Screen(console, SCRIPT, "tiny", 7)
     with screen.loop("full"):
-        for one, emitted in steps:
-            screen.show(SCRIPT.tasks[0], one, emitted)
+        for one, seen in steps:
+            screen.show(SCRIPT.tasks[0], one, seen)
     return out.getvalue()
 
 
 @pytest.mark.parametrize("case", STEPS.values(), ids=STEPS)
-def test_a_turn_is_shown(case: tuple[Step, tuple[str, ...], list[str], list[str]]) -> None:
-    one, emitted, holds, lacks = case
-    text = shown((one, emitted))
+def test_a_turn_is_shown(case: tuple[Step, Seen, list[str], list[str]]) -> None:
+    one, seen, holds, lacks = case
+    text = shown((one, seen))
     assert all(part in text for part in holds), text
     assert not any(part in text for part in lacks), text
 
@@ -89,7 +131,13 @@ def test_the_comparison_counts_each_loop() -> None:
     screen = Screen(Console(file=out, width=150), SCRIPT, "tiny", 7)
     off = Run(SCRIPT, (STEPS["exact"][0], STEPS["invalid"][0]), Ended.context, "too long", {})
     on = Run(SCRIPT, (STEPS["exact"][0], STEPS["reasked"][0]), Ended.served, "", SCRIPT.end)
-    screen.compare([Played("off", off, (("a",), ("b",))), Played("full", on, (("a",), ("b", "c")))])
+    seen = {name: STEPS[name][1] for name in STEPS}
+    screen.compare(
+        [
+            Played("off", off, (seen["exact"], seen["invalid"])),
+            Played("full", on, (seen["exact"], seen["reasked"])),
+        ]
+    )
     rows = {
         cells[0].strip(): [cell.strip() for cell in cells[1:]]
         for cells in (line.strip("│┃\n ").split("│") for line in out.getvalue().splitlines())
