@@ -103,14 +103,15 @@ def _value(reader: Reader, key: str) -> object:
 
 def render_python(name: str, arguments: dict[str, object]) -> str:
     """One call as Python source; strings are escaped so that JSON and Python read them alike."""
-    return f"{name}({', '.join(f'{key}={_literal(value)}' for key, value in arguments.items())})"
+    return f"{name}({', '.join(f'{key}={write_literal(value)}' for key, value in arguments.items())})"
 
 
-def _literal(value: object) -> str:
+def write_literal(value: object) -> str:
+    """A JSON value as Python source."""
     if isinstance(value, dict):
-        return "{" + ", ".join(f"{_quoted(key)}: {_literal(item)}" for key, item in value.items()) + "}"
+        return "{" + ", ".join(f"{_quoted(key)}: {write_literal(item)}" for key, item in value.items()) + "}"
     if isinstance(value, list):
-        return "[" + ", ".join(_literal(item) for item in value) + "]"
+        return "[" + ", ".join(write_literal(item) for item in value) + "]"
     return _quoted(value) if isinstance(value, str) else repr(value)
 
 

@@ -1,0 +1,208 @@
+"""Grammars for constrained decoding: tools and a wire format to Lark text as llguidance reads it.
+
+Text alone is built here; llguidance itself belongs to the engine. A grammar is armed lazily: anything may be
+said until a call opens; then comes the name of a declared tool, what its schema allows, and the end of the
+call. White space has one form, in which a model cannot lose itself; free text inside a value is not limited.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from repair.formats import FORMATS, UNMARKED, harmony, llama3
+from repair.grammars.forms import FORMS, Form, json_arguments, python_arguments, write_call
+from repair.grammars.rules import ANY, Rules, one_of, regex
+from repair.grammars.schemas import OPTIONS, object_schema, reduce_schema
+from repair.tools import Tool, ToolSet
+
+NO_TOKENS: Mapping[str, int] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Grammar:
+    """text: Lark for llguidance. left_out: JSON pointers and features of the schemas, a tool's behind its
+    name, that the text cannot hold a model to; validation still judges them.
+    """
+
+    text: str
+    left_out: tuple[str, ...] = ()
+
+
+def answer_grammar(
+    schema: Mapping[str, Any] | None,
+    *,
+    reasoning: tuple[str, str] | None = None,
+    open_reasoning: str = "",
+    tokens: Mapping[str, int] = NO_TOKENS,
+) -> Grammar:
+    """A completion that is one JSON value of `schema`, or any JSON object (None).
+
+    reasoning: markers of a block that may stand before it. open_reasoning: the closing marker of the block
+    that the prompt leaves open. tokens: marker -> id of those that are one token of the vocabulary.
+    """
+    rules = Rules(tokens)
+    reduced, left_out = reduce_schema({"type": "object"} if schema is None else schema)
+    value = rules.json({**reduced, "x-guidance": OPTIONS} if isinstance(reduced, Mapping) else {})
+    start = f"/[ \\n]{{0,4}}/ {value}"
+    lead = _lead(rules, (reasoning,) if reasoning else (), open_reasoning)
+    return Grammar(rules.text(f"{lead} {start}"), tuple(left_out))
+
+
+def tool_grammar(
+    tools: ToolSet,
+    format: str,
+    *,
+    required: bool = False,
+    tool_name: str | None = None,
+    parallel: bool = True,
+    open_reasoning: str = "",
+    tokens: Mapping[str, int] = NO_TOKENS,
+) -> Grammar | None:
+    """A turn with calls in `format`; None where the format has no grammar, or no tool is there to call.
+
+    required: at least one call, and nothing before it but reasoning. tool_name: the only tool that may be
+    called. open_reasoning and tokens: as in answer_grammar.
+    """
+    chosen = [tool for name in tools.names if (tool := tools.get(name)) and tool_name in (None, name)]
+    writer = _MESSAGES.get(format) or (_triggered if format in FORMS else None)
+    if writer is None or not chosen:
+        return None
+    rules = Rules(tokens)
+    start = writer(rules, format, _reduced(rules, chosen), _Wish(required, parallel, open_reasoning))
+    return Grammar(rules.text(start), tuple(dict.fromkeys(rules.left_out)))
+
+
+@dataclass(frozen=True, slots=True)
+class _Wish:
+    required: bool
+    parallel: bool
+    open_reasoning: str
+
+
+def _reduced(rules: Rules, tools: list[Tool]) -> dict[str, Mapping[str, Any]]:
+    """Tool -> its schema, as far as it can be constrained."""
+    result: dict[str, Mapping[str, Any]] = {}
+    for tool in tools:
+        schema, left_out = object_schema(tool.schema.root)
+        rules.left_out += [f"{tool.name}{one}" for one in left_out]
+        result[tool.name] = schema
+    return result
+
+
+def _lead(rules: Rules, pairs: tuple[tuple[str, str], ...], open_reasoning: str) -> str:
+    """Reasoning that may, or where the prompt left it open must, stand first."""
+    if open_reasoning:
+        return rules.until(open_reasoning)
+    blocks = [f"/\\s*/ {rules.literal(opener)} {rules.until(closer)}" for opener, closer in pairs]
+    return f"({' | '.join(blocks)})?" if blocks else ""
+
+
+def _speech(rules: Rules, *excluded: str, start: str = "") -> str:
+    """A terminal for free text. excluded: what it does not contain; start: how it does not begin, a regex."""
+    texts = [one for one in excluded if one and one not in rules.tokens]
+    body = ANY
+    if start:
+        body += f" & ~/{start}(?s:.*)/"
+    if texts:
+        body += f" & ~/(?s:.*)({'|'.join(regex(one) for one in texts)})(?s:.*)/"
+    return rules.terminal(body)
+
+
+def _openings(rules: Rules, format: str) -> str:
+    """A regex of how reasoning begins, where its markers are text."""
+    texts = [regex(one) for one, _ in FORMATS[format].REASONING if one not in rules.tokens]
+    return rf"\s*({'|'.join(texts)})" if texts else ""
+
+
+def _triggered(rules: Rules, format: str, tools: Mapping[str, Mapping[str, Any]], wish: _Wish) -> str:
+    """Calls behind a marker that opens each of them, or all."""
+    form = FORMS[format]
+    calls = one_of([write_call(rules, form, name, schema) for name, schema in tools.items()])
+    unit = _unit(rules, form, calls, wish.parallel)
+    lead = _lead(rules, FORMATS[format].REASONING, wish.open_reasoning)
+    more = wish.parallel
+    tail = _tail(rules, format, form, "" if more else form.trigger)
+    again = f"({rules.until(form.trigger, tail)} {unit})*" if more else ""
+    if wish.required:
+        return f"{lead} /\\s*/ {rules.literal(form.trigger)} {unit} {again} {tail}"
+    free = _speech(rules, start="" if wish.open_reasoning else _openings(rules, format))
+    first = rules.until(form.trigger, free)
+    return f"{lead} ({free} | {first} {unit} {again} {tail})"
+
+
+def _unit(rules: Rules, form: Form, calls: str, parallel: bool) -> str:
+    """What stands behind one trigger."""
+    more = ""
+    if form.joint is not None and parallel:
+        more = f"({rules.literal(form.joint)} {calls})*"
+    body = f"{rules.literal(form.opening)} {calls} {more} {rules.literal(form.closing)}"
+    return rules.add(body)
+
+
+def _tail(rules: Rules, format: str, form: Form, trigger: str) -> str:
+    """Text behind a call: none of the markers that would put its end in doubt, and nothing that
+    looks like more of it.
+    """
+    start = r"\s*[\"':,;{}\[\]]" if format in UNMARKED else ""
+    return _speech(rules, trigger, *FORMATS[format].CLOSERS, start=start)
+
+
+def _bare(rules: Rules, format: str, tools: Mapping[str, Mapping[str, Any]], wish: _Wish) -> str:
+    """JSON calls that are the whole message, with or without Llama's marker."""
+    key = "parameters" if format == llama3.NAME else "arguments"
+    form = Form("", f'{{{{"name": "{{name}}", "{key}": ', "}", json_arguments)
+    calls = one_of([write_call(rules, form, name, schema) for name, schema in tools.items()])
+    if format == llama3.NAME:
+        more = f'("; " {calls})*' if wish.parallel else ""
+        body = f"({rules.literal(llama3.OPENERS[0])})? {calls} {more}"
+    else:
+        more = f'(", " {calls})*' if wish.parallel else ""
+        body = f'({calls} | "[" {calls} {more} "]")'
+    marker = "" if llama3.OPENERS[0] in rules.tokens else "|" + regex(llama3.OPENERS[0])
+    return _message(rules, format, body, rf"\s*(\{{|\[|`{marker})", wish)
+
+
+def _bare_python(rules: Rules, format: str, tools: Mapping[str, Mapping[str, Any]], wish: _Wish) -> str:
+    form = Form("", "{name}(", ")", python_arguments)
+    calls = one_of([write_call(rules, form, name, schema) for name, schema in tools.items()])
+    more = f'(", " {calls})*' if wish.parallel else ""
+    return _message(rules, format, f'"[" {calls} {more} "]"', r"\s*(\[|`)", wish)
+
+
+def _message(rules: Rules, format: str, body: str, start: str, wish: _Wish) -> str:
+    """`body` as the whole message, or text that does not begin as one."""
+    lead = _lead(rules, FORMATS[format].REASONING, wish.open_reasoning)
+    if wish.required:
+        return f"{lead} /\\s*/ {body}"
+    opened = _openings(rules, format)
+    speech = _speech(rules, start=f"({start}|{opened})" if opened else start)
+    return f"{lead} (/\\s*/ {body} | {speech})"
+
+
+def _harmony(rules: Rules, format: str, tools: Mapping[str, Mapping[str, Any]], wish: _Wish) -> str:
+    """Messages of the channels; a call is one with a recipient. The prompt ends in `<|start|>assistant`."""
+    channel, message, start = harmony.CHANNEL, harmony.MESSAGE, rules.literal(harmony.START)
+    head = f"{channel}commentary to=functions.{{name}} <|constrain|>json{message}"
+    calls = one_of([write_call(rules, Form("", head, ""), name, schema) for name, schema in tools.items()])
+    ended = f"{rules.until('<|end|>')} {start}"
+    thoughts = rules.add(f"{rules.literal(f'{channel}analysis{message}')} {ended}")
+    remark = rules.add(f"{rules.literal(f'{channel}commentary{message}')} {ended}")
+    between = f"{thoughts}*" if wish.required else f"({thoughts} | {remark})*"
+    closer = rules.literal(harmony.CALL_END)
+    more = f"({closer} {start} {between} {calls})*" if wish.parallel else ""
+    call = f"{calls} {more} ({closer})?"
+    lead = f"{rules.until(wish.open_reasoning)} {start}" if wish.open_reasoning else ""
+    if wish.required:
+        return f"{lead} {between} {call}"
+    answer = f"{rules.literal(f'{channel}final{message}')} {_speech(rules)}"
+    return f"{lead} {between} ({answer} | {call})"
+
+
+_MESSAGES = {
+    "llama3": _bare,
+    "bare_json": _bare,
+    "bare_python": _bare_python,
+    "harmony": _harmony,
+}

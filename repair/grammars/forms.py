@@ -1,0 +1,178 @@
+"""How the wire formats write a call: what stands before, between and behind names and arguments."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from repair.formats import (
+    apertus,
+    deepseek,
+    deepseek_v31,
+    function_gemma,
+    gemma4,
+    glm,
+    hermes,
+    hunyuan,
+    hunyuan_a13b,
+    internlm,
+    kimi,
+    lfm2,
+    llama4,
+    longcat,
+    mistral,
+    nemotron,
+    olmo3,
+    qwen_xml,
+    seed,
+)
+from repair.gemma import Quotes, write_value
+from repair.grammars.rules import Rules
+from repair.grammars.schemas import OPTIONS
+from repair.grammars.tagged import Tags, write_parameters
+from repair.grammars.written import Notation, Values
+from repair.pythonic import write_literal
+
+# writes the arguments of the tool `name` by its reduced schema: an expression
+Arguments = Callable[[Rules, Mapping[str, Any], str], str]
+
+
+def json_arguments(rules: Rules, schema: Mapping[str, Any], name: str) -> str:
+    """The arguments as JSON."""
+    return rules.json({**schema, "x-guidance": OPTIONS})
+
+
+def python_arguments(rules: Rules, schema: Mapping[str, Any], name: str) -> str:
+    """Named arguments of a Python call."""
+    return Values(rules, PYTHON, schema, name).members(schema, "", lambda key: f"{key}=")
+
+
+def _gemma_arguments(quotes: Quotes) -> Arguments:
+    notation = Notation(
+        string=lambda rules: rules.add(f"{rules.literal(quotes.token)} {rules.until(quotes.token)}"),
+        constant=lambda value: write_value(value, quotes),
+        key=lambda key: write_value({key: 0}, quotes)[1:-2],
+        any_key=lambda rules: rules.terminal(r"/[A-Za-z_][A-Za-z0-9_.$-]*:/"),
+        joint=",",
+    )
+
+    def write(rules: Rules, schema: Mapping[str, Any], name: str) -> str:
+        values = Values(rules, notation, schema, name)
+        if not schema.get("properties") and schema.get("additionalProperties") is not False:
+            return values.value({"type": "object"}, "")
+        return f'"{{" {values.members(schema, "", notation.key)} "}}"'
+
+    return write
+
+
+def _tagged_arguments(tags: Tags) -> Arguments:
+    return lambda rules, schema, name: write_parameters(rules, tags, schema, name)
+
+
+PYTHON = Notation(
+    string=lambda rules: rules.terminal(r"/'([^'\\\x00-\x1f\x7f]|\\[\\'nrt]|\\u00[01][0-9a-f])*'/"),
+    constant=write_literal,
+    key=lambda key: f"{write_literal(key)}: ",
+    any_key=lambda rules: rules.terminal(r"/'([^'\\\x00-\x1f\x7f]|\\[\\'nrt])*': /"),
+    joint=", ",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """trigger: the text that opens a call, or the section of all calls. head: from there, or from the last
+    call of the section, to the arguments; `{name}` and `{index}` stand for the tool and a number. tail:
+    behind the arguments. opening, joint, closing: behind the trigger, between the calls, and at the end of
+    the section; joint is None where every call has its own trigger.
+    """
+
+    trigger: str
+    head: str
+    tail: str
+    arguments: Arguments = json_arguments
+    opening: str = ""
+    joint: str | None = None
+    closing: str = ""
+
+
+_OBJECT = '{{"name": "{name}", "arguments": '
+_SECTION = deepseek.SECTION
+_CALL, _SEPARATOR, _CALL_END = deepseek.CALL, deepseek.SEPARATOR, deepseek.CALL_END
+
+
+def _tagged(format: str, tags: Tags, trigger: str, head: str) -> tuple[str, Form]:
+    return format, Form(trigger, head, "", _tagged_arguments(tags))
+
+
+def _function_tags(close: str) -> Tags:
+    return Tags(
+        qwen_xml.PARAMETER, ">\n", f"\n{qwen_xml.PARAMETER_END}\n", f"{qwen_xml.FUNCTION_END}\n{close}"
+    )
+
+
+_GLM = Tags(f"\n{glm.KEY}", f"{glm.KEY_END}\n{glm.VALUE}", glm.VALUE_END, f"\n{glm.CLOSE}")
+
+FORMS: dict[str, Form] = {
+    hermes.NAME: Form(hermes.OPEN, "\n" + _OBJECT, "}\n" + hermes.CLOSE),
+    longcat.NAME: Form(longcat.OPENERS[0], "\n" + _OBJECT, "}\n" + longcat.CLOSERS[0]),
+    internlm.NAME: Form(internlm.OPENERS[0], '{{"name": "{name}", "parameters": ', "}" + internlm.CLOSERS[0]),
+    mistral.NAME: Form(mistral.CALL, "{name}" + mistral.ARGUMENTS, ""),
+    hunyuan.NAME: Form(hunyuan.CALL, "{name}" + hunyuan.SEPARATOR, hunyuan.CALL_END),
+    **{
+        one.NAME: Form(one.OPENERS[0], _OBJECT, "}", opening="[", joint=", ", closing="]" + one.CLOSERS[0])
+        for one in (nemotron, hunyuan_a13b)
+    },
+    apertus.NAME: Form(
+        *(apertus.OPENERS[0], '{{"{name}": ', "}"),
+        opening="[",
+        joint=", ",
+        closing="]" + apertus.CLOSERS[0],
+    ),
+    deepseek.NAME: Form(
+        *(_SECTION, f"{_CALL}function{_SEPARATOR}{{name}}\n```json\n", f"\n```{_CALL_END}"),
+        joint="\n",
+        closing=deepseek.SECTION_END,
+    ),
+    deepseek_v31.NAME: Form(
+        *(_SECTION, f"{_CALL}{{name}}{_SEPARATOR}", _CALL_END), joint="", closing=deepseek.SECTION_END
+    ),
+    kimi.NAME: Form(
+        *(kimi.SECTION, f"{kimi.CALL}functions.{{name}}:{{index}}{kimi.ARGUMENTS}", kimi.CALL_END),
+        joint="",
+        closing=kimi.SECTION_END,
+    ),
+    **dict(
+        (
+            _tagged("qwen_xml", _function_tags(qwen_xml.CLOSE), qwen_xml.OPEN, "\n<function={name}>\n"),
+            _tagged("seed", _function_tags(seed.CLOSE), seed.OPEN, "\n<function={name}>\n"),
+            _tagged("glm", _GLM, glm.OPEN, "{name}"),
+        )
+    ),
+    **{
+        one.NAME: Form(
+            one.OPEN, "{name}(", ")", python_arguments, opening="[", joint=", ", closing="]" + one.CLOSE
+        )
+        for one in (llama4, lfm2)
+    },
+    olmo3.NAME: Form(
+        olmo3.OPEN, "{name}(", ")", python_arguments, opening="", joint="\n", closing=olmo3.CLOSE
+    ),
+    **{
+        one.NAME: Form(one.OPEN, gemma4.CALL + "{name}", one.CLOSE, _gemma_arguments(one.QUOTES))
+        for one in (gemma4, function_gemma)
+    },
+}
+
+
+def write_call(rules: Rules, form: Form, name: str, schema: Mapping[str, Any]) -> str:
+    """An expression for one call of the tool `name`, without its trigger."""
+    head = form.head.format(name=_quoted(form, name), index="\0")
+    parts = [rules.literal(one) if one else '""' for one in head.split("\0")]
+    before = " /[0-9]+/ ".join(parts)
+    return rules.add(f"{before} {form.arguments(rules, schema, name)} {rules.literal(form.tail)}")
+
+
+def _quoted(form: Form, name: str) -> str:
+    return json.dumps(name, ensure_ascii=False)[1:-1] if '"{name}"' in form.head else name

@@ -1,0 +1,79 @@
+"""Lark text as llguidance reads it: https://github.com/guidance-ai/llguidance/blob/main/docs/syntax.md.
+
+A marker that is one token of the model stands as that token, because text cannot match it; every other
+one as text.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+ANY = "/(?s:.*)/"
+_MEANING = frozenset("\\.+*?()|[]{}^$/&~-#")
+
+
+@dataclass(slots=True)
+class Rules:
+    """A grammar in the making. tokens: marker -> its id, where it is one token of the vocabulary."""
+
+    tokens: Mapping[str, int]
+    lines: list[str] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
+    _count: int = 0
+
+    def add(self, body: str, kind: str = "r") -> str:
+        """A rule of its own; its name."""
+        self._count += 1
+        name = f"{kind}{self._count}"
+        self.lines.append(f"{name}: {body}")
+        return name
+
+    def terminal(self, body: str) -> str:
+        return self.add(body, "T")
+
+    def json(self, schema: Mapping[str, Any]) -> str:
+        return self.add(f"%json {json.dumps(schema)}")
+
+    def parts(self, text: str) -> list[str | int]:
+        """`text` as pieces of text and tokens."""
+        if not self.tokens:
+            return [text] if text else []
+        ordered = sorted(self.tokens, key=len, reverse=True)
+        pieces = re.split("(" + "|".join(map(re.escape, ordered)) + ")", text)
+        return [self.tokens.get(one, one) for one in pieces if one]
+
+    def literal(self, text: str) -> str:
+        """`text` itself, as an expression."""
+        return " ".join(_written(one) for one in self.parts(text)) or '""'
+
+    def until(self, text: str, before: str = ANY) -> str:
+        """Any text up to the first `text`, and that; a rule. before: what may stand before it."""
+        first, *rest = self.parts(text)
+        if isinstance(first, int):
+            head = f"{before} {_written(first)}"
+        else:
+            name = self.add("", "u")
+            self.lines[-1] = f"{name}[lazy]: {before} {_written(first)}"
+            head = name
+        return self.add(" ".join((head, *(_written(one) for one in rest))))
+
+    def text(self, start: str) -> str:
+        return "\n".join(("%llguidance {}", f"start: {start}", *self.lines, ""))
+
+
+def _written(part: str | int) -> str:
+    return f"<[{part}]>" if isinstance(part, int) else json.dumps(part, ensure_ascii=False)
+
+
+def one_of(names: list[str]) -> str:
+    """An expression for any of them."""
+    return names[0] if len(names) == 1 else "(" + " | ".join(names) + ")"
+
+
+def regex(text: str) -> str:
+    """`text` itself, for the inside of a regular expression between slashes."""
+    return "".join("\\" + char if char in _MEANING else char for char in text).replace("\n", "\\n")

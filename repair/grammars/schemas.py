@@ -1,0 +1,145 @@
+"""A JSON Schema reduced to what llguidance can hold a text to.
+
+What it knows: https://github.com/guidance-ai/llguidance/blob/main/docs/json_schema.md. A keyword beyond that
+is left out, and the rest of its schema stays; validation still judges all of it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from repair.schema import escape
+
+# one way to write white space, so that a model cannot fall into an endless run of it
+OPTIONS = {
+    "whitespace_flexible": False,
+    "item_separator": ", ?",
+    "key_separator": ": ?",
+    "coerce_one_of": True,
+}
+
+_MAPS = frozenset(("properties", "patternProperties", "$defs", "definitions"))
+_LISTS = frozenset(("prefixItems", "anyOf", "allOf", "oneOf"))
+_SCHEMAS = frozenset(("items", "additionalProperties"))
+_VALUES = frozenset(("type", "enum", "const", "required", "minimum", "maximum", "multipleOf"))
+_BOUNDS = {"minLength": 2_000, "maxLength": 2_000, "minItems": 200, "maxItems": 500}
+_ASSERTIONS = frozenset(
+    (
+        *("minLength", "maxLength", "minItems", "maxItems", "pattern", "format", "$ref"),
+        *("exclusiveMinimum", "exclusiveMaximum"),
+        *(
+            "not",
+            "if",
+            "then",
+            "else",
+            "uniqueItems",
+            "contains",
+            "minContains",
+            "maxContains",
+            "propertyNames",
+        ),
+        *("dependentRequired", "dependentSchemas", "dependencies", "unevaluatedProperties"),
+        *("unevaluatedItems", "minProperties", "maxProperties", "$dynamicRef", "contentEncoding"),
+    )
+)
+_FORMATS = frozenset(
+    ("date-time", "date", "time", "duration", "email", "hostname", "ipv4", "ipv6", "uuid", "uri")
+)
+# look-around, back-references, word boundaries, and groups with names or flags
+_BEYOND = re.compile(r"\(\?(?!:)|(?<!\\)(?:\\\\)*\\[bBkAzZ<>1-9]")
+
+
+def reduce_schema(schema: Any, pointer: str = "") -> tuple[Any, list[str]]:
+    """`schema` with only what can be constrained, and "pointer: feature" for all else."""
+    left_out: list[str] = []
+    return _reduced(schema, pointer, left_out), left_out
+
+
+def _reduced(node: Any, pointer: str, left_out: list[str]) -> Any:
+    if not isinstance(node, Mapping):
+        return node
+    result: dict[str, Any] = {}
+    for key, item in _modern(node).items():
+        at = pointer + escape(key)
+        if key in _MAPS and isinstance(item, Mapping):
+            result[key] = _members(key, item, at, left_out)
+        elif key in _LISTS and isinstance(item, list):
+            result[key] = [_reduced(one, f"{at}/{index}", left_out) for index, one in enumerate(item)]
+        elif key in _SCHEMAS:
+            result[key] = _reduced(item, at, left_out)
+        elif _is_kept(key, item):
+            result[key] = item
+        elif key in _ASSERTIONS:
+            left_out.append(f"{pointer or '/'}: {key}")
+    return result
+
+
+def _is_kept(key: str, item: Any) -> bool:
+    if key in _VALUES:
+        return True
+    if key in _BOUNDS:
+        return isinstance(item, int) and not isinstance(item, bool) and item <= _BOUNDS[key]
+    match key:
+        case "pattern":
+            return isinstance(item, str) and not _BEYOND.search(item)
+        case "format":
+            return item in _FORMATS
+        case "$ref":
+            return isinstance(item, str) and (item == "#" or item.startswith("#/"))
+        case "exclusiveMinimum" | "exclusiveMaximum":
+            return not isinstance(item, bool)
+    return False
+
+
+def _modern(node: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A tuple of older drafts, whose `items` is a list, as `prefixItems`."""
+    if not isinstance(node.get("items"), list):
+        return node
+    rest = {key: item for key, item in node.items() if key not in ("items", "additionalItems")}
+    return {**rest, "prefixItems": node["items"], "items": node.get("additionalItems", True)}
+
+
+def _members(key: str, item: Mapping[str, Any], at: str, left_out: list[str]) -> dict[str, Any]:
+    members: dict[str, Any] = {}
+    for name, schema in item.items():
+        if key == "patternProperties" and _BEYOND.search(name):
+            left_out.append(f"{at}{escape(name)}: pattern")
+        elif schema is False:
+            left_out.append(f"{at}{escape(name)}: false")
+        else:
+            members[name] = _reduced(schema, at + escape(name), left_out)
+    return members
+
+
+def object_schema(root: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """A tool's arguments: always an object."""
+    reduced, left_out = reduce_schema(root)
+    return {"type": "object", **reduced, "x-guidance": OPTIONS}, left_out
+
+
+def part_schema(root: Mapping[str, Any], key: str) -> dict[str, Any]:
+    """The schema of one member of the object `root` (reduced), able to stand alone."""
+    part = root["properties"][key]
+    base = part if isinstance(part, Mapping) else {}
+    if not _has_references(part):
+        return {**base, "x-guidance": OPTIONS}
+    moved = _moved({name: item for name, item in root.items() if name != "x-guidance"})
+    return {"$defs": {"root": moved}, "$ref": f"#/$defs/root/properties{escape(key)}", "x-guidance": OPTIONS}
+
+
+def _has_references(node: Any) -> bool:
+    if isinstance(node, Mapping):
+        return isinstance(node.get("$ref"), str) or any(_has_references(one) for one in node.values())
+    return isinstance(node, list) and any(_has_references(one) for one in node)
+
+
+def _moved(node: Any) -> Any:
+    """`node` with its local references pointing to where the root now stands."""
+    if isinstance(node, Mapping):
+        return {
+            key: "#/$defs/root" + item[1:] if key == "$ref" and isinstance(item, str) else _moved(item)
+            for key, item in node.items()
+        }
+    return [_moved(one) for one in node] if isinstance(node, list) else node
