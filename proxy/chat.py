@@ -119,6 +119,7 @@ class FinishReason(StrEnum):
     stop = "stop"
     length = "length"
     tool_calls = "tool_calls"
+    content_filter = "content_filter"
 
 
 class Verdict(StrEnum):

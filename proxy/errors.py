@@ -7,14 +7,17 @@ FortiethError
     ├── BadRequest                a field has the wrong type or value; `param` names it
     │   ├── BadBody               the body is no JSON object at all
     │   └── ContextTooLong        the prompt leaves no room in the model's context
+    │       └── ContextRefused    an upstream says so, in its own words
     ├── BodyTooLarge              more bytes than the server reads
     ├── Unauthorized              no or a wrong API key
+    ├── Forbidden                 the key may not do this
     ├── NotFound                  no such route
     │   └── ModelNotFound         no such model
     ├── MethodNotAllowed          the route exists, the method does not
     ├── Overloaded                the queue is full; worth trying again
     ├── UpstreamUnavailable       the model cannot answer now; worth trying again
     ├── RequestTimeout            it took longer than it may
+    │   └── UpstreamTimeout       the upstream was silent for too long
     ├── CallFailed                the model's tool call could not be saved, and an error was asked for
     └── InternalError             a defect of ours; the log has the traceback
 """
@@ -81,11 +84,22 @@ class ContextTooLong(BadRequest):
         )
 
 
+class ContextRefused(ContextTooLong):
+    """said: the upstream's message."""
+
+    def __init__(self, said: str) -> None:
+        super(ContextTooLong, self).__init__(f"prompt is too long: {said}", param="messages")
+
+
 class BodyTooLarge(RequestError):
     pass
 
 
 class Unauthorized(RequestError):
+    pass
+
+
+class Forbidden(RequestError):
     pass
 
 
@@ -114,6 +128,13 @@ class RequestTimeout(RequestError):
 
     def __init__(self, limit_s: float) -> None:
         super().__init__(f"the request was not finished within {limit_s:g} s")
+
+
+class UpstreamTimeout(RequestTimeout):
+    """said: by whom, and what was waited for."""
+
+    def __init__(self, said: str) -> None:
+        super(RequestTimeout, self).__init__(said)
 
 
 class CallFailed(RequestError):
@@ -145,12 +166,14 @@ _SHAPES: dict[type[RequestError], ErrorShape] = {
     ContextTooLong: ErrorShape(400, "invalid_request_error", "context_length_exceeded"),
     BodyTooLarge: ErrorShape(413, "invalid_request_error", "request_too_large"),
     Unauthorized: ErrorShape(401, "authentication_error", "invalid_api_key"),
+    Forbidden: ErrorShape(403, "permission_error", "permission_denied"),
     NotFound: ErrorShape(404, "invalid_request_error", "not_found"),
     ModelNotFound: ErrorShape(404, "invalid_request_error", "model_not_found"),
     MethodNotAllowed: ErrorShape(405, "invalid_request_error", "method_not_allowed"),
     Overloaded: ErrorShape(429, "rate_limit_error", "rate_limit_exceeded"),
     UpstreamUnavailable: ErrorShape(503, "server_error", "upstream_unavailable"),
     RequestTimeout: ErrorShape(504, "timeout_error", "request_timeout"),
+    UpstreamTimeout: ErrorShape(504, "timeout_error", "upstream_timeout"),
     CallFailed: ErrorShape(502, "server_error", "tool_call_failed"),
     InternalError: ErrorShape(500, "server_error", "internal_error"),
 }

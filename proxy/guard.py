@@ -249,6 +249,8 @@ def _compile(request: ChatRequest) -> ToolSet:
 def _deliver(attempt: Attempt) -> Settled:
     """A turn as it was judged."""
     reason = FinishReason.length if attempt.cut else FinishReason.stop
+    if attempt.filtered:
+        reason = FinishReason.content_filter
     if attempt.calls:
         reason = FinishReason.tool_calls
     return Settled(attempt.rest, attempt.calls, _VERDICTS[attempt.verdict], reason, attempt.fixes)

@@ -24,11 +24,9 @@ from repair.tools import ToolSet
 from repair.turn import Outcome, Turn, TurnPolicy
 from repair.types import (
     Accepted,
-    Body,
     Fix,
     FixKind,
     Problem,
-    RawCall,
     ReasoningDelta,
     Rejected,
     TextDelta,
@@ -47,7 +45,7 @@ class Attempt:
     parts: the single calls of a refused attempt, where it can be taken apart. emitted: calls that came as
     structure. text, reasoning: the whole of both, in the model's own bytes. shown: characters of the text
     that feed() gave out; shown_tokens: what they and the reasoning cost at most. cut: the upstream reached
-    a token limit.
+    a token limit. filtered: the upstream's content filter ended it.
     """
 
     rest: tuple[Delta, ...]
@@ -62,6 +60,7 @@ class Attempt:
     shown: int = 0
     shown_tokens: int = 0
     cut: bool = False
+    filtered: bool = False
     usage: Usage = field(default_factory=Usage)
 
     @property
@@ -125,11 +124,14 @@ class Listener:
         if finish is None:
             raise UpstreamUnavailable("the upstream's stream ended without a finish")
         cut = finish.reason == "length"
-        outcome = self._turn.close(finish.reason)
+        # what a filter ends may be cut anywhere, too
+        filtered = finish.reason == "content_filter"
+        reason = "length" if cut or filtered else "stop"
+        outcome = self._turn.close(reason)
         shown = sum(map(len, self._text))
         parts: Parts | None = None
         if self._calls:
-            outcome, parts = self._with_structure(outcome, finish.reason)
+            outcome, parts = self._with_structure(outcome, reason)
         elif outcome.problems and self._policy.enabled:
             parts = take_apart(
                 "".join(self._raw),
@@ -153,7 +155,10 @@ class Listener:
             shown=shown,
             shown_tokens=self._cost_of_shown(shown, finish.usage),
             cut=cut,
-            usage=replace(finish.usage, reasoning_tokens=self._reasoning_tokens),
+            filtered=filtered,
+            usage=replace(
+                finish.usage, reasoning_tokens=finish.usage.reasoning_tokens or self._reasoning_tokens
+            ),
         )
 
     def _cost_of_shown(self, shown: int, usage: Usage) -> int:
@@ -182,7 +187,7 @@ class Listener:
         if refused or beside:
             problems = (*(problem for some in refused for problem in some), *beside)
             said = "".join(self._text) + _text_of(outcome.events)
-            taken = None if beside else Parts(parts, said, reason == "length")
+            taken = None if beside else Parts(parts, said, reason == "length" and _is_refused(parts[-1]))
             return self._told(outcome, Verdict.reask, problems), taken
         fixes = (*(fix for one in accepted for fix in one.fixes), *echoes)
         verdict = Verdict.repaired if fixes else Verdict.clean
@@ -196,13 +201,11 @@ class Listener:
         return Outcome(rest, (), verdict, (), problems)
 
     def _part(self, call: UpstreamCall, reason: str) -> Part:
-        raw = RawCall(call.name, Body.arguments, call.arguments, closed=False)
         if not call.complete:
             problem = Problem("", "truncated", "the upstream's stream ended inside the call")
-            return Part(self._declared(call.name), raw, Rejected((problem,)))
-        return Part(
-            self._declared(call.name), raw, repair_arguments(call.name, call.arguments, self._tools, reason)
-        )
+            return Part(self._declared(call.name), Rejected((problem,)))
+        outcome = repair_arguments(call.name, call.arguments, self._tools, reason)
+        return Part(self._declared(call.name), outcome)
 
     def _declared(self, name: str) -> str:
         return name if self._tools.get(name) is not None else ""
@@ -232,6 +235,10 @@ def _text_of(deltas: tuple[Delta, ...]) -> str:
     return "".join(delta.text for delta in deltas if isinstance(delta, TextDelta))
 
 
+def _is_refused(part: Part) -> bool:
+    return isinstance(part.outcome, Rejected)
+
+
 def _against(policy: TurnPolicy, calls: tuple[ToolCall, ...]) -> list[Problem]:
     """What structured calls do against the client's choice."""
     problems: list[Problem] = []
@@ -259,6 +266,6 @@ def as_emitted(attempt: Attempt, tools: ToolSet) -> tuple[ToolCall, ...]:
     """The attempt's calls with their arguments as the model wrote them; none where one cannot be told."""
     if attempt.emitted:
         return tuple(ToolCall(call.name, call.arguments) for call in attempt.emitted)
-    parts = attempt.parts.calls if attempt.parts else ()
-    found = [emit_as_it_is(part.raw, tools) for part in parts]
+    raws = attempt.parts.raws if attempt.parts else ()
+    found = [emit_as_it_is(raw, tools) for raw in raws]
     return tuple(call for call in found if call is not None) if None not in found else ()

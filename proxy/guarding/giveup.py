@@ -29,6 +29,8 @@ def give_up(
     Raises CallFailed where the client shall get an error.
     """
     reason = FinishReason.length if first.cut else FinishReason.stop
+    if first.filtered:
+        reason = FinishReason.content_filter
     if how is GiveUp.error:
         told = [f"{one.path}: {one.message}" if one.path else one.message for one in problems]
         raise CallFailed(told, attempts)

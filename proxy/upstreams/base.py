@@ -42,7 +42,7 @@ class UpstreamCall:
 
 @dataclass(frozen=True, slots=True)
 class UpstreamFinish:
-    """The last event of a generation that did not fail. reason: `stop` or `length`."""
+    """The last event of a generation that did not fail. reason: `stop`, `length` or `content_filter`."""
 
     reason: str
     usage: Usage
