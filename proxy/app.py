@@ -17,6 +17,7 @@ from proxy.errors import RequestError, error_for_status, error_headers, error_ob
 from proxy.guard import Guard
 from proxy.guarding.policy import GuardPolicy
 from proxy.health import HealthCheck
+from proxy.logs import REQUEST_ID
 from proxy.routes import JSONResponse, Limits, State, build_router
 from proxy.upstreams.base import Upstream
 
@@ -63,7 +64,8 @@ def _error_response(error: RequestError) -> Response:
 
 
 class RequestLog:
-    """Gives each response its x-request-id (the client's own, if it sent one) and logs it in one line.
+    """Gives each request and its response an x-request-id (the client's own, if it sent one), which every log
+    line about it shows, and logs it in one line.
 
     Also puts the path in order, so that it is logged as it is routed.
     """
@@ -76,8 +78,11 @@ class RequestLog:
             await self._app(scope, receive, send)
             return
         # Base URLs are pasted with and without a slash at the end: `/v1//chat/completions/` is meant well.
-        scope = {**scope, "path": _SLASHES.sub("/", scope["path"]).rstrip("/") or "/"}
+        path = _SLASHES.sub("/", scope["path"]).rstrip("/") or "/"
         request_id = _request_id(scope)
+        others = [header for header in scope["headers"] if header[0] != b"x-request-id"]
+        scope = {**scope, "path": path, "headers": [*others, (b"x-request-id", request_id)]}
+        REQUEST_ID.set(request_id.decode("ascii"))
         started = time.monotonic()
         status = 0
 
@@ -91,14 +96,8 @@ class RequestLog:
         try:
             await self._app(scope, receive, send_with_id)
         finally:
-            _log.info(
-                "%s %s %d %.0f ms %s",
-                scope["method"],
-                scope["path"],
-                status,
-                (time.monotonic() - started) * 1000,
-                request_id.decode("ascii"),
-            )
+            took_ms = (time.monotonic() - started) * 1000
+            _log.info("%s %s %d %.0f ms", scope["method"], path, status, took_ms)
 
 
 def _request_id(scope: Scope) -> bytes:

@@ -16,6 +16,9 @@ import typer
 from proxy import __version__
 from proxy.chat import GuardMode
 from proxy.errors import StartError
+from proxy.logs import configure_logging
+
+_log = logging.getLogger(__name__)
 
 cli = typer.Typer(
     name="fortieth",
@@ -72,6 +75,10 @@ def serve(
     context_limit: Annotated[
         int | None, typer.Option(help="Tokens of prompt and answer. Default: the model's own.")
     ] = None,
+    deterministic: Annotated[
+        bool,
+        typer.Option("--deterministic", help="Decode one request at a time: equal requests, equal texts."),
+    ] = False,
     log_level: Annotated[LogLevel | None, typer.Option(help="Default: warning.")] = None,
     config: Annotated[
         Path | None, typer.Option(help="Settings file. Default: fortieth.toml, if it is there.")
@@ -91,6 +98,7 @@ def serve(
         "max_batch": max_batch,
         "queue_limit": queue_limit,
         "context_limit": context_limit,
+        "deterministic": deterministic or None,
         "log_level": log_level and log_level.value,
     }
     _run_server({key: value for key, value in flags.items() if value is not None}, config)
@@ -99,11 +107,13 @@ def serve(
 def _run_server(flags: Mapping[str, Any], config: Path | None) -> None:
     # Imported here: the web framework and the engine's client take a second.
     from proxy.serving import serve as serve_until_stopped
-    from proxy.settings import load_settings
+    from proxy.settings import foreign_variables, load_settings
 
     try:
         settings = load_settings(flags, os.environ, config)
-        logging.basicConfig(level=settings.log_level.upper(), format="%(levelname)s %(name)s: %(message)s")
+        configure_logging(settings.log_level)
+        if foreign := foreign_variables(os.environ):
+            _log.info("these variables are of a Kubernetes service, not settings: %s", ", ".join(foreign))
         serve_until_stopped(settings, typer.echo)
     except StartError as error:
         typer.echo(f"fortieth: {error}", err=True)

@@ -23,6 +23,7 @@ from proxy.account import Sink
 from proxy.app import create_app
 from proxy.chat import GuardMode
 from proxy.errors import StartError
+from proxy.routes import Limits
 from proxy.settings import Settings
 from proxy.upstreams.base import Upstream
 from proxy.upstreams.bundled import BundledUpstream
@@ -102,8 +103,9 @@ async def start_upstream(settings: Settings) -> Upstream:
         path = await asyncio.to_thread(resolve_model, settings.model)
         config = EngineConfig(
             model=str(path),
-            max_batch=settings.max_batch,
-            queue_limit=settings.queue_limit,
+            max_batch=1 if settings.deterministic else settings.max_batch,
+            # as many are admitted as otherwise, they only wait longer
+            queue_limit=settings.queue_limit + (settings.max_batch - 1 if settings.deterministic else 0),
             context_limit=settings.context_limit,
             log_level=settings.log_level,
         )
@@ -155,7 +157,8 @@ async def run_http(
     sinks: get the account of each request.
     """
     api_key = settings.api_key.get_secret_value() if settings.api_key else None
-    app = create_app(upstream, policy=settings.guard_policy(), sinks=sinks, api_key=api_key)
+    limits = Limits(request_timeout_s=settings.request_timeout_s)
+    app = create_app(upstream, policy=settings.guard_policy(), sinks=sinks, api_key=api_key, limits=limits)
     config = uvicorn.Config(
         app,
         lifespan="off",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,6 +19,11 @@ from proxy.guarding.policy import GiveUp, GuardPolicy, LoopLimits, ReaskLimits
 
 ENV_PREFIX = "FORTIETH_"
 DEFAULT_FILE = "fortieth.toml"
+_SERVICE_NAME = re.compile(
+    r"FORTIETH_(?:[A-Z0-9_]+_)?(?:SERVICE_HOST|SERVICE_PORT(?:_[A-Z0-9_]+)?"
+    r"|PORT_\d+_(?:TCP|UDP|SCTP)(?:_(?:PROTO|PORT|ADDR))?)"
+)
+_SERVICE_URL = re.compile(r"(?:tcp|udp|sctp)://")
 
 
 class Settings(BaseModel):
@@ -26,7 +32,8 @@ class Settings(BaseModel):
     model: a directory or a hub id; None is the bundled model. port: 0 takes a free one. served_model_name:
     the id that clients see; None takes the directory's name or the hub id. api_key: None lets everyone in.
     max_batch: sequences decoded together. queue_limit: requests that may wait beyond those. context_limit:
-    tokens of prompt and answer together; None takes the model's own.
+    tokens of prompt and answer together; None takes the model's own. deterministic: requests are decoded one
+    at a time. request_timeout_s: how long one may take, re-asks included; None sets no limit.
 
     guard_models: modes of single models. reask_*: how often, how long and with how many tokens a model is
     asked again in one request. loop_nudge, loop_stop: repeats in a row until the model is told, and until
@@ -54,6 +61,8 @@ class Settings(BaseModel):
     max_batch: Annotated[int, Field(ge=1)] = 16
     queue_limit: Annotated[int, Field(ge=0)] = 256
     context_limit: Annotated[int | None, Field(ge=2)] = None
+    deterministic: bool = False
+    request_timeout_s: Annotated[float | None, Field(gt=0)] = None
     log_level: Literal["debug", "info", "warning", "error"] = "warning"
 
     @field_validator("polling_tools", mode="before")
@@ -122,12 +131,25 @@ def _suggestion(key: str) -> str:
 
 def _from_env(env: Mapping[str, str]) -> Source:
     """Empty variables count as unset."""
+    foreign = set(foreign_variables(env))
     values = {
         name.removeprefix(ENV_PREFIX).lower(): value
         for name, value in env.items()
-        if name.startswith(ENV_PREFIX) and value
+        if name.startswith(ENV_PREFIX) and value and name not in foreign
     }
     return Source(values, "env")
+
+
+def foreign_variables(env: Mapping[str, str]) -> list[str]:
+    """Variables with our prefix that Kubernetes makes in every pod beside a service whose name begins with
+    ours: FORTIETH_SERVICE_HOST, FORTIETH_PORT=tcp://10.0.0.1:80, FORTIETH_PORT_80_TCP_ADDR and so on.
+    """
+    return sorted(
+        name
+        for name, value in env.items()
+        if name.startswith(ENV_PREFIX)
+        and (_SERVICE_NAME.fullmatch(name) or (name.endswith("_PORT") and _SERVICE_URL.match(value)))
+    )
 
 
 def _from_file(file: Path | None) -> Source:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from typing import Any
 
 import httpx
@@ -10,8 +11,10 @@ import pytest
 
 from proxy.chat import ChatRequest, Message, PastCall, Role, ToolChoice, ToolMode
 from proxy.codecs.openai_request import decode_request
+from proxy.logs import RequestIdFilter
+from proxy.upstreams.scripted import Script
 from tests.proxy.conftest import Stage
-from tests.proxy.requests import TOOLS, body, user
+from tests.proxy.requests import HOPELESS_CALL, TOOLS, body, user
 
 
 def decode(**fields: Any) -> ChatRequest:
@@ -160,6 +163,19 @@ def test_the_request_id_comes_back(stage: Stage) -> None:
     assert stage.server.post(body(), {"x-request-id": "abc-1"}).headers["x-request-id"] == "abc-1"
     ids = {stage.server.post(body(), {"x-request-id": "two words"}).headers["x-request-id"] for _ in range(2)}
     assert len(ids) == 2, "an unusable id is replaced"
+
+
+def test_each_log_line_names_its_request(stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
+    stage.playbook.scripts["broken call"] = Script((HOPELESS_CALL,))
+    caplog.handler.addFilter(RequestIdFilter())
+    with caplog.at_level(logging.INFO, "proxy"):
+        ids = [
+            stage.server.post(body("broken call", tools=TOOLS), headers).headers["x-request-id"]
+            for headers in ({"x-request-id": "mine-7"}, {})
+        ]
+    told = [record.__dict__["request_id"] for record in caplog.records if record.name == "proxy.guard"]
+    assert told == ids
+    assert ids[0] == "mine-7"
 
 
 def test_content_parts_become_text() -> None:

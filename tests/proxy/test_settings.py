@@ -9,7 +9,7 @@ import pytest
 
 from proxy.chat import GuardMode
 from proxy.errors import SettingsError
-from proxy.settings import Settings, load_settings
+from proxy.settings import Settings, foreign_variables, load_settings
 
 
 def write(path: Path, text: str) -> Path:
@@ -67,6 +67,32 @@ def test_what_is_no_setting(
 ) -> None:
     with pytest.raises(SettingsError, match=message):
         load_settings(flags, env, write(tmp_path / "f.toml", file))
+
+
+# what a pod sees beside services called `fortieth` and `fortieth-canary`
+KUBERNETES = {
+    "FORTIETH_SERVICE_HOST": "10.96.0.7",
+    "FORTIETH_SERVICE_PORT": "8040",
+    "FORTIETH_SERVICE_PORT_HTTP": "8040",
+    "FORTIETH_PORT": "tcp://10.96.0.7:8040",
+    "FORTIETH_PORT_8040_TCP": "tcp://10.96.0.7:8040",
+    "FORTIETH_PORT_8040_TCP_PROTO": "tcp",
+    "FORTIETH_PORT_8040_TCP_PORT": "8040",
+    "FORTIETH_PORT_8040_TCP_ADDR": "10.96.0.7",
+    "FORTIETH_CANARY_SERVICE_HOST": "10.96.0.8",
+    "FORTIETH_CANARY_PORT": "udp://10.96.0.8:53",
+}
+
+
+def test_the_variables_of_a_kubernetes_service_are_no_settings(tmp_path: Path) -> None:
+    file = write(tmp_path / "f.toml", "")
+    assert load_settings({}, KUBERNETES, file) == Settings()
+    assert foreign_variables(KUBERNETES) == sorted(KUBERNETES)
+    assert (
+        foreign_variables({"FORTIETH_PORT": "8041", "FORTIETH_HOST": "tcp://x", "OTHER_PORT": "tcp://x"})
+        == []
+    )
+    assert load_settings({}, {**KUBERNETES, "FORTIETH_PORT": "8041"}, file).port == 8041
 
 
 def test_a_wrong_key_is_not_shown(tmp_path: Path) -> None:

@@ -1,0 +1,25 @@
+"""Log lines of the server: each one says which request it belongs to."""
+
+from __future__ import annotations
+
+import contextvars
+import logging
+
+# Of the request that the running task serves; the middleware sets it, everything it starts inherits it.
+REQUEST_ID: contextvars.ContextVar[str] = contextvars.ContextVar("request_id", default="-")
+_FORMAT = "%(levelname)s %(name)s [%(request_id)s]: %(message)s"
+
+
+class RequestIdFilter(logging.Filter):
+    """Gives each record the attribute request_id."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        record.request_id = REQUEST_ID.get()
+        return True
+
+
+def configure_logging(level: str) -> None:
+    """Sends the process's log to standard error."""
+    handler = logging.StreamHandler()
+    handler.addFilter(RequestIdFilter())
+    logging.basicConfig(level=level.upper(), format=_FORMAT, handlers=[handler])
