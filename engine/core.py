@@ -45,7 +45,7 @@ Event = TextChunk | Finished | Failed
 
 @dataclass(slots=True)
 class Writing:
-    """The text of one request. tokens: sampled so far; shown: those whose text has left in a chunk.
+    """The text of one request. sampled: its tokens so far; shown: those whose text has left in a chunk.
 
     logprobs: of the others. submitted, started, first: when it came, got a place and got its first token.
     expires: when it must have ended. grammar: while it is being compiled.
@@ -54,7 +54,7 @@ class Writing:
     job: Job
     detokenizer: Detokenizer
     stops: StopFinder
-    tokens: int = 0
+    sampled: list[int] = field(default_factory=list)
     shown: int = 0
     logprobs: list[TokenLogprob] = field(default_factory=list)
     submitted: float = 0.0
@@ -62,6 +62,10 @@ class Writing:
     first: float = 0.0
     expires: float = math.inf
     grammar: Future[LLMatcher] | None = None
+
+    @property
+    def tokens(self) -> int:
+        return len(self.sampled)
 
 
 class EngineCore:
@@ -248,7 +252,7 @@ class EngineCore:
     def _write(self, sampled: Sampled, events: list[Event]) -> None:
         """Turn one token into text, and end the request where a token, a stop string or the limit ends it."""
         writing = self._writing[sampled.id]
-        writing.tokens += 1
+        writing.sampled.append(sampled.token)
         now = time.monotonic()
         writing.first = writing.first or now
         text, stopped = "", False
@@ -278,6 +282,7 @@ class EngineCore:
                     prefill_s=writing.first - writing.started,
                     decode_s=now - writing.first,
                     unconstrained=sampled.unconstrained,
+                    completion=tuple(writing.sampled),
                 )
             )
             del self._writing[sampled.id]

@@ -27,6 +27,20 @@ class Rendered:
     generation_prompt: str
 
 
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A prompt before it is encoded. text: control tokens in it are the template's own; CUT stands inside
+    those that somebody else spelled out.
+    """
+
+    text: str
+    generation_prompt: str
+
+    @property
+    def plain(self) -> str:
+        return self.text.replace(CUT, "")
+
+
 class ChatTemplate:
     """Renders conversations exactly as the model was trained to see them."""
 
@@ -60,11 +74,17 @@ class ChatTemplate:
         Control tokens are the template's alone: where messages or tools spell one out, it is encoded as the
         text it is. Raises InvalidRequest when the template refuses the messages, with its own words.
         """
+        written = self.write(messages, tools, **kwargs)
+        return Rendered(self.encode_cut(written.text), written.plain, written.generation_prompt)
+
+    def write(
+        self, messages: list[dict[str, Any]], tools: list[dict[str, Any]] | None, **kwargs: Any
+    ) -> Written:
+        """As render(), before the tokens."""
         messages, tools = self._disarmed(messages), self._disarmed(tools)
         text = self._apply(messages, tools, True, kwargs)
         before = self._apply(messages, tools, False, kwargs)
-        prompt = text[common_length(text, before) :].replace(CUT, "")
-        return Rendered(self._encode_cut(text), text.replace(CUT, ""), prompt)
+        return Written(text, text[common_length(text, before) :].replace(CUT, ""))
 
     def _disarmed(self, value: Any, key: str = "") -> Any:
         """The same value with every control token in its texts cut in two."""
@@ -79,7 +99,8 @@ class ChatTemplate:
             case _:
                 return value
 
-    def _encode_cut(self, text: str) -> tuple[int, ...]:
+    def encode_cut(self, text: str) -> tuple[int, ...]:
+        """As encode(), of a text that holds CUTs."""
         return tuple(token for piece in text.split(CUT) for token in self.encode(piece))
 
     def encode(self, text: str) -> tuple[int, ...]:

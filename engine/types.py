@@ -110,7 +110,7 @@ class Finished(msgspec.Struct, frozen=True, tag="finished", kw_only=True):
 
     completion_tokens counts every sampled token, the end token included. Seconds in the engine: waiting for a
     place, from there to the first token, and from that to the last. unconstrained: the grammar failed on the
-    way and the rest was decoded without it.
+    way and the rest was decoded without it. completion: every sampled token.
     """
 
     id: str
@@ -122,6 +122,7 @@ class Finished(msgspec.Struct, frozen=True, tag="finished", kw_only=True):
     prefill_s: float = 0.0
     decode_s: float = 0.0
     unconstrained: bool = False
+    completion: tuple[int, ...] = ()
 
 
 class Failed(msgspec.Struct, frozen=True, tag="failed", kw_only=True):

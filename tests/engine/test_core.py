@@ -104,6 +104,16 @@ def test_an_end_token_stops_and_is_not_shown(core: EngineCore) -> None:
     assert (told.text, told.reason, told.tokens) == ("", FinishReason.stop, 1)
 
 
+def test_the_end_tells_every_token(core: EngineCore) -> None:
+    """The end token too: whoever keeps a turn needs what the model saw of itself."""
+    told = alone(core, request(max_tokens=12, logit_bias=PRINTABLE))
+    assert isinstance(told.end, Finished)
+    assert bytes(told.end.completion).decode() == told.text
+    ended = alone(core, request(max_tokens=12, logit_bias={END: 100.0}))
+    assert isinstance(ended.end, Finished)
+    assert ended.end.completion == (END,)
+
+
 def test_ignore_eos_goes_on_and_still_does_not_show_it(core: EngineCore) -> None:
     told = alone(core, request(logit_bias={END: 100.0}, ignore_eos=True, max_tokens=9))
     assert (told.text, told.reason, told.tokens) == ("", FinishReason.length, 9)
