@@ -84,37 +84,37 @@ def questions(count: int, seed: int = EXAM_SEED) -> list[tuple[Conversation, Req
     return [single_turn(held_out(number, seed)) for number in range(count)]
 
 
-def unseen(count: int) -> list[Question]:
+def unseen(count: int, seed: int = EXAM_SEED) -> list[Question]:
     """One call of a tool that nobody has seen."""
     return [
         _question(talk, [request], tuple((p.name, p.kind) for p in request.tool.parameters))
-        for talk, request in questions(count)
+        for talk, request in questions(count, seed)
     ]
 
 
-def parallel(count: int) -> list[Question]:
+def parallel(count: int, seed: int = EXAM_SEED) -> list[Question]:
     """Two or three calls in one turn, of tools that nobody has seen."""
-    return [_question(*parallel_turn(held_out(number, EXAM_SEED + 1))) for number in range(count)]
+    return [_question(*parallel_turn(held_out(number, seed + 1))) for number in range(count)]
 
 
-def idle(count: int) -> list[Question]:
+def idle(count: int, seed: int = EXAM_SEED) -> list[Question]:
     """A message that none of the tools serves."""
-    return [_question(idle_turn(held_out(number, EXAM_SEED + 2)), []) for number in range(count)]
+    return [_question(idle_turn(held_out(number, seed + 2)), []) for number in range(count)]
 
 
-def known(count: int) -> list[Question]:
+def known(count: int, seed: int = EXAM_SEED) -> list[Question]:
     """The first turn of a task over the tool world, one toolbox after the other."""
     found = []
     for number in range(count):
         toolbox = TOOLBOXES[number % len(TOOLBOXES)]
-        script = write_script(held_out(number, EXAM_SEED + 3), toolbox, 1, talk_share=0.0)
+        script = write_script(held_out(number, seed + 3), toolbox, 1, talk_share=0.0)
         opening = ({"role": "system", "content": script.system},) if script.system else ()
         messages = (*opening, {"role": "user", "content": script.tasks[0].text})
         found.append(Question(toolbox.tools, messages, script.tasks[0].turns[0].calls))
     return found
 
 
-PARTS: Mapping[str, Callable[[int], list[Question]]] = {
+PARTS: Mapping[str, Callable[[int, int], list[Question]]] = {
     "unseen": unseen,
     "known": known,
     "parallel": parallel,
@@ -210,7 +210,9 @@ def main() -> None:
     options = parser.parse_args()
     for part in PARTS if options.part == "all" else [options.part]:
         asking = Asking(temperature=options.temperature)
-        marks = asyncio.run(examine(options.base_url, PARTS[part](options.requests), asking, options.streams))
+        marks = asyncio.run(
+            examine(options.base_url, PARTS[part](options.requests, EXAM_SEED), asking, options.streams)
+        )
         print(f"\n{part}: {(PARTS[part].__doc__ or '').strip()}\n\n{report(marks)}")
         for wrong in [m for m in marks if m.judgement.flaw][: options.show]:
             print(show(wrong))

@@ -11,13 +11,13 @@ import argparse
 import asyncio
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import httpx
 
-from corpora.exam import EXAM_SEED, PARTS, examine, held_out
+from corpora.exam import EXAM_SEED, PARTS, Question, examine, held_out
 from corpora.world import TOOLBOXES
 from corpora.world.driver import Asking, Ended, Run, play_script
 from corpora.world.script import Script, write_script
@@ -39,12 +39,17 @@ TITLES = {
 }
 
 
-def write_loops(count: int, turns: int) -> list[Script]:
+def write_loops(count: int, turns: int, seed: int = EXAM_SEED) -> list[Script]:
     """Loops of at least `turns` tool turns, one toolbox after the other."""
     return [
-        write_script(held_out(number, EXAM_SEED + 4), TOOLBOXES[number % len(TOOLBOXES)], turns)
+        write_script(held_out(number, seed + 4), TOOLBOXES[number % len(TOOLBOXES)], turns)
         for number in range(count)
     ]
+
+
+def write_questions(count: int, seed: int = EXAM_SEED) -> dict[str, list[Question]]:
+    """`count` questions of each part."""
+    return {part: draw(count, seed) for part, draw in PARTS.items()} if count else {}
 
 
 async def play_loops(base_url: str, scripts: Sequence[Script], asking: Asking, streams: int) -> list[Run]:
@@ -64,13 +69,18 @@ async def play_loops(base_url: str, scripts: Sequence[Script], asking: Asking, s
 
 
 def evaluate(
-    base_url: str, label: str, questions: int, scripts: Sequence[Script], asking: Asking, streams: int
+    base_url: str,
+    label: str,
+    questions: Mapping[str, Sequence[Question]],
+    scripts: Sequence[Script],
+    asking: Asking,
+    streams: int,
 ) -> Sheet:
-    """Asks everything. Ends the program where a request fails."""
+    """Asks everything. questions: by part of the examination. Ends the program where a request fails."""
     shares: dict[str, Share] = {}
-    for part in PARTS if questions else ():
-        print(f"{questions} x {TITLES[part]}", file=sys.stderr)
-        marks = asyncio.run(examine(base_url, PARTS[part](questions), asking, streams))
+    for part, asked in questions.items():
+        print(f"{len(asked)} x {TITLES[part]}", file=sys.stderr)
+        marks = asyncio.run(examine(base_url, asked, asking, streams))
         shares |= exam_shares(TITLES[part], marks)
     if not scripts:
         return Sheet(label, shares)
@@ -98,17 +108,23 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--runs", type=int, default=18, help="agent loops, 0 for none")
     parser.add_argument("--turns", type=int, default=40, help="tool turns of each loop, at least")
     parser.add_argument("--temperature", type=float, default=0.0)
+    parser.add_argument("--seed", type=int, default=EXAM_SEED, help="training uses small ones")
     parser.add_argument("--streams", type=int, default=8, help="requests at a time")
     parser.add_argument("--json", type=Path, help="also write the sheet to this file")
     parser.add_argument("--merge", type=Path, nargs="+", help="print these sheets and ask nothing")
     options = parser.parse_args(arguments)
+    if options.seed < EXAM_SEED:
+        parser.error(
+            f"--seed must be at least {EXAM_SEED}: training has used smaller ones, got {options.seed}"
+        )
     if options.merge:
         print(to_markdown([Sheet.load(path) for path in options.merge]))
         return
     label = options.label or f"temperature {options.temperature:g}"
-    scripts = write_loops(options.runs, options.turns)
+    questions = write_questions(options.questions, options.seed)
+    scripts = write_loops(options.runs, options.turns, options.seed)
     asking = Asking(temperature=options.temperature)
-    sheet = evaluate(options.base_url, label, options.questions, scripts, asking, options.streams)
+    sheet = evaluate(options.base_url, label, questions, scripts, asking, options.streams)
     if options.json:
         sheet.save(options.json)
     print(to_markdown([sheet]))

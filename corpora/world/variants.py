@@ -17,7 +17,7 @@ from pathlib import Path
 
 from corpora.world.driver import Asking
 from corpora.world.plot import validity_chart
-from corpora.world.report import evaluate, write_loops
+from corpora.world.report import evaluate, write_loops, write_questions
 from corpora.world.sheet import Sheet, to_markdown
 
 BITS = (None, 8, 4, 3, 2)
@@ -85,7 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--only", nargs="*", default=(), help="of these files' variants, such as 4-0.json")
     options = parser.parse_args(arguments)
     options.out.mkdir(parents=True, exist_ok=True)
-    scripts = write_loops(options.runs, options.turns)
+    questions, scripts = write_questions(options.questions), write_loops(options.runs, options.turns)
     sheets = []
     for variant in (Variant(bits, temperature) for temperature in TEMPERATURES for bits in BITS):
         if options.only and variant.file not in options.only:
@@ -95,7 +95,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             print(f"{variant.label}: {file}", file=sys.stderr)
             with served(quantised(options.model, variant.bits, options.out), options.guard) as base_url:
                 asking = Asking(temperature=variant.temperature)
-                sheet = evaluate(base_url, variant.label, options.questions, scripts, asking, options.streams)
+                sheet = evaluate(base_url, variant.label, questions, scripts, asking, options.streams)
             sheet.save(file)
         sheets.append(Sheet.load(file))
     (options.out / "tables.md").write_text(to_markdown(sheets) + "\n", "utf-8")

@@ -18,8 +18,9 @@ NONE: list[tuple[str, str]] = []
 
 @pytest.mark.parametrize("part", PARTS.values(), ids=PARTS)
 def test_every_part_asks_for_valid_calls_and_is_a_function_of_its_seed(part: Any) -> None:
-    asked: list[Question] = part(25)
-    assert asked == part(25)
+    asked: list[Question] = part(25, EXAM_SEED)
+    assert asked == part(25, EXAM_SEED)
+    assert asked != part(25, EXAM_SEED + 10)
     assert len({question.messages[-1]["content"] for question in asked}) > 15
     for question in asked:
         assert question.messages[-1]["role"] == "user"
@@ -29,7 +30,7 @@ def test_every_part_asks_for_valid_calls_and_is_a_function_of_its_seed(part: Any
 
 
 def test_the_parts_ask_for_as_many_calls_as_they_say() -> None:
-    counts = {part: {len(question.expected) for question in PARTS[part](40)} for part in PARTS}
+    counts = {part: {len(question.expected) for question in PARTS[part](40, EXAM_SEED)} for part in PARTS}
     assert counts["unseen"] == {1}
     assert counts["parallel"] == {2, 3}
     assert counts["idle"] == {0}
@@ -70,7 +71,7 @@ def test_the_table_counts_what_was_due() -> None:
     (due,) = question.expected
     right = marked(question, (due.name, json.dumps(due.arguments)))
     wrong = marked(question, *NONE, content="No.")
-    idle = marked(PARTS["idle"](1)[0], *NONE, content="Hello.")
+    idle = marked(PARTS["idle"](1, EXAM_SEED)[0], *NONE, content="Hello.")
     table = report([right, wrong, idle])
     assert "| exactly right | 50.0% | 2 |" in table
     assert "| no call, and none was due | 100.0% | 1 |" in table

@@ -38,6 +38,12 @@ def test_loops_go_over_all_toolboxes_and_are_a_function_of_their_number() -> Non
     assert all(loop.tool_turns >= 3 for loop in loops)
 
 
+def test_a_seed_of_training_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--seed", "12"])
+    assert "at least 900040" in capsys.readouterr().err
+
+
 def test_a_server_that_is_not_there_ends_the_program() -> None:
     with pytest.raises(SystemExit, match="ConnectError"):
         main(["--base-url", "http://127.0.0.1:9/v1", "--questions", "1", "--runs", "0"])
