@@ -46,6 +46,10 @@ fuzz: install-dev
 	$(BIN)/python -m pip install --quiet --constraint requirements.lock --editable '.[fuzz]'
 	$(BIN)/python -m tests.fuzz.fuzz_repair -max_total_time=$(SECONDS) $(SEED)
 
+# every corpus case through the guard over real HTTP, as text and as structured calls, streamed and not
+guard: install-dev
+	$(BIN)/python -m tests.proxy.guard_corpus
+
 # trains the bundled model from nothing (see docs/model.md) and puts it in place; RUN goes on from its checkpoint
 RUN   ?= runs/tiny
 MODEL := engine/models/fortieth-tiny

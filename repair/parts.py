@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from repair.events import Calls, Draft, Event, Text
+from repair.events import Calls, Draft, Junk, Text
 from repair.ladder import emit_plain, repair_call
 from repair.names import resolve_name
 from repair.regions import is_blank
 from repair.stream import StreamParser
+from repair.strict import decode_strict
 from repair.tools import ToolSet
 from repair.types import Accepted, Body, Problem, RawCall, Rejected, ToolCall
 
@@ -26,19 +27,19 @@ class Part:
     """One call. name: the declared tool that it names, "" where it names none."""
 
     name: str
-    raw: RawCall
     outcome: Accepted | Rejected
 
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """A turn's calls in order. said: the text around them. cut: the end of the turn was cut off, so that more
-    calls may have been meant.
+    """A turn's calls in order. said: the text around them. open_ended: the last part stands for one call or
+    more. raws: all that was read as a call.
     """
 
     calls: tuple[Part, ...]
     said: str = ""
-    cut: bool = False
+    open_ended: bool = False
+    raws: tuple[RawCall, ...] = ()
 
 
 def take_apart(
@@ -52,33 +53,74 @@ def take_apart(
 ) -> Parts | None:
     """The calls of a whole turn that was refused for `problems`. cut: the upstream's `length`.
 
-    None where something else than single calls is wrong with it: then it can only be asked for as a whole.
+    A call stands for itself only where its bounds are certain: a block of calls that is closed, and in
+    which whatever is refused is sound in its syntax (a quote that was not escaped may end a call too early,
+    and what follows it is no other call). The last block may be otherwise; it then is one part as a whole.
+    None where that does not hold, or something else than single calls is wrong: the turn can only be asked
+    for as a whole.
     """
     parser = StreamParser(tools, format, generation_prompt=generation_prompt)
     events = [*parser.feed(text), *parser.close()]
     regions = [event for event in events if isinstance(event, Calls)]
     said = "".join(event.text for event in events if isinstance(event, Text))
-    if not regions or any(isinstance(event, Draft) for event in events):
+    if not regions or any(isinstance(event, Draft | Junk) for event in events):
         return None
     if any(event.bare for event in regions) and (len(regions) > 1 or not is_blank(said)):
         return None
-    parts: list[Part] = []
-    found: list[Problem] = []
-    truncated = Problem("", "truncated", "the output limit was reached inside a call")
-    for event in regions:
-        open_end = cut and event is _last(events) and not event.region.closed
-        found += [truncated] if open_end else []
-        for raw in event.region.calls:
-            outcome = repair_call(raw, tools)
-            found += outcome.problems if isinstance(outcome, Rejected) else ()
-            parts.append(Part(_named(raw, tools), raw, Rejected((truncated,)) if open_end else outcome))
-    if sorted(map(str, found)) != sorted(map(str, problems)):
+    blocks = [_judge(event, tools, cut and event is events[-1]) for event in regions]
+    found = [problem for block in blocks for problem in block.problems]
+    if sorted(map(str, found)) != sorted(map(str, problems)) or not all(block.clear for block in blocks[:-1]):
         return None
-    return Parts(tuple(parts), said, cut)
+    last = blocks[-1]
+    if len(blocks) > 1 and not last.clear and not all(part.name for part in last.parts):
+        return None
+    parts = [part for block in blocks for part in (block.parts if block.clear else (block.whole(),))]
+    raws = tuple(raw for event in regions for raw in event.region.calls)
+    return Parts(tuple(parts), said, not last.clear, raws)
 
 
-def _last(events: list[Event]) -> Event | None:
-    return events[-1] if events else None
+@dataclass(frozen=True, slots=True)
+class _Block:
+    """The calls of one region. clear: each of them stands for itself."""
+
+    parts: tuple[Part, ...]
+    problems: tuple[Problem, ...]
+    clear: bool
+
+    def whole(self) -> Part:
+        if len(self.parts) == 1:
+            return Part(self.parts[0].name, Rejected(self.problems))
+        told = Problem(
+            "", "block", f"none of these {len(self.parts)} calls was executed: send all of them again"
+        )
+        return Part("", Rejected((*self.problems, told)))
+
+
+def _judge(event: Calls, tools: ToolSet, cut: bool) -> _Block:
+    truncated = cut and not event.region.closed
+    problems = [Problem("", "truncated", "the output limit was reached inside a call")] if truncated else []
+    parts: list[Part] = []
+    clear = event.region.closed
+    for raw in event.region.calls:
+        outcome = repair_call(raw, tools)
+        if isinstance(outcome, Rejected):
+            problems += outcome.problems
+            clear = clear and _is_sound(raw)
+        parts.append(Part(_named(raw, tools), outcome))
+    return _Block(tuple(parts), tuple(problems), clear)
+
+
+def _is_sound(raw: RawCall) -> bool:
+    """Whether only the meaning of a call can be what is wrong with it."""
+    if raw.problems or raw.fixes:
+        return False
+    if raw.body is Body.tree:
+        return True
+    try:
+        value, end = decode_strict(raw.text)
+    except ValueError:
+        return False
+    return isinstance(value, dict) and not raw.text[end:].strip()
 
 
 def _named(raw: RawCall, tools: ToolSet) -> str:

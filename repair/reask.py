@@ -9,6 +9,7 @@ from typing import Any
 from repair.tools import Tool, ToolSet
 from repair.types import Problem
 
+_GENERAL = "Send the call again with exactly the arguments you meant, as valid JSON that fits the schema."
 _HINTS = {
     "truncated": "The call was cut off. Send it again, complete and shorter if needed.",
     "unknown_tool": "Call only declared tools, by their exact names.",
@@ -17,9 +18,9 @@ _HINTS = {
     "untyped": "Write the value so that its type is plain.",
     "loop": "Do something else: another call, other arguments, or an answer with what you know.",
     "parallel": "Send exactly one call.",
+    "block": _GENERAL,
     "call_count": "Send only the calls that were not executed.",
 }
-_GENERAL = "Send the call again with exactly the arguments you meant, as valid JSON that fits the schema."
 # A schema up to this length is shown whole, else only the part in which a problem lies, up to that length.
 _WHOLE_CHARS = 2000
 _PART_CHARS = 800

@@ -83,7 +83,7 @@ def stand(attempt: Attempt, problems: tuple[Problem, ...]) -> Standing:
             fixes += part.outcome.fixes
         else:
             slots.append(Slot(part.name))
-    return Standing(tuple(slots), attempt.parts.cut, may_answer, fixes)
+    return Standing(tuple(slots), attempt.parts.open_ended, may_answer, fixes)
 
 
 def settle(standing: Standing, attempt: Attempt, problems: tuple[Problem, ...]) -> Turned | Again:

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+import httpx
+
 from proxy.account import Account
 from proxy.chat import ChatRequest, Role
 from proxy.guarding.policy import GuardPolicy
@@ -102,13 +104,17 @@ def ask(
     body = {"model": "scripted", "messages": messages, "tools": TOOLS, "stream": stream, **fields}
     if stream:
         body["stream_options"] = {"include_usage": True}
-    response = server.post(body, headers)
+    return read(server.post(body, headers), stream)
+
+
+def read(response: httpx.Response, stream: bool) -> Seen:
+    """What a response to a chat request holds."""
     if response.status_code != 200:
         return Seen(response.status_code, error=response.json()["error"])
     return _streamed(response.text) if stream else _whole(response)
 
 
-def _whole(response: Any) -> Seen:
+def _whole(response: httpx.Response) -> Seen:
     body = response.json()
     choice = body["choices"][0]
     message = choice["message"]
