@@ -155,10 +155,12 @@ class Radix:
         node = self.root
         if parent is not None:
             owner = self.segments.get(parent)
-            found = [n for n in owner.nodes if n.start < start <= n.end] if owner is not None else []
-            if not found:
+            below = None if owner is None else max(owner.nodes, key=lambda node: node.start)
+            while below is not None and below.start >= start:
+                below = below.parent
+            if below is None or below.end < start or below.segment is None:
                 return None
-            node = found[0] if found[0].end == start else self._split(found[0], start)
+            node = below if below.end == start else self._split(below, start)
         if node.end != start or name in self.segments:
             return None
         path, known = self._walk(tokens, node)

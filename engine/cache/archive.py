@@ -1,0 +1,133 @@
+"""The disk tier's two threads: one writes what a turn left behind, one reads what a turn asks for.
+
+The engine thread puts work in and collects news; it never waits for the disk.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import msgspec
+
+from engine.cache.disk import Folder, Record, digest_of
+from engine.cache.layers import Kept
+from engine.cache.serde import decode, encode
+
+log = logging.getLogger("engine.cache")
+
+CLOSE_WAIT_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """A segment is on disk; `gone` went for it. nbytes 0: it could not be written."""
+
+    name: bytes
+    nbytes: int
+    gone: tuple[bytes, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A segment has been read; None: it was damaged, and is gone."""
+
+    name: bytes
+    kept: Kept | None
+
+
+News = Saved | Loaded
+Task = Callable[[], None]
+
+
+class Archive:
+    """Owns the folder. save, fetch, drop and news are called by the engine thread."""
+
+    def __init__(self, folder: Folder, at_rest: str, most_pending: int) -> None:
+        self.folder = folder
+        self.pending: dict[bytes, Kept] = {}  # not written yet: read from here
+        self.skipped = 0  # segments not written because too much was pending
+        self._at_rest = at_rest
+        self._most_pending = most_pending
+        self._news: queue.SimpleQueue[News] = queue.SimpleQueue()
+        self._writes: queue.SimpleQueue[Task | None] = queue.SimpleQueue()
+        self._reads: queue.SimpleQueue[Task | None] = queue.SimpleQueue()
+        self._threads = [
+            threading.Thread(target=work, args=(tasks,), name=name, daemon=True)
+            for name, tasks in (("cache-writer", self._writes), ("cache-reader", self._reads))
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def save(self, record: Record, kept: Kept) -> bool:
+        """Write it soon; False when it will not be. The record's size and checksum are filled in.
+
+        What is pending stays in memory, so there is a bound on it.
+        """
+        waiting = sum(one.nbytes for one in self.pending.values())
+        if self.folder.readonly or waiting + kept.nbytes > self._most_pending:
+            self.skipped += 1
+            return False
+        self.pending[record.name] = kept
+        self._writes.put(lambda: self._write(record, kept))
+        return True
+
+    def _write(self, record: Record, kept: Kept) -> None:
+        parts = encode(kept, self._at_rest)
+        size = sum(memoryview(part).nbytes for part in parts)
+        whole = msgspec.structs.replace(record, size=size, checksum=digest_of(parts), saved=time.time())
+        gone = self.folder.write(whole, parts)
+        self._news.put(Saved(record.name, 0 if gone is None else size, tuple(gone or ())))
+
+    def fetch(self, name: bytes) -> None:
+        """Read it soon."""
+        self._reads.put(lambda: self._read(name))
+
+    def _read(self, name: bytes) -> None:
+        file = self.folder.read(name)
+        if file is None:
+            self._news.put(Loaded(name, None))
+            return
+        with file:
+            self._news.put(Loaded(name, decode(file.name)))
+
+    def drop(self, name: bytes) -> None:
+        """Delete it soon, after what is being written."""
+        self.pending.pop(name, None)
+        self._writes.put(lambda: self.folder.remove(name))
+
+    def news(self) -> list[News]:
+        """What has happened since the last call."""
+        found: list[News] = []
+        while True:
+            try:
+                found.append(self._news.get_nowait())
+            except queue.Empty:
+                return found
+
+    def flush(self, timeout_s: float) -> bool:
+        """Wait until all that was put in so far has been written; whether it was in time."""
+        done = threading.Event()
+        self._writes.put(done.set)
+        return done.wait(timeout_s)
+
+    def close(self) -> None:
+        """Write what is pending, for some seconds at most, and let others use the folder."""
+        for tasks in (self._writes, self._reads):
+            tasks.put(None)
+        for thread in self._threads:
+            thread.join(CLOSE_WAIT_S)
+        self.folder.close()
+
+
+def work(tasks: queue.SimpleQueue[Task | None]) -> None:
+    """A thread of the archive. A task that fails must not end it: what it was to do is then a miss."""
+    while (task := tasks.get()) is not None:
+        try:
+            task()
+        except Exception:  # the boundary of a thread: a file may hold anything, the disk may do anything
+            log.exception("the disk cache failed at something and goes on")

@@ -1,0 +1,117 @@
+"""Cutting the caches of one sequence into segments and joining them again. Engine thread only.
+
+A layer whose cache is plain keys and values is kept as slices [1, heads, tokens, width]. Any other (rotating,
+state-space) is kept as its whole state at the end of the segment, which is the only place it can go on from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import mlx.core as mx
+
+from engine.cache.radix import Piece
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What is kept of tokens [start, end). slices: keys and values of each plain layer in turn.
+
+    states: the arrays of the other layers; spec: how they lie in those layers' states, one JSON value each.
+    """
+
+    start: int
+    end: int
+    slices: tuple[mx.array, ...]
+    states: tuple[mx.array, ...] = ()
+    spec: tuple[Any, ...] = ()
+
+    @property
+    def arrays(self) -> tuple[mx.array, ...]:
+        return self.slices + self.states
+
+    @property
+    def nbytes(self) -> int:
+        return sum(int(array.nbytes) for array in self.arrays)
+
+
+class Layout:
+    """How the caches of one model are cut. make: new caches for one sequence; plain: what can be sliced."""
+
+    def __init__(self, make: Callable[[], list[Any]], plain: type) -> None:
+        self._make = make
+        self._plain = tuple(type(layer) is plain for layer in leaves(make()))
+
+    @property
+    def sliceable(self) -> bool:
+        """Whether a segment may be used up to any of its tokens."""
+        return all(self._plain)
+
+    def cut(self, caches: Sequence[Any], start: int, end: int) -> Kept:
+        """Tokens [start, end) of a sequence that has exactly `end`; lazy: nothing is computed yet."""
+        slices: list[mx.array] = []
+        states: list[mx.array] = []
+        spec: list[Any] = []
+        for layer, plain in zip(leaves(caches), self._plain, strict=True):
+            if plain:
+                keys, values, _ = layer.state
+                slices += [mx.contiguous(array[..., start:end, :]) for array in (keys, values)]
+            else:
+                spec.append(pack(layer.state, states))
+        return Kept(start, end, tuple(slices), tuple(states), tuple(spec))
+
+    def join(self, pieces: Sequence[Piece]) -> list[Any]:
+        """Caches of a sequence of all tokens of the pieces, which are in RAM and leave no gap; lazy."""
+        caches = self._make()
+        plain = other = 0
+        last: Kept = pieces[-1].segment.kept
+        states = list(last.states)
+        for layer, is_plain in zip(leaves(caches), self._plain, strict=True):
+            if is_plain:
+                keys, values = (joined(pieces, 2 * plain + offset) for offset in (0, 1))
+                layer.state = (keys, values, pieces[-1].end)
+                plain += 1
+            else:
+                layer.state = unpack(last.spec[other], states)
+                other += 1
+        return caches
+
+
+def leaves(layers: Any) -> Iterator[Any]:
+    """Some layers keep several caches (mlx_lm's CacheList)."""
+    for layer in layers:
+        inner = getattr(layer, "caches", None)
+        if inner is None:
+            yield layer
+        else:
+            yield from leaves(inner)
+
+
+def joined(pieces: Sequence[Piece], index: int) -> mx.array:
+    """One array of the whole length; never an array that a segment keeps: caches write into theirs."""
+    parts = []
+    for piece in pieces:
+        kept: Kept = piece.segment.kept
+        parts.append(kept.slices[index][..., piece.start - kept.start : piece.end - kept.start, :])
+    return mx.concatenate(parts, axis=-2)
+
+
+def pack(value: Any, arrays: list[mx.array]) -> Any:
+    """A state as a JSON value; its arrays go into `arrays`, and their places there into the value."""
+    if isinstance(value, mx.array):
+        arrays.append(mx.contiguous(value))
+        return {"array": len(arrays) - 1}
+    if isinstance(value, list | tuple):
+        return [pack(item, arrays) for item in value]
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    raise TypeError(f"a cache state holds a {type(value).__name__}")
+
+
+def unpack(spec: Any, arrays: Sequence[mx.array]) -> Any:
+    """The state that pack() took apart. Arrays come as new objects: caches write into theirs."""
+    if isinstance(spec, dict):
+        return arrays[spec["array"]][...]
+    return [unpack(item, arrays) for item in spec] if isinstance(spec, list) else spec

@@ -1,0 +1,119 @@
+"""A segment's arrays as the bytes of a safetensors file, and back. For the threads that write and load.
+
+The format (github.com/huggingface/safetensors): 8 bytes little-endian length of a JSON header, the header,
+then the tensors end to end. At rest keys and values may be smaller than in use; states of other layers are
+not touched, because an error in them would grow with every token.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from typing import Any
+
+import mlx.core as mx
+import numpy as np
+
+from engine.cache.layers import Kept
+
+AT_REST = ("keep", "bf16", "q8", "q4")
+SUFFIXES = ("", ".q", ".scale", ".low")
+LARGEST_GROUP = 64  # values that share a scale and a lowest value, both float32
+NAMES = {
+    mx.float32: "F32",
+    mx.float16: "F16",
+    mx.bfloat16: "BF16",
+    mx.int64: "I64",
+    mx.int32: "I32",
+    mx.uint32: "U32",
+    mx.uint8: "U8",
+    mx.bool_: "BOOL",
+}
+TYPES = {name: dtype for dtype, name in NAMES.items()}
+
+
+def encode(kept: Kept, at_rest: str) -> list[Any]:
+    """The parts of a file, in order. The arrays must have been computed."""
+    tensors: dict[str, mx.array] = {}
+    for index, array in enumerate(kept.arrays):
+        form = at_rest if index < len(kept.slices) else "keep"
+        for suffix, part in shrink(array, form).items():
+            tensors[f"{index}{suffix}"] = part
+    mx.eval(list(tensors.values()))
+    about = {
+        "start": kept.start,
+        "end": kept.end,
+        "slices": len(kept.slices),
+        "spec": kept.spec,
+        "dtypes": [NAMES[array.dtype] for array in kept.arrays],
+        "form": at_rest,
+    }
+    header: dict[str, Any] = {"__metadata__": {"kept": json.dumps(about)}}
+    at = 0
+    for name, tensor in tensors.items():
+        end = at + int(tensor.nbytes)
+        header[name] = {"dtype": NAMES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [at, end]}
+        at = end
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    return [struct.pack("<Q", len(text)) + text, *map(raw, tensors.values())]
+
+
+def decode(path: str) -> Kept:
+    """Read a file that encode() made, and that was verified to be it. Raises nothing of its own."""
+    loaded: Any = mx.load(path, format="safetensors", return_metadata=True)
+    tensors, metadata = loaded
+    about = json.loads(metadata["kept"])
+    arrays: list[mx.array] = []
+    for index, dtype in enumerate(about["dtypes"]):
+        parts = {suffix: tensors[f"{index}{suffix}"] for suffix in SUFFIXES if f"{index}{suffix}" in tensors}
+        arrays.append(grow(parts, about["form"], TYPES[dtype]))
+    mx.eval(arrays)
+    count = about["slices"]
+    return Kept(
+        about["start"], about["end"], tuple(arrays[:count]), tuple(arrays[count:]), tuple(about["spec"])
+    )
+
+
+def raw(array: mx.array) -> memoryview:
+    """Its bytes, without a copy."""
+    if array.dtype == mx.bfloat16:  # which numpy does not know
+        array = array.view(mx.uint16)
+    values: Any = np.asarray(array)
+    return memoryview(values).cast("B") if array.size else memoryview(b"")
+
+
+def shrink(array: mx.array, form: str) -> dict[str, mx.array]:
+    """The tensors that stand for an array at rest, by suffix."""
+    if form == "keep" or array.size == 0 or array.shape[-1] % 2:
+        return {"": array}
+    if form == "bf16":
+        return {"": array.astype(mx.bfloat16)}
+    bits = int(form[1:])
+    group = group_size(array.shape[-1])
+    grouped = array.astype(mx.float32).reshape(*array.shape[:-1], -1, group)
+    low = grouped.min(axis=-1, keepdims=True)
+    scale = mx.maximum(grouped.max(axis=-1, keepdims=True) - low, 1e-12) / (2**bits - 1)
+    codes = mx.round((grouped - low) / scale).astype(mx.uint8)
+    if bits == 4:
+        codes = codes[..., 0::2] | (codes[..., 1::2] << 4)
+    return {".q": codes, ".scale": scale, ".low": low}
+
+
+def grow(parts: dict[str, mx.array], form: str, dtype: mx.Dtype) -> mx.array:
+    """What shrink() made smaller, in the type it had."""
+    if "" in parts:
+        return parts[""].astype(dtype)
+    codes = parts[".q"]
+    if form == "q4":
+        codes = mx.stack([codes & 15, codes >> 4], axis=-1).reshape(*codes.shape[:-1], -1)
+    values = codes.astype(mx.float32) * parts[".scale"] + parts[".low"]
+    return values.reshape(*values.shape[:-2], -1).astype(dtype)
+
+
+def group_size(width: int) -> int:
+    """The largest power of two up to 64 that divides the width."""
+    group = LARGEST_GROUP
+    while width % group:
+        group //= 2
+    return group

@@ -1,0 +1,359 @@
+"""The prefix cache as the engine uses it: look, wait, take, keep. Engine thread only.
+
+A request looks for its longest known prefix when it comes; what lies on disk is fetched while it waits in the
+queue. When it gets its place it takes what is in RAM by then. What it computes is kept at the end of its
+prompt and at its own end.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import mlx.core as mx
+import numpy as np
+
+from engine.cache.archive import Archive, Loaded
+from engine.cache.disk import FORMAT, Record
+from engine.cache.layers import Kept, Layout
+from engine.cache.radix import Match, Piece, Radix, Segment, Tokens, as_tokens
+from engine.cache.ram import RamTier, Rank
+
+HEAD_BYTES = 32 * 4  # so many tokens tell one conversation from another
+SETTLE_BYTES = 16 * 2**20  # computed between two steps of the model
+
+
+@dataclass(slots=True)
+class Waiting:
+    """A request between its coming and its place. locked: segments it counts on; missing: being fetched.
+
+    until: when it stops waiting for those.
+    """
+
+    tokens: Tokens
+    locked: list[Segment]
+    missing: set[bytes]
+    until: float
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What a request starts from. caches: of its first `length` tokens, None when there are none.
+
+    tier: ram, disk (some of it was fetched) or none. known: tokens that were known, used or not; forks: where
+    a model whose state cannot be cut should keep one, because conversations part there.
+    """
+
+    caches: list[Any] | None = None
+    length: int = 0
+    tier: str = "none"
+    known: int = 0
+    late: bool = False
+    forks: tuple[int, ...] = ()
+
+
+@dataclass(slots=True)
+class StoreCounts:
+    """Requests by where their prefix came from, and tokens."""
+
+    ram: int = 0
+    disk: int = 0
+    none: int = 0
+    late: int = 0  # that stopped waiting for the disk
+    reused_tokens: int = 0
+    prompt_tokens: int = 0
+    refused: int = 0  # segments for which there was no room in RAM
+
+
+@dataclass(slots=True)
+class Settling:
+    """A segment whose arrays are still to be computed."""
+
+    segment: Segment
+    kept: Kept
+    left: list[mx.array] = field(default_factory=list)
+
+
+class PrefixCache:
+    """RAM over disk over nothing. archive None: RAM only."""
+
+    def __init__(
+        self,
+        layout: Layout,
+        fingerprint: str,
+        model: str,
+        ram: RamTier,
+        archive: Archive | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.layout = layout
+        self.ram = ram
+        self.archive = archive
+        self.counts = StoreCounts()
+        self.foreign: set[bytes] = set()  # first tokens of what other models left on disk
+        self._fingerprint = fingerprint
+        self._model = model
+        self._clock = clock
+        self.radix = Radix(fingerprint, layout.sliceable)
+        self._waiting: dict[str, Waiting] = {}
+        self._fetching: set[bytes] = set()
+        self._fetched: set[bytes] = set()
+        self._settling: deque[Settling] = deque()
+        if archive is not None:
+            self._restore(archive)
+
+    def _restore(self, archive: Archive) -> None:
+        """Know what the disk holds."""
+        for record in archive.folder.load():
+            if record.fingerprint != self._fingerprint:
+                if record.start == 0:
+                    self.foreign.add(record.tokens[:HEAD_BYTES])
+                continue
+            tokens = as_tokens(np.frombuffer(record.tokens, dtype="<i4"))
+            segment = self.radix.graft(record.parent, record.start, tokens, record.name)
+            if segment is None:
+                archive.drop(record.name)
+            else:
+                segment.stored = record.size
+
+    def look(self, id: str, tokens: Tokens, patience_s: Callable[[int], float]) -> int:
+        """Find the longest prefix of a prompt, fetch what of it is on disk; how many tokens will be reused.
+
+        patience_s: of the tokens that a fetch saves, how long to wait for it. See waits().
+        """
+        self.settle()
+        match = self.radix.match(tokens, len(tokens) - 1)
+        segments = [piece.segment for piece in match.pieces]
+        missing = {segment.name for segment in segments if segment.kept is None}
+        for segment in segments:
+            segment.locks += 1
+        at_hand = reach(match.pieces)
+        until = self._clock() + patience_s(match.usable - at_hand) if missing else 0.0
+        self._waiting[id] = Waiting(tokens, segments, missing, until)
+        for segment in segments:
+            if segment.kept is None:
+                self._fetch(segment)
+        return match.usable if missing else at_hand
+
+    def _fetch(self, segment: Segment) -> None:
+        assert self.archive is not None, "a segment is in RAM, on disk or forgotten"
+        pending = self.archive.pending.get(segment.name)
+        if pending is not None:
+            self._arrived(Loaded(segment.name, pending))
+        elif segment.name not in self._fetching:
+            self._fetching.add(segment.name)
+            self.archive.fetch(segment.name)
+
+    def waits(self, id: str) -> bool:
+        """Whether it is better that this request has no place yet."""
+        waiting = self._waiting.get(id)
+        return waiting is not None and bool(waiting.missing) and self._clock() < waiting.until
+
+    @property
+    def waited_for(self) -> bool:
+        """Whether any request waits for the disk."""
+        return any(self.waits(id) for id in self._waiting)
+
+    def forget(self, id: str) -> None:
+        """The request does not go on; unknown ids are fine."""
+        waiting = self._waiting.pop(id, None)
+        for segment in waiting.locked if waiting is not None else []:
+            segment.locks -= 1
+
+    def take(self, id: str) -> Taken:
+        """The caches that a request starts from, now that it has its place."""
+        waiting = self._waiting[id]
+        self.settle()
+        self.forget(id)
+        tokens = waiting.tokens
+        match = self.radix.match(tokens, len(tokens) - 1)
+        pieces = self._at_hand(match)
+        now = self._clock()
+        self.ram.touch((piece.segment for piece in pieces), now)
+        if self.archive is not None:
+            self.archive.folder.touch([piece.segment.name for piece in match.pieces], time.time())
+        length = pieces[-1].end if pieces else 0
+        names = {piece.segment.name for piece in pieces}
+        tier = "none" if not pieces else "disk" if names & self._fetched else "ram"
+        self._fetched -= names
+        late = bool(waiting.missing) and length < match.usable
+        self._count(tier, late, length, len(tokens))
+        fork = min(match.length, len(tokens) - 1)
+        forks = (fork,) if not self.layout.sliceable and length < fork else ()
+        caches = self.layout.join(pieces) if pieces else None
+        return Taken(caches, length, tier, match.length, late, forks)
+
+    def _at_hand(self, match: Match) -> tuple[Piece, ...]:
+        """The pieces that are in RAM up to the first that is not, ending where the model can go on."""
+        length = reach(match.pieces)
+        if length == match.usable:
+            return match.pieces
+        pieces = [piece for piece in match.pieces if piece.end <= length]
+        while pieces and not self.layout.sliceable and pieces[-1].end != pieces[-1].segment.end:
+            pieces.pop()
+        return tuple(pieces)
+
+    def _count(self, tier: str, late: bool, reused: int, total: int) -> None:
+        self.counts.ram += tier == "ram"
+        self.counts.disk += tier == "disk"
+        self.counts.none += tier == "none"
+        self.counts.late += late
+        self.counts.reused_tokens += reused
+        self.counts.prompt_tokens += total
+
+    def keep(self, tokens: Sequence[int], caches: Sequence[Any], rank: Rank = Rank.common) -> None:
+        """Remember a sequence of exactly these tokens; what is known already costs nothing.
+
+        Nothing is computed yet: settle() does that, and look() before it looks.
+        """
+        if not tokens:
+            return
+        array = as_tokens(tokens)
+        self.radix.add(array)
+        match = self.radix.match(array, len(array))
+        for piece in match.pieces:
+            segment = piece.segment
+            segment.rank = max(segment.rank, rank)
+            whole = self.layout.sliceable or segment.end == len(array)
+            if segment.kept is None and whole and not self._being_settled(segment):
+                kept = self.layout.cut(caches, segment.start, segment.end)
+                self._settling.append(Settling(segment, kept, list(kept.arrays)))
+            elif segment.kept is not None:
+                self._save(segment, segment.kept)
+
+    def _being_settled(self, segment: Segment) -> bool:
+        return any(settling.segment is segment for settling in self._settling)
+
+    def settle(self, most: int | None = None) -> bool:
+        """Compute what keep() left to do, `most` bytes of it; whether anything is left."""
+        done = 0
+        while self._settling and (most is None or done < most):
+            first = self._settling[0]
+            while first.left and (most is None or done < most):
+                array = first.left.pop()
+                mx.eval(array)
+                done += int(array.nbytes)
+            if not first.left:
+                self._settling.popleft()
+                self._hold(first.segment, first.kept)
+        return bool(self._settling)
+
+    def _hold(self, segment: Segment, kept: Kept) -> None:
+        """Into RAM, and to the disk when it is not there yet."""
+        if segment.name not in self.radix.segments:
+            return
+        self._save(segment, kept)
+        gone = self.ram.hold(segment, kept, kept.nbytes, self._clock())
+        if gone is None:
+            self.counts.refused += 1
+            gone = [segment]
+        self._evicted(gone)
+
+    def _save(self, segment: Segment, kept: Kept) -> None:
+        """To the disk, when it is not there yet."""
+        if self.archive is not None and not segment.stored and segment.name not in self.archive.pending:
+            self.archive.save(self._record(segment), kept)
+
+    def discard(self) -> None:
+        """Forget what keep() left to do: the model failed, and what it computed is not to be trusted."""
+        for settling in self._settling:
+            self._lose(settling.segment)
+        self._settling.clear()
+
+    def _record(self, segment: Segment) -> Record:
+        parent = segment.parent
+        return Record(
+            format=FORMAT,
+            fingerprint=self._fingerprint,
+            model=self._model,
+            name=segment.name,
+            parent=None if parent is None else parent.name,
+            start=segment.start,
+            end=segment.end,
+            tokens=path_tokens(segment)[segment.start :].tobytes(),
+            size=0,
+            checksum=b"",
+            saved=0.0,
+        )
+
+    def _evicted(self, gone: Sequence[Segment]) -> None:
+        """Forget those that are nowhere any more."""
+        for segment in gone:
+            pending = self.archive is not None and segment.name in self.archive.pending
+            if segment.kept is None and not segment.stored and not pending:
+                self._lose(segment)
+
+    def _lose(self, segment: Segment) -> None:
+        for lost in self.radix.remove(segment):
+            self.ram.drop(lost)
+            if self.archive is not None:
+                self.archive.drop(lost.name)
+
+    def drop(self, segment: Segment) -> None:
+        """Forget a segment and all that goes on from it, on disk too."""
+        self._lose(segment)
+
+    def tick(self) -> None:
+        """Between two steps: take in what the disk did, and compute a little of what is to be kept."""
+        for news in self.archive.news() if self.archive is not None else ():
+            if isinstance(news, Loaded):
+                self._arrived(news)
+                continue
+            segment = self.radix.segments.get(news.name)
+            if self.archive is not None:
+                self.archive.pending.pop(news.name, None)
+            if segment is not None:
+                segment.stored = news.nbytes
+                self._evicted([segment])
+            for name in news.gone:
+                self._left_disk(name)
+        self.settle(SETTLE_BYTES)
+
+    def _left_disk(self, name: bytes) -> None:
+        segment = self.radix.segments.get(name)
+        if segment is not None:
+            segment.stored = 0
+            self._evicted([segment])
+
+    def _arrived(self, news: Loaded) -> None:
+        """A segment came from the disk, or turned out to be damaged."""
+        self._fetching.discard(news.name)
+        segment = self.radix.segments.get(news.name)
+        if news.kept is None:
+            self._left_disk(news.name)
+        elif segment is not None and segment.kept is None:
+            gone = self.ram.hold(segment, news.kept, news.kept.nbytes, self._clock())
+            self._evicted(gone or [])
+            self.counts.refused += gone is None
+            self._fetched.add(news.name)
+        for waiting in self._waiting.values():
+            waiting.missing.discard(news.name)
+
+    def close(self) -> None:
+        """Compute and write what is left."""
+        self.settle()
+        if self.archive is not None:
+            self.archive.close()
+
+
+def reach(pieces: Sequence[Piece]) -> int:
+    """Tokens covered by the pieces up to the first that is not in RAM."""
+    length = 0
+    for piece in pieces:
+        if piece.segment.kept is None:
+            break
+        length = piece.end
+    return length
+
+
+def path_tokens(segment: Segment) -> Tokens:
+    """All tokens up to the end of a segment."""
+    node = max(segment.nodes, key=lambda node: node.start)
+    parts: list[Tokens] = []
+    while node.parent is not None:
+        parts.append(node.tokens)
+        node = node.parent
+    return as_tokens(np.concatenate(parts[::-1]))

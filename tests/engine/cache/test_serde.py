@@ -1,0 +1,85 @@
+"""Segments as safetensors files: read back as they were, or nearly where they are kept smaller."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+import numpy as np
+import pytest
+from safetensors import safe_open
+
+from engine.cache.layers import Kept
+from engine.cache.serde import decode, encode, group_size
+
+SHAPE = (1, 2, 30, 64)
+
+
+def segment(dtype: mx.Dtype = mx.float32) -> Kept:
+    mx.random.seed(3)
+    slices = tuple(mx.random.normal(SHAPE).astype(dtype) for _ in range(4))
+    states = (mx.random.normal((1, 3, 8)), mx.array([3, 4], dtype=mx.int32))
+    mx.eval(slices, states)
+    return Kept(10, 40, slices, states, ([[{"array": 0}, None], {"array": 1}, 7],))
+
+
+def written(path: Path, kept: Kept, at_rest: str) -> int:
+    data = b"".join(bytes(part) for part in encode(kept, at_rest))
+    path.write_bytes(data)
+    return len(data)
+
+
+def values(array: mx.array) -> np.ndarray[Any, Any]:
+    return np.array(array.astype(mx.float32))
+
+
+@pytest.mark.parametrize("dtype", [mx.float32, mx.float16, mx.bfloat16])
+@pytest.mark.parametrize(
+    ("at_rest", "error", "ratio"),
+    [("keep", 0.0, 1.0), ("bf16", 0.02, 0.5), ("q8", 0.03, 0.29), ("q4", 0.4, 0.17)],
+)
+def test_read_back(tmp_path: Path, dtype: mx.Dtype, at_rest: str, error: float, ratio: float) -> None:
+    kept = segment(dtype)
+    size = written(tmp_path / "file.val", kept, at_rest)
+    back = decode(str(tmp_path / "file.val"))
+    assert (back.start, back.end, back.spec) == (10, 40, kept.spec)
+    assert [array.dtype for array in back.arrays] == [array.dtype for array in kept.arrays]
+    for before, after in zip(kept.slices, back.slices, strict=True):
+        np.testing.assert_allclose(values(after), values(before), atol=error)
+    for before, after in zip(kept.states, back.states, strict=True):
+        assert values(after).tolist() == values(before).tolist(), "states are never made smaller"
+    if dtype == mx.float32:
+        assert size < ratio * kept.nbytes + 4096
+
+
+def test_any_safetensors_reader_can_read_it(tmp_path: Path) -> None:
+    kept = segment()
+    written(tmp_path / "file.safetensors", kept, "keep")
+    with safe_open(tmp_path / "file.safetensors", framework="np") as file:
+        assert sorted(file.keys()) == ["0", "1", "2", "3", "4", "5"]
+        assert file.get_tensor("2").tolist() == np.array(kept.slices[2]).tolist()
+
+
+@pytest.mark.parametrize(("width", "group"), [(64, 64), (128, 64), (96, 32), (80, 16), (20, 4)])
+def test_groups_divide_the_width(width: int, group: int) -> None:
+    assert group_size(width) == group
+
+
+@pytest.mark.parametrize("at_rest", ["bf16", "q8", "q4"])
+def test_an_odd_width_and_no_tokens_are_kept_whole(tmp_path: Path, at_rest: str) -> None:
+    odd, empty = mx.random.normal((1, 1, 3, 7)), mx.zeros((1, 1, 0, 8))
+    written(tmp_path / "x", Kept(0, 3, (odd, empty)), at_rest)
+    back = decode(str(tmp_path / "x")).slices
+    assert values(back[0]).tolist() == values(odd).tolist()
+    assert back[1].shape == (1, 1, 0, 8)
+
+
+@pytest.mark.parametrize("at_rest", ["q8", "q4"])
+def test_constant_and_large_values_survive(tmp_path: Path, at_rest: str) -> None:
+    array = mx.concatenate([mx.full((1, 1, 1, 64), 5.0), mx.arange(64).reshape(1, 1, 1, 64) * 1000.0], axis=2)
+    written(tmp_path / "x", Kept(0, 2, (array,)), at_rest)
+    after = values(decode(str(tmp_path / "x")).slices[0])
+    assert after[0, 0, 0].tolist() == [5.0] * 64
+    steps = 255 if at_rest == "q8" else 15
+    np.testing.assert_allclose(after[0, 0, 1], np.arange(64) * 1000.0, atol=63_000 / steps / 2 + 1)

@@ -1,0 +1,234 @@
+"""Look, take, keep: with the tiny model's caches, RAM that is too small, and a disk."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+import numpy as np
+import pytest
+from mlx_lm.models.cache import KVCache, make_prompt_cache
+
+from engine.cache.archive import Archive
+from engine.cache.disk import Folder
+from engine.cache.layers import Layout
+from engine.cache.radix import as_tokens
+from engine.cache.ram import RamTier
+from engine.cache.store import PrefixCache, Taken
+from engine.model import LoadedModel
+from tests.engine.cache.test_layers import network
+
+PER_TOKEN = 2 * 2 * 2 * 16 * 4
+LIMIT = 64 * 2**20
+
+
+class Bench:
+    """A model that computes prompts, and the cache under test."""
+
+    def __init__(self, model: Any) -> None:
+        self.model = model
+        self.caches: list[PrefixCache] = []
+
+    def size(self, prompt: Sequence[int]) -> int:
+        """Bytes of RAM that a conversation takes."""
+        layout = Layout(lambda: make_prompt_cache(self.model), KVCache)
+        return layout.cut(self.compute(prompt)[0], 0, len(prompt)).nbytes
+
+    def open(self, folder: Path | None = None, ram: int = 2**30, fingerprint: str = "f") -> PrefixCache:
+        archive = Archive(Folder(folder, LIMIT), "keep", 2**30) if folder is not None else None
+        layout = Layout(lambda: make_prompt_cache(self.model), KVCache)
+        tier = RamTier(ram, PER_TOKEN)
+        self.caches.append(PrefixCache(layout, fingerprint, "tiny", tier, archive))
+        return self.caches[-1]
+
+    def compute(self, tokens: Sequence[int], start: Taken | None = None) -> tuple[Any, np.ndarray[Any, Any]]:
+        """The caches of all tokens, and the logits of the last."""
+        taken = start or Taken()
+        caches = taken.caches or make_prompt_cache(self.model)
+        logits = self.model(mx.array([list(tokens[taken.length :])]), cache=caches)
+        mx.eval(logits)
+        return caches, np.array(logits[0, -1])
+
+    def turn(self, cache: PrefixCache, tokens: Sequence[int]) -> Taken:
+        """Ask for a prompt as the engine does, wait for the disk, compute the rest, keep it all."""
+        taken = self.take(cache, tokens)
+        caches, logits = self.compute(tokens, taken)
+        np.testing.assert_allclose(logits, self.compute(tokens)[1], atol=1e-4)
+        cache.keep(tokens, caches)
+        cache.settle()
+        return taken
+
+    def take(self, cache: PrefixCache, tokens: Sequence[int]) -> Taken:
+        cache.look("r", as_tokens(tokens), lambda _: 30.0)
+        while cache.waits("r"):
+            cache.tick()
+        return cache.take("r")
+
+
+@pytest.fixture(params=["plain", "window", "hybrid"])
+def bench(request: pytest.FixtureRequest, loaded: LoadedModel) -> Iterator[Bench]:
+    bench = Bench(network(request.param, loaded))
+    yield bench
+    for cache in bench.caches:
+        cache.close()
+
+
+def text(seed: int, size: int) -> list[int]:
+    """Begins with `seed`: conversations of different seeds have nothing in common."""
+    return [seed, *(int(token) for token in np.random.default_rng(seed).integers(0, 250, size - 1))]
+
+
+def conversation(seed: int, turns: int) -> list[list[int]]:
+    """Prompts that go on from one another."""
+    whole = text(seed, 90 + 30 * turns)
+    return [whole[: 90 + 30 * turn] for turn in range(turns)]
+
+
+def written(cache: PrefixCache) -> None:
+    assert cache.archive is not None
+    assert cache.archive.flush(30.0)
+    cache.tick()
+
+
+def test_a_turn_pays_for_its_new_tokens_only(bench: Bench) -> None:
+    cache = bench.open()
+    lengths = [bench.turn(cache, prompt).length for prompt in conversation(1, 6)]
+    assert lengths == [0, 90, 120, 150, 180, 210]
+    assert cache.counts.reused_tokens == sum(lengths)
+
+
+def test_an_exact_hit_leaves_a_token_to_run(bench: Bench) -> None:
+    cache = bench.open()
+    prompt = text(2, 100)
+    bench.turn(cache, prompt)
+    again = bench.turn(cache, prompt)
+    assert again.length == (99 if cache.layout.sliceable else 0)
+    assert again.known == 100
+
+
+def test_where_conversations_part_both_are_found(bench: Bench) -> None:
+    cache = bench.open()
+    system = text(3, 100)
+    first, second, third = (system + text(seed, 40) for seed in (4, 5, 6))
+    bench.turn(cache, first)
+    taken = bench.turn(cache, second)
+    if cache.layout.sliceable:
+        assert (taken.length, taken.forks) == (100, ())
+        return
+    assert (taken.length, taken.known, taken.forks) == (0, 100, (100,))
+    cache.keep(second[:100], bench.compute(second[:100])[0])
+    assert bench.turn(cache, third).length == 100
+    assert bench.turn(cache, [*first, 7, 8]).length == len(first)
+
+
+def test_found_again_by_the_next_process(bench: Bench, tmp_path: Path) -> None:
+    prompts = conversation(7, 4)
+    cache = bench.open(tmp_path)
+    for prompt in prompts[:3]:
+        bench.turn(cache, prompt)
+    cache.close()
+    cache = bench.open(tmp_path)
+    taken = bench.turn(cache, prompts[3])
+    assert (taken.length, taken.tier) == (150, "disk")
+    assert bench.turn(cache, [*prompts[3], 1]).tier == "ram"
+
+
+def test_another_model_finds_nothing(bench: Bench, tmp_path: Path) -> None:
+    prompt = text(8, 100)
+    cache = bench.open(tmp_path)
+    bench.turn(cache, prompt)
+    cache.close()
+    cache = bench.open(tmp_path, fingerprint="another")
+    assert bench.turn(cache, [*prompt, 1]).length == 0
+    assert len(cache.foreign) == 1
+
+
+def test_more_conversations_than_ram_are_reused_from_the_disk(bench: Bench, tmp_path: Path) -> None:
+    """Eight in turn, four times what fits."""
+    sessions = [conversation(seed, 4) for seed in range(20, 28)]
+    cache = bench.open(tmp_path, ram=2 * bench.size(sessions[0][-1]))
+    reused = reusable = 0
+    for turn in range(4):
+        for session in sessions:
+            reused += bench.turn(cache, session[turn]).length
+            reusable += len(session[turn - 1]) if turn else 0
+            assert cache.ram.used <= cache.ram.budget
+            written(cache)
+    assert reused >= 0.95 * reusable
+    assert cache.ram.evictions > 0
+
+
+def test_what_was_written_is_read_though_it_has_not_reached_the_disk(bench: Bench, tmp_path: Path) -> None:
+    first, second = text(30, 140), text(31, 140)
+    cache = bench.open(tmp_path, ram=int(1.2 * bench.size(first)))
+    bench.turn(cache, first)
+    bench.turn(cache, second)
+    assert bench.turn(cache, [*first, 1]).length == 140
+
+
+def test_without_a_disk_what_is_evicted_is_forgotten(bench: Bench) -> None:
+    first, second = text(32, 140), text(33, 140)
+    cache = bench.open(ram=int(1.2 * bench.size(first)))
+    bench.turn(cache, first)
+    bench.turn(cache, second)
+    assert bench.turn(cache, [*first, 1]).length == 0
+    assert sum(segment.nbytes for segment in cache.radix.segments.values()) == cache.ram.used
+
+
+def test_one_that_does_not_fit_into_ram_is_not_kept_there(bench: Bench, tmp_path: Path) -> None:
+    cache = bench.open(tmp_path, ram=1000)
+    bench.turn(cache, text(34, 140))
+    assert cache.ram.used == 0
+    assert cache.counts.refused > 0
+    bench.turn(cache, [*text(34, 140), 1])
+
+
+def test_damage_on_disk_is_a_miss_and_is_mended(bench: Bench, tmp_path: Path) -> None:
+    prompt = text(35, 140)
+    cache = bench.open(tmp_path)
+    bench.turn(cache, prompt)
+    cache.close()
+    for file in tmp_path.rglob("*.val"):
+        data = bytearray(file.read_bytes())
+        data[-5] ^= 4
+        file.write_bytes(data)
+    cache = bench.open(tmp_path)
+    assert bench.turn(cache, [*prompt, 1]).length == 0
+    assert cache.archive is not None
+    assert cache.archive.folder.counts.damaged == 1
+    assert bench.turn(cache, [*prompt, 1, 2]).length == 141
+    cache.close()
+    assert bench.turn(bench.open(tmp_path), [*prompt, 1, 2, 3]).length == 142
+
+
+def test_a_request_does_not_wait_for_ever(bench: Bench, tmp_path: Path) -> None:
+    prompt = text(36, 140)
+    cache = bench.open(tmp_path)
+    bench.turn(cache, prompt)
+    cache.close()
+    cache = bench.open(tmp_path)
+    assert cache.look("r", as_tokens([*prompt, 1]), lambda tokens: -tokens / 1000) == 140
+    assert not cache.waits("r")
+    assert cache.take("r").late
+    written(cache)
+
+
+def test_a_request_that_is_gone_locks_nothing(bench: Bench) -> None:
+    cache = bench.open()
+    prompt = text(37, 100)
+    bench.turn(cache, prompt)
+    cache.look("r", as_tokens([*prompt, 1]), lambda _: 1.0)
+    assert any(segment.locks for segment in cache.radix.segments.values())
+    cache.forget("r")
+    cache.forget("r")
+    assert not any(segment.locks for segment in cache.radix.segments.values())
+
+
+def test_what_a_failed_model_computed_is_forgotten(bench: Bench) -> None:
+    cache = bench.open()
+    prompt = text(38, 100)
+    cache.keep(prompt, bench.compute(prompt)[0])
+    cache.discard()
+    assert bench.turn(cache, [*prompt, 1]).length == 0
