@@ -6,18 +6,20 @@ import logging
 import re
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from engine.types import EngineStats
 from proxy.account import Sink
 from proxy.errors import RequestError, error_for_status, error_headers, error_object, shape_of
 from proxy.guard import Guard
 from proxy.guarding.policy import GuardPolicy
 from proxy.health import HealthCheck
 from proxy.logs import REQUEST_ID
+from proxy.metrics import Metrics
 from proxy.routes import JSONResponse, Limits, State, build_router
 from proxy.upstreams.base import Upstream
 
@@ -33,17 +35,19 @@ def create_app(
     sinks: Sequence[Sink] = (),
     api_key: str | None = None,
     limits: Limits | None = None,
+    stats: Callable[[], EngineStats] | None = None,
 ) -> FastAPI:
     """The app over a started upstream, which stays the caller's to close. sinks: get each request's
-    account.
+    account. stats: the bundled engine's figures, for /metrics.
     """
-    guard = Guard(upstream, policy or GuardPolicy(), sinks)
-    state = State(upstream, guard, HealthCheck(upstream), limits or Limits(), api_key)
+    metrics = Metrics(stats)
+    guard = Guard(metrics.watch(upstream), policy or GuardPolicy(), (metrics, *sinks))
+    state = State(upstream, guard, HealthCheck(upstream), limits or Limits(), api_key, metrics)
     app = FastAPI(title="fortieth", docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
     app.include_router(build_router(state))
     app.add_exception_handler(RequestError, _on_request_error)
     app.add_exception_handler(HTTPException, _on_http_error)
-    app.add_middleware(RequestLog)
+    app.add_middleware(RequestLog, answered=metrics.answered)
     return app
 
 
@@ -65,13 +69,14 @@ def _error_response(error: RequestError) -> Response:
 
 class RequestLog:
     """Gives each request and its response an x-request-id (the client's own, if it sent one), which every log
-    line about it shows, and logs it in one line.
+    line about it shows; logs and counts it.
 
     Also puts the path in order, so that it is logged as it is routed.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, answered: Callable[[int], None]) -> None:
         self._app = app
+        self._answered = answered
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -97,6 +102,7 @@ class RequestLog:
             await self._app(scope, receive, send_with_id)
         finally:
             took_ms = (time.monotonic() - started) * 1000
+            self._answered(status)
             _log.info("%s %s %d %.0f ms", scope["method"], path, status, took_ms)
 
 

@@ -21,6 +21,7 @@ from proxy.errors import BodyTooLarge, ModelNotFound, Unauthorized
 from proxy.guard import Guard
 from proxy.guarding.caller import read_caller
 from proxy.health import HealthCheck
+from proxy.metrics import CONTENT_TYPE, Metrics
 from proxy.streaming import ClientGone, EventStream, defects_reported, run_while_connected
 from proxy.upstreams.base import ModelCard, Upstream
 
@@ -49,6 +50,7 @@ class State:
     health: HealthCheck
     limits: Limits
     api_key: str | None
+    metrics: Metrics
 
 
 class JSONResponse(Response):
@@ -66,6 +68,7 @@ def build_router(state: State) -> APIRouter:
         _route(router, prefix + "/models", "GET", _models(state))
         _route(router, prefix + "/models/{model_id:path}", "GET", _model(state))
     _route(router, "/health", "GET", _health(state))
+    _route(router, "/metrics", "GET", _metrics(state))
     return router
 
 
@@ -155,6 +158,13 @@ def _health(state: State) -> Endpoint:
         return JSONResponse({"status": "ok", "models": [card.id for card in state.upstream.models]})
 
     return health
+
+
+def _metrics(state: State) -> Endpoint:
+    async def metrics(request: Request) -> Response:
+        return Response(state.metrics.render(), media_type=CONTENT_TYPE)
+
+    return metrics
 
 
 def _card_object(card: ModelCard) -> dict[str, Any]:

@@ -27,6 +27,7 @@ from proxy.routes import Limits
 from proxy.settings import Settings
 from proxy.upstreams.base import Upstream
 from proxy.upstreams.bundled import BundledUpstream
+from proxy.upstreams.litellm import LiteLLMUpstream, Routing
 
 _log = logging.getLogger(__name__)
 
@@ -98,7 +99,13 @@ async def _unless_stopped(stop: asyncio.Event, start: Coroutine[Any, Any, Upstre
 
 
 async def start_upstream(settings: Settings) -> Upstream:
-    """Finds and loads the model. Raises StartError."""
+    """Finds and loads the model, or what is asked instead of one. Raises StartError."""
+    if settings.upstream:
+        key = settings.upstream_api_key.get_secret_value() if settings.upstream_api_key else None
+        routing = Routing(
+            settings.upstream_routing, settings.upstream_cooldown_s, settings.upstream_retries
+        )
+        return await LiteLLMUpstream.start(settings.upstream, routing, os.environ, key)
     try:
         path = await asyncio.to_thread(resolve_model, settings.model)
         config = EngineConfig(
@@ -157,8 +164,14 @@ async def run_http(
     sinks: get the account of each request.
     """
     api_key = settings.api_key.get_secret_value() if settings.api_key else None
-    limits = Limits(request_timeout_s=settings.request_timeout_s)
-    app = create_app(upstream, policy=settings.guard_policy(), sinks=sinks, api_key=api_key, limits=limits)
+    app = create_app(
+        upstream,
+        policy=settings.guard_policy(),
+        sinks=sinks,
+        api_key=api_key,
+        limits=Limits(request_timeout_s=settings.request_timeout_s),
+        stats=upstream.client.stats if isinstance(upstream, BundledUpstream) else None,
+    )
     config = uvicorn.Config(
         app,
         lifespan="off",

@@ -41,11 +41,21 @@ class UpstreamCall:
 
 
 @dataclass(frozen=True, slots=True)
+class Phases:
+    """Seconds that a generation waited for a place, took to its first token, and from that to its last."""
+
+    queue_s: float
+    prefill_s: float
+    decode_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class UpstreamFinish:
     """The last event of a generation that did not fail. reason: `stop`, `length` or `content_filter`."""
 
     reason: str
     usage: Usage
+    phases: Phases | None = None
 
 
 UpstreamEvent = UpstreamText | UpstreamReasoning | UpstreamCall | UpstreamFinish

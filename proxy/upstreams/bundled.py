@@ -46,7 +46,7 @@ from proxy.errors import (
     UpstreamUnavailable,
 )
 from proxy.rendering import conversations, render_tools
-from proxy.upstreams.base import ModelCard, UpstreamEvent, UpstreamFinish, UpstreamText
+from proxy.upstreams.base import ModelCard, Phases, UpstreamEvent, UpstreamFinish, UpstreamText
 from proxy.upstreams.thinking import limit_thinking
 from repair.formats import detect_format
 
@@ -226,7 +226,7 @@ class BundledUpstream:
             id=secrets.token_hex(12),
             prompt=rendered.tokens,
             sampling=sampling,
-            session=request.session_hint,
+            session=request.session.id,
             deadline_s=request.timeout_s,
             thinking=thinking,
         )
@@ -304,7 +304,8 @@ def _event(output: Output) -> UpstreamEvent:
             return UpstreamText(output.text, output.tokens, tuple(map(_score, output.logprobs)))
         case Finished():
             usage = Usage(output.prompt_tokens, output.completion_tokens, output.cached_tokens)
-            return UpstreamFinish(output.reason.value, usage)
+            phases = Phases(output.queue_s, output.prefill_s, output.decode_s)
+            return UpstreamFinish(output.reason.value, usage, phases)
 
 
 def _score(token: TokenLogprob) -> TokenScore:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from collections.abc import Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
@@ -13,6 +13,7 @@ import httpx
 import openai
 import uvicorn
 
+from engine.types import EngineStats
 from proxy.account import Sink
 from proxy.app import create_app
 from proxy.chat import ChatRequest, GuardMode, Role
@@ -78,6 +79,7 @@ def serving(
     sinks: Sequence[Sink] = (),
     api_key: str | None = None,
     limits: Limits | None = None,
+    stats: Callable[[], EngineStats] | None = None,
     thread: LoopThread | None = None,
 ) -> Iterator[LiveServer]:
     """Serves on a free port until the block ends. policy: else that of the mode. thread: the loop to serve
@@ -85,7 +87,12 @@ def serving(
     """
     own = thread or LoopThread()
     app = create_app(
-        upstream, policy=policy or GuardPolicy(mode=mode), sinks=sinks, api_key=api_key, limits=limits
+        upstream,
+        policy=policy or GuardPolicy(mode=mode),
+        sinks=sinks,
+        api_key=api_key,
+        limits=limits,
+        stats=stats,
     )
     server = HttpServer(
         uvicorn.Config(app, lifespan="off", access_log=False, log_level="error", timeout_graceful_shutdown=5)

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+import httpx
 import pytest
 
 from engine.config import EngineConfig
@@ -13,6 +14,7 @@ from proxy.upstreams.bundled import BundledUpstream
 from tests.engine.tiny import make_model
 from tests.proxy.live import LiveServer, LoopThread, serving
 from tests.proxy.requests import user
+from tests.proxy.test_metrics import parse
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +22,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
     model = make_model(tmp_path_factory.mktemp("models") / "tiny", context=1024)
     thread = LoopThread()
     upstream = thread.run(BundledUpstream.start(EngineConfig(model=str(model), max_batch=8), "tiny"), 120)
-    with serving(upstream, thread=thread) as server:
+    with serving(upstream, thread=thread, stats=upstream.client.stats) as server:
         yield server
     thread.run(upstream.close())
     thread.close()
@@ -107,3 +109,13 @@ def test_a_request_that_takes_too_long(server: LiveServer) -> None:
     response = server.post(sent)
     assert response.status_code == 504
     assert response.json()["error"]["code"] == "request_timeout"
+
+
+def test_the_engine_shows_in_the_metrics(server: LiveServer) -> None:
+    ask(server, max_tokens=8)
+    found = parse(httpx.get(server.root + "/metrics").text)
+    assert found[("fortieth_engine_up", ())] == 1
+    assert found[("fortieth_engine_resident_memory_bytes", ())] > 0
+    assert found[("fortieth_request_queue_time_seconds_count", (("model_name", "tiny"),))] >= 1
+    assert found[("fortieth_request_decode_time_seconds_sum", (("model_name", "tiny"),))] > 0
+    assert found[("fortieth_generation_tokens_total", (("model_name", "tiny"),))] >= 8
