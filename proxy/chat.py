@@ -80,6 +80,19 @@ class Sampling:
 
 
 @dataclass(frozen=True, slots=True)
+class SessionId:
+    """id: equal for the requests of one agent session, which may hold several branches. source: the header
+    or field that named it, `prefix` where the conversation's own beginning has to do.
+    """
+
+    id: str
+    source: str
+
+
+UNNAMED = SessionId("", "prefix")
+
+
+@dataclass(frozen=True, slots=True)
 class ChatRequest:
     """One turn asked for. model: as the client wrote it, "" where it wrote none.
 
@@ -89,8 +102,8 @@ class ChatRequest:
     include_reasoning: False leaves it out of the answer. legacy_functions: the client knows `function_call`
     only. timeout_s: how long the whole request may take, re-asks included; None sets no limit.
     constrained: an upstream that can should let the model write only calls that fit their schemas.
-    polling: names of tools that are meant to be called again and again. session_hint: what the body says
-    about the agent session it belongs to, "" where it says nothing.
+    polling: names of tools that are meant to be called again and again. session: as the body names it,
+    until the guard knows it for sure.
     """
 
     model: str
@@ -112,7 +125,7 @@ class ChatRequest:
     template_options: Mapping[str, Any] = field(default_factory=dict)
     constrained: bool = False
     polling: frozenset[str] = frozenset()
-    session_hint: str = ""
+    session: SessionId = UNNAMED
 
 
 class FinishReason(StrEnum):

@@ -23,11 +23,12 @@ from proxy.drift import DEFAULT_RULE, DriftStore, SessionKey
 from proxy.errors import BadRequest, RequestError
 from proxy.guarding.attempt import Attempt, Delta, Listener, unshown
 from proxy.guarding.book import Book, Circumstances
-from proxy.guarding.caller import NOBODY, Caller, session_of, turn_of
+from proxy.guarding.caller import NOBODY, Caller, turn_of
 from proxy.guarding.giveup import give_up
 from proxy.guarding.loops import find_loop, nudge, refuse_loop, steps_of
 from proxy.guarding.policy import REASKING, GuardPolicy, LoopLimits
 from proxy.guarding.reask import Reask
+from proxy.sessions.identity import identify
 from proxy.upstreams.base import Generation, Upstream, UpstreamText
 from repair.tools import SchemaError, ToolSet
 from repair.turn import TurnPolicy
@@ -204,7 +205,9 @@ class Guard:
         served = [card.id for card in self.upstream.models]
         model = request.model if request.model in served else served[0]
         mode = self.policy.mode_of(model, caller.mode)
-        key = SessionKey(model, session_of(request, caller))
+        session = identify(request, caller.session)
+        request = replace(request, session=session)
+        key = SessionKey(model, session.id)
         callable_ = bool(tools) and request.tool_choice.mode is not ToolMode.none
         drifted = (
             mode in REASKING

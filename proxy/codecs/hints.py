@@ -1,34 +1,11 @@
-"""What a body says besides the request itself: whose session it is, which tools are polled. Never a
-refusal.
-"""
+"""What a body says besides the request itself: which tools are polled. Never a refusal."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
 POLLING = "x-fortieth-polling"
-
-
-def session_hint(body: Mapping[str, Any]) -> str:
-    """The agent session that a body names: `prompt_cache_key`, `metadata.user_id` (with a JSON object in
-    it, as one agent sends it, its session_id), `user`; "" where it names none.
-    """
-    metadata = body.get("metadata")
-    user_id = metadata.get("user_id") if isinstance(metadata, dict) else None
-    for value in (body.get("prompt_cache_key"), _inner(user_id), body.get("user")):
-        if isinstance(value, str) and value:
-            return value
-    return ""
-
-
-def _inner(user_id: Any) -> Any:
-    try:
-        value = json.loads(user_id) if isinstance(user_id, str) else None
-    except (ValueError, RecursionError):
-        return user_id
-    return value.get("session_id") if isinstance(value, dict) else user_id
 
 
 def polling_tools(body: Mapping[str, Any]) -> frozenset[str]:

@@ -13,10 +13,11 @@ from typing import Any
 
 from proxy.chat import ChatRequest, Sampling, ToolChoice, ToolMode
 from proxy.codecs.fields import Fields, check_range, describe, parse_object, refuse
-from proxy.codecs.hints import polling_tools, session_hint
+from proxy.codecs.hints import polling_tools
 from proxy.codecs.openai_messages import decode_messages
 from proxy.codecs.thinking import decode_thinking
 from proxy.errors import BadRequest
+from proxy.sessions.identity import from_body
 from repair.types import ToolDefinition
 
 _log = logging.getLogger(__name__)
@@ -63,7 +64,7 @@ def decode_request(data: bytes) -> ChatRequest:
         legacy_functions=tools.legacy,
         timeout_s=_timeout(body),
         polling=polling_tools(body.values),
-        session_hint=session_hint(body.values),
+        session=from_body(body.values),
     )
 
 
