@@ -1,0 +1,203 @@
+"""Which conversations belong together, what of them is protected, and why a turn did not reuse more.
+
+A session may hold several branches (a subagent, a title call): a turn goes on from the branch it has most in
+common with, or begins another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from engine.cache.radix import Segment, Tokens, common
+from engine.cache.ram import Rank
+from engine.cache.store import HEAD_BYTES, PrefixCache, Taken
+
+MOST_BRANCHES = 4
+MOST_SESSIONS = 1024
+WINDOW = 12  # tokens shown around the place where a prompt differs
+
+
+@dataclass(slots=True)
+class Branch:
+    """tokens: all of its last turn, the answer included."""
+
+    tokens: Tokens
+    last_seen: float
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Why not more was reused. cause: none (all that could be), cold, fingerprint, evicted, late (the disk
+    was too slow), boundary (this model's state cannot be cut there) or edited. at: the first token that is
+    new. was, now: for an edited prompt, tokens of the last turn and of this one around that place.
+    """
+
+    cause: str
+    at: int
+    was: tuple[int, ...] = ()
+    now: tuple[int, ...] = ()
+
+
+@dataclass(slots=True)
+class Session:
+    """turns, prompt_tokens, reused_tokens: so far. reason: of its last turn. pinned: by hand."""
+
+    id: str
+    last_seen: float
+    branches: list[Branch] = field(default_factory=list)
+    turns: int = 0
+    prompt_tokens: int = 0
+    reused_tokens: int = 0
+    tier: str = "none"
+    reason: Reason = Reason("cold", 0)
+    pinned: bool = False
+
+    def nearest(self, tokens: Tokens) -> tuple[Branch | None, int]:
+        """The branch with most in common, and how many tokens that is."""
+        best, most = None, -1
+        for branch in self.branches:
+            agreed = common(branch.tokens, tokens)
+            if agreed > most:
+                best, most = branch, agreed
+        return best, max(most, 0)
+
+
+class Sessions:
+    """Protects in `cache` what active sessions will ask for next. ttl_s: how long one is active.
+
+    quota: bytes of RAM that are protected for one session; what lies deeper is as common as anything.
+    """
+
+    def __init__(self, cache: PrefixCache, ttl_s: float, quota: int, clock: Callable[[], float]) -> None:
+        self._cache = cache
+        self._ttl_s = ttl_s
+        self._quota = quota
+        self._clock = clock
+        self.known: dict[str, Session] = {}
+        self._active: set[str] = set()
+
+    def explain(self, id: str, prompt: Tokens, taken: Taken) -> Reason:
+        """Why a prompt of this session did not reuse more than it did."""
+        session = self.known.get(id)
+        branch, agreed = session.nearest(prompt) if session is not None else (None, 0)
+        if taken.length >= len(prompt) - 1:
+            return Reason("none", taken.length)
+        if taken.late:
+            return Reason("late", taken.length)
+        if branch is None or not agreed:
+            foreign = not taken.length and prompt.tobytes()[:HEAD_BYTES] in self._cache.foreign
+            return Reason("fingerprint" if foreign else "cold", taken.length)
+        if taken.length < min(agreed, len(prompt) - 1):
+            cut = not self._cache.layout.sliceable and taken.known >= agreed
+            if not cut:
+                return Reason("evicted", taken.length)
+        if agreed == len(branch.tokens):
+            return Reason("none", agreed)
+        begin = max(0, agreed - WINDOW // 2)
+        was, now = (tokens[begin : agreed + WINDOW].tolist() for tokens in (branch.tokens, prompt))
+        cause = "boundary" if taken.length < agreed - 1 else "edited"
+        return Reason(cause, agreed, tuple(was), tuple(now))
+
+    def turn(self, id: str, tokens: Tokens, prompt_tokens: int, taken: Taken, reason: Reason) -> None:
+        """A turn has ended: these are all its tokens."""
+        session = self.known.pop(id, None) or Session(id, 0.0)
+        self.known[id] = session  # at the end: the longest unheard of is the first
+        if len(self.known) > MOST_SESSIONS:
+            self.forget(next(iter(self.known)))
+        session.turns += 1
+        session.prompt_tokens += prompt_tokens
+        session.reused_tokens += taken.length
+        session.tier, session.reason = taken.tier, reason
+        session.last_seen = self._clock()
+        self._active.add(id)
+        self._go_on(session, tokens)
+
+    def _go_on(self, session: Session, tokens: Tokens) -> None:
+        branch, agreed = session.nearest(tokens)
+        left: list[Segment] = []
+        if branch is not None and agreed >= len(branch.tokens) / 2:
+            left = list(self._path(branch.tokens))
+            session.branches.remove(branch)
+        elif len(session.branches) >= MOST_BRANCHES:
+            oldest = min(session.branches, key=lambda branch: branch.last_seen)
+            left = list(self._path(oldest.tokens))
+            session.branches.remove(oldest)
+        session.branches.append(Branch(tokens, session.last_seen))
+        ahead = {segment.name for segment in self._path(tokens)}
+        for segment in left:
+            if segment.name not in ahead:
+                segment.rank = Rank.superseded
+        self._protect(session)
+
+    def _path(self, tokens: Tokens) -> Iterator[Segment]:
+        for piece in self._cache.radix.match(tokens, len(tokens)).pieces:
+            yield piece.segment
+
+    def _protect(self, session: Session) -> None:
+        """Rank what its branches need; shared beginnings first, up to the quota."""
+        rank = Rank.pinned if session.pinned else Rank.active
+        left = self._quota
+        for branch in session.branches:
+            for segment in self._path(branch.tokens):
+                left -= segment.nbytes
+                segment.rank = max(segment.rank, rank if left >= 0 else Rank.common)
+
+    def expire(self) -> None:
+        """To be called now and then: sessions that were not heard of for `ttl_s` protect nothing any more."""
+        over = self._clock() - self._ttl_s
+        idle = [id for id in self._active if self.known[id].last_seen < over and not self.known[id].pinned]
+        if idle:
+            self._active.difference_update(idle)
+            self._rank_again()
+
+    def _rank_again(self) -> None:
+        for segment in self._cache.radix.segments.values():
+            segment.rank = min(segment.rank, Rank.common)
+        for id in self._active:
+            self._protect(self.known[id])
+
+    def pin(self, id: str, pinned: bool) -> bool:
+        """Protect a session until it is unpinned, on disk too; whether it is known."""
+        session = self.known.get(id)
+        if session is None:
+            return False
+        session.pinned = pinned
+        session.last_seen = self._clock()
+        self._active.add(id)
+        self._rank_again()
+        if self._cache.archive is not None:
+            names = [
+                segment.name
+                for one in self.known.values()
+                if one.pinned
+                for branch in one.branches
+                for segment in self._path(branch.tokens)
+            ]
+            self._cache.archive.folder.protected = frozenset(names)
+        return True
+
+    def forget(self, id: str) -> None:
+        """Know nothing of a session; what it left in the cache is as common as anything."""
+        if self.known.pop(id, None) is not None and id in self._active:
+            self._active.discard(id)
+            self._rank_again()
+
+    def drop(self, id: str) -> bool:
+        """Forget a session and delete what no other session uses, on disk too; whether it was known."""
+        session = self.known.get(id)
+        if session is None:
+            return False
+        paths = [list(self._path(branch.tokens)) for branch in session.branches]
+        self.forget(id)
+        shared = {
+            segment.name
+            for other in self.known.values()
+            for branch in other.branches
+            for segment in self._path(branch.tokens)
+        }
+        for path in paths:
+            own = [segment for segment in path if segment.name not in shared]
+            if own:
+                self._cache.drop(own[0])
+        return True
