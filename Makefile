@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: install install-dev serve test check format lock wheel fuzz train-model quantize-model bench-repair evaluate-model loops evaluate-variants charts clean
+.PHONY: install install-dev serve test check format lock wheel fuzz guard train-model quantize-model bench-repair evaluate-model loops evaluate-variants charts clean
 
 $(BIN)/fortieth: pyproject.toml requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
