@@ -25,7 +25,7 @@ from proxy.guarding.attempt import Attempt, Delta, Listener, unshown
 from proxy.guarding.book import Book, Circumstances
 from proxy.guarding.caller import NOBODY, Caller, turn_of
 from proxy.guarding.giveup import give_up
-from proxy.guarding.loops import find_loop, nudge, refuse_loop, steps_of
+from proxy.guarding.loops import nudge, refuse_loop
 from proxy.guarding.policy import REASKING, GuardPolicy, LoopLimits
 from proxy.guarding.reask import Reask
 from proxy.sessions.identity import identify
@@ -175,10 +175,11 @@ class Guard:
         """
         tools = _compile(request)
         about = self._circumstances(request, caller, tools)
-        book = Book(about, self._sinks)
         asked = about.request
-        if about.mode in REASKING:
+        if about.mode in REASKING and tools:
             asked = nudge(asked, self.loops(asked))
+            about = replace(about, looping=asked is not about.request)
+        book = Book(about, self._sinks)
         try:
             generation = await self.upstream.open(asked)
         except RequestError as error:
@@ -217,9 +218,7 @@ class Guard:
         )
         if callable_ and (drifted or mode is GuardMode.constrain):
             request = replace(request, constrained=True)
-        loop = find_loop(steps_of(request.messages), self.loops(request)) if callable_ else None
-        looping = loop is not None and 0 < self.policy.loops.nudge <= loop.count
-        return Circumstances(request, mode, key, turn_of(request), caller.request_id, looping, drifted)
+        return Circumstances(request, mode, key, turn_of(request), caller.request_id, drifted=drifted)
 
 
 def new_call_id() -> str:

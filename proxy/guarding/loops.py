@@ -42,9 +42,15 @@ class Loop:
     patience: int = 1
 
 
-def steps_of(messages: Sequence[Message]) -> list[Step]:
-    """The calls since the user last spoke, each with its result."""
-    start = max((i for i, message in enumerate(messages) if message.role is Role.user), default=-1) + 1
+def steps_of(messages: Sequence[Message], limits: LoopLimits) -> list[Step]:
+    """The calls since the user last spoke, each with its result; of a long history as many as limits ask
+    for.
+    """
+    enough = 2 * (max(limits.nudge, limits.stop) + 1)
+    start, found = len(messages), 0
+    while start and messages[start - 1].role is not Role.user and found < enough:
+        start -= 1
+        found += len(messages[start].calls)
     steps: list[Step] = []
     waiting: list[tuple[str, int]] = []
     for message in messages[start:]:
@@ -119,7 +125,7 @@ def _steady(steps: Sequence[Step], period: int, limits: LoopLimits) -> bool:
 
 def nudge(request: ChatRequest, limits: LoopLimits) -> ChatRequest:
     """The request as it is, or with a word in the last tool result where the history has become a loop."""
-    loop = find_loop(steps_of(request.messages), limits) if limits.nudge else None
+    loop = find_loop(steps_of(request.messages, limits), limits) if limits.nudge else None
     if loop is None or loop.count < limits.nudge or request.messages[-1].role is not Role.tool:
         return request
     last = request.messages[-1]
@@ -139,7 +145,7 @@ def refuse_loop(request: ChatRequest, calls: Sequence[ToolCall], limits: LoopLim
     if not limits.stop or not calls:
         return None
     due = [Step(call.name, meaning(call)) for call in calls]
-    loop = find_loop([*steps_of(request.messages), *due], limits)
+    loop = find_loop([*steps_of(request.messages, limits), *due], limits)
     if loop is None or not loop.steady or loop.count < limits.stop * loop.patience:
         return None
     return Problem("", "loop", f"{loop.count} times {loop.what}, and nothing changes")

@@ -90,7 +90,7 @@ def test_the_same_error_with_other_arguments(count: int, told: bool, refused: bo
     assert ("the same error" in nudge(request, LIMITS).messages[-1].text) is told
     assert (refuse_loop(request, (call("a", "77"),), LIMITS) is not None) is refused
     fine = ChatRequest("m", history(steps, result="ok"))
-    assert find_loop(steps_of(fine.messages), LIMITS) is None
+    assert find_loop(steps_of(fine.messages, LIMITS), LIMITS) is None
 
 
 def test_parallel_calls_go_round_together() -> None:
@@ -107,7 +107,10 @@ def test_results_without_ids_belong_to_the_calls_in_order() -> None:
         Message(Role.tool, "first"),
         Message(Role.tool, "second"),
     )
-    assert [(step.name, step.result) for step in steps_of(messages)] == [("a", "first"), ("b", "second")]
+    assert [(step.name, step.result) for step in steps_of(messages, LIMITS)] == [
+        ("a", "first"),
+        ("b", "second"),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -128,7 +131,14 @@ def test_counts_and_polling_tools(limits: LoopLimits, told: bool, refused: bool)
 
 def test_a_polling_tool_in_a_pair_makes_no_loop() -> None:
     request = ChatRequest("m", history("abababababab"))
-    assert find_loop(steps_of(request.messages), LoopLimits(polling=frozenset({"a"}))) is None
+    limits = LoopLimits(polling=frozenset({"a"}))
+    assert find_loop(steps_of(request.messages, limits), limits) is None
+
+
+def test_of_a_long_history_the_end_is_read() -> None:
+    steps = steps_of(history("b" * 500 + "a" * 8), LIMITS)
+    assert [step.name for step in steps] == ["b"] * 4 + ["a"] * 8
+    assert all(step.result == "same" for step in steps)
 
 
 POLL = {"x-fortieth-polling": True}
