@@ -9,6 +9,7 @@ import pytest
 
 from proxy.chat import GuardMode
 from proxy.errors import SettingsError
+from proxy.guarding.policy import GiveUp, GuardPolicy, LoopLimits, ReaskLimits
 from proxy.settings import Settings, foreign_variables, load_settings
 
 
@@ -109,3 +110,39 @@ def test_a_named_file_must_exist(tmp_path: Path) -> None:
 def test_settings_are_frozen() -> None:
     with pytest.raises(ValueError, match="frozen"):
         Settings().port = 1
+
+
+def test_what_the_guard_is_told(tmp_path: Path) -> None:
+    file = write(
+        tmp_path / "f.toml",
+        'give_up = "error"\nreask_attempts = 4\ndrift = false\n[guard_models]\n"owner/model" = "repair"\n',
+    )
+    env = {
+        "FORTIETH_POLLING_TOOLS": "poll_job, wait",
+        "FORTIETH_LOOP_STOP": "0",
+        "FORTIETH_REASK_SECONDS": "9",
+    }
+    policy = load_settings({"guard": "observe"}, env, file).guard_policy()
+    assert policy == GuardPolicy(
+        mode=GuardMode.observe,
+        models={"owner/model": GuardMode.repair},
+        reask=ReaskLimits(attempts=4, seconds=9),
+        loops=LoopLimits(stop=0, polling=frozenset({"poll_job", "wait"})),
+        give_up=GiveUp.error,
+        drift=None,
+    )
+    assert Settings().guard_policy() == GuardPolicy()
+
+
+@pytest.mark.parametrize(
+    ("env", "file", "message"),
+    [
+        ({"FORTIETH_GIVE_UP": "cry"}, "", "FORTIETH_GIVE_UP: .*'text'.*'passthrough'.*'cry'"),
+        ({"FORTIETH_REASK_ATTEMPTS": "11"}, "", "FORTIETH_REASK_ATTEMPTS: .*10"),
+        ({}, "reask_seconds = 0", "reask_seconds in .*greater than 0"),
+        ({}, '[guard_models]\nm = "max"', "guard_models.* in .*'full'"),
+    ],
+)
+def test_what_the_guard_cannot_be_told(tmp_path: Path, env: dict[str, str], file: str, message: str) -> None:
+    with pytest.raises(SettingsError, match=message):
+        load_settings({}, env, write(tmp_path / "f.toml", file))
