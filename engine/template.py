@@ -48,6 +48,10 @@ class ChatTemplate:
         self._tokenizer = tokenizer
         self._controls = control_pattern(control_tokens(tokenizer))
         self.source = source
+        # the added tokens, special or not, by their text
+        self.markers: dict[str, int] = {
+            token.content: id for id, token in tokenizer.added_tokens_decoder.items()
+        }
 
     @classmethod
     def load(cls, path: Path) -> ChatTemplate:
@@ -85,6 +89,10 @@ class ChatTemplate:
         text = self._apply(messages, tools, True, kwargs)
         before = self._apply(messages, tools, False, kwargs)
         return Written(text, text[common_length(text, before) :].replace(CUT, ""))
+
+    def controls_in(self, text: str) -> tuple[str, ...]:
+        """The control tokens that stand in a text, as they are written."""
+        return tuple(self._controls.findall(text))
 
     def _disarmed(self, value: Any, key: str = "") -> Any:
         """The same value with every control token in its texts cut in two."""

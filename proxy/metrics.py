@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.core import (
@@ -53,6 +54,7 @@ class Metrics:
             Gauge("fortieth_requests_in_flight", "Admitted generations", registry=self._registry),
             self._histogram("time_to_first_token_seconds", "Each generation's first token", _SECONDS),
             self._histogram("inter_token_latency_seconds", "Between tokens of a generation", _GAPS),
+            self._counter("unconstrained_generations", "To be constrained, and decoded without", _MODEL),
             self._histogram("request_queue_time_seconds", "Waiting for a place", _SECONDS),
             self._histogram("request_prefill_time_seconds", "From there to the first token", _SECONDS),
             self._histogram("request_decode_time_seconds", "From there to the last token", _SECONDS),
@@ -98,24 +100,17 @@ class Metrics:
         return Histogram(f"fortieth_{name}", text, (_MODEL,), buckets=buckets, registry=self._registry)
 
 
+@dataclass(frozen=True, slots=True)
 class GenerationTimings:
     """Where the times of generations go."""
 
-    def __init__(
-        self,
-        live: Gauge,
-        first: Histogram,
-        gap: Histogram,
-        queue: Histogram,
-        prefill: Histogram,
-        decode: Histogram,
-    ) -> None:
-        self.live = live
-        self.first = first
-        self.gap = gap
-        self.queue = queue
-        self.prefill = prefill
-        self.decode = decode
+    live: Gauge
+    first: Histogram
+    gap: Histogram
+    unconstrained: Counter
+    queue: Histogram
+    prefill: Histogram
+    decode: Histogram
 
 
 class TimedGeneration:
@@ -159,6 +154,8 @@ class TimedGeneration:
         await self._inner.aclose()
 
     def _finished(self, finish: UpstreamFinish) -> None:
+        if finish.unconstrained:
+            self._timings.unconstrained.labels(self._model).inc()
         if finish.phases is not None:
             self._timings.queue.labels(self._model).observe(finish.phases.queue_s)
             self._timings.prefill.labels(self._model).observe(finish.phases.prefill_s)

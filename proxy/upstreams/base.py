@@ -51,11 +51,14 @@ class Phases:
 
 @dataclass(frozen=True, slots=True)
 class UpstreamFinish:
-    """The last event of a generation that did not fail. reason: `stop`, `length` or `content_filter`."""
+    """The last event of a generation that did not fail. reason: `stop`, `length` or `content_filter`. phases:
+    where known. unconstrained: decoding was to be constrained, and was not to its end.
+    """
 
     reason: str
     usage: Usage
     phases: Phases | None = None
+    unconstrained: bool = False
 
 
 UpstreamEvent = UpstreamText | UpstreamReasoning | UpstreamCall | UpstreamFinish

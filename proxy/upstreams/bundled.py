@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import logging
 import secrets
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
@@ -12,6 +13,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from engine.client import EngineClient
 from engine.config import EngineConfig
@@ -37,6 +40,7 @@ from engine.types import (
 )
 from engine.validate import check_request
 from proxy.chat import Candidate, ChatRequest, Sampling, TokenScore, Usage
+from proxy.constraints import NO_CONSTRAINT, Constraint, Constraints
 from proxy.errors import (
     BadRequest,
     ContextTooLong,
@@ -49,6 +53,8 @@ from proxy.rendering import conversations, render_tools
 from proxy.upstreams.base import ModelCard, Phases, UpstreamEvent, UpstreamFinish, UpstreamText
 from proxy.upstreams.thinking import limit_thinking
 from repair.formats import detect_format
+
+_log = logging.getLogger(__name__)
 
 # How long a request is given to be refused by the engine process before the headers of its stream leave.
 _REFUSAL_WINDOW_S = 0.25
@@ -85,8 +91,20 @@ class SamplingDefaults:
         return cls(top_k=max(0, top_k), **numbers)
 
 
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """What a request becomes before the engine sees it."""
+
+    rendered: Rendered
+    thinking: ThinkingLimit | None
+    constraint: Constraint
+
+
 class EngineGeneration:
-    """The engine's outputs for one request as upstream events."""
+    """The engine's outputs for one request as upstream events.
+
+    without_grammar: starts it anew where the engine can make nothing of its grammar.
+    """
 
     def __init__(
         self,
@@ -94,11 +112,15 @@ class EngineGeneration:
         format: str,
         generation_prompt: str,
         on_close: Callable[[], None],
+        constraint: Constraint = NO_CONSTRAINT,
+        without_grammar: Callable[[], AsyncGenerator[Output, None]] | None = None,
     ) -> None:
         self.format = format
         self.generation_prompt = generation_prompt
         self._outputs = outputs
         self._on_close = on_close
+        self._without_grammar = without_grammar
+        self._unconstrained = constraint.wanted and constraint.grammar is None
         self._closed = False
         self._first = asyncio.create_task(self._next())
 
@@ -112,9 +134,9 @@ class EngineGeneration:
 
     async def __aiter__(self) -> AsyncIterator[UpstreamEvent]:
         try:
-            yield _event(await self._first)
+            yield self._event(await self._first)
             async for output in self._outputs:
-                yield _event(output)
+                yield self._event(output)
         except EngineError as error:
             raise translate(error) from error
 
@@ -133,7 +155,25 @@ class EngineGeneration:
             self._on_close()
 
     async def _next(self) -> Output:
-        return await anext(self._outputs)
+        try:
+            return await anext(self._outputs)
+        except InvalidRequest as error:
+            if error.param != "grammar" or self._without_grammar is None:
+                raise
+            _log.warning("decoded without its grammar: %s", error.message)
+            self._unconstrained = True
+            self._outputs = self._without_grammar()
+            return await anext(self._outputs)
+
+    def _event(self, output: Output) -> UpstreamEvent:
+        match output:
+            case TextChunk():
+                return UpstreamText(output.text, output.tokens, tuple(map(_score, output.logprobs)))
+            case Finished():
+                usage = Usage(output.prompt_tokens, output.completion_tokens, output.cached_tokens)
+                phases = Phases(output.queue_s, output.prefill_s, output.decode_s)
+                unconstrained = self._unconstrained or output.unconstrained
+                return UpstreamFinish(output.reason.value, usage, phases, unconstrained)
 
 
 class BundledUpstream:
@@ -151,6 +191,7 @@ class BundledUpstream:
         self._client = client
         self._template = template
         self._format = detect_format(template.source)
+        self._constraints = Constraints(self._format, template.source, template.markers)
         self._defaults = defaults
         self._capacity = capacity
         self._live = 0
@@ -203,21 +244,29 @@ class BundledUpstream:
 
     async def _start_generation(self, request: ChatRequest) -> EngineGeneration:
         loop = asyncio.get_running_loop()
-        rendered, thinking = await loop.run_in_executor(self._renderer, self._render, request)
-        asked = self._generate_request(request, rendered, thinking)
+        prepared = await loop.run_in_executor(self._renderer, self._prepare, request)
+        asked = self._generate_request(request, prepared)
         check_request(asked, self._client.info)
-        outputs = self._client.generate(asked)
-        return EngineGeneration(outputs, self._format, rendered.generation_prompt, self._release)
+        return EngineGeneration(
+            self._client.generate(asked),
+            self._format,
+            prepared.rendered.generation_prompt,
+            self._release,
+            prepared.constraint,
+            lambda: self._client.generate(msgspec.structs.replace(asked, grammar=None)),
+        )
 
     def _release(self) -> None:
         self._live -= 1
 
-    def _render(self, request: ChatRequest) -> tuple[Rendered, ThinkingLimit | None]:
-        return limit_thinking(self._template, self._format, render_prompt(self._template, request), request)
+    def _prepare(self, request: ChatRequest) -> Prepared:
+        """In the renderer's thread."""
+        plain = render_prompt(self._template, request)
+        rendered, thinking = limit_thinking(self._template, self._format, plain, request)
+        return Prepared(rendered, thinking, self._constraints.choose(request, rendered.generation_prompt))
 
-    def _generate_request(
-        self, request: ChatRequest, rendered: Rendered, thinking: ThinkingLimit | None
-    ) -> GenerateRequest:
+    def _generate_request(self, request: ChatRequest, prepared: Prepared) -> GenerateRequest:
+        rendered = prepared.rendered
         limit = self._client.info.context_length
         if len(rendered.tokens) >= limit:
             raise ContextTooLong(len(rendered.tokens), limit)
@@ -228,7 +277,8 @@ class BundledUpstream:
             sampling=sampling,
             session=request.session.id,
             deadline_s=request.timeout_s,
-            thinking=thinking,
+            grammar=prepared.constraint.grammar,
+            thinking=prepared.thinking,
         )
 
     async def check(self) -> None:
@@ -296,16 +346,6 @@ def translate(error: EngineError) -> RequestError:
             return UpstreamUnavailable(str(error), retry_after_s=error.retry_after_s)
         case _:
             return UpstreamUnavailable(str(error), retry_after_s=_RETRY_AFTER_S)
-
-
-def _event(output: Output) -> UpstreamEvent:
-    match output:
-        case TextChunk():
-            return UpstreamText(output.text, output.tokens, tuple(map(_score, output.logprobs)))
-        case Finished():
-            usage = Usage(output.prompt_tokens, output.completion_tokens, output.cached_tokens)
-            phases = Phases(output.queue_s, output.prefill_s, output.decode_s)
-            return UpstreamFinish(output.reason.value, usage, phases)
 
 
 def _score(token: TokenLogprob) -> TokenScore:

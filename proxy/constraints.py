@@ -1,0 +1,126 @@
+"""Which grammar, if any, the answer to a request is decoded under.
+
+A grammar is a help and never a condition: where none can be made, the request is served without one, its
+calls are judged all the same, and the log says so once.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from engine.validate import MAX_GRAMMAR
+from proxy.chat import ChatRequest, ToolMode
+from repair.dialect import dialect
+from repair.grammar import Grammar, answer_grammar, tool_grammar
+from repair.tools import ToolSet
+
+_log = logging.getLogger(__name__)
+_KEPT = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Constraint:
+    """wanted: the request asks for constrained decoding. grammar: None where it does not, or where none can
+    be made.
+    """
+
+    wanted: bool = False
+    grammar: str | None = None
+
+
+NO_CONSTRAINT = Constraint()
+
+
+class Constraints:
+    """Makes the grammars of one model's requests. Not for several threads at once.
+
+    format: the wire format of its calls. template: its chat template's text. tokens: the text and id of every
+    marker that is one token of its vocabulary.
+    """
+
+    def __init__(self, format: str, template: str, tokens: Mapping[str, int]) -> None:
+        self._format = format
+        self._tokens = tokens
+        self._reasoning = dialect(format, ()).reasoning
+        spoken = [pair for pair in self._reasoning.items() if pair[1] in template]
+        self._block = spoken[0] if spoken else None
+        self._made: OrderedDict[str, str | None] = OrderedDict()
+
+    def choose(self, request: ChatRequest, generation_prompt: str) -> Constraint:
+        """generation_prompt: what the chat template put after the conversation."""
+        mode = request.tool_choice.mode
+        callable_ = bool(request.tools) and mode is not ToolMode.none
+        strict = any(tool.strict for tool in request.tools)
+        if callable_ and (request.constrained or strict or mode in (ToolMode.required, ToolMode.named)):
+            wanted = "tools"
+        elif request.json_answer and not callable_:
+            wanted = "answer"
+        else:
+            return NO_CONSTRAINT
+        open_reasoning = self._left_open(generation_prompt)
+        key = _key(request, wanted, open_reasoning)
+        if key not in self._made:
+            made = (
+                self._tools(request, open_reasoning)
+                if wanted == "tools"
+                else self._answer(request, open_reasoning)
+            )
+            self._made[key] = self._checked(made, wanted)
+            if len(self._made) > _KEPT:
+                self._made.popitem(last=False)
+        self._made.move_to_end(key)
+        return Constraint(True, self._made[key])
+
+    def _left_open(self, prompt: str) -> str:
+        """The closing marker of the reasoning that the prompt leaves open, or ""."""
+        for opener, closer in self._reasoning.items():
+            at = prompt.rfind(opener)
+            if at >= 0 and closer not in prompt[at:]:
+                return closer
+        return ""
+
+    def _tools(self, request: ChatRequest, open_reasoning: str) -> Grammar | None:
+        choice = request.tool_choice
+        return tool_grammar(
+            ToolSet.compile(request.tools),
+            self._format,
+            required=choice.mode in (ToolMode.required, ToolMode.named),
+            tool_name=choice.name or None,
+            parallel=request.parallel_tool_calls,
+            open_reasoning=open_reasoning,
+            tokens=self._tokens,
+        )
+
+    def _answer(self, request: ChatRequest, open_reasoning: str) -> Grammar:
+        return answer_grammar(
+            request.answer_schema,
+            reasoning=self._block,
+            open_reasoning=open_reasoning,
+            tokens=self._tokens,
+        )
+
+    def _checked(self, grammar: Grammar | None, wanted: str) -> str | None:
+        if grammar is None:
+            _log.info("calls in format %s are not constrained: there is no grammar for it", self._format)
+            return None
+        if len(grammar.text) > MAX_GRAMMAR:
+            _log.info(
+                "the grammar has %d characters: these %s are not constrained", len(grammar.text), wanted
+            )
+            return None
+        if grammar.left_out:
+            _log.info("left to validation, not constrained: %s", "; ".join(grammar.left_out))
+        return grammar.text
+
+
+def _key(request: ChatRequest, wanted: str, open_reasoning: str) -> str:
+    """Equal for requests that get the same grammar."""
+    if wanted == "answer":
+        return json.dumps([wanted, open_reasoning, request.answer_schema])
+    choice = request.tool_choice
+    tools = [(tool.name, tool.parameters) for tool in request.tools]
+    return json.dumps([wanted, open_reasoning, choice.mode, choice.name, request.parallel_tool_calls, tools])

@@ -1,0 +1,194 @@
+"""Which requests are decoded under a grammar, and that no request is lost over one."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import httpx
+import pytest
+
+from engine.config import EngineConfig
+from engine.types import GenerateRequest
+from engine.validate import MAX_GRAMMAR
+from proxy.constraints import NO_CONSTRAINT, Constraint, Constraints
+from proxy.upstreams.bundled import BundledUpstream
+from tests.engine.tiny import make_model
+from tests.proxy.live import LiveServer, LoopThread, serving
+from tests.proxy.requests import CLOCK, TOOLS, user
+from tests.proxy.test_accepted_requests import decode
+from tests.proxy.test_metrics import parse
+
+STRICT: dict[str, Any] = {
+    "type": "function",
+    "function": {**CLOCK["function"], "name": "strict_clock", "strict": True},
+}
+NAMED = {"type": "function", "function": {"name": "get_time"}}
+OBJECT = {"type": "json_object"}
+SCHEMA = {
+    "type": "json_schema",
+    "json_schema": {
+        "name": "x",
+        "strict": True,
+        "schema": {
+            "type": "object",
+            "properties": {"size": {"enum": ["small", "large"]}, "deep": {"type": "boolean"}},
+            "required": ["size", "deep"],
+            "additionalProperties": False,
+        },
+    },
+}
+# fields -> a piece of the grammar; "" where there is none
+CHOICES: dict[str, tuple[dict[str, Any], str]] = {
+    "free": ({}, ""),
+    "tools": ({"tools": TOOLS}, ""),
+    "required": ({"tools": TOOLS, "tool_choice": "required"}, "get_weather"),
+    "named": ({"tools": TOOLS, "tool_choice": NAMED}, "get_time"),
+    "strict_tool": ({"tools": [*TOOLS, STRICT]}, "strict_clock"),
+    "strict_but_none": ({"tools": [STRICT], "tool_choice": "none"}, ""),
+    "json_object": ({"response_format": OBJECT}, "%json"),
+    "json_schema": ({"response_format": SCHEMA}, "small"),
+    "json_beside_tools": ({"response_format": OBJECT, "tools": TOOLS}, ""),
+    "json_without_calls": ({"response_format": OBJECT, "tools": TOOLS, "tool_choice": "none"}, "%json"),
+}
+
+
+@pytest.mark.parametrize(("fields", "piece"), CHOICES.values(), ids=CHOICES)
+def test_who_gets_a_grammar(fields: dict[str, Any], piece: str) -> None:
+    found = Constraints("hermes", "", {}).choose(decode(**fields), "")
+    assert found.wanted == bool(piece)
+    assert found.grammar is None if not piece else piece in (found.grammar or "")
+
+
+def test_a_named_tool_is_the_only_one() -> None:
+    found = Constraints("hermes", "", {}).choose(decode(**CHOICES["named"][0]), "")
+    assert "get_weather" not in (found.grammar or "")
+
+
+def test_asking_again_is_constrained() -> None:
+    asked = replace(decode(tools=TOOLS), constrained=True)
+    assert Constraints("hermes", "", {}).choose(asked, "").grammar
+    assert Constraints("hermes", "", {}).choose(replace(asked, tools=()), "") == NO_CONSTRAINT
+
+
+def test_reasoning_has_its_place() -> None:
+    asked = decode(response_format=OBJECT)
+    constraints = Constraints("hermes", "{{ '</think>' }}", {})
+    may_think, must_close = (constraints.choose(asked, prompt).grammar for prompt in ("", "<think>\n"))
+    plain = Constraints("hermes", "", {}).choose(asked, "").grammar
+    assert len({may_think, must_close, plain}) == 3
+    assert "think" in (may_think or "")
+    assert "think" not in (plain or "")
+
+
+def test_what_cannot_be_constrained_is_served_and_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    asked = decode(tools=TOOLS, tool_choice="required")
+    constraints = Constraints("auto", "", {})
+    with caplog.at_level(logging.INFO, "proxy.constraints"):
+        assert [constraints.choose(asked, "") for _ in range(3)] == [Constraint(True, None)] * 3
+    assert len(caplog.records) == 1
+    big = decode(response_format={**SCHEMA, "json_schema": {"schema": {"enum": ["x" * (MAX_GRAMMAR + 1)]}}})
+    assert Constraints("hermes", "", {}).choose(big, "") == Constraint(True, None)
+
+
+def test_what_a_schema_leaves_to_validation_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    schema = {"type": "object", "properties": {"a": {"not": {"type": "null"}}}}
+    asked = decode(response_format={"type": "json_schema", "json_schema": {"schema": schema}})
+    constraints = Constraints("hermes", "", {})
+    with caplog.at_level(logging.INFO, "proxy.constraints"):
+        assert constraints.choose(asked, "").grammar
+        constraints.choose(asked, "")
+    assert [record.levelname for record in caplog.records] == ["INFO"]
+    assert "not" in caplog.records[0].getMessage()
+
+
+def test_a_grammar_is_made_once_for_a_tool_set() -> None:
+    constraints = Constraints("hermes", "", {})
+    asked = decode(tools=TOOLS, tool_choice="required")
+    first = constraints.choose(asked, "")
+    assert constraints.choose(replace(asked, stream=True), "").grammar is first.grammar
+    for i in range(100):
+        constraints.choose(decode(response_format=SCHEMA, tools=[], n=1, seed=i), f"{i}")
+    other = decode(
+        tools=[{"type": "function", "function": {"name": f"f{i}"}} for i in range(128)],
+        tool_choice="required",
+    )
+    assert "f127" in (constraints.choose(other, "").grammar or "")
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[LiveServer, BundledUpstream]]:
+    model = make_model(tmp_path_factory.mktemp("models") / "tiny", context=2048)
+    thread = LoopThread()
+    upstream = thread.run(BundledUpstream.start(EngineConfig(model=str(model), max_batch=4), "tiny"), 120)
+    with serving(upstream, thread=thread, stats=upstream.client.stats) as server:
+        yield server, upstream
+    thread.run(upstream.close())
+    thread.close()
+
+
+def ask(server: LiveServer, **fields: Any) -> httpx.Response:
+    sent = {"messages": [user("hi")], "max_tokens": 1200, "temperature": 0.8, "seed": 1, **fields}
+    response = server.post(sent)
+    assert response.status_code == 200, response.text
+    return response
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_model_of_random_weights_answers_by_the_schema(
+    tiny: tuple[LiveServer, BundledUpstream], seed: int
+) -> None:
+    response = ask(tiny[0], response_format=SCHEMA, seed=seed)
+    value = json.loads(response.json()["choices"][0]["message"]["content"])
+    assert set(value) == {"size", "deep"}
+    assert value["size"] in ("small", "large")
+    assert response.headers["x-fortieth-answer"] == "valid"
+
+
+@pytest.mark.parametrize("choice", ["required", NAMED], ids=["required", "named"])
+def test_a_model_of_random_weights_makes_the_call(
+    tiny: tuple[LiveServer, BundledUpstream], choice: Any
+) -> None:
+    tools = [{"type": "function", "function": {**CLOCK["function"], "parameters": {
+        "type": "object", "properties": {"zone": {"enum": ["UTC", "CET"]}}, "required": ["zone"],
+        "additionalProperties": False}}}]  # fmt: skip
+    response = ask(tiny[0], tools=tools, tool_choice=choice, parallel_tool_calls=False)
+    assert response.headers["x-fortieth-verdict"] == "clean", response.text
+    call = response.json()["choices"][0]["message"]["tool_calls"][0]["function"]
+    assert call["name"] == "get_time"
+    assert json.loads(call["arguments"])["zone"] in ("UTC", "CET")
+
+
+def test_an_answer_cut_by_its_limit_is_told(tiny: tuple[LiveServer, BundledUpstream]) -> None:
+    response = ask(tiny[0], response_format=SCHEMA, max_tokens=3)
+    assert response.json()["choices"][0]["finish_reason"] == "length"
+    assert response.headers["x-fortieth-answer"] == "invalid"
+    streamed = ask(tiny[0], response_format=SCHEMA, max_tokens=3, stream=True).text
+    assert "; answer=invalid\n" in streamed
+
+
+def test_a_grammar_that_the_engine_refuses_costs_nobody_the_request(
+    tiny: tuple[LiveServer, BundledUpstream], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server, upstream = tiny
+    generate = upstream.client.generate
+    tried: list[str | None] = []
+
+    def broken(request: GenerateRequest) -> Any:
+        tried.append(request.grammar)
+        text = "start: nowhere" if request.grammar else None
+        return generate(
+            GenerateRequest(
+                **{**{f: getattr(request, f) for f in request.__struct_fields__}, "grammar": text}
+            )
+        )
+
+    monkeypatch.setattr(upstream.client, "generate", broken)
+    response = ask(server, response_format=OBJECT, max_tokens=5)
+    assert response.json()["usage"]["completion_tokens"] == 5
+    assert [bool(grammar) for grammar in tried] == [True, False]
+    found = parse(httpx.get(server.root + "/metrics").text)
+    assert found[("fortieth_unconstrained_generations_total", (("model_name", "tiny"),))] == 1
