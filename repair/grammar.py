@@ -17,6 +17,7 @@ from repair.grammars.rules import ANY, Rules, one_of, regex
 from repair.grammars.schemas import OPTIONS, object_schema, reduce_schema
 from repair.tools import Tool, ToolSet
 
+_SPACE = r"/[ \r\n]{0,4}/"
 NO_TOKENS: Mapping[str, int] = {}
 
 
@@ -45,7 +46,7 @@ def answer_grammar(
     rules = Rules(tokens)
     reduced, left_out = reduce_schema({"type": "object"} if schema is None else schema)
     value = rules.json({**reduced, "x-guidance": OPTIONS} if isinstance(reduced, Mapping) else {})
-    start = f"/[ \\n]{{0,4}}/ {value}"
+    start = f"{_SPACE} {value}"
     lead = _lead(rules, (reasoning,) if reasoning else (), open_reasoning)
     return Grammar(rules.text(f"{lead} {start}"), tuple(left_out))
 
@@ -95,7 +96,7 @@ def _lead(rules: Rules, pairs: tuple[tuple[str, str], ...], open_reasoning: str)
     """Reasoning that may, or where the prompt left it open must, stand first."""
     if open_reasoning:
         return rules.until(open_reasoning)
-    blocks = [f"/\\s*/ {rules.literal(opener)} {rules.until(closer)}" for opener, closer in pairs]
+    blocks = [f"{_SPACE} {rules.literal(opener)} {rules.until(closer)}" for opener, closer in pairs]
     return f"({' | '.join(blocks)})?" if blocks else ""
 
 
@@ -126,7 +127,7 @@ def _triggered(rules: Rules, format: str, tools: Mapping[str, Mapping[str, Any]]
     tail = _tail(rules, format, form, "" if more else form.trigger)
     again = f"({rules.until(form.trigger, tail)} {unit})*" if more else ""
     if wish.required:
-        return f"{lead} /\\s*/ {rules.literal(form.trigger)} {unit} {again} {tail}"
+        return f"{lead} {_SPACE} {rules.literal(form.trigger)} {unit} {again} {tail}"
     free = _speech(rules, start="" if wish.open_reasoning else _openings(rules, format))
     first = rules.until(form.trigger, free)
     return f"{lead} ({free} | {first} {unit} {again} {tail})"
@@ -175,10 +176,10 @@ def _message(rules: Rules, format: str, body: str, start: str, wish: _Wish) -> s
     """`body` as the whole message, or text that does not begin as one."""
     lead = _lead(rules, FORMATS[format].REASONING, wish.open_reasoning)
     if wish.required:
-        return f"{lead} /\\s*/ {body}"
+        return f"{lead} {_SPACE} {body}"
     opened = _openings(rules, format)
     speech = _speech(rules, start=f"({start}|{opened})" if opened else start)
-    return f"{lead} (/\\s*/ {body} | {speech})"
+    return f"{lead} ({_SPACE} {body} | {speech})"
 
 
 def _harmony(rules: Rules, format: str, tools: Mapping[str, Mapping[str, Any]], wish: _Wish) -> str:

@@ -108,11 +108,17 @@ def _tagged(format: str, tags: Tags, trigger: str, head: str) -> tuple[str, Form
 
 def _function_tags(close: str) -> Tags:
     return Tags(
-        qwen_xml.PARAMETER, ">\n", f"\n{qwen_xml.PARAMETER_END}\n", f"{qwen_xml.FUNCTION_END}\n{close}"
+        *(qwen_xml.PARAMETER, ">\n", f"\n{qwen_xml.PARAMETER_END}\n", f"{qwen_xml.FUNCTION_END}\n{close}"),
+        close=qwen_xml.PARAMETER_END,
+        bounds=(qwen_xml.PARAMETER, qwen_xml.FUNCTION_END, close),
     )
 
 
-_GLM = Tags(f"\n{glm.KEY}", f"{glm.KEY_END}\n{glm.VALUE}", glm.VALUE_END, f"\n{glm.CLOSE}")
+_GLM = Tags(
+    *(f"\n{glm.KEY}", f"{glm.KEY_END}\n{glm.VALUE}", glm.VALUE_END, f"\n{glm.CLOSE}"),
+    close=glm.VALUE_END,
+    bounds=(glm.KEY, glm.OPEN, glm.CLOSE),
+)
 
 FORMS: dict[str, Form] = {
     hermes.NAME: Form(hermes.OPEN, "\n" + _OBJECT, "}\n" + hermes.CLOSE),

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from repair.grammars.rules import Rules, one_of
+from repair.grammars.rules import ANY, Rules, one_of, regex
 from repair.grammars.schemas import part_schema
 from repair.schema import escape
 
@@ -18,12 +18,17 @@ _TEXT_ONLY = ("pattern", "format", "minLength", "maxLength")
 
 @dataclass(frozen=True, slots=True)
 class Tags:
-    """opening: before a key; middle: between key and value; closing: after a value; end: of the call."""
+    """opening: before a key; middle: between key and value; closing: after a value; end: of the call.
+
+    close: the closing tag without the white space around it; bounds: what makes it one if it follows.
+    """
 
     opening: str
     middle: str
     closing: str
     end: str
+    close: str
+    bounds: tuple[str, ...]
 
 
 def write_parameters(rules: Rules, tags: Tags, root: Mapping[str, Any], name: str) -> str:
@@ -37,12 +42,12 @@ def write_parameters(rules: Rules, tags: Tags, root: Mapping[str, Any], name: st
         properties.setdefault(one, True)
     if not properties and root.get("additionalProperties") is not False:
         return _any_parameters(rules, tags)
-    end = rules.literal(tags.end)
+    end, text = rules.literal(tags.end), _free_text(rules, tags)
     entry, follows, may_end = "", end, True
     for key in reversed(properties):
         value = _value(rules, tags, properties[key], root, name + "/properties" + escape(key))
         head = f"{rules.literal(key + tags.middle)}"
-        body = _before(rules, tags, value, entry, may_end, follows)
+        body = _before(rules, tags, value, text, entry, may_end, follows)
         own = rules.add(f"{head} {body}")
         entry = own if key in required or not entry else rules.add(f"{own} | {entry}")
         may_end = may_end and key not in required
@@ -51,18 +56,26 @@ def write_parameters(rules: Rules, tags: Tags, root: Mapping[str, Any], name: st
     return follows
 
 
-def _before(rules: Rules, tags: Tags, value: str | None, entry: str, may_end: bool, follows: str) -> str:
+def _free_text(rules: Rules, tags: Tags) -> str:
+    """A terminal: text in which no closing tag stands that the reader would take for one."""
+    bounds = "|".join(regex(one) for one in tags.bounds)
+    return rules.terminal(f"{ANY} & ~/(?s:.*){regex(tags.close)}\\s*({bounds})(?s:.*)/")
+
+
+def _before(
+    rules: Rules, tags: Tags, value: str | None, text: str, entry: str, may_end: bool, follows: str
+) -> str:
     """A value, its closing tag and what follows. value: None for free text."""
     if value is not None:
         return f"{value} {rules.literal(tags.closing)} {follows}"
     more, last = tags.closing + tags.opening, tags.closing + tags.end
     if not entry or not may_end:
-        return f"{rules.until(more)} {entry}" if entry else rules.until(last)
+        return f"{rules.until(more, text)} {entry}" if entry else rules.until(last, text)
     shared = _shared(rules.parts(more)[0], rules.parts(last)[0])
+    if not shared:
+        return f"({rules.until(more, text)} {entry} | {rules.until(last, text)})"
     rest = f"({rules.literal(more[len(shared) :])} {entry} | {rules.literal(last[len(shared) :])})"
-    return (
-        f"{rules.until(shared)} {rest}" if shared else f"({rules.until(more)} {entry} | {rules.until(last)})"
-    )
+    return f"{rules.until(shared, text)} {rest}"
 
 
 def _shared(one: str | int, other: str | int) -> str:
@@ -120,7 +133,6 @@ def _kinds(node: Any, root: Mapping[str, Any], depth: int) -> set[str]:
 def _any_parameters(rules: Rules, tags: Tags) -> str:
     """Parameters of any name, all of free text."""
     key = rules.terminal(r"/[A-Za-z_][A-Za-z0-9_.-]*/")
-    one = rules.add(
-        f"{rules.literal(tags.opening)} {key} {rules.literal(tags.middle)} {rules.until(tags.closing)}"
-    )
+    value = rules.until(tags.closing, _free_text(rules, tags))
+    one = rules.add(f"{rules.literal(tags.opening)} {key} {rules.literal(tags.middle)} {value}")
     return rules.add(f"{one}* {rules.literal(tags.end)}")

@@ -12,9 +12,9 @@ from repair.schema import escape, lookup
 _INTEGER = "/-?(0|[1-9][0-9]*)/"
 _NUMBER = r"/-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?/"
 _TYPES = ("string", "integer", "number", "boolean", "null", "array", "object")
+_BOUNDS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf")
 _UNCHECKED = (
-    *("pattern", "format", "minLength", "maxLength", "minimum", "maximum", "exclusiveMinimum"),
-    *("exclusiveMaximum", "multipleOf", "minItems", "maxItems", "patternProperties", "allOf"),
+    *("pattern", "format", "minLength", "maxLength", "minItems", "maxItems", "patternProperties", "allOf"),
 )
 _DEEPEST = 12
 
@@ -71,10 +71,10 @@ class Values:
         match kind:
             case "string":
                 return self.string()
-            case "integer":
-                return _INTEGER
-            case "number":
-                return _NUMBER
+            case "integer" | "number":
+                bounds = {key: node[key] for key in _BOUNDS if key in node}
+                plain = _INTEGER if kind == "integer" else _NUMBER
+                return self.rules.json({"type": kind, **bounds}) if bounds else plain
             case "boolean":
                 return one_of([self.rules.literal(self.notation.constant(one)) for one in (True, False)])
             case "null":
