@@ -36,6 +36,18 @@ class LogLevel(StrEnum):
     error = "error"
 
 
+_Deterministic = Annotated[
+    bool, typer.Option("--deterministic", help="Decode one request at a time: equal requests, equal texts.")
+]
+_Upstreams = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Ask this instead of a model of ours: the base_url of an OpenAI-compatible server, or a "
+        "model as LiteLLM names it. May be given more than once."
+    ),
+]
+
+
 def main() -> None:
     """The entry point of the `fortieth` command."""
     cli()
@@ -75,10 +87,8 @@ def serve(
     context_limit: Annotated[
         int | None, typer.Option(help="Tokens of prompt and answer. Default: the model's own.")
     ] = None,
-    deterministic: Annotated[
-        bool,
-        typer.Option("--deterministic", help="Decode one request at a time: equal requests, equal texts."),
-    ] = False,
+    deterministic: _Deterministic = False,
+    upstream: _Upstreams = None,
     log_level: Annotated[LogLevel | None, typer.Option(help="Default: warning.")] = None,
     config: Annotated[
         Path | None, typer.Option(help="Settings file. Default: fortieth.toml, if it is there.")
@@ -99,6 +109,7 @@ def serve(
         "queue_limit": queue_limit,
         "context_limit": context_limit,
         "deterministic": deterministic or None,
+        "upstream": upstream or None,
         "log_level": log_level and log_level.value,
     }
     _run_server({key: value for key, value in flags.items() if value is not None}, config)
@@ -142,6 +153,25 @@ def demo(
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
     if not good:
+        raise typer.Exit(1)
+
+
+@cli.command()
+def doctor(
+    model: Annotated[str | None, typer.Argument(metavar="[MODEL]", help="As of serve.")] = None,
+    divergence: Annotated[
+        bool, typer.Option("--divergence", help="Compare texts decoded in a batch with texts decoded alone.")
+    ] = False,
+    prompts: Annotated[int, typer.Option(min=1, max=10_000, help="Prompts for that.")] = 50,
+) -> None:
+    """Check the installation and a model: versions, files, tool format, engine, speed.
+
+    Exit code 1 if something does not work.
+    """
+    from proxy.doctor import examine  # loads the engine's client
+
+    configure_logging("error")
+    if not examine(model, prompts if divergence else 0, lambda finding: typer.echo(str(finding))):
         raise typer.Exit(1)
 
 

@@ -16,6 +16,7 @@ from proxy.chat import GuardMode
 from proxy.drift import DEFAULT_RULE
 from proxy.errors import SettingsError
 from proxy.guarding.policy import GiveUp, GuardPolicy, LoopLimits, ReaskLimits
+from proxy.upstreams.target import Target, read_targets
 
 ENV_PREFIX = "FORTIETH_"
 DEFAULT_FILE = "fortieth.toml"
@@ -23,6 +24,7 @@ _SERVICE_NAME = re.compile(
     r"FORTIETH_(?:[A-Z0-9_]+_)?(?:SERVICE_HOST|SERVICE_PORT(?:_[A-Z0-9_]+)?"
     r"|PORT_\d+_(?:TCP|UDP|SCTP)(?:_(?:PROTO|PORT|ADDR))?)"
 )
+_SECRET = ("api_key", "upstream_api_key")
 _SERVICE_URL = re.compile(r"(?:tcp|udp|sctp)://")
 
 
@@ -39,6 +41,11 @@ class Settings(BaseModel):
     asked again in one request. loop_nudge, loop_stop: repeats in a row until the model is told, and until
     the call is not made; 0 turns either off. polling_tools: may be called again and again. drift: sessions
     whose calls get worse are decoded under constraint for a while.
+
+    upstream: what is asked instead of the engine, which is then not started. upstream_api_key: the key for
+    those that name no variable of their own; not taken from a file. upstream_routing: how one of several
+    targets of a name is chosen. upstream_cooldown_s: how long one that failed is left out.
+    upstream_retries: how often a request is sent again while nothing has come.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -63,6 +70,11 @@ class Settings(BaseModel):
     context_limit: Annotated[int | None, Field(ge=2)] = None
     deterministic: bool = False
     request_timeout_s: Annotated[float | None, Field(gt=0)] = None
+    upstream: tuple[Target, ...] = ()
+    upstream_api_key: Annotated[SecretStr | None, Field(min_length=1)] = None
+    upstream_routing: Literal["simple-shuffle", "least-busy", "latency-based-routing"] = "simple-shuffle"
+    upstream_cooldown_s: Annotated[float, Field(gt=0)] = 5.0
+    upstream_retries: Annotated[int, Field(ge=0, le=10)] = 2
     log_level: Literal["debug", "info", "warning", "error"] = "warning"
 
     @field_validator("polling_tools", mode="before")
@@ -72,6 +84,11 @@ class Settings(BaseModel):
         return (
             [name.strip() for name in value.split(",") if name.strip()] if isinstance(value, str) else value
         )
+
+    @field_validator("upstream", mode="before")
+    @classmethod
+    def _targets(cls, value: Any) -> Any:
+        return read_targets(value)
 
     def guard_policy(self) -> GuardPolicy:
         return GuardPolicy(
@@ -113,15 +130,23 @@ def load_settings(flags: Mapping[str, Any], env: Mapping[str, str], file: Path |
         for key, value in source.values.items():
             if key not in Settings.model_fields:
                 raise SettingsError(f"{source.name(key)}: unknown setting{_suggestion(key)}")
+            if key == "upstream_api_key" and source.label != "env":
+                raise SettingsError(f"{source.name(key)}: this key is only read from the environment")
             merged[key] = value
             origin[key] = source.name(key)
     try:
         return Settings(**merged)
     except ValidationError as error:
         first = error.errors()[0]
-        key = str(first["loc"][0])
-        shown = "a value" if key == "api_key" else repr(first["input"])
-        raise SettingsError(f"{origin[key]}: {first['msg'].lower()}, got {shown}") from None
+        key, *within = first["loc"]
+        secret = key in _SECRET or "@" in str(first["input"])
+        shown = "a value" if secret else repr(first["input"])
+        # a table's key stands where it stands: "upstream[1].formt in fortieth.toml"
+        place = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in within)
+        where = origin[str(key)].replace(str(key), f"{key}{place}", 1)
+        reason = first["msg"].removeprefix("Value error, ")
+        reason = "unknown setting" if first["type"] == "extra_forbidden" else reason[0].lower() + reason[1:]
+        raise SettingsError(f"{where}: {reason}, got {shown}") from None
 
 
 def _suggestion(key: str) -> str:

@@ -95,7 +95,7 @@ def refused(
 
 
 class WireUpstream:
-    """Chooses the replies by the last user message, `default` for the rest; several are given out in turn,
+    """Chooses the replies by the first user message, `default` for the rest; several are given out in turn,
     the last one again and again. models: what /v1/models lists; None makes that route fail.
     """
 
@@ -115,10 +115,10 @@ class WireUpstream:
         return key
 
     def asked(self, key: str) -> list[Heard]:
-        return [one for one in self.heard if _last_user(one.body) == key]
+        return [one for one in self.heard if _first_user(one.body) == key]
 
     def _choose(self, body: dict[str, Any]) -> Reply:
-        planned = self.replies.get(_last_user(body), [self.default])
+        planned = self.replies.get(_first_user(body), [self.default])
         return planned.pop(0) if len(planned) > 1 else planned[0]
 
     async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -183,9 +183,9 @@ def _models(models: Sequence[dict[str, Any]] | None) -> Reply:
     return Reply((body,), headers={"content-type": "application/json"})
 
 
-def _last_user(body: dict[str, Any]) -> str:
+def _first_user(body: dict[str, Any]) -> str:
     users = [message["content"] for message in body["messages"] if message["role"] == "user"]
-    return users[-1] if users else ""
+    return users[0] if users else ""
 
 
 @contextlib.contextmanager

@@ -1,0 +1,104 @@
+"""Adds up the chunks of an upstream's stream: text and thinking at once, calls whole at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from proxy.chat import Candidate, TokenScore, Usage
+from proxy.upstreams.base import UpstreamCall, UpstreamEvent, UpstreamFinish, UpstreamReasoning, UpstreamText
+
+# Everything that is no reason of its own is the ordinary end.
+_REASONS = {"length": "length", "content_filter": "content_filter"}
+
+
+@dataclass(slots=True)
+class _Call:
+    id: str = ""
+    name: str = ""
+    arguments: str = ""
+    pieces: int = 0
+
+
+class Assembly:
+    """Takes the chunks in order, as objects with the attributes of OpenAI's chunks. Read `usage` and the
+    result of end() after the last one.
+    """
+
+    def __init__(self) -> None:
+        self._calls: list[_Call] = []
+        self._by_index: dict[int, _Call] = {}
+        self._usage = Usage()
+        self._reason = ""
+
+    def feed(self, chunk: Any) -> list[UpstreamEvent]:
+        """What can be passed on at once."""
+        if (usage := getattr(chunk, "usage", None)) is not None:
+            self._usage = read_usage(usage)
+        if not chunk.choices:
+            return []
+        choice = chunk.choices[0]
+        self._reason = choice.finish_reason or self._reason
+        events: list[UpstreamEvent] = []
+        delta = choice.delta
+        if reasoning := getattr(delta, "reasoning_content", None):
+            events.append(UpstreamReasoning(reasoning))
+        if content := getattr(delta, "content", None):
+            events.append(UpstreamText(content, scores=_scores(getattr(choice, "logprobs", None))))
+        for piece in getattr(delta, "tool_calls", None) or ():
+            self._add(piece)
+        return events
+
+    def _add(self, piece: Any) -> None:
+        """Pieces belong together by index. Some servers give every call index 0: there a new id counts."""
+        index = piece.index if isinstance(piece.index, int) else 0
+        call = self._by_index.get(index)
+        if call is None or (piece.id and call.id and piece.id != call.id):
+            call = self._by_index[index] = _Call()
+            self._calls.append(call)
+        call.id = call.id or piece.id or ""
+        name = getattr(piece.function, "name", None) or ""
+        if name != call.name:  # some repeat it with every piece
+            call.name += name
+        call.arguments += getattr(piece.function, "arguments", None) or ""
+        call.pieces += 1
+
+    def end(self) -> list[UpstreamEvent]:
+        """The calls in their order, and the finish."""
+        events: list[UpstreamEvent] = [
+            UpstreamCall(call.name, call.arguments, tokens=call.pieces) for call in self._calls
+        ]
+        events.append(UpstreamFinish(_REASONS.get(self._reason, "stop"), self._usage))
+        return events
+
+
+def read_usage(usage: Any) -> Usage:
+    """From an object with the attributes of OpenAI's usage."""
+    prompt_details = getattr(usage, "prompt_tokens_details", None)
+    completion_details = getattr(usage, "completion_tokens_details", None)
+    return Usage(
+        int(usage.prompt_tokens or 0),
+        int(usage.completion_tokens or 0),
+        int(getattr(prompt_details, "cached_tokens", None) or 0),
+        int(getattr(completion_details, "reasoning_tokens", None) or 0),
+    )
+
+
+def _scores(logprobs: Any) -> tuple[TokenScore, ...]:
+    """Of a choice's `logprobs`, an object or a dict."""
+    content = _get(logprobs, "content") if logprobs else None
+    return tuple(
+        TokenScore(_candidate(one), tuple(_candidate(top) for top in _get(one, "top_logprobs") or ()))
+        for one in content or ()
+    )
+
+
+def _candidate(token: Any) -> Candidate:
+    raw: Sequence[int] | None = _get(token, "bytes")
+    data = bytes(raw) if raw else str(_get(token, "token")).encode("utf-8", "replace")
+    return Candidate(data, float(_get(token, "logprob")))
+
+
+def _get(value: Any, key: str) -> Any:
+    return value.get(key) if isinstance(value, dict) else getattr(value, key, None)

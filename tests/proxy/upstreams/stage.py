@@ -1,0 +1,52 @@
+"""fortieth over LiteLLM over a model server that plays faults, all on real ports."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from proxy.account import Sink
+from proxy.guarding.policy import GuardPolicy
+from proxy.routes import Limits
+from proxy.upstreams.litellm import LiteLLMUpstream, Routing
+from proxy.upstreams.target import Target
+from tests.proxy.live import LiveServer, LoopThread, serving
+from tests.proxy.upstreams.wire import WireUpstream, wire_serving
+
+KEY = "sk-wire-0123456789-secret"
+ROUTING = Routing(cooldown_s=30, retries=1, window_s=20)
+
+
+@dataclass(frozen=True, slots=True)
+class Hosted:
+    server: LiveServer
+    wire: WireUpstream
+    upstream: LiteLLMUpstream
+
+
+@contextlib.contextmanager
+def hosted(
+    wire: WireUpstream,
+    policy: GuardPolicy | None = None,
+    *,
+    target: dict[str, Any] | None = None,
+    sinks: Sequence[Sink] = (),
+) -> Iterator[Hosted]:
+    """The whole chain until the block ends. target: further fields of the Target."""
+    thread = LoopThread()
+    try:
+        with wire_serving(wire):
+            aim = Target(base_url=wire.base_url, api_key_env="WIRE_KEY", **(target or {}))
+            upstream = thread.run(LiteLLMUpstream.start([aim], ROUTING, {"WIRE_KEY": KEY}))
+            limits = replace(Limits(), keep_alive_s=60)
+            try:
+                with serving(
+                    upstream, policy=policy or GuardPolicy(), sinks=sinks, limits=limits, thread=thread
+                ) as server:
+                    yield Hosted(server, wire, upstream)
+            finally:
+                thread.run(upstream.close())
+    finally:
+        thread.close()
