@@ -136,6 +136,17 @@ _RULES = {
 }
 
 
+class _RepeatedKey(ValueError):
+    pass
+
+
+def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise _RepeatedKey
+    return found
+
+
 def _refuse(constant: str) -> Any:
     raise ValueError(f"{constant} is not JSON")
 
@@ -181,7 +192,9 @@ def _malformation(content: str, finish: str) -> str:
         return "closing marker lost" if opened > closed else "opening marker lost"
     bodies = re.findall(r"<tool_call>(.*?)</tool_call>", content, re.DOTALL)
     try:
-        values = [json.loads(body) for body in bodies]
+        values = [json.loads(body, object_pairs_hook=_without_repeats) for body in bodies]
+    except _RepeatedKey:
+        return "a key given twice"
     except ValueError:
         return BROKEN_JSON
     named = all(isinstance(value, dict) and isinstance(value.get("name"), str) for value in values)

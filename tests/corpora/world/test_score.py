@@ -132,6 +132,13 @@ CASES: dict[str, tuple[tuple[Call, ...], dict[str, Any], str, Kind, str]] = {
         Kind.malformed,
         "broken JSON",
     ),
+    "key_twice": (
+        (COUNT,),
+        said(content='<tool_call>\n{"name": "a", "arguments": {"item": 1, "item": 1}}\n</tool_call>'),
+        "stop",
+        Kind.malformed,
+        "a key given twice",
+    ),
     "no_closer": (
         (COUNT,),
         said(content='<tool_call>\n{"name": "count_item", "arguments": {}}'),
