@@ -185,7 +185,7 @@ class Reask:
         if last.cut:
             if given.max_tokens is None:
                 limit = max(2 * last.usage.completion_tokens, _LEAST_ROOM)
-            elif last.usage.completion_tokens >= (limit or 0):
+            elif last is first and last.usage.completion_tokens >= (limit or 0):
                 return None  # it was the client's own limit, and the same room would be too small again
         if (limit is not None and limit < 1) or self._tokens >= self._limits.tokens:
             return None

@@ -68,6 +68,14 @@ def test_a_cut_call_gets_more_room_where_there_is_some(
         assert asked[1].sampling.max_tokens == second
 
 
+def test_a_later_attempt_that_runs_away_is_one_that_failed(full: Ring) -> None:
+    runaway = Script((*PIECES, CUT_CALL), finish="length")
+    key = full.attempts.plan("runs away", Script((BAD_TYPE_CALL,)), runaway, CALL)
+    seen = ask(full.server, key, False, max_tokens=4)
+    assert (seen.verdict, seen.attempts, seen.calls) == ("reasked", 3, (LISBON,))
+    assert [one.sampling.max_tokens for one in full.attempts.asked[key]] == [4, 4, 4]
+
+
 GIVEN_UP = {
     (GiveUp.text, HOPELESS_CALL): Seen(200, f"Hm. {HOPELESS_CALL}", reason="stop", verdict="failed"),
     (GiveUp.passthrough, HOPELESS_CALL): Seen(
