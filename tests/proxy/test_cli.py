@@ -39,7 +39,9 @@ def test_version() -> None:
 
 
 @pytest.mark.parametrize(
-    "command", [["--help"], ["serve", "--help"], ["repair", "--help"], ["demo", "--help"]], ids=str
+    "command",
+    [["--help"], ["serve", "--help"], ["repair", "--help"], ["demo", "--help"], ["doctor", "--help"]],
+    ids=str,
 )
 def test_help(command: list[str]) -> None:
     result = CliRunner().invoke(cli, command)
