@@ -1,4 +1,4 @@
-"""A whole message that is one markdown fence around one enveloped call."""
+"""A whole message that is one markdown fence around enveloped calls."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import re
 from dataclasses import replace
 
 from repair.dialect import FENCE, Dialect
-from repair.regions import Region, skip_space
+from repair.limits import LIMITS
+from repair.regions import Format, Region, skip_space
 from repair.tools import ToolSet
 from repair.types import Fix, FixKind
 
@@ -20,13 +21,32 @@ def parse_fenced(text: str, at: int, dialect: Dialect, tools: ToolSet) -> Region
         return None
     marker = dialect.text.pattern.match(text, fence.end())
     for one in dialect.calls.get(marker.group(), ()) if marker else ():
-        region = one.parse(text, fence.end(), tools)
-        if region is None or not region.calls:
+        regions = _regions(text, fence.end(), one, dialect, tools)
+        if not regions or not regions[0].calls:
             continue
-        end = skip_space(text, region.end)
-        if region.calls[-1].problems or not text.startswith(FENCE, end) or text[end + len(FENCE) :].strip():
+        last = regions[-1]
+        end = skip_space(text, last.end)
+        if last.calls[-1].problems or not text.startswith(FENCE, end) or text[end + len(FENCE) :].strip():
             return None
         fix = Fix(FixKind.markdown_fence, "", fence.group(), "")
-        first = replace(region.calls[0], fixes=(fix, *region.calls[0].fixes))
-        return replace(region, start=at, end=end + len(FENCE), calls=(first, *region.calls[1:]))
+        first, *others = (call for region in regions for call in region.calls)
+        first = replace(first, fixes=(fix, *first.fixes))
+        return replace(last, start=at, end=end + len(FENCE), calls=(first, *others))
     return None
+
+
+def _regions(text: str, at: int, form: Format, dialect: Dialect, tools: ToolSet) -> list[Region]:
+    """Regions of one format, one behind the other; the last may have problems."""
+    found: list[Region] = []
+    while len(found) <= LIMITS.calls:
+        marker = dialect.text.pattern.match(text, at)
+        if marker is None or form not in dialect.calls.get(marker.group(), ()):
+            break
+        region = form.parse(text, at, tools)
+        if region is None:
+            break
+        found.append(region)
+        if not region.calls or region.calls[-1].problems:
+            break
+        at = skip_space(text, region.end)
+    return found
