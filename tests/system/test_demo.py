@@ -12,11 +12,12 @@ import pytest
 from tests.system.conftest import COMMAND, STARTS_WITHIN_S
 
 TURNS = 3
+ENDS_WITHIN_S = 600
 
 
 def test_a_short_demo_plays_the_loop_twice_and_compares() -> None:
     command = [str(COMMAND), "demo", "--turns", str(TURNS), "--seed", "1"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=STARTS_WITHIN_S, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=ENDS_WITHIN_S, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert "\x1b" not in done.stdout
     head, off, on = re.split(r"\nguard (?:off|\w+)\n", done.stdout)
