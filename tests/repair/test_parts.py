@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
+from corpora.malformations.specimen import ARGUMENTS
+from corpora.malformations.table import draw_damaged
 from repair.parts import emit_as_it_is, take_apart
 from repair.tools import ToolSet
-from repair.turn import Turn
+from repair.turn import Turn, TurnPolicy
 from repair.types import Accepted, Body, Problem, RawCall, ToolDefinition
 
 CITY = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
@@ -92,3 +96,24 @@ def test_the_text_around_the_calls() -> None:
 def test_a_call_as_it_was_emitted(raw: RawCall, emitted: tuple[str, str] | None) -> None:
     found = emit_as_it_is(raw, TOOLS)
     assert (found and (found.name, found.arguments)) == emitted
+
+
+def test_what_is_kept_of_damaged_turns_was_meant() -> None:
+    """Labelled damage over all formats: a kept call is a true one, and what was damaged is missing."""
+    kept = 0
+    for specimen in draw_damaged(seed=11, count=500):
+        tools = ToolSet.compile(specimen.tools)
+        if specimen.format == ARGUMENTS or len(specimen.truth) < 2:
+            continue
+        turn = Turn(tools, specimen.format, TurnPolicy(specimen.choice))
+        turn.feed(specimen.text)
+        problems = turn.close(specimen.finish).problems
+        cut = specimen.finish == "length"
+        parts = take_apart(specimen.text, tools, problems, format=specimen.format, cut=cut)
+        if not problems or parts is None:
+            continue
+        right = [part.outcome.call for part in parts.calls if isinstance(part.outcome, Accepted)]
+        assert all((one.name, json.loads(one.arguments)) in specimen.truth for one in right), specimen
+        assert parts.open_ended or not right or len(parts.calls) == len(specimen.truth), specimen
+        kept += len(right)
+    assert kept > 10
