@@ -5,6 +5,8 @@ from __future__ import annotations
 import msgspec
 
 LOG_LEVELS = ("debug", "info", "warning", "error")
+AT_REST = ("keep", "bf16", "q8", "q4")
+LEAST_CACHE_DISK = 16 * 2**20
 DTYPES = ("auto", "keep", "float32", "bfloat16", "float16")
 
 
@@ -20,6 +22,10 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
     while others decode (it bounds the gap in their streams).
     kv_budget: bytes that the KV caches of running requests may take; None takes what the machine has left.
     Requests wait while it is used up, and a context that could not fit is not offered.
+    cache_ram: bytes for the prefix cache in RAM, beside kv_budget; None takes a quarter of what both may
+    have, 0 turns the cache off, on disk too. cache_dir: folder of its tier on disk; None has none.
+    cache_disk: bytes that folder may take. kv_at_rest: keep, bf16, q8 or q4: how they lie on disk.
+    session_ttl_s: how long after its last turn a session's prefix is protected.
     dtype: auto computes in float32 where the device is the CPU, and keeps the stored type elsewhere.
     blas: auto or off, Linux on the CPU only (see engine.blas).
     load_timeout_s, stall_timeout_s: a process that has not loaded, or has not finished a step, in this many
@@ -36,6 +42,11 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
     prefill_step_min: int = 16
     prefill_share: float = 8.0
     kv_budget: int | None = None
+    cache_ram: int | None = None
+    cache_dir: str | None = None
+    cache_disk: int = 10 * 2**30
+    kv_at_rest: str = "keep"
+    session_ttl_s: float = 900.0
     dtype: str = "auto"
     blas: str = "auto"
     load_timeout_s: float = 1800.0
@@ -56,9 +67,15 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
             )
         if self.kv_budget is not None and self.kv_budget < 1:
             raise ValueError(f"kv_budget must be at least 1 byte, got {self.kv_budget}")
+        if self.cache_ram is not None and self.cache_ram < 0:
+            raise ValueError(f"cache_ram must not be negative, got {self.cache_ram}")
+        if self.cache_disk < LEAST_CACHE_DISK:
+            raise ValueError(f"cache_disk must be at least {LEAST_CACHE_DISK} bytes, got {self.cache_disk}")
+        if self.kv_at_rest not in AT_REST:
+            raise ValueError(f"kv_at_rest must be one of {', '.join(AT_REST)}, got {self.kv_at_rest!r}")
         if self.context_limit is not None and self.context_limit < 2:
             raise ValueError(f"context_limit must be at least 2, got {self.context_limit}")
-        for name in ("prefill_share", "load_timeout_s", "stall_timeout_s", "heartbeat_s"):
+        for name in ("session_ttl_s", "prefill_share", "load_timeout_s", "stall_timeout_s", "heartbeat_s"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} must be above 0, got {getattr(self, name)}")
         if self.ready_wait_s < 0:

@@ -7,22 +7,19 @@ one thread that owns MLX.
 from __future__ import annotations
 
 import heapq
-import math
 import time
 from bisect import bisect_left
-from concurrent.futures import Future
-from dataclasses import dataclass, field, replace
-
-from llguidance import LLMatcher
+from dataclasses import replace
 
 from engine.config import EngineConfig
 from engine.constraints import BadGrammar, Grammars
-from engine.detokenize import Detokenizer, Detokenizers
+from engine.detokenize import Detokenizers
 from engine.errors import DeadlineExceeded, EngineError, EngineFault, InvalidRequest, to_failed
 from engine.frames import WorkerStats
 from engine.memory import MemoryWatch, resident_bytes
 from engine.model import LoadedModel
-from engine.runner import Job, Runner, Sampled
+from engine.reuse import Reuse
+from engine.runner import Computed, Job, Runner, Sampled
 from engine.scheduler import Limits, Scheduler
 from engine.stop import StopFinder
 from engine.types import (
@@ -36,36 +33,12 @@ from engine.types import (
     TokenLogprob,
 )
 from engine.validate import check_request
+from engine.writing import Writing
 
 HELD_POLL_S = 0.005  # how late a compiled grammar is noticed while nothing runs
 GROWTH_STEP = 64  # tokens between two reports of a sequence's length to the scheduler
 
 Event = TextChunk | Finished | Failed
-
-
-@dataclass(slots=True)
-class Writing:
-    """The text of one request. sampled: its tokens so far; shown: those whose text has left in a chunk.
-
-    logprobs: of the others. submitted, started, first: when it came, got a place and got its first token.
-    expires: when it must have ended. grammar: while it is being compiled.
-    """
-
-    job: Job
-    detokenizer: Detokenizer
-    stops: StopFinder
-    sampled: list[int] = field(default_factory=list)
-    shown: int = 0
-    logprobs: list[TokenLogprob] = field(default_factory=list)
-    submitted: float = 0.0
-    started: float = 0.0
-    first: float = 0.0
-    expires: float = math.inf
-    grammar: Future[LLMatcher] | None = None
-
-    @property
-    def tokens(self) -> int:
-        return len(self.sampled)
 
 
 class EngineCore:
@@ -89,7 +62,10 @@ class EngineCore:
                 kv_tokens=model.info.kv_tokens,
             )
         )
+        self.reuse = Reuse(model, config)
         self._writing: dict[str, Writing] = {}
+        self._ended: list[Event] = []  # that ended between two steps
+        self._fetching: set[str] = set()  # requests whose prefix is on its way from the disk
         self._compiling: set[str] = set()
         self._expiry: list[tuple[float, str]] = []  # a heap; ended requests stay in it until they are due
         self._memory = MemoryWatch()
@@ -114,7 +90,7 @@ class EngineCore:
         if self._scheduler.runnable:
             return 0.0
         due = self._expiry[0][0] - time.monotonic() if self._expiry else longest
-        return max(0.0, min(due, HELD_POLL_S if self._compiling else longest))
+        return max(0.0, min(due, HELD_POLL_S if self._compiling or self._fetching else longest))
 
     def submit(self, request: GenerateRequest) -> Failed | None:
         """Queue a request; a refusal comes back as its last event."""
@@ -125,15 +101,24 @@ class EngineCore:
             check_request(request, self.info)
             room = self.info.context_length - len(request.prompt)
             answer = min(request.sampling.max_tokens, room)
-            held = request.grammar is not None
+            self._take_over(request)
+            cached = self.reuse.arrive(request, self._scheduler.pace.prefill_token)
+            fetching = self.reuse.waits(request.id)
+            held = fetching or request.grammar is not None
             self._scheduler.submit(
-                request.id, request.session, request.priority, len(request.prompt), answer, now, held
+                request.id, request.session, request.priority, len(request.prompt), answer, now, held, cached
             )
         except EngineError as error:
+            if request.id not in self._writing:
+                self.reuse.forget(request.id)
             return to_failed(request.id, error)
+        if fetching:
+            self._fetching.add(request.id)
         job = Job(request.id, request.prompt, answer, request.sampling, request.thinking)
         stops = StopFinder(request.sampling.stop)
-        writing = Writing(job, self._detokenizers.make(), stops, submitted=now)
+        writing = Writing(
+            job, self._detokenizers.make(), stops, submitted=now, prefill_only=request.prefill_only
+        )
         self._writing[request.id] = writing
         if request.grammar is not None:
             writing.grammar = self._grammars.compile(request.grammar)
@@ -146,12 +131,15 @@ class EngineCore:
     def abort(self, id: str) -> None:
         """End a request at whatever stage, without an event; unknown ids are fine."""
         if self._writing.pop(id, None) is not None:
+            self._keep(id)
             self._forget(id)
 
     def step(self) -> list[Event]:
         """Decode one token for every running request and prefill one chunk. May raise anything MLX raises."""
         now = time.monotonic()
-        events = self._expire(now) + self._take_grammars()
+        self.reuse.tick()
+        events, self._ended = self._ended + self._expire(now) + self._take_grammars(), []
+        self._take_fetched()
         if not self._scheduler.runnable:
             return events
         plan = self._scheduler.plan(now)
@@ -159,27 +147,68 @@ class EngineCore:
             self._runner.pause(id)
         for id in plan.insert:
             writing = self._writing[id]
-            writing.started = writing.started or now
-            self._runner.insert(writing.job)
+            self._insert(writing, now)
         started = time.perf_counter()
         result = self._runner.step(plan.prefill_batch, plan.prefill_step)
         self._scheduler.pace.observe(time.perf_counter() - started, len(result.sampled), result.prefilled)
         for id, remaining in result.remaining.items():
             self._scheduler.progress(id, remaining)
             self._prompt_tokens += 0 if remaining else len(self._writing[id].job.prompt)
+            self._note_prompt(id, remaining)
         self._count(len(result.sampled), result.prefilled)
         for sampled in result.sampled:
             self._write(sampled, events)
-        return events
+        ended, self._ended = self._ended, []
+        return events + ended
+
+    def close(self) -> None:
+        """Write what is to be kept on disk, and let others use the folder."""
+        self.reuse.cache.close()
+
+    def rest(self) -> bool:
+        """To be called while there are no requests; whether there is more to be done at once."""
+        return self.reuse.tick()
+
+    def _insert(self, writing: Writing, now: float) -> None:
+        """Give a request its place, with what is known of its prompt; or bring a paused one back."""
+        if writing.started:
+            return self._runner.insert(writing.job)
+        writing.started = now
+        id = writing.job.id
+        taken = self.reuse.start(id)
+        writing.job = replace(writing.job, marks=self.reuse.marks(id))
+        left = len(writing.job.prompt) - taken.length
+        if writing.prefill_only and left == 1:
+            return self._end_prefill(id)
+        self._runner.insert(writing.job, taken.caches, taken.length)
+        self._scheduler.entries[id].remaining = left
+        return None
+
+    def _note_prompt(self, id: str, remaining: int) -> None:
+        """Keep what a prompt has come to, where later prompts may go on from it."""
+        job = self._writing[id].job
+        if len(job.prompt) - remaining in job.marks or (remaining == 1 and self.reuse.wants_prompt(id)):
+            self._keep(id)
+        if remaining == 1 and self._writing[id].prefill_only:
+            self._end_prefill(id)
+
+    def _keep(self, id: str, computed: Computed | None = None) -> Computed | None:
+        """Remember what has been computed of a request; that."""
+        computed = computed or self._runner.extract(id)
+        if computed is not None:
+            self.reuse.keep(id, computed.tokens, computed.caches)
+        return computed
 
     def fail_all(self, reason: str) -> list[Event]:
         """After a step raised: what was in the batch fails, the generator is rebuilt, the queue goes on."""
         self._faults += 1
         error = EngineFault(reason)
         self._runner.reset()
+        self.reuse.discard()
         gone = self._scheduler.drop_running()
         for id in gone:
             del self._writing[id]
+            self.reuse.forget(id)
         return [to_failed(id, error) for id in gone]
 
     def stats(self) -> WorkerStats:
@@ -199,6 +228,7 @@ class EngineCore:
             cache_bytes=self._runner.cache_bytes(),
             memory_bytes=self._runner.memory_bytes(),
             rss_bytes=resident_bytes(),
+            cache=self.reuse.stats(),
         )
 
     def watch_memory(self) -> None:
@@ -207,7 +237,7 @@ class EngineCore:
         if self._memory.due(now):
             arrays = self._runner.memory_bytes()
             others = resident_bytes() - (0 if self._on_gpu else arrays + self._runner.spare_bytes())
-            kept = arrays - self._runner.cache_bytes()
+            kept = arrays - self._runner.cache_bytes() - self.reuse.nbytes
             self._memory.observe(now, {"memory of MLX beyond the caches": kept, "memory outside MLX": others})
 
     def _expire(self, now: float) -> list[Event]:
@@ -237,8 +267,18 @@ class EngineCore:
                 events.append(to_failed(id, InvalidRequest("grammar", f"grammar cannot be used: {error}")))
                 self.abort(id)
             else:
-                self._scheduler.release(id)
+                self._release(id)
         return events
+
+    def _take_fetched(self) -> None:
+        """Let those requests run whose prefixes have come from the disk, or will be too late."""
+        for id in [id for id in self._fetching if not self.reuse.waits(id)]:
+            self._fetching.remove(id)
+            self._release(id)
+
+    def _release(self, id: str) -> None:
+        if id not in self._compiling and id not in self._fetching:
+            self._scheduler.release(id)
 
     def _count(self, decoded: int, prefilled: int) -> None:
         self._steps += 1
@@ -272,21 +312,26 @@ class EngineCore:
         if writing.tokens % GROWTH_STEP == 0:
             self._scheduler.grown(sampled.id, len(writing.job.prompt) + writing.tokens)
         if finish is not None:
-            events.append(
-                Finished(
-                    id=sampled.id,
-                    reason=finish,
-                    prompt_tokens=len(writing.job.prompt),
-                    completion_tokens=writing.tokens,
-                    queue_s=writing.started - writing.submitted,
-                    prefill_s=writing.first - writing.started,
-                    decode_s=now - writing.first,
-                    unconstrained=sampled.unconstrained,
-                    completion=tuple(writing.sampled),
-                )
-            )
+            computed = self._keep(sampled.id, sampled.computed)
+            self.reuse.turn(sampled.id, computed.tokens if computed is not None else ())
+            report = self.reuse.report(sampled.id)
+            events.append(writing.finished(finish, now, report, sampled.unconstrained))
             del self._writing[sampled.id]
             self._forget(sampled.id)
+
+    def _end_prefill(self, id: str) -> None:
+        """A request for no more than a prompt ends; what it has come to was kept."""
+        writing = self._writing.pop(id)
+        report = self.reuse.report(id)
+        self._ended.append(writing.finished(FinishReason.length, time.monotonic(), report))
+        self._forget(id)
+
+    def _take_over(self, request: GenerateRequest) -> None:
+        """End the prefills under way of what this request needs too, and keep what they have come to."""
+        under_way = [id for id, one in self._writing.items() if one.prefill_only and one.started]
+        for id in self.reuse.joined(request, under_way):
+            self._keep(id)
+            self._end_prefill(id)
 
     def _logprobs(self, sampled: Sampled) -> list[TokenLogprob]:
         named = [
@@ -297,5 +342,7 @@ class EngineCore:
 
     def _forget(self, id: str) -> None:
         self._compiling.discard(id)
+        self._fetching.discard(id)
+        self.reuse.forget(id)
         self._runner.remove(id)
         self._scheduler.finish(id, time.monotonic())

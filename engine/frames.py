@@ -11,7 +11,15 @@ from typing import Generic, TypeVar
 import msgspec
 
 from engine.config import EngineConfig
-from engine.types import Failed, Finished, GenerateRequest, ModelInfo, TextChunk
+from engine.types import (
+    CacheStats,
+    Failed,
+    Finished,
+    GenerateRequest,
+    ModelInfo,
+    SessionInfo,
+    TextChunk,
+)
 
 LENGTH = struct.Struct(">I")
 MAX_FRAME = 256 * 1024 * 1024  # a prompt of many millions of tokens; anything above is a broken stream
@@ -29,6 +37,14 @@ class Submit(msgspec.Struct, frozen=True, tag="submit"):
 
 class Abort(msgspec.Struct, frozen=True, tag="abort"):
     id: str
+
+
+class Sessions(msgspec.Struct, frozen=True, tag="sessions"):
+    """Answered by SessionList with the same number. action: list, pin, unpin or drop; id: not for list."""
+
+    number: int
+    action: str = "list"
+    id: str = ""
 
 
 class WorkerStats(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,6 +65,7 @@ class WorkerStats(msgspec.Struct, frozen=True, kw_only=True):
     cache_bytes: int = 0
     memory_bytes: int = 0
     rss_bytes: int = 0
+    cache: CacheStats = CacheStats()
 
 
 class Ready(msgspec.Struct, frozen=True, tag="ready"):
@@ -70,8 +87,16 @@ class Events(msgspec.Struct, frozen=True, tag="events"):
     stats: WorkerStats
 
 
-ToWorker = Load | Submit | Abort
-FromWorker = Ready | LoadFailed | Events
+class SessionList(msgspec.Struct, frozen=True, tag="session_list"):
+    """After the action; known: whether its session was."""
+
+    number: int
+    sessions: list[SessionInfo]
+    known: bool = True
+
+
+ToWorker = Load | Submit | Abort | Sessions
+FromWorker = Ready | LoadFailed | Events | SessionList
 
 Incoming = TypeVar("Incoming")
 

@@ -30,12 +30,21 @@ class KvCost:
         return budget // self.per_token if self.per_token else 2**62
 
 
-def kv_budget(asked: int | None, limit: int, weights: int, on_gpu: bool) -> int:
-    """Bytes for KV caches: those asked for, or the machine's share less the weights; 1/16 of it at least."""
-    if asked is not None:
-        return asked
+def kv_budget(limit: int, weights: int, on_gpu: bool) -> int:
+    """Bytes for KV caches: the machine's share less the weights; 1/16 of it at least."""
     share = int(limit * (SHARE_OF_GPU if on_gpu else SHARE_OF_RAM))
     return max(share - weights, share // 16)
+
+
+def split_budget(total: int, kv_asked: int | None, cache_asked: int | None) -> tuple[int, int]:
+    """Bytes for the caches of running requests and for the prefix cache, of `total` for both.
+
+    What was asked for is given; the prefix cache otherwise gets a quarter of both together.
+    """
+    if kv_asked is not None:
+        return kv_asked, kv_asked // 3 if cache_asked is None else cache_asked
+    cache = total // 4 if cache_asked is None else cache_asked
+    return max(total - cache, total // 4), cache
 
 
 def machine_memory() -> int:

@@ -12,13 +12,13 @@ from typing import Any
 
 import mlx.core as mx
 from mlx.utils import tree_flatten
-from mlx_lm.models.cache import make_prompt_cache
+from mlx_lm.models.cache import KVCache, make_prompt_cache
 from mlx_lm.utils import get_total_parameters, load
 from tokenizers import Tokenizer
 
 from engine.config import EngineConfig
 from engine.errors import EngineFailed
-from engine.memory import KvCost, kv_budget, machine_memory
+from engine.memory import KvCost, kv_budget, machine_memory, split_budget
 from engine.types import ModelInfo
 
 IDENTITY_FILES = (
@@ -35,11 +35,22 @@ DEFAULT_CONTEXT = 32768
 
 @dataclass(frozen=True, slots=True)
 class LoadedModel:
-    """The network (mlx_lm's), the tokenizer that decodes for it, and what they are."""
+    """The network (mlx_lm's), the tokenizer that decodes for it, what they are, and what its caches take."""
 
     network: Any
     tokenizer: Tokenizer
     info: ModelInfo
+    cost: KvCost
+
+    @property
+    def plain_cache(self) -> type[Any]:
+        """The class of a layer's cache that is keys and values, token by token, and nothing else."""
+        plain: type[Any] = KVCache
+        return plain
+
+    def make_caches(self) -> list[Any]:
+        """Empty caches for one sequence, one per layer."""
+        return list(make_prompt_cache(self.network))
 
 
 def load_model(config: EngineConfig, blas: str) -> LoadedModel:
@@ -58,7 +69,9 @@ def load_model(config: EngineConfig, blas: str) -> LoadedModel:
     logits, cost = try_out(network)
     on_gpu = mx.default_device().type != mx.DeviceType.cpu
     weights = sum(int(value.nbytes) for _, value in tree_flatten(network.parameters()))
-    tokens = cost.tokens(kv_budget(config.kv_budget, memory_limit(on_gpu), weights, on_gpu))
+    total = kv_budget(memory_limit(on_gpu), weights, on_gpu)
+    live, kept = split_budget(total, config.kv_budget, config.cache_ram)
+    tokens = cost.tokens(live)
     if tokens < 2:
         raise EngineFailed(f"no memory for a KV cache of {cost.per_token} bytes a token")
     info = ModelInfo(
@@ -73,8 +86,9 @@ def load_model(config: EngineConfig, blas: str) -> LoadedModel:
         device="gpu" if on_gpu else "cpu",
         kv_tokens=tokens,
         fingerprint=fingerprint(path, str(dtype)),
+        cache_ram=kept,
     )
-    return LoadedModel(network, fast, info)
+    return LoadedModel(network, fast, info, cost)
 
 
 def try_out(network: Any) -> tuple[mx.array, KvCost]:

@@ -6,6 +6,7 @@ Runs on the one thread that owns MLX.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import mlx.core as mx
@@ -22,7 +23,10 @@ LEAST_LOGPROB = -9999.0  # what the OpenAI API shows for "never": JSON has no in
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A checked request: `max_tokens` fits into the context; matcher: at the beginning of its grammar."""
+    """A checked request: `max_tokens` fits into the context; matcher: at the beginning of its grammar.
+
+    marks: numbers of prompt tokens at which a chunk of its prefill has to end.
+    """
 
     id: str
     prompt: tuple[int, ...]
@@ -30,13 +34,22 @@ class Job:
     sampling: SamplingParams
     thinking: ThinkingLimit | None = None
     matcher: LLMatcher | None = None
+    marks: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Computed:
+    """The caches of a sequence, not computed yet, and the tokens that are in them."""
+
+    tokens: list[int]
+    caches: list[Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Sampled:
     """One token of one request. finish: set with its last one; an end token comes with `stop`.
 
-    unconstrained: with the last one, whether its grammar failed on the way.
+    unconstrained: with the last one, whether its grammar failed on the way; computed: all of its sequence.
     logprobs: (token, log probability) of this token and then of the likeliest, where they were asked for.
     """
 
@@ -45,6 +58,7 @@ class Sampled:
     finish: FinishReason | None
     logprobs: tuple[tuple[int, float], ...] = ()
     unconstrained: bool = False
+    computed: Computed | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,14 +120,19 @@ class Runner:
             prefill_batch_size=1,
         )
 
-    def insert(self, job: Job) -> None:
-        """Queue a new job for the next step, or bring a paused one back where it stopped."""
+    def insert(self, job: Job, caches: list[Any] | None = None, done: int = 0) -> None:
+        """Queue a new job for the next step, or bring a paused one back where it stopped.
+
+        caches: of the first `done` tokens of a new job's prompt, which must leave one to run.
+        """
         live = self._live.get(job.id)
         if live is None:
             live = self._live[job.id] = self._begin(job)
+            live.left, live.cache = len(job.prompt) - done, caches
         done = len(job.prompt) - live.left
-        (live.uid,) = self._generator.insert(
-            [list(job.prompt[done:])],
+        places = [done, *(mark for mark in job.marks if done < mark < len(job.prompt)), len(job.prompt)]
+        (live.uid,) = self._generator.insert_segments(
+            [[list(job.prompt[start:end]) for start, end in pairwise(places)]],
             max_tokens=[job.max_tokens],
             caches=[live.cache],
             all_tokens=[list(job.prompt[:done])],
@@ -146,6 +165,17 @@ class Runner:
         live.left = len(live.job.prompt) - len(tokens)
         live.cache = cache if tokens else None
         mx.eval([layer.state for layer in live.cache or []])
+
+    def extract(self, id: str) -> Computed | None:
+        """What has been computed of a request that has a place; None when that is nothing."""
+        live = self._live.get(id)
+        if live is None:
+            return None
+        if live.uid not in self._ids:
+            done = len(live.job.prompt) - live.left
+            return Computed(list(live.job.prompt[:done]), live.cache) if live.cache else None
+        caches, tokens = self._generator.extract_cache([live.uid])[live.uid]
+        return Computed(list(tokens), caches) if tokens else None
 
     def remove(self, id: str) -> None:
         """Forget a request at whatever stage; unknown ids are fine."""
@@ -200,7 +230,8 @@ class Runner:
             self._decoding.remove(id)
             self._sampler.remove(id)
         unconstrained = finish is not None and live.constraint is not None and live.constraint.failed
-        return Sampled(id, response.token, finish, logprobs, unconstrained)
+        computed = None if finish is None else Computed(list(response.all_tokens), response.prompt_cache)
+        return Sampled(id, response.token, finish, logprobs, unconstrained, computed)
 
     def reset(self) -> None:
         """Drop every request with its caches and start over with a new generator."""

@@ -148,14 +148,18 @@ class Scheduler:
         max_tokens: int,
         now: float,
         held: bool = False,
+        cached: int = 0,
     ) -> None:
-        """Queue a request; a held one waits for release(). Raises QueueFull; probes are always taken."""
+        """Queue a request; a held one waits for release(). Raises QueueFull; probes are always taken.
+
+        cached: tokens of its prompt that need no prefill.
+        """
         if self.waiting >= self.limits.queue_limit + self.free_places() and priority is not Priority.probe:
             raise QueueFull(self.retry_after())
-        due = now + prompt_tokens * self.pace.prefill_token
+        due = now + (prompt_tokens - cached) * self.pace.prefill_token
         size = prompt_tokens + min(max_tokens, EXPECTED_ANSWER)
         stage = Stage.held if held else Stage.waiting
-        self.entries[id] = Entry(id, session or id, priority, prompt_tokens, due, size, stage)
+        self.entries[id] = Entry(id, session or id, priority, prompt_tokens - cached, due, size, stage)
 
     def release(self, id: str) -> None:
         """A held request may run from now on; in the queue it stands where it came."""

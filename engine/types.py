@@ -58,6 +58,10 @@ class GenerateRequest(msgspec.Struct, frozen=True, kw_only=True):
     of its own. Among equal priorities the engine is fair between sessions.
     grammar: the whole completion matches this Lark text as llguidance reads it (see engine.constraints).
     deadline_s: seconds from submission, above 0; past them the request fails, wherever it is.
+    ephemeral: what it computes is not kept for later requests. prefill_only: it computes the prompt and ends
+    with no token; a later request with the same beginning takes over what it has done, and it ends at once.
+    marks: places in the prompt (numbers of tokens) where later prompts may part from it, such as the end of
+    the system prompt; models whose state cannot be cut keep one there.
     """
 
     id: str
@@ -68,6 +72,9 @@ class GenerateRequest(msgspec.Struct, frozen=True, kw_only=True):
     grammar: str | None = None
     deadline_s: float | None = None
     thinking: ThinkingLimit | None = None
+    ephemeral: bool = False
+    prefill_only: bool = False
+    marks: tuple[int, ...] = ()
 
 
 class FinishReason(enum.StrEnum):
@@ -105,6 +112,24 @@ class TextChunk(msgspec.Struct, frozen=True, tag="text"):
     logprobs: tuple[TokenLogprob, ...] = ()
 
 
+class CacheReport(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a prompt's beginning came from, and why it was no longer. tier: ram, disk or none.
+
+    cause: none (all that could be was reused), cold, fingerprint (another model kept it), evicted, late (the
+    disk was too slow), boundary (the model's state cannot be cut there) or edited (the prompt differs from
+    the session's last turn). at: the first token that is new; was, now: for an edited prompt, the text around
+    it in the last turn and in this one.
+    """
+
+    tier: str = "none"
+    reused: int = 0
+    total: int = 0
+    cause: str = "cold"
+    at: int = 0
+    was: str = ""
+    now: str = ""
+
+
 class Finished(msgspec.Struct, frozen=True, tag="finished", kw_only=True):
     """The last event of a request. Token counts; cached_tokens is the part of the prompt not prefilled.
 
@@ -123,6 +148,7 @@ class Finished(msgspec.Struct, frozen=True, tag="finished", kw_only=True):
     decode_s: float = 0.0
     unconstrained: bool = False
     completion: tuple[int, ...] = ()
+    cache: CacheReport = CacheReport()
 
 
 class Failed(msgspec.Struct, frozen=True, tag="failed", kw_only=True):
@@ -141,6 +167,7 @@ class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
     count unpacked). dtype: what it computes in. device: cpu or gpu. blas: the matrix library in use, for
     people. kv_tokens: tokens of KV cache that fit into memory, all sequences together.
     fingerprint: hex digest of config, tokenizer, template and weights; equal only for equal models.
+    cache_ram: bytes of RAM for the prefix cache.
     """
 
     path: str
@@ -154,6 +181,57 @@ class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
     device: str = ""
     kv_tokens: int = 2**62
     fingerprint: str = ""
+    cache_ram: int = 0
+
+
+class CacheStats(msgspec.Struct, frozen=True, kw_only=True):
+    """The prefix cache. Counters count since this engine process started.
+
+    ram_bytes, ram_budget, disk_bytes, disk_limit; segments: known; stored: of them on disk. from_ram,
+    from_disk, from_nothing: requests by where their prefix came from; late: that stopped waiting for the
+    disk. reused_tokens of prompt_tokens. evicted, evicted_disk: segments. damaged: entries on disk that were
+    not what had been written; refused: segments that found no room. readonly: why nothing is written there.
+    foreign: conversations on disk that other models left.
+    """
+
+    ram_bytes: int = 0
+    ram_budget: int = 0
+    disk_bytes: int = 0
+    disk_limit: int = 0
+    segments: int = 0
+    stored: int = 0
+    sessions: int = 0
+    from_ram: int = 0
+    from_disk: int = 0
+    from_nothing: int = 0
+    late: int = 0
+    reused_tokens: int = 0
+    prompt_tokens: int = 0
+    evicted: int = 0
+    evicted_disk: int = 0
+    written: int = 0
+    damaged: int = 0
+    refused: int = 0
+    readonly: str = ""
+    foreign: int = 0
+
+
+class SessionInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """One agent session as the cache knows it. idle_s: since its last turn. tokens: of all its branches.
+    ram_bytes: what of them is in RAM; cause: of its last turn (see CacheReport).
+    """
+
+    id: str
+    turns: int
+    branches: int
+    tokens: int
+    prompt_tokens: int
+    reused_tokens: int
+    ram_bytes: int
+    tier: str
+    cause: str
+    idle_s: float
+    pinned: bool
 
 
 BATCH_BOUNDS = (1, 2, 4, 8, 16, 32, 64)
@@ -189,6 +267,7 @@ class EngineStats(msgspec.Struct, frozen=True, kw_only=True):
     cache_bytes: int = 0
     memory_bytes: int = 0
     rss_bytes: int = 0
+    cache: CacheStats = CacheStats()
 
 
 Output = TextChunk | Finished

@@ -26,6 +26,8 @@ from engine.frames import (
     Load,
     LoadFailed,
     Ready,
+    SessionList,
+    Sessions,
     Submit,
     ToWorker,
     encode,
@@ -80,23 +82,33 @@ class Worker:
         self._core = core
         self._heartbeat_s = heartbeat_s
         self._said = 0.0
+        self._unsettled = True
 
     def run(self) -> None:
         """Raises Disconnected, and nothing else."""
         while True:
             events: list[Event] = []
-            for frame in self._link.receive(self._core.rest_s(self._heartbeat_s)):
+            for frame in self._link.receive(self._rest_s()):
                 match frame:
                     case Submit(request):
                         refused = self._core.submit(request)
                         events += [refused] if refused else []
                     case Abort(id):
                         self._core.abort(id)
+                    case Sessions(number, action, id):
+                        known = self._core.reuse.handle(action, id)
+                        self._link.send(SessionList(number, self._core.reuse.listed(), known))
                     case Load():
                         log.warning("a second load frame was ignored")
             if self._core.busy:
                 events += self._step()
+            else:
+                self._unsettled = self._core.rest()
             self._publish(events)
+
+    def _rest_s(self) -> float:
+        idle = not self._core.busy
+        return 0.0 if idle and self._unsettled else self._core.rest_s(self._heartbeat_s)
 
     def _step(self) -> list[Event]:
         try:

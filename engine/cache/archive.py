@@ -50,6 +50,7 @@ class Archive:
     def __init__(self, folder: Folder, at_rest: str, most_pending: int) -> None:
         self.folder = folder
         self.pending: dict[bytes, Kept] = {}  # not written yet: read from here
+        self.disk_bytes = folder.bytes_used()
         self.skipped = 0  # segments not written because too much was pending
         self._at_rest = at_rest
         self._most_pending = most_pending
@@ -81,6 +82,7 @@ class Archive:
         size = sum(memoryview(part).nbytes for part in parts)
         whole = msgspec.structs.replace(record, size=size, checksum=digest_of(parts), saved=time.time())
         gone = self.folder.write(whole, parts)
+        self.disk_bytes = self.folder.bytes_used()
         self._news.put(Saved(record.name, 0 if gone is None else size, tuple(gone or ())))
 
     def fetch(self, name: bytes) -> None:

@@ -30,7 +30,6 @@ FORMAT = 1
 DIGEST = 20
 BLOCK = 4096
 SLACK = 2 * 2**20  # the database may grow by this much within one write
-LEAST_LIMIT = 16 * 2**20
 CHUNK = 4 * 2**20
 
 

@@ -16,7 +16,6 @@ import numpy as np
 
 from engine.cache.layers import Kept
 
-AT_REST = ("keep", "bf16", "q8", "q4")
 SUFFIXES = ("", ".q", ".scale", ".low")
 LARGEST_GROUP = 64  # values that share a scale and a lowest value, both float32
 NAMES = {

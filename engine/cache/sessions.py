@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from engine.cache.radix import Segment, Tokens, common
 from engine.cache.ram import Rank
 from engine.cache.store import HEAD_BYTES, PrefixCache, Taken
+from engine.types import SessionInfo
 
 MOST_BRANCHES = 4
 MOST_SESSIONS = 1024
@@ -156,6 +157,25 @@ class Sessions:
             segment.rank = min(segment.rank, Rank.common)
         for id in self._active:
             self._protect(self.known[id])
+
+    def info(self, id: str) -> SessionInfo:
+        session = self.known[id]
+        segments = {
+            segment.name: segment for branch in session.branches for segment in self._path(branch.tokens)
+        }
+        return SessionInfo(
+            id=id,
+            turns=session.turns,
+            branches=len(session.branches),
+            tokens=sum(len(branch.tokens) for branch in session.branches),
+            prompt_tokens=session.prompt_tokens,
+            reused_tokens=session.reused_tokens,
+            ram_bytes=sum(segment.nbytes for segment in segments.values()),
+            tier=session.tier,
+            cause=session.reason.cause,
+            idle_s=self._clock() - session.last_seen,
+            pinned=session.pinned,
+        )
 
     def pin(self, id: str, pinned: bool) -> bool:
         """Protect a session until it is unpinned, on disk too; whether it is known."""

@@ -296,8 +296,11 @@ class PrefixCache:
         """Forget a segment and all that goes on from it, on disk too."""
         self._lose(segment)
 
-    def tick(self) -> None:
-        """Between two steps: take in what the disk did, and compute a little of what is to be kept."""
+    def tick(self) -> bool:
+        """Between two steps: take in what the disk did, and compute a little of what is to be kept.
+
+        Whether some of that is left.
+        """
         for news in self.archive.news() if self.archive is not None else ():
             if isinstance(news, Loaded):
                 self._arrived(news)
@@ -310,7 +313,7 @@ class PrefixCache:
                 self._evicted([segment])
             for name in news.gone:
                 self._left_disk(name)
-        self.settle(SETTLE_BYTES)
+        return self.settle(SETTLE_BYTES)
 
     def _left_disk(self, name: bytes) -> None:
         segment = self.radix.segments.get(name)
@@ -331,6 +334,11 @@ class PrefixCache:
             self._fetched.add(news.name)
         for waiting in self._waiting.values():
             waiting.missing.discard(news.name)
+
+    @property
+    def disk_bytes(self) -> int:
+        """As of the last write: measuring them is work for the disk."""
+        return self.archive.disk_bytes if self.archive is not None else 0
 
     def close(self) -> None:
         """Compute and write what is left."""

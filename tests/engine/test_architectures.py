@@ -40,7 +40,7 @@ def core(request: pytest.FixtureRequest, loaded: LoadedModel) -> EngineCore:
     network = request.param()
     network.eval()
     mx.eval(network.parameters())
-    config = EngineConfig(model=loaded.info.path, prefill_step=32, prefill_step_min=32)
+    config = EngineConfig(model=loaded.info.path, prefill_step=32, prefill_step_min=32, cache_ram=0)
     return EngineCore(replace(loaded, network=network), config)
 
 

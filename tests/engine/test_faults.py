@@ -19,7 +19,9 @@ from tests.engine.drive import Told, alone, collect, request, run
 
 @pytest.fixture
 def small_steps(loaded: LoadedModel) -> EngineCore:
-    return EngineCore(loaded, EngineConfig(model=loaded.info.path, prefill_step=32, prefill_step_min=32))
+    """Without a prefix cache: a prompt that comes twice is prefilled twice."""
+    config = EngineConfig(model=loaded.info.path, prefill_step=32, prefill_step_min=32, cache_ram=0)
+    return EngineCore(loaded, config)
 
 
 def test_a_paused_prompt_goes_on_and_gets_the_same_text(small_steps: EngineCore) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from engine.config import EngineConfig
 from engine.errors import EngineFailed
-from engine.memory import KvCost, MemoryWatch, kv_budget, machine_memory, resident_bytes
+from engine.memory import KvCost, MemoryWatch, kv_budget, machine_memory, resident_bytes, split_budget
 from engine.model import load_model
 
 GB = 2**30
@@ -17,16 +17,15 @@ PER_TOKEN = 2 * 2 * 2 * 16 * 4  # keys and values, layers, heads, width, bytes: 
 
 
 @pytest.mark.parametrize(
-    ("asked", "limit", "weights", "on_gpu", "expected"),
+    ("limit", "weights", "on_gpu", "expected"),
     [
-        (5 * GB, 100 * GB, 90 * GB, True, 5 * GB),
-        (None, 100 * GB, 30 * GB, True, 60 * GB),
-        (None, 100 * GB, 30 * GB, False, 30 * GB),
-        (None, 16 * GB, 15 * GB, False, int(16 * GB * 0.6) // 16),
+        (100 * GB, 30 * GB, True, 60 * GB),
+        (100 * GB, 30 * GB, False, 30 * GB),
+        (16 * GB, 15 * GB, False, int(16 * GB * 0.6) // 16),
     ],
 )
-def test_budget(asked: int | None, limit: int, weights: int, on_gpu: bool, expected: int) -> None:
-    assert kv_budget(asked, limit, weights, on_gpu) == expected
+def test_budget(limit: int, weights: int, on_gpu: bool, expected: int) -> None:
+    assert kv_budget(limit, weights, on_gpu) == expected
 
 
 def test_tokens_that_fit() -> None:
@@ -65,3 +64,20 @@ def test_what_the_process_holds_is_known() -> None:
     assert before > 2**20
     block = bytearray(os.urandom(1)) * 2**26
     assert resident_bytes() > before + 2**25, len(block)
+
+
+@pytest.mark.parametrize(
+    ("total", "kv", "cache", "expected"),
+    [
+        (100, None, None, (75, 25)),
+        (100, None, 40, (60, 40)),
+        (100, None, 0, (100, 0)),
+        (100, None, 500, (25, 500)),
+        (100, 30, None, (30, 10)),
+        (100, 30, 0, (30, 0)),
+    ],
+)
+def test_the_budget_is_shared_with_the_prefix_cache(
+    total: int, kv: int | None, cache: int | None, expected: tuple[int, int]
+) -> None:
+    assert split_budget(total, kv, cache) == expected

@@ -1,0 +1,209 @@
+"""What the core asks of the prefix cache: one place where requests, sessions and kept prefixes meet."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import logging
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tokenizers import Tokenizer
+
+from engine.cache.archive import Archive
+from engine.cache.blobs import FAILURES
+from engine.cache.disk import FORMAT, Folder
+from engine.cache.layers import Layout
+from engine.cache.radix import as_tokens, common
+from engine.cache.ram import RamTier, Rank
+from engine.cache.sessions import Reason, Sessions
+from engine.cache.store import PrefixCache, Taken
+from engine.config import EngineConfig
+from engine.model import LoadedModel
+from engine.types import CacheReport, CacheStats, GenerateRequest, SessionInfo
+
+log = logging.getLogger("engine.cache")
+
+PROMPT_KEEP = 256  # tokens a prompt must add to be kept before its answer is there
+LEAST_PATIENCE_S = 0.25
+MOST_PATIENCE_S = 30.0
+EXPIRE_S = 5.0
+JOIN = 16  # tokens of a prefill under way that make it worth taking over
+
+
+class Reuse:
+    """Nothing is kept when the model's config gives the cache no RAM; every call is fine all the same."""
+
+    def __init__(self, model: LoadedModel, config: EngineConfig) -> None:
+        budget = model.info.cache_ram if config.cache_ram is None else config.cache_ram
+        layout = Layout(model.make_caches, model.plain_cache)
+        name = cache_fingerprint(model.info.fingerprint)
+        archive = open_archive(config, budget) if budget else None
+        ram = RamTier(budget, model.cost.per_token or 1)
+        self.cache = PrefixCache(layout, name, model.info.path, ram, archive)
+        self.sessions = Sessions(self.cache, config.session_ttl_s, budget // 2, time.monotonic)
+        self._tokenizer: Tokenizer = model.tokenizer
+        self._disk_limit = config.cache_disk
+        self._requests: dict[str, GenerateRequest] = {}
+        self._taken: dict[str, Taken] = {}
+        self._reasons: dict[str, Reason] = {}
+        self._expired = 0.0
+
+    def arrive(self, request: GenerateRequest, prefill_token_s: float) -> int:
+        """A request came; how many tokens of its prompt will not have to be computed."""
+        self._requests[request.id] = request
+
+        def patience(tokens: int) -> float:
+            return min(MOST_PATIENCE_S, max(LEAST_PATIENCE_S, tokens * prefill_token_s))
+
+        return self.cache.look(request.id, as_tokens(request.prompt), patience)
+
+    def waits(self, id: str) -> bool:
+        """Whether something of its prompt is still on its way from the disk."""
+        return self.cache.waits(id)
+
+    def start(self, id: str) -> Taken:
+        """Its place is there: what it starts from."""
+        taken = self._taken[id] = self.cache.take(id)
+        request = self._requests[id]
+        self._reasons[id] = self.sessions.explain(request.session, as_tokens(request.prompt), taken)
+        return taken
+
+    def marks(self, id: str) -> tuple[int, ...]:
+        """Numbers of prompt tokens after which what has been computed should be kept."""
+        taken = self._taken[id]
+        if self.cache.layout.sliceable:
+            return ()
+        prompt = self._requests[id].prompt
+        places = {*taken.forks, *self._requests[id].marks}
+        return tuple(sorted(place for place in places if taken.length < place < len(prompt)))
+
+    def wants_prompt(self, id: str) -> bool:
+        """Whether its prompt should be kept as soon as it is computed, before its answer."""
+        request, taken = self._requests[id], self._taken[id]
+        fresh = len(request.prompt) - taken.length
+        return request.prefill_only or not self.cache.layout.sliceable or fresh > PROMPT_KEEP
+
+    def keep(self, id: str, tokens: Sequence[int], caches: Sequence[Any]) -> None:
+        """These tokens of a request have been computed, and are exactly those in the caches."""
+        request = self._requests.get(id)
+        if request is None or request.ephemeral or not self.cache.ram.budget:
+            return
+        self.cache.keep(tokens, caches, Rank.active if request.session else Rank.common)
+
+    def turn(self, id: str, tokens: Sequence[int]) -> None:
+        """A request has ended well: these are all its tokens that were computed."""
+        request = self._requests.get(id)
+        if request is not None and request.session and not request.ephemeral and id in self._taken:
+            taken, reason = self._taken[id], self._reasons[id]
+            self.sessions.turn(request.session, as_tokens(tokens), len(request.prompt), taken, reason)
+
+    def report(self, id: str) -> CacheReport:
+        """For its last event."""
+        taken, reason = self._taken.get(id, Taken()), self._reasons.get(id, Reason("cold", 0))
+        return CacheReport(
+            tier=taken.tier,
+            reused=taken.length,
+            total=len(self._requests[id].prompt),
+            cause=reason.cause,
+            at=reason.at,
+            was=self._tokenizer.decode(list(reason.was), skip_special_tokens=False),
+            now=self._tokenizer.decode(list(reason.now), skip_special_tokens=False),
+        )
+
+    def forget(self, id: str) -> None:
+        """The request is over; unknown ids are fine."""
+        self.cache.forget(id)
+        self._requests.pop(id, None)
+        self._taken.pop(id, None)
+        self._reasons.pop(id, None)
+
+    def joined(self, request: GenerateRequest, ids: Sequence[str]) -> list[str]:
+        """Which of these prefills under way a new request should take over: they are of its own prompt."""
+        prompt = as_tokens(request.prompt)
+        known = self.cache.radix.match(prompt, len(prompt)).length
+        return [id for id in ids if common(as_tokens(self._requests[id].prompt), prompt) >= known + JOIN]
+
+    def discard(self) -> None:
+        """The model failed: what is still to be kept of its work is not."""
+        self.cache.discard()
+
+    def tick(self) -> bool:
+        """Between two steps; whether there is more to be done at once."""
+        more = self.cache.tick()
+        now = time.monotonic()
+        if now - self._expired > EXPIRE_S:
+            self._expired = now
+            self.sessions.expire()
+        return more
+
+    def handle(self, action: str, id: str) -> bool:
+        """list, pin, unpin or drop a session; whether it was known."""
+        match action:
+            case "pin" | "unpin":
+                return self.sessions.pin(id, action == "pin")
+            case "drop":
+                return self.sessions.drop(id)
+        return True
+
+    @property
+    def nbytes(self) -> int:
+        """Of RAM, what waits to be written included."""
+        archive = self.cache.archive
+        held = self.cache.ram.held
+        waiting = archive.pending.items() if archive is not None else ()
+        return self.cache.ram.used + sum(kept.nbytes for name, kept in waiting if name not in held)
+
+    def stats(self) -> CacheStats:
+        cache, counts = self.cache, self.cache.counts
+        folder = cache.archive.folder if cache.archive is not None else None
+        return CacheStats(
+            ram_bytes=cache.ram.used,
+            ram_budget=cache.ram.budget,
+            disk_bytes=cache.disk_bytes,
+            disk_limit=self._disk_limit if folder is not None else 0,
+            segments=len(cache.radix.segments),
+            stored=len(folder.entries) if folder is not None else 0,
+            sessions=len(self.sessions.known),
+            from_ram=counts.ram,
+            from_disk=counts.disk,
+            from_nothing=counts.none,
+            late=counts.late,
+            reused_tokens=counts.reused_tokens,
+            prompt_tokens=counts.prompt_tokens,
+            evicted=cache.ram.evictions,
+            evicted_disk=folder.counts.evicted if folder is not None else 0,
+            written=folder.counts.written if folder is not None else 0,
+            damaged=folder.counts.damaged if folder is not None else 0,
+            refused=counts.refused,
+            readonly=folder.readonly if folder is not None else "",
+            foreign=len(cache.foreign),
+        )
+
+    def listed(self) -> list[SessionInfo]:
+        """All sessions, the one heard of last first."""
+        return [self.sessions.info(id) for id in reversed(self.sessions.known)]
+
+
+def open_archive(config: EngineConfig, ram: int) -> Archive | None:
+    """The disk tier; None, with a warning, where its folder cannot be used."""
+    if config.cache_dir is None:
+        return None
+    try:
+        folder = Folder(Path(config.cache_dir).expanduser(), config.cache_disk)
+    except FAILURES as error:
+        log.warning("no cache on disk: %s cannot be used: %s", config.cache_dir, error)
+        return None
+    if folder.readonly:
+        log.warning("the cache at %s is only read: %s", config.cache_dir, folder.readonly)
+    return Archive(folder, config.kv_at_rest, max(ram // 2, 64 * 2**20))
+
+
+def cache_fingerprint(model: str) -> str:
+    """What must be equal for kept keys and values to be used: the model (its dtype, tokenizer, template,
+    quantisation and adapter are in its fingerprint), the libraries that compute them, and our own format.
+    """
+    versions = [importlib.metadata.version(name) for name in ("mlx", "mlx-lm")]
+    return hashlib.sha256("\0".join([model, *versions, str(FORMAT)]).encode()).hexdigest()

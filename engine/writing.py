@@ -1,0 +1,59 @@
+"""One request that is being answered, as the core keeps it in mind."""
+
+from __future__ import annotations
+
+import math
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+
+from llguidance import LLMatcher
+
+from engine.detokenize import Detokenizer
+from engine.runner import Job
+from engine.stop import StopFinder
+from engine.types import CacheReport, Finished, FinishReason, TokenLogprob
+
+
+@dataclass(slots=True)
+class Writing:
+    """The text of one request. sampled: its tokens so far; shown: those whose text has left in a chunk.
+
+    logprobs: of the others. submitted, started, first: when it came, got a place and got its first token.
+    expires: when it must have ended. grammar: while it is being compiled.
+    """
+
+    job: Job
+    detokenizer: Detokenizer
+    stops: StopFinder
+    sampled: list[int] = field(default_factory=list)
+    shown: int = 0
+    logprobs: list[TokenLogprob] = field(default_factory=list)
+    submitted: float = 0.0
+    started: float = 0.0
+    first: float = 0.0
+    expires: float = math.inf
+    grammar: Future[LLMatcher] | None = None
+    prefill_only: bool = False
+
+    @property
+    def tokens(self) -> int:
+        return len(self.sampled)
+
+    def finished(
+        self, reason: FinishReason, now: float, report: CacheReport, unconstrained: bool = False
+    ) -> Finished:
+        """Its last event."""
+        first = self.first or now
+        return Finished(
+            id=self.job.id,
+            reason=reason,
+            prompt_tokens=len(self.job.prompt),
+            completion_tokens=self.tokens,
+            queue_s=self.started - self.submitted,
+            prefill_s=first - self.started,
+            decode_s=now - first,
+            unconstrained=unconstrained,
+            cached_tokens=report.reused,
+            cache=report,
+            completion=tuple(self.sampled),
+        )
