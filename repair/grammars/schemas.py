@@ -73,7 +73,46 @@ def _reduced(node: Any, pointer: str, left_out: list[str]) -> Any:
             result[key] = item
         elif key in _ASSERTIONS:
             left_out.append(f"{pointer or '/'}: {key}")
+    for key in _contradictions(result):
+        del result[key]
+        left_out.append(f"{pointer or '/'}: {key}")
     return result
+
+
+def _contradictions(node: Mapping[str, Any]) -> list[str]:
+    """Keywords that leave no value together with the others: one such schema would cost the whole grammar."""
+    found = [
+        key
+        for least, most in (("minimum", "maximum"), ("minLength", "maxLength"), ("minItems", "maxItems"))
+        if least in node and most in node and node[least] > node[most]
+        for key in (least, most)
+    ]
+    if "pattern" in node and "format" in node:
+        found.append("format")
+    kinds = [node["type"]] if isinstance(node.get("type"), str) else node.get("type", _ALL)
+    options = node.get("enum")
+    if isinstance(options, list) and not any(_kind(one) in kinds or _is_whole(one, kinds) for one in options):
+        found.append("enum")
+    return found
+
+
+_ALL = ("string", "integer", "number", "boolean", "null", "array", "object")
+_KINDS: dict[type, str] = {
+    str: "string",
+    int: "number",
+    float: "number",
+    bool: "boolean",
+    list: "array",
+    dict: "object",
+}
+
+
+def _kind(value: Any) -> str:
+    return _KINDS.get(type(value), "null")
+
+
+def _is_whole(value: Any, kinds: Any) -> bool:
+    return "integer" in kinds and _kind(value) == "number" and value == int(value)
 
 
 def _is_kept(key: str, item: Any) -> bool:

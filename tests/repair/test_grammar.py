@@ -275,6 +275,28 @@ def test_what_cannot_be_constrained_is_told_and_the_rest_still_is(feature: str, 
     assert not accepts(grammar, written(format, ToolCall("f", '{"a": "x"}')))
 
 
+@pytest.mark.parametrize("format", ["hermes", "qwen_xml", "llama4", "gemma4"])
+@pytest.mark.parametrize(
+    ("impossible", "left_out"),
+    [
+        ({"type": "string", "enum": [1]}, ["enum"]),
+        ({"enum": []}, ["enum"]),
+        ({"type": "integer", "minimum": 5, "maximum": 1}, ["minimum", "maximum"]),
+        ({"type": "string", "minLength": 5, "maxLength": 2}, ["minLength", "maxLength"]),
+        ({"type": "string", "pattern": "^a", "format": "date"}, ["format"]),
+    ],
+)
+def test_one_impossible_schema_does_not_cost_the_grammar(
+    impossible: dict[str, Any], left_out: list[str], format: str
+) -> None:
+    schema = {"type": "object", "properties": {"x": impossible}, "required": ["x"]}
+    tools = ToolSet.compile([ToolDefinition("f", "", schema), ToolDefinition("get_weather", "", WEATHER)])
+    grammar = tool_grammar(tools, format)
+    assert grammar is not None
+    assert set(grammar.left_out) >= {f"f/properties/x: {one}" for one in left_out}
+    assert accepts(grammar, written(format, CALL))
+
+
 SHAPES: dict[str, tuple[dict[str, Any], str]] = {
     "reference": (
         {
