@@ -47,10 +47,10 @@ def steps_of(messages: Sequence[Message], limits: LoopLimits) -> list[Step]:
     for.
     """
     enough = 2 * (max(limits.nudge, limits.stop) + 1)
-    start, found = len(messages), 0
-    while start and messages[start - 1].role is not Role.user and found < enough:
+    start, count = len(messages), 0
+    while start and messages[start - 1].role is not Role.user and count < enough:
         start -= 1
-        found += len(messages[start].calls)
+        count += len(messages[start].calls)
     steps: list[Step] = []
     waiting: list[tuple[str, int]] = []
     for message in messages[start:]:
