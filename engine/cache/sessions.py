@@ -19,7 +19,7 @@ MOST_SESSIONS = 1024
 WINDOW = 12  # tokens shown around the place where a prompt differs
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)  # itself and no other: arrays of tokens do not compare to one truth
 class Branch:
     """tokens: all of its last turn, the answer included."""
 

@@ -119,6 +119,15 @@ def test_what_a_turn_left_behind_goes_first_and_branches_stay(bench: Bench) -> N
     assert len(desk.sessions.known["a"].branches) == 2
 
 
+def test_a_later_branch_goes_on(bench: Bench) -> None:
+    desk = Desk(bench)
+    first, second = text(1, 40), text(2, 60)
+    desk.turn("a", first)
+    desk.turn("a", second)
+    assert desk.turn("a", [*answered(second), 7]) == Reason("none", 65)
+    assert desk.turn("a", [*answered(first), 7]) == Reason("none", 45)
+
+
 def test_pinned_by_hand_and_dropped(bench: Bench, tmp_path: Path) -> None:
     desk = Desk(bench, folder=tmp_path)
     system = text(1, 60)
