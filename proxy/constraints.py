@@ -10,7 +10,8 @@ import json
 import logging
 from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 from engine.validate import MAX_GRAMMAR
 from proxy.chat import ChatRequest, ToolMode
@@ -20,6 +21,11 @@ from repair.tools import ToolSet
 
 _log = logging.getLogger(__name__)
 _KEPT = 64
+# What may declare or demand properties besides `properties`.
+_OPENINGS = frozenset(
+    "additionalProperties unevaluatedProperties patternProperties propertyNames minProperties "
+    "allOf anyOf oneOf if dependentSchemas $ref $dynamicRef".split()
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +91,9 @@ class Constraints:
 
     def _tools(self, request: ChatRequest, open_reasoning: str) -> Grammar | None:
         choice = request.tool_choice
+        tools = [replace(tool, parameters=closed(tool.parameters)) for tool in request.tools]
         return tool_grammar(
-            ToolSet.compile(request.tools),
+            ToolSet.compile(tools),
             self._format,
             required=choice.mode in (ToolMode.required, ToolMode.named),
             tool_name=choice.name or None,
@@ -115,6 +122,25 @@ class Constraints:
         if grammar.left_out:
             _log.info("left to validation, not constrained: %s", "; ".join(grammar.left_out))
         return grammar.text
+
+
+def closed(schema: Any) -> Any:
+    """The schema without room for undeclared properties, where it declares some and says nothing of others.
+
+    Such room is there for callers that know more than the schema says. A model under constraint does not, and
+    fills it with inventions, one key twice among them.
+    """
+    if not isinstance(schema, Mapping):
+        return schema
+    result = dict(schema)
+    properties = schema.get("properties")
+    if isinstance(properties, Mapping):
+        result["properties"] = {name: closed(part) for name, part in properties.items()}
+        if properties and not _OPENINGS & schema.keys():
+            result["additionalProperties"] = False
+    if isinstance(schema.get("items"), Mapping):
+        result["items"] = closed(schema["items"])
+    return result
 
 
 def _key(request: ChatRequest, wanted: str, open_reasoning: str) -> str:

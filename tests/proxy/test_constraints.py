@@ -14,7 +14,7 @@ import pytest
 from engine.config import EngineConfig
 from engine.types import GenerateRequest
 from engine.validate import MAX_GRAMMAR
-from proxy.constraints import NO_CONSTRAINT, Constraint, Constraints
+from proxy.constraints import NO_CONSTRAINT, Constraint, Constraints, closed
 from proxy.upstreams.bundled import BundledUpstream
 from tests.engine.tiny import make_model
 from tests.proxy.live import LiveServer, LoopThread, serving
@@ -154,12 +154,37 @@ def test_a_model_of_random_weights_makes_the_call(
 ) -> None:
     tools = [{"type": "function", "function": {**CLOCK["function"], "parameters": {
         "type": "object", "properties": {"zone": {"enum": ["UTC", "CET"]}}, "required": ["zone"],
-        "additionalProperties": False}}}]  # fmt: skip
+    }}}]  # fmt: skip
     response = ask(tiny[0], tools=tools, tool_choice=choice, parallel_tool_calls=False)
     assert response.headers["x-fortieth-verdict"] == "clean", response.text
     call = response.json()["choices"][0]["message"]["tool_calls"][0]["function"]
     assert call["name"] == "get_time"
-    assert json.loads(call["arguments"])["zone"] in ("UTC", "CET")
+    assert call["arguments"] in ('{"zone": "UTC"}', '{"zone": "CET"}', '{"zone":"UTC"}', '{"zone":"CET"}')
+
+
+OPEN: list[tuple[Any, Any]] = [
+    ({"properties": {"a": {}}}, {"properties": {"a": {}}, "additionalProperties": False}),
+    ({"properties": {}}, {"properties": {}}),
+    ({"type": "object"}, {"type": "object"}),
+    (True, True),
+    *(
+        ({"properties": {"a": True}, key: {}}, {"properties": {"a": True}, key: {}})
+        for key in ("allOf", "$ref")
+    ),
+    (
+        {"properties": {"a": {}}, "additionalProperties": {}},
+        {"properties": {"a": {}}, "additionalProperties": {}},
+    ),
+    (
+        {"items": {"properties": {"a": {}}}},
+        {"items": {"properties": {"a": {}}, "additionalProperties": False}},
+    ),
+]
+
+
+@pytest.mark.parametrize(("schema", "expected"), OPEN, ids=str)
+def test_only_declared_properties_may_be_written(schema: Any, expected: Any) -> None:
+    assert closed(schema) == expected
 
 
 def test_an_answer_cut_by_its_limit_is_told(tiny: tuple[LiveServer, BundledUpstream]) -> None:
