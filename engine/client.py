@@ -11,7 +11,7 @@ import msgspec
 
 from engine.config import EngineConfig
 from engine.errors import DeadlineExceeded, EngineDied, EngineError, EngineUnavailable, from_failed
-from engine.frames import Abort, Events, Submit, WorkerStats
+from engine.frames import Abort, Events, SessionList, Sessions, Submit, WorkerStats
 from engine.supervisor import Supervisor
 from engine.types import (
     EngineStats,
@@ -22,6 +22,7 @@ from engine.types import (
     Output,
     Priority,
     SamplingParams,
+    SessionInfo,
     TextChunk,
 )
 from engine.validate import check_request
@@ -95,8 +96,13 @@ class EngineClient:
         self._worker = WorkerStats()
         self._ids = itertools.count()
         self._supervisor = Supervisor(
-            config, on_events=self._receive, on_ready=self._replay, on_death=self._mourn
+            config,
+            on_events=self._receive,
+            on_ready=self._replay,
+            on_death=self._mourn,
+            on_sessions=self._answer,
         )
+        self._asked: dict[int, asyncio.Future[SessionList]] = {}
 
     async def start(self) -> ModelInfo:
         """Start the engine process and wait for its model. Raises EngineFailed with the reason."""
@@ -139,6 +145,7 @@ class EngineClient:
             prompt=(0,),
             sampling=SamplingParams(max_tokens=1, ignore_eos=True),
             priority=Priority.probe,
+            ephemeral=True,
         )
         try:
             async with asyncio.timeout(timeout_s):
@@ -157,6 +164,39 @@ class EngineClient:
             restarts=supervisor.restarts,
             **msgspec.structs.asdict(self._worker),
         )
+
+    async def sessions(self, timeout_s: float = 5.0) -> list[SessionInfo]:
+        """What the prefix cache knows of agent sessions, the one heard of last first.
+
+        Raises EngineUnavailable when the process does not answer, as do the next two.
+        """
+        return (await self._ask("list", "", timeout_s)).sessions
+
+    async def pin_session(self, id: str, pinned: bool = True, timeout_s: float = 5.0) -> bool:
+        """Protect what a session will ask for next until it is unpinned; whether the session was known."""
+        return (await self._ask("pin" if pinned else "unpin", id, timeout_s)).known
+
+    async def drop_session(self, id: str, timeout_s: float = 5.0) -> bool:
+        """Delete what only this session uses, on disk too; whether it was known."""
+        return (await self._ask("drop", id, timeout_s)).known
+
+    async def _ask(self, action: str, id: str, timeout_s: float) -> SessionList:
+        if self._supervisor.state != "ready":
+            raise EngineUnavailable(f"the engine is {self._supervisor.state}: {self._supervisor.reason}")
+        number = next(self._ids)
+        answer = self._asked[number] = asyncio.get_running_loop().create_future()
+        self._supervisor.send(Sessions(number, action, id))
+        try:
+            return await asyncio.wait_for(answer, timeout_s)
+        except TimeoutError:
+            raise EngineUnavailable(f"the engine did not answer within {timeout_s:g} s") from None
+        finally:
+            del self._asked[number]
+
+    def _answer(self, answer: SessionList) -> None:
+        future = self._asked.get(answer.number)
+        if future is not None and not future.done():
+            future.set_result(answer)
 
     async def close(self) -> None:
         """End the process; requests still running get EngineDied. Idempotent."""

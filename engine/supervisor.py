@@ -10,7 +10,7 @@ from typing import Literal
 
 from engine.config import EngineConfig
 from engine.errors import EngineFailed, EngineUnavailable
-from engine.frames import Events, FromWorker, Load, LoadFailed, Ready, ToWorker
+from engine.frames import Events, FromWorker, Load, LoadFailed, Ready, SessionList, ToWorker
 from engine.process import EngineProcess, launch
 from engine.types import ModelInfo
 
@@ -33,7 +33,10 @@ class Backoff:
 
 
 class Supervisor:
-    """on_events: each Events frame. on_ready: a process has come up. on_death: it is gone, and why."""
+    """on_events: each Events frame. on_ready: a process has come up. on_death: it is gone, and why.
+
+    on_sessions: each answer about sessions.
+    """
 
     def __init__(
         self,
@@ -42,12 +45,14 @@ class Supervisor:
         on_events: Callable[[Events], None],
         on_ready: Callable[[], None],
         on_death: Callable[[str], None],
+        on_sessions: Callable[[SessionList], None] | None = None,
         backoff: Backoff | None = None,
     ) -> None:
         self._config = config
         self._on_events = on_events
         self._on_ready = on_ready
         self._on_death = on_death
+        self._on_sessions = on_sessions
         self._backoff = backoff or Backoff()
         self._process: EngineProcess | None = None
         self._loaded: asyncio.Future[ModelInfo] | None = None
@@ -111,6 +116,8 @@ class Supervisor:
         match frame:
             case Events():
                 self._on_events(frame)
+            case SessionList() if self._on_sessions is not None:
+                self._on_sessions(frame)
             case Ready(info) if self._loaded is not None and not self._loaded.done():
                 self._loaded.set_result(info)
             case LoadFailed(reason) if self._loaded is not None and not self._loaded.done():

@@ -158,7 +158,10 @@ def serve(link: Link) -> None:
         return
     log.info("loaded %s in %.1f s, %s", config.model, time.monotonic() - started, blas)
     link.send(Ready(core.info))
-    Worker(link, core, config.heartbeat_s).run()
+    try:
+        Worker(link, core, config.heartbeat_s).run()
+    finally:
+        core.close()
 
 
 def main() -> None:

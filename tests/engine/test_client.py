@@ -295,3 +295,32 @@ async def test_the_engine_dies_with_a_parent_that_was_killed(tiny: Path) -> None
     parent.kill()
     await parent.wait()
     await until(lambda: not alive(engine))
+
+
+async def test_sessions_are_listed_pinned_and_dropped(client: EngineClient) -> None:
+    await collect(client, request("a", "a prompt of a session", session="mine"))
+    (listed,) = [one for one in await client.sessions() if one.id == "mine"]
+    assert (listed.turns, listed.branches, listed.pinned) == (1, 1, False)
+    assert await client.pin_session("mine")
+    assert [one.pinned for one in await client.sessions() if one.id == "mine"] == [True]
+    assert await client.drop_session("mine")
+    assert not await client.drop_session("mine")
+    assert not [one for one in await client.sessions() if one.id == "mine"]
+    assert client.stats().cache.ram_budget > 0
+
+
+async def test_a_session_is_warm_again_after_the_process_was_killed(tiny: Path, tmp_path: Path) -> None:
+    config = EngineConfig(model=str(tiny), cache_dir=str(tmp_path))
+    prompt = "a long conversation " * 10
+    async with started(config) as client:
+        text, _ = await collect(client, request("a", prompt, session="s", max_tokens=4))
+        async with asyncio.timeout(20):
+            while not client.stats().cache.written:
+                await asyncio.sleep(0.05)
+        os.kill(client.stats().pid, signal.SIGKILL)
+        async with asyncio.timeout(60):
+            while client.stats().restarts == 0 or client.stats().state != "ready":
+                await asyncio.sleep(0.05)
+        again, end = await collect(client, request("b", prompt, session="s", max_tokens=4))
+    assert again == text
+    assert (end.cached_tokens, end.cache.tier) == (len(prompt) - 1, "disk")
