@@ -103,7 +103,8 @@ class ChatRequest:
     only. timeout_s: how long the whole request may take, re-asks included; None sets no limit.
     constrained: an upstream that can should let the model write only calls that fit their schemas.
     polling: names of tools that are meant to be called again and again. session: as the body names it,
-    until the guard knows it for sure.
+    until the guard knows it for sure. fork: asked
+    on the side, what the client will never send back.
     """
 
     model: str
@@ -126,6 +127,7 @@ class ChatRequest:
     constrained: bool = False
     polling: frozenset[str] = frozenset()
     session: SessionId = UNNAMED
+    fork: bool = False
 
 
 class FinishReason(StrEnum):
@@ -169,6 +171,51 @@ class Usage:
     completion_tokens: int = 0
     cached_tokens: int = 0
     reasoning_tokens: int = 0
+
+
+class MissCause(StrEnum):
+    """Why a prompt had to be computed where an earlier one of its session could have been gone on from.
+
+    none: it went on. cold: the first prompt of its conversation. The engine may not have had it any more:
+    evicted, it had to let go; fingerprint, another model left it; late, the disk was too slow; boundary, this
+    model's state cannot be cut where the prompts part. template: the same messages, written otherwise. The
+    others name what changed in the request; edit: a message, or the history was cut. answer: one of ours
+    came back with another meaning, as repaired ones do.
+    """
+
+    none = "none"
+    cold = "cold"
+    evicted = "evicted"
+    fingerprint = "fingerprint"
+    late = "late"
+    boundary = "boundary"
+    tools = "tools-changed"
+    header = "header-line"
+    line = "changing-line"
+    system = "system-changed"
+    hoisted = "system-hoisted"
+    reasoning = "reasoning"
+    spelling = "spelling"
+    answer = "answer-changed"
+    edit = "foreign-edit"
+    template = "template"
+
+
+@dataclass(frozen=True, slots=True)
+class CacheReport:
+    """reused, total: tokens of the prompt; tier: where they were kept, ram, disk or none. For a miss, at: the
+    first token that differs from the closest prompt of the session; message: the index of the first message
+    that does, None where none; before and now: the text around that token, then and now.
+    """
+
+    reused: int
+    total: int
+    tier: str = "none"
+    cause: MissCause = MissCause.none
+    at: int | None = None
+    message: int | None = None
+    before: str = ""
+    now: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,7 +265,8 @@ class ScoredText:
 class Finish:
     """The last event of every turn that did not fail. fixes: how many changes the repair made. attempts: how
     often the model was asked. usage: of all attempts together. answer_valid: whether the text is what the
-    request's json_answer and answer_schema ask for; None where they ask for nothing.
+    request's json_answer and answer_schema ask for; None where they ask for nothing. cache: of the first
+    attempt's prompt, None where the upstream does not tell.
     """
 
     reason: FinishReason
@@ -227,6 +275,7 @@ class Finish:
     fixes: int = 0
     attempts: int = 1
     answer_valid: bool | None = None
+    cache: CacheReport | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from itertools import takewhile
 from typing import Any
 
 from proxy.chat import ChatRequest, Message, PastCall, Role, ToolMode
@@ -34,11 +35,15 @@ def _tool(tool: ToolDefinition) -> dict[str, Any]:
     return {"type": "function", "function": function}
 
 
-def conversations(request: ChatRequest) -> Iterator[Conversation]:
-    """The forms to try, best first: as it is; one system message at the head; alternating turns of text."""
+def conversations(request: ChatRequest, *, in_place: bool = True) -> Iterator[Conversation]:
+    """The forms to try, best first: as it is; one system message at the head; alternating turns of text.
+
+    in_place: a later system message is then told by the user where it stands; moved to the head, it would
+    change all that the model has read already.
+    """
     kept = _with_answer_schema(request, _without_empty_tail(request.messages))
     yield [_message(message, _as_object_or_text) for message in kept]
-    gathered = _gather_system(kept)
+    gathered = _late_as_user(kept) if in_place else _gather_system(kept)
     yield [_message(message, _as_object) for message in gathered]
     yield _alternate(gathered)
 
@@ -104,6 +109,16 @@ def _gather_system(messages: Sequence[Message]) -> list[Message]:
     rest = [message for message in messages if message.role is not Role.system]
     head = [Message(Role.system, "\n\n".join(system))] if system else []
     return head + rest
+
+
+def _late_as_user(messages: Sequence[Message]) -> list[Message]:
+    head = list(takewhile(lambda message: message.role is Role.system, messages))
+    rest = [
+        Message(Role.user, f"System: {message.text}") if message.role is Role.system else message
+        for message in messages[len(head) :]
+        if message.role is not Role.system or message.text
+    ]
+    return _gather_system(head) + rest
 
 
 def _alternate(messages: Sequence[Message]) -> Conversation:

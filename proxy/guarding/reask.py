@@ -70,7 +70,7 @@ class Reask:
 
     async def run(self, first: Attempt, problems: tuple[Problem, ...]) -> Reasked:
         """first: the attempt that was refused for `problems`. Errors of the upstream end the asking."""
-        self._standing = stand(first, problems)
+        self._standing = stand(first, problems, self._policy)
         self._problems = problems
         self._messages = extend(self._messages, first, problems, self._tools)
         self._asked = self._next_sampling(first, first)
@@ -110,7 +110,7 @@ class Reask:
         problems = attempt.problems
         if not problems and not self._standing.kept:
             problems = self._refuse(attempt.calls)
-        result = settle(self._standing, attempt, problems)
+        result = settle(self._standing, attempt, problems, self._policy)
         if isinstance(result, Again):
             self._standing, self._problems = result.standing, result.problems
             self._messages = extend(self._messages, attempt, result.problems, self._tools)
@@ -176,6 +176,7 @@ class Reask:
             parallel_tool_calls=request.parallel_tool_calls and not one,
             sampling=self._asked,
             constrained=True,
+            fork=True,
         )
 
     def _next_sampling(self, first: Attempt, last: Attempt) -> Sampling | None:

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Protocol
 
-from proxy.chat import ChatRequest, TokenScore, Usage
+from proxy.chat import CacheReport, ChatRequest, TokenScore, Usage
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,13 +52,14 @@ class Phases:
 @dataclass(frozen=True, slots=True)
 class UpstreamFinish:
     """The last event of a generation that did not fail. reason: `stop`, `length` or `content_filter`. phases:
-    where known. unconstrained: decoding was to be constrained, and was not to its end.
+    where known. unconstrained: decoding was to be constrained, and was not to its end. cache: where known.
     """
 
     reason: str
     usage: Usage
     phases: Phases | None = None
     unconstrained: bool = False
+    cache: CacheReport | None = None
 
 
 UpstreamEvent = UpstreamText | UpstreamReasoning | UpstreamCall | UpstreamFinish

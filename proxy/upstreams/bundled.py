@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import json
 import logging
 import secrets
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,11 +36,10 @@ from engine.types import (
     Output,
     SamplingParams,
     TextChunk,
-    ThinkingLimit,
     TokenLogprob,
 )
 from engine.validate import check_request
-from proxy.chat import Candidate, ChatRequest, Sampling, TokenScore, Usage
+from proxy.chat import CacheReport, Candidate, ChatRequest, Sampling, TokenScore, Usage
 from proxy.constraints import NO_CONSTRAINT, Constraint, Constraints
 from proxy.errors import (
     BadRequest,
@@ -49,9 +49,9 @@ from proxy.errors import (
     RequestTimeout,
     UpstreamUnavailable,
 )
-from proxy.rendering import conversations, render_tools
+from proxy.sessions.canonical import ALL_RULES, Rule
+from proxy.sessions.prompting import Prepared, Prompter, write_prompt
 from proxy.upstreams.base import ModelCard, Phases, UpstreamEvent, UpstreamFinish, UpstreamText
-from proxy.upstreams.thinking import limit_thinking
 from repair.formats import detect_format
 
 _log = logging.getLogger(__name__)
@@ -91,18 +91,10 @@ class SamplingDefaults:
         return cls(top_k=max(0, top_k), **numbers)
 
 
-@dataclass(frozen=True, slots=True)
-class Prepared:
-    """What a request becomes before the engine sees it."""
-
-    rendered: Rendered
-    thinking: ThinkingLimit | None
-    constraint: Constraint
-
-
 class EngineGeneration:
     """The engine's outputs for one request as upstream events.
 
+    on_finish: gets the whole text and the engine's last word, and tells what of the prompt was reused.
     without_grammar: starts it anew where the engine can make nothing of its grammar.
     """
 
@@ -112,6 +104,7 @@ class EngineGeneration:
         format: str,
         generation_prompt: str,
         on_close: Callable[[], None],
+        on_finish: Callable[[str, Finished], CacheReport],
         constraint: Constraint = NO_CONSTRAINT,
         without_grammar: Callable[[], AsyncGenerator[Output, None]] | None = None,
     ) -> None:
@@ -119,6 +112,8 @@ class EngineGeneration:
         self.generation_prompt = generation_prompt
         self._outputs = outputs
         self._on_close = on_close
+        self._on_finish = on_finish
+        self._text: list[str] = []
         self._without_grammar = without_grammar
         self._unconstrained = constraint.wanted and constraint.grammar is None
         self._closed = False
@@ -168,12 +163,14 @@ class EngineGeneration:
     def _event(self, output: Output) -> UpstreamEvent:
         match output:
             case TextChunk():
+                self._text.append(output.text)
                 return UpstreamText(output.text, output.tokens, tuple(map(_score, output.logprobs)))
             case Finished():
                 usage = Usage(output.prompt_tokens, output.completion_tokens, output.cached_tokens)
                 phases = Phases(output.queue_s, output.prefill_s, output.decode_s)
                 unconstrained = self._unconstrained or output.unconstrained
-                return UpstreamFinish(output.reason.value, usage, phases, unconstrained)
+                cache = self._on_finish("".join(self._text), output)
+                return UpstreamFinish(output.reason.value, usage, phases, unconstrained, cache)
 
 
 class BundledUpstream:
@@ -186,11 +183,12 @@ class BundledUpstream:
         card: ModelCard,
         defaults: SamplingDefaults,
         capacity: int,
+        rules: frozenset[Rule] = ALL_RULES,
     ) -> None:
         self.models = (card,)
         self._client = client
-        self._template = template
         self._format = detect_format(template.source)
+        self._prompter = Prompter(template, self._format, client.info.eos_token_ids, rules)
         self._constraints = Constraints(self._format, template.source, template.markers)
         self._defaults = defaults
         self._capacity = capacity
@@ -199,8 +197,13 @@ class BundledUpstream:
         self._renderer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="render")
 
     @classmethod
-    async def start(cls, config: EngineConfig, model_id: str) -> BundledUpstream:
-        """Starts the engine process and loads its model. Raises EngineError with the reason."""
+    async def start(
+        cls, config: EngineConfig, model_id: str, rules: frozenset[Rule] = ALL_RULES
+    ) -> BundledUpstream:
+        """Starts the engine process and loads its model. rules: that make prompts canonical.
+
+        Raises EngineError with the reason.
+        """
         path = Path(config.model)
         client = EngineClient(config)
         loading = asyncio.create_task(asyncio.to_thread(ChatTemplate.load, path))
@@ -214,7 +217,7 @@ class BundledUpstream:
             raise
         card = ModelCard(model_id, int(time.time()), info.context_length, _fingerprint(model_id, info))
         capacity = config.max_batch + config.queue_limit
-        return cls(client, template, card, SamplingDefaults.load(path), capacity)
+        return cls(client, template, card, SamplingDefaults.load(path), capacity, rules)
 
     @property
     def client(self) -> EngineClient:
@@ -244,28 +247,37 @@ class BundledUpstream:
 
     async def _start_generation(self, request: ChatRequest) -> EngineGeneration:
         loop = asyncio.get_running_loop()
-        prepared = await loop.run_in_executor(self._renderer, self._prepare, request)
-        asked = self._generate_request(request, prepared)
+        prepared, constraint = await loop.run_in_executor(self._renderer, self._prepare, request)
+        asked = self._generate_request(request, prepared, constraint)
         check_request(asked, self._client.info)
         return EngineGeneration(
             self._client.generate(asked),
             self._format,
             prepared.rendered.generation_prompt,
             self._release,
-            prepared.constraint,
+            lambda text, finished: self._finish(prepared, text, finished),
+            constraint,
             lambda: self._client.generate(msgspec.structs.replace(asked, grammar=None)),
         )
 
     def _release(self) -> None:
         self._live -= 1
 
-    def _prepare(self, request: ChatRequest) -> Prepared:
+    def _prepare(self, request: ChatRequest) -> tuple[Prepared, Constraint]:
         """In the renderer's thread."""
-        plain = render_prompt(self._template, request)
-        rendered, thinking = limit_thinking(self._template, self._format, plain, request)
-        return Prepared(rendered, thinking, self._constraints.choose(request, rendered.generation_prompt))
+        prepared = self._prompter.prepare(request)
+        return prepared, self._constraints.choose(request, prepared.rendered.generation_prompt)
 
-    def _generate_request(self, request: ChatRequest, prepared: Prepared) -> GenerateRequest:
+    def _finish(self, prepared: Prepared, text: str, finished: Finished) -> CacheReport:
+        """The same thread remembers the answer, before it can be asked to go on from it."""
+        with contextlib.suppress(RuntimeError):  # the server is being closed
+            remembering = self._renderer.submit(self._prompter.answered, prepared, text, finished)
+            remembering.add_done_callback(_report_defect)
+        return prepared.report(finished)
+
+    def _generate_request(
+        self, request: ChatRequest, prepared: Prepared, constraint: Constraint
+    ) -> GenerateRequest:
         rendered = prepared.rendered
         limit = self._client.info.context_length
         if len(rendered.tokens) >= limit:
@@ -277,8 +289,9 @@ class BundledUpstream:
             sampling=sampling,
             session=request.session.id,
             deadline_s=request.timeout_s,
-            grammar=prepared.constraint.grammar,
+            grammar=constraint.grammar,
             thinking=prepared.thinking,
+            ephemeral=request.fork,
         )
 
     async def check(self) -> None:
@@ -292,17 +305,15 @@ class BundledUpstream:
         self._renderer.shutdown(wait=False, cancel_futures=True)
 
 
+def _report_defect(remembering: Future[None]) -> None:
+    if not remembering.cancelled() and (error := remembering.exception()):
+        _log.error("an answer could not be remembered", exc_info=error)
+
+
 def render_prompt(template: ChatTemplate, request: ChatRequest) -> Rendered:
-    """The prompt in the first form that the template takes. Raises InvalidRequest where it takes none."""
-    tools = render_tools(request)
-    refusal: InvalidRequest | None = None
-    for messages in conversations(request):
-        try:
-            return template.render(messages, tools, **request.template_options)
-        except InvalidRequest as error:
-            refusal = refusal or error
-    assert refusal is not None
-    raise refusal
+    """The prompt of a conversation that nothing is remembered of. Raises InvalidRequest."""
+    written = write_prompt(template, request)
+    return Rendered(template.encode_cut(written.text), written.plain, written.generation_prompt)
 
 
 def sampling_params(asked: Sampling, defaults: SamplingDefaults, room: int) -> SamplingParams:

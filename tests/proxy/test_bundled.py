@@ -273,7 +273,7 @@ def render(model: Path, source: str) -> str:
 
 def test_templates_that_want_it_plainer_get_it_plainer(tmp_path: Path) -> None:
     model = make_model(tmp_path / "picky")
-    assert render(model, STRICT) == "[system]b[user]aarguments[assistant][tool]c"
+    assert render(model, STRICT) == "[user]a[user]System: barguments[assistant][tool]c"
     assert "[assistant]Called f with {oops" in render(model, STRICTEST)
     with pytest.raises(InvalidRequest, match="not like this"):
         render(model, REFUSING)

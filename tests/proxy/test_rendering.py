@@ -18,8 +18,8 @@ RESULT = Message(Role.tool, "42", call_id="c1", name="f")
 EMPTY = Message(Role.assistant, "")
 
 
-def forms(*messages: Message) -> list[list[dict[str, Any]]]:
-    return list(conversations(ChatRequest("m", messages)))
+def forms(*messages: Message, in_place: bool = True) -> list[list[dict[str, Any]]]:
+    return list(conversations(ChatRequest("m", messages), in_place=in_place))
 
 
 def test_the_first_form_is_the_conversation_itself() -> None:
@@ -61,14 +61,17 @@ def test_arguments(sent: str, kept: Any, as_object: Any) -> None:
     )
 
 
-def test_the_second_form_gathers_the_system_messages_at_the_head() -> None:
-    assert [m["role"] for m in forms(ASK, SYSTEM, CALLED, RESULT, LATE)[1]] == [
-        "system",
-        "user",
-        "assistant",
-        "tool",
-    ]
-    assert forms(ASK, SYSTEM, LATE)[1][0]["content"] == "be kind\n\nbe brief"
+def test_the_second_form_has_one_system_message_at_the_head() -> None:
+    late = forms(SYSTEM, LATE, ASK, CALLED, RESULT, LATE)[1]
+    assert [m["role"] for m in late] == ["system", "user", "assistant", "tool", "user"]
+    assert (late[0]["content"], late[-1]["content"]) == ("be kind\n\nbe brief", "System: be brief")
+    assert [m["role"] for m in forms(ASK, Message(Role.system, ""), ASK)[1]] == ["user", "user"]
+
+
+def test_later_system_messages_can_be_gathered_there() -> None:
+    gathered = forms(ASK, SYSTEM, CALLED, RESULT, LATE, in_place=False)[1]
+    assert [m["role"] for m in gathered] == ["system", "user", "assistant", "tool"]
+    assert gathered[0]["content"] == "be kind\n\nbe brief"
 
 
 def test_the_third_form_alternates_and_loses_no_text() -> None:
