@@ -9,8 +9,8 @@ import os
 import shlex
 import signal
 import socket
-from collections.abc import Callable, Coroutine, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from proxy.account import Sink
 from proxy.app import create_app
 from proxy.chat import GuardMode
 from proxy.errors import StartError
+from proxy.ledger import Ledger, LedgerLimits
 from proxy.routes import Limits
 from proxy.settings import Settings
 from proxy.upstreams.base import Upstream
@@ -74,14 +75,28 @@ async def _serve(settings: Settings, announce: Callable[[str], None]) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.ask)
     # Bound first: a taken port should not be found out after a model has been loaded.
-    with bind(settings.host, settings.port) as listener:
+    with bind(settings.host, settings.port) as listener, _ledger(settings) as ledger:
         upstream = await _unless_stopped(stop.asked, start_upstream(settings))
         if upstream is None:
             return
         try:
-            await run_http(upstream, settings, listener, stop, announce)
+            await run_http(upstream, settings, listener, stop, announce, ledger=ledger)
         finally:
             await upstream.close()
+
+
+@contextmanager
+def _ledger(settings: Settings) -> Iterator[Ledger | None]:
+    """What waits is written when the block ends."""
+    if settings.ledger is None:
+        yield None
+        return
+    limits = LedgerLimits(settings.ledger_rows, settings.ledger_mb * 2**20, redact=settings.ledger_redact)
+    ledger = Ledger.open(settings.ledger, limits)
+    try:
+        yield ledger
+    finally:
+        ledger.close()
 
 
 async def _unless_stopped(stop: asyncio.Event, start: Coroutine[Any, Any, Upstream]) -> Upstream | None:
@@ -102,23 +117,25 @@ async def start_upstream(settings: Settings) -> Upstream:
     """Finds and loads the model, or what is asked instead of one. Raises StartError."""
     if settings.upstream:
         key = settings.upstream_api_key.get_secret_value() if settings.upstream_api_key else None
-        routing = Routing(
-            settings.upstream_routing, settings.upstream_cooldown_s, settings.upstream_retries
-        )
+        routing = Routing(settings.upstream_routing, settings.upstream_cooldown_s, settings.upstream_retries)
         return await LiteLLMUpstream.start(settings.upstream, routing, os.environ, key)
     try:
         path = await asyncio.to_thread(resolve_model, settings.model)
-        config = EngineConfig(
-            model=str(path),
-            max_batch=1 if settings.deterministic else settings.max_batch,
-            # as many are admitted as otherwise, they only wait longer
-            queue_limit=settings.queue_limit + (settings.max_batch - 1 if settings.deterministic else 0),
-            context_limit=settings.context_limit,
-            log_level=settings.log_level,
-        )
-        return await BundledUpstream.start(config, served_name(settings, path))
+        return await BundledUpstream.start(engine_config(settings, path), served_name(settings, path))
     except EngineError as error:
         raise StartError(str(error)) from error
+
+
+def engine_config(settings: Settings, path: Path) -> EngineConfig:
+    """Of the model in `path`. Serial decoding admits as many requests as batches do; they wait longer."""
+    batch = 1 if settings.deterministic else settings.max_batch
+    return EngineConfig(
+        model=str(path),
+        max_batch=batch,
+        queue_limit=settings.queue_limit + settings.max_batch - batch,
+        context_limit=settings.context_limit,
+        log_level=settings.log_level,
+    )
 
 
 def served_name(settings: Settings, path: Path) -> str:
@@ -158,10 +175,11 @@ async def run_http(
     stop: Stop,
     announce: Callable[[str], None],
     sinks: Sequence[Sink] = (),
+    ledger: Ledger | None = None,
 ) -> None:
     """Answers HTTP on `listener` over a started upstream until asked to stop; streams may end for a while.
 
-    sinks: get the account of each request.
+    sinks: get the account of each request, and so does the ledger.
     """
     api_key = settings.api_key.get_secret_value() if settings.api_key else None
     app = create_app(
@@ -170,6 +188,7 @@ async def run_http(
         sinks=sinks,
         api_key=api_key,
         limits=Limits(request_timeout_s=settings.request_timeout_s),
+        ledger=ledger,
         stats=upstream.client.stats if isinstance(upstream, BundledUpstream) else None,
     )
     config = uvicorn.Config(

@@ -87,6 +87,12 @@ def test_no_label_comes_from_outside(server: LiveServer) -> None:
     assert before <= {name for name, _ in parse(text)}
 
 
+def test_a_scraper_needs_no_key() -> None:
+    with serving(ScriptedUpstream(Playbook(Script(("x",)))), api_key="k") as server:
+        assert server.post(body()).status_code == 401
+        assert scrape(server)[("fortieth_http_requests_total", (("status", "401"),))] == 1
+
+
 def test_two_servers_count_for_themselves() -> None:
     first, second = Metrics(), Metrics()
     first.answered(200)

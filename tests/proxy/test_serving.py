@@ -20,7 +20,7 @@ import openai
 import pytest
 
 from proxy.chat import GuardMode
-from proxy.serving import bind, served_name, welcome
+from proxy.serving import bind, engine_config, served_name, welcome
 from proxy.settings import Settings
 from tests.engine.tiny import make_model
 from tests.proxy.requests import user
@@ -212,3 +212,17 @@ def test_the_routes_of_a_served_model(model: Path) -> None:
         assert [(m["id"], m["max_model_len"]) for m in models] == [("mine", 4096)]
         process.terminate()
         assert process.wait(30) == 0
+
+
+@pytest.mark.parametrize(
+    ("settings", "batch", "queue"),
+    [
+        (Settings(max_batch=4, queue_limit=10), 4, 10),
+        (Settings(max_batch=4, queue_limit=10, deterministic=True), 1, 13),
+        (Settings(max_batch=1, queue_limit=0, deterministic=True), 1, 0),
+    ],
+    ids=["batched", "serial", "serial_anyway"],
+)
+def test_serial_decoding_admits_as_many(settings: Settings, batch: int, queue: int) -> None:
+    config = engine_config(settings, Path("/m"))
+    assert (config.max_batch, config.queue_limit) == (batch, queue)
