@@ -15,6 +15,7 @@ from llguidance import LLMatcher
 from mlx_lm.generate import BatchGenerator, StopSequences
 
 from engine.constraints import Constraint, Grammars, ThinkingBudget
+from engine.model import joinable
 from engine.sampling import BatchSampler, Processor, UnexpectedRows, make_processors
 from engine.types import FinishReason, SamplingParams, ThinkingLimit
 
@@ -134,7 +135,7 @@ class Runner:
         (live.uid,) = self._generator.insert_segments(
             [[list(job.prompt[start:end]) for start, end in pairwise(places)]],
             max_tokens=[job.max_tokens],
-            caches=[live.cache],
+            caches=[joinable(self._model, live.cache)],
             all_tokens=[list(job.prompt[:done])],
             samplers=[self._sampler if self._shared else self._sampler.one(job.id)],
             logits_processors=[live.processors],
@@ -201,6 +202,8 @@ class Runner:
         if self._shared and (decoded, started) != (decoding, starting):
             self._shared = False  # from the next generator on every request has a sampler of its own
             raise UnexpectedRows(f"sampled {decoded} and {started} as {decoding} and {starting}")
+        if started:
+            self._sampler.settle()
         remaining, prefilled = self._note_prompts(prompts)
         self._prompts = [id for id in self._prompts if id not in started]
         self._decoding = [*decoded, *started]

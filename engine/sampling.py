@@ -104,6 +104,7 @@ class BatchSampler:
         self._rows: tuple[str, ...] = ()
         self._table: Table | None = None
         self._followed: dict[str, tuple[mx.array, int]] = {}
+        self._latest: mx.array | None = None
 
     def add(self, id: str, sampling: SamplingParams) -> None:
         """A new request; its random sequence begins. Ids are never used again while they live."""
@@ -133,6 +134,11 @@ class BatchSampler:
         """A sampler for this request's row alone."""
         return lambda logprobs: self.draw((id,), logprobs)
 
+    def settle(self) -> None:
+        """Wait for the tokens last picked, and so for all that the device had to do for them."""
+        if self._latest is not None:
+            mx.eval(self._latest)
+
     def __call__(self, logprobs: mx.array) -> mx.array:
         rows = self._expected.popleft() if self._expected else ()
         if len(rows) != logprobs.shape[0]:
@@ -141,7 +147,7 @@ class BatchSampler:
 
     def draw(self, ids: tuple[str, ...], logprobs: mx.array) -> mx.array:
         """Token ids [rows] for logprobs [rows, vocab]."""
-        tokens = self._pick(ids, logprobs)
+        tokens = self._latest = self._pick(ids, logprobs)
         if self._followed:
             self._followed |= {id: (tokens, row) for row, id in enumerate(ids) if id in self._followed}
         return tokens

@@ -8,9 +8,9 @@ import mlx.core as mx
 import numpy as np
 import pytest
 from mlx_lm.generate import BatchGenerator, StopSequences
-from mlx_lm.models.cache import make_prompt_cache
+from mlx_lm.models.cache import BatchKVCache, KVCache, make_prompt_cache
 
-from engine.model import LoadedModel
+from engine.model import JoinedCache, LoadedModel, RowCache
 
 PROMPT = [ord(character) for character in "a prompt of some length, to be prefilled in several chunks"]
 
@@ -189,3 +189,41 @@ def test_logprobs_in_a_batch_are_those_alone(loaded: LoadedModel) -> None:
 
     for alone, batched in zip(logprobs(1)[0], logprobs(8)[0], strict=True):
         assert np.abs(alone - batched).max() < 1e-4
+
+
+def test_caches_that_join_with_less_copying_hold_what_mlx_lms_own_hold() -> None:
+    """Row by row, before and after more tokens; short to long, long to short, and over a grown buffer."""
+
+    def row(length: int, seed: int) -> KVCache:
+        cache = KVCache()
+        kv = mx.random.normal((2, 1, 2, length, 8), key=mx.random.key(seed))
+        cache.update_and_fetch(kv[0], kv[1])
+        return cache
+
+    def batches(merge: Any) -> list[Any]:
+        return [merge([row(n, n) for n in lengths]) for lengths in ((5, 2), (300,), (256,), (1, 511))]
+
+    plain = batches(BatchKVCache.merge)
+    ours = batches(lambda rows: RowCache.merge([RowCache(one, at_once=True) for one in rows]))
+    for caches in (plain, ours):
+        first, *others = caches
+        for n, other in enumerate(others):
+            first.extend(other)
+            rows = first.offset.shape[0]
+            first.update_and_fetch(mx.full((rows, 2, 1, 8), n), mx.full((rows, 2, 1, 8), -n))
+    assert isinstance(ours[0], JoinedCache)
+    assert ours[0].offset.tolist() == plain[0].offset.tolist()
+    assert ours[0].left_padding.tolist() == plain[0].left_padding.tolist()
+    for n in range(6):
+        one, other = ours[0].extract(n), plain[0].extract(n)
+        assert mx.array_equal(one.keys, other.keys).item()
+        assert mx.array_equal(one.values, other.values).item()
+
+
+def test_a_batch_of_empty_caches_joins_too() -> None:
+    empty = [RowCache(KVCache(), at_once=False) for _ in range(2)]
+    first, second = RowCache.merge(empty[:1]), RowCache.merge(empty[1:])
+    first.extend(second)
+    assert isinstance(first, JoinedCache)
+    assert first.empty()
+    assert first.offset.tolist() == [0, 0]
