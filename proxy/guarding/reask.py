@@ -72,12 +72,25 @@ class Reask:
         """first: the attempt that was refused for `problems`. Errors of the upstream end the asking."""
         self._standing = stand(first, problems, self._policy)
         self._problems = problems
-        self._messages = extend(self._messages, first, problems, self._tools)
+        self._tell(first)
         self._asked = self._next_sampling(first, first)
         turned: Turned | None = None
         if self._has_room and self._limits.attempts > 0:
             turned = await self._repeat(first)
         return Reasked(turned, self._problems, tuple(self._attempts))
+
+    def _tell(self, attempt: Attempt) -> None:
+        """Goes on with the fork: the attempt and its problems. Calls of it are only called right if they are
+        kept.
+        """
+        problems = self._problems
+        uncounted = any(problem.rule == "call_count" for problem in problems)
+        if attempt.parts is not None and (uncounted or not self._standing.slots):
+            count = len(attempt.parts.calls)
+            attempt = replace(attempt, parts=None)
+            if not self._policy.parallel and count > 1:
+                problems += (Problem("", "parallel", f"one call was allowed, {count} came"),)
+        self._messages = extend(self._messages, attempt, problems, self._tools)
 
     async def _repeat(self, first: Attempt) -> Turned | None:
         retrying = tenacity.AsyncRetrying(
@@ -113,7 +126,7 @@ class Reask:
         result = settle(self._standing, attempt, problems, self._policy)
         if isinstance(result, Again):
             self._standing, self._problems = result.standing, result.problems
-            self._messages = extend(self._messages, attempt, result.problems, self._tools)
+            self._tell(attempt)
             self._asked = self._next_sampling(first, attempt)
         return result
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from proxy.guarding.attempt import Attempt, meaning
+from repair.turn import TurnPolicy
 from repair.types import Accepted, Fix, Problem, ToolCall
 
 # The model may lack what such a call needs, so an answer in words is one.
@@ -70,8 +71,10 @@ class Again:
     problems: tuple[Problem, ...]
 
 
-def stand(attempt: Attempt, problems: tuple[Problem, ...]) -> Standing:
-    """After a refused attempt of the whole turn."""
+def stand(attempt: Attempt, problems: tuple[Problem, ...], policy: TurnPolicy) -> Standing:
+    """After a refused attempt of the whole turn. Nothing is kept of one that goes against the client's
+    choice.
+    """
     may_answer = bool(problems) and all(problem.rule in _MAY_ANSWER for problem in problems)
     if attempt.parts is None:
         return Standing(may_answer=may_answer)
@@ -83,18 +86,23 @@ def stand(attempt: Attempt, problems: tuple[Problem, ...]) -> Standing:
             fixes += part.outcome.fixes
         else:
             slots.append(Slot(part.name))
-    return Standing(tuple(slots), attempt.parts.open_ended, may_answer, fixes)
+    standing = Standing(tuple(slots), attempt.parts.open_ended, may_answer, fixes)
+    several = not policy.parallel and len(slots) > 1
+    other = policy.tool_choice == "named" and any(call.name != policy.tool_name for call in standing.kept)
+    return Standing(may_answer=may_answer) if several or other else standing
 
 
-def settle(standing: Standing, attempt: Attempt, problems: tuple[Problem, ...]) -> Turned | Again:
+def settle(
+    standing: Standing, attempt: Attempt, problems: tuple[Problem, ...], policy: TurnPolicy
+) -> Turned | Again:
     """What the next attempt makes of it. problems: the attempt's own, or of a loop that it goes on with.
 
     Where nothing is kept the attempt stands for the whole turn. Else it must bring exactly what is missing.
     """
     if standing.kept:
-        return _fill(standing, attempt, problems)
+        return _fill(standing, attempt, problems, policy)
     if problems:
-        return Again(stand(attempt, problems), problems)
+        return Again(stand(attempt, problems, policy), problems)
     if attempt.calls:
         return Turned(attempt.calls, attempt.fixes)
     if attempt.text.strip() and standing.may_answer and not attempt.cut:
@@ -102,8 +110,10 @@ def settle(standing: Standing, attempt: Attempt, problems: tuple[Problem, ...]) 
     return Again(standing, (Problem("", "call_required", "the corrected call was due, and none came"),))
 
 
-def _fill(standing: Standing, attempt: Attempt, problems: tuple[Problem, ...]) -> Turned | Again:
-    came = _came(attempt, problems)
+def _fill(
+    standing: Standing, attempt: Attempt, problems: tuple[Problem, ...], policy: TurnPolicy
+) -> Turned | Again:
+    came = _came(attempt, problems, policy)
     if not came:
         due = Problem("", "call_required", f"{len(standing.missing)} calls were due, and none came")
         return Again(standing, problems or (due,))
@@ -133,10 +143,10 @@ def _fill(standing: Standing, attempt: Attempt, problems: tuple[Problem, ...]) -
     return Turned(filled.kept, filled.fixes)
 
 
-def _came(attempt: Attempt, problems: tuple[Problem, ...]) -> Sequence[Slot]:
+def _came(attempt: Attempt, problems: tuple[Problem, ...], policy: TurnPolicy) -> Sequence[Slot]:
     if not problems:
         return [Slot(call.name, call) for call in attempt.calls]
-    return stand(attempt, problems).slots
+    return stand(attempt, problems, policy).slots
 
 
 def _fixes(attempt: Attempt) -> tuple[Fix, ...]:

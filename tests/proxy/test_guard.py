@@ -15,6 +15,7 @@ from proxy.upstreams.scripted import Script
 from tests.proxy.attempts import Ring, Seen, ask
 from tests.proxy.requests import BAD_TYPE_CALL, CALL, CUT_CALL, HOPELESS_CALL, LISBON, SLOPPY_CALL
 
+PORTO = ("get_weather", '{"city": "Porto"}')
 PORTO_CALL = CALL.replace("Lisbon", "Porto")
 UNKNOWN_CALL = CALL.replace("get_weather", "get_wether")
 TIME_CALL = '<tool_call>\n{"name": "get_time", "arguments": {}}\n</tool_call>'
@@ -203,3 +204,25 @@ def test_no_call_is_wanted(full: Ring) -> None:
     seen = ask(full.server, key, True, tool_choice="none")
     assert (seen.verdict, seen.attempts, seen.calls) == ("none", 1, ())
     assert seen.content == 'Hi.\n(not executed) get_weather: {"days": 2}'
+
+
+@pytest.mark.parametrize("pair", [(CALL, BAD_TYPE_CALL), (GOOD, BAD)], ids=["text", "structure"])
+@pytest.mark.parametrize(
+    ("fields", "calls"),
+    [
+        ({"parallel_tool_calls": False}, (PORTO,)),
+        ({"tool_choice": {"type": "function", "function": {"name": "get_time"}}}, (("get_time", "{}"),)),
+        ({}, (LISBON, PORTO)),
+    ],
+    ids=["one_call", "another_tool", "free"],
+)
+def test_nothing_is_kept_against_the_clients_choice(
+    full: Ring, pair: tuple[Any, ...], fields: dict[str, Any], calls: tuple[tuple[str, str], ...]
+) -> None:
+    due = TIME_CALL if "tool_choice" in fields else PORTO_CALL
+    key = full.attempts.plan(f"against {fields} {pair}", Script(pair), due)
+    seen = ask(full.server, key, False, **fields)
+    assert (seen.verdict, seen.calls, seen.attempts) == ("reasked", calls, 2)
+    told = "".join(message.text for message in full.attempts.asked[key][1].messages[2:])
+    assert ("Right and kept" in told or "This call is right" in told) is (not fields)
+    assert ("one call was allowed" in told) is ("parallel_tool_calls" in fields)
