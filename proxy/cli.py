@@ -13,7 +13,9 @@ from typing import Annotated, Any, BinaryIO
 
 import typer
 
+from engine.cache.place import cache_folder
 from proxy import __version__
+from proxy.cache_cli import cache_app
 from proxy.chat import GuardMode
 from proxy.errors import StartError
 from proxy.logs import configure_logging
@@ -29,11 +31,21 @@ cli = typer.Typer(
 )
 
 
+cli.add_typer(cache_app)
+
+
 class LogLevel(StrEnum):
     debug = "debug"
     info = "info"
     warning = "warning"
     error = "error"
+
+
+class KvAtRest(StrEnum):
+    keep = "keep"
+    bf16 = "bf16"
+    q8 = "q8"
+    q4 = "q4"
 
 
 _Deterministic = Annotated[
@@ -88,6 +100,13 @@ def serve(
         int | None, typer.Option(help="Tokens of prompt and answer. Default: the model's own.")
     ] = None,
     deterministic: _Deterministic = False,
+    cache_dir: Annotated[
+        str | None,
+        typer.Option(metavar="FOLDER|off", help="Of the prefix cache. Default: in the user's cache folder."),
+    ] = None,
+    kv_at_rest: Annotated[
+        KvAtRest | None, typer.Option(help="How keys and values lie there. Default: keep, as they are.")
+    ] = None,
     upstream: _Upstreams = None,
     log_level: Annotated[LogLevel | None, typer.Option(help="Default: warning.")] = None,
     config: Annotated[
@@ -109,6 +128,8 @@ def serve(
         "queue_limit": queue_limit,
         "context_limit": context_limit,
         "deterministic": deterministic or None,
+        "cache_dir": cache_dir,
+        "kv_at_rest": kv_at_rest and kv_at_rest.value,
         "upstream": upstream or None,
         "log_level": log_level and log_level.value,
     }
@@ -122,6 +143,8 @@ def _run_server(flags: Mapping[str, Any], config: Path | None) -> None:
 
     try:
         settings = load_settings(flags, os.environ, config)
+        if settings.cache_dir is None:
+            settings = settings.model_copy(update={"cache_dir": str(cache_folder())})
         configure_logging(settings.log_level)
         if foreign := foreign_variables(os.environ):
             _log.info("these variables are of a Kubernetes service, not settings: %s", ", ".join(foreign))

@@ -25,7 +25,7 @@ from proxy.chat import GuardMode
 from proxy.errors import StartError
 from proxy.ledger import Ledger, LedgerLimits
 from proxy.routes import Limits
-from proxy.settings import Settings
+from proxy.settings import GIB, Settings
 from proxy.upstreams.base import Upstream
 from proxy.upstreams.bundled import BundledUpstream
 from proxy.upstreams.litellm import LiteLLMUpstream, Routing
@@ -134,8 +134,17 @@ def engine_config(settings: Settings, path: Path) -> EngineConfig:
         max_batch=batch,
         queue_limit=settings.queue_limit + settings.max_batch - batch,
         context_limit=settings.context_limit,
+        # what is reused was computed in other pieces, and its last bits may differ
+        cache_ram=0 if settings.deterministic else in_bytes(settings.cache_ram_gb),
+        cache_dir=settings.cache_folder(),
+        cache_disk=int(settings.cache_disk_gb * GIB),
+        kv_at_rest=settings.kv_at_rest,
         log_level=settings.log_level,
     )
+
+
+def in_bytes(gib: float | None) -> int | None:
+    return None if gib is None else int(gib * GIB)
 
 
 def served_name(settings: Settings, path: Path) -> str:

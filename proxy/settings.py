@@ -12,12 +12,14 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
+from engine.config import LEAST_CACHE_DISK
 from proxy.chat import GuardMode
 from proxy.drift import DEFAULT_RULE
 from proxy.errors import SettingsError
 from proxy.guarding.policy import GiveUp, GuardPolicy, LoopLimits, ReaskLimits
 from proxy.upstreams.target import Target, read_targets
 
+GIB = 2**30
 ENV_PREFIX = "FORTIETH_"
 DEFAULT_FILE = "fortieth.toml"
 _SERVICE_NAME = re.compile(
@@ -36,6 +38,10 @@ class Settings(BaseModel):
     max_batch: sequences decoded together. queue_limit: requests that may wait beyond those. context_limit:
     tokens of prompt and answer together; None takes the model's own. deterministic: requests are decoded one
     at a time. request_timeout_s: how long one may take, re-asks included; None sets no limit.
+
+    cache_dir: folder of the prefix cache on disk; None takes the platform's in `fortieth serve` and none
+    elsewhere, `off` has none. cache_disk_gb, cache_ram_gb: what the cache may take; None takes a quarter of
+    the memory for keys and values, 0 turns it off. kv_at_rest: how they lie on disk.
 
     guard_models: modes of single models. reask_*: how often, how long and with how many tokens a model is
     asked again in one request. loop_nudge, loop_stop: repeats in a row until the model is told, and until
@@ -70,6 +76,10 @@ class Settings(BaseModel):
     context_limit: Annotated[int | None, Field(ge=2)] = None
     deterministic: bool = False
     request_timeout_s: Annotated[float | None, Field(gt=0)] = None
+    cache_dir: str | None = None
+    cache_disk_gb: Annotated[float, Field(ge=LEAST_CACHE_DISK / GIB)] = 10.0
+    cache_ram_gb: Annotated[float | None, Field(ge=0)] = None
+    kv_at_rest: Literal["keep", "bf16", "q8", "q4"] = "keep"
     upstream: tuple[Target, ...] = ()
     upstream_api_key: Annotated[SecretStr | None, Field(min_length=1)] = None
     upstream_routing: Literal["simple-shuffle", "least-busy", "latency-based-routing"] = "simple-shuffle"
@@ -89,6 +99,10 @@ class Settings(BaseModel):
     @classmethod
     def _targets(cls, value: Any) -> Any:
         return read_targets(value)
+
+    def cache_folder(self) -> str | None:
+        """None: nothing of the prefix cache lies on disk."""
+        return None if self.cache_dir == "off" else self.cache_dir
 
     def guard_policy(self) -> GuardPolicy:
         return GuardPolicy(

@@ -107,12 +107,14 @@ class Counts:
 class Folder:
     """Opens `path` at once; raises OSError, sqlite3.Error or diskcache.Timeout where that cannot be.
 
-    One process at a time may write: another one that opens the same folder only reads. limit: bytes that all
+    One process at a time may write: another one that opens the same folder only reads, and so does one that
+    does not want to `write`. limit: bytes that all
     of it may take on disk. Safe to use from several threads.
     """
 
     path: Path
     limit: int
+    write_wanted: bool = True
     entries: dict[bytes, Entry] = field(default_factory=dict)
     protected: frozenset[bytes] = frozenset()  # not evicted
     counts: Counts = field(default_factory=Counts)
@@ -125,7 +127,10 @@ class Folder:
         self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._lock_file = (self.path / "lock").open("a")
         try:
-            fcntl.flock(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if self.write_wanted:
+                fcntl.flock(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            else:
+                self.readonly = "it was opened for reading"
         except BlockingIOError:
             self.readonly = "another process writes to it"
         try:

@@ -10,6 +10,7 @@ import pytest
 from proxy.chat import GuardMode
 from proxy.errors import SettingsError
 from proxy.guarding.policy import GiveUp, GuardPolicy, LoopLimits, ReaskLimits
+from proxy.serving import engine_config
 from proxy.settings import Settings, foreign_variables, load_settings
 
 
@@ -105,6 +106,21 @@ def test_a_wrong_key_is_not_shown(tmp_path: Path) -> None:
 def test_a_named_file_must_exist(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"nowhere\.toml: cannot be read"):
         load_settings({}, {}, tmp_path / "nowhere.toml")
+
+
+def test_what_the_engine_is_told_of_the_cache(tmp_path: Path) -> None:
+    file = write(
+        tmp_path / "f.toml", 'cache_dir = "/c"\ncache_disk_gb = 0.5\ncache_ram_gb = 1\nkv_at_rest = "q8"\n'
+    )
+    config = engine_config(load_settings({}, {}, file), tmp_path)
+    assert (config.cache_dir, config.cache_disk, config.cache_ram) == ("/c", 2**29, 2**30)
+    assert config.kv_at_rest == "q8"
+    off = engine_config(load_settings({"cache_dir": "off"}, {}, file), tmp_path)
+    assert off.cache_dir is None
+    assert engine_config(Settings(), tmp_path).cache_ram is None
+    assert engine_config(Settings(deterministic=True), tmp_path).cache_ram == 0, (
+        "the same text, to the last bit"
+    )
 
 
 def test_settings_are_frozen() -> None:

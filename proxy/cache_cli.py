@@ -1,0 +1,141 @@
+"""`fortieth cache`: look at the prefix cache's folder on disk, check it, empty it. No model is needed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from engine.cache.blobs import FAILURES
+from engine.cache.disk import Folder
+from engine.cache.place import cache_folder
+
+GIB = 2**30
+
+cache_app = typer.Typer(name="cache", help="The prefix cache on disk.", no_args_is_help=True)
+
+Dir = Annotated[Path | None, typer.Option("--cache-dir", help="As of serve. Default: as of serve.")]
+
+
+@dataclass(slots=True)
+class Group:
+    """What one model left. fingerprint: of its weights, tokenizer, template, numeric type and libraries."""
+
+    fingerprint: str
+    model: str
+    segments: int = 0
+    tokens: int = 0
+    nbytes: int = 0
+    used: float = 0.0
+
+
+def groups(folder: Folder) -> list[Group]:
+    """By model, the one used last first."""
+    found: dict[str, Group] = {}
+    for entry in folder.entries.values():
+        group = found.setdefault(entry.fingerprint, Group(entry.fingerprint, entry.model))
+        group.segments += 1
+        group.tokens += entry.tokens
+        group.nbytes += entry.size
+        group.used = max(group.used, entry.used)
+    return sorted(found.values(), key=lambda group: group.used, reverse=True)
+
+
+@contextmanager
+def opened(path: Path | None, write: bool = False) -> Iterator[Folder]:
+    """The folder with its records read. Exits with a line where there is none or it cannot be read.
+
+    A server that starts meanwhile could not write to a folder that was opened for writing.
+    """
+    place = cache_folder() if path is None else path
+    if not (place / "segments").is_dir():
+        typer.echo(f"fortieth: there is no cache at {place}", err=True)
+        raise typer.Exit(1)
+    try:
+        folder = Folder(place, 2**62, write)
+        folder.load()
+    except FAILURES as error:
+        typer.echo(f"fortieth: the cache at {place} cannot be read: {error}", err=True)
+        raise typer.Exit(1) from None
+    try:
+        yield folder
+    finally:
+        folder.close()
+
+
+def needs_writing(folder: Folder) -> None:
+    if folder.readonly:
+        typer.echo(f"fortieth: {folder.path} cannot be changed now: {folder.readonly}", err=True)
+        raise typer.Exit(1)
+
+
+@cache_app.command("ls")
+def list_models(cache_dir: Dir = None) -> None:
+    """What lies there, by model: segments, tokens, MiB, last used, fingerprint."""
+    with opened(cache_dir) as folder:
+        for group in groups(folder):
+            typer.echo(
+                f"{group.fingerprint[:12]}  {group.segments:6d} segments  {group.tokens:9d} tokens  "
+                f"{group.nbytes / 2**20:9.1f} MiB  {ago(time.time() - group.used):>9} ago  {group.model}"
+            )
+
+
+@cache_app.command()
+def stats(cache_dir: Dir = None) -> None:
+    """Totals."""
+    with opened(cache_dir) as folder:
+        found = groups(folder)
+        typer.echo(f"folder     {folder.path}")
+        typer.echo(f"on disk    {folder.bytes_used() / GIB:.3f} GiB")
+        typer.echo(f"segments   {sum(group.segments for group in found)} of {len(found)} models")
+        typer.echo(f"tokens     {sum(group.tokens for group in found)}")
+        typer.echo(f"damaged    {folder.counts.damaged} found while reading the records")
+
+
+@cache_app.command()
+def verify(cache_dir: Dir = None) -> None:
+    """Read everything and compare checksums; what is damaged is removed. Exit code 1 if anything was.
+
+    While a server writes there, damage is told and left to it.
+    """
+    with opened(cache_dir, write=True) as folder:
+        total = len(folder.entries)
+        bad = folder.counts.damaged + len(folder.verify())
+        typer.echo(f"{total} segments read, {bad} damaged{' and removed' if not folder.readonly else ''}")
+        if bad:
+            raise typer.Exit(1)
+
+
+@cache_app.command()
+def purge(
+    cache_dir: Dir = None,
+    model: Annotated[
+        str | None, typer.Option(help="Only of this fingerprint, or its beginning, as ls shows it.")
+    ] = None,
+    all_: Annotated[bool, typer.Option("--all", help="Of every model.")] = False,
+) -> None:
+    """Delete what is stored: of one model, or all of it."""
+    if (model is None) == (not all_):
+        typer.echo("fortieth: say --model FINGERPRINT or --all", err=True)
+        raise typer.Exit(2)
+    with opened(cache_dir, write=True) as folder:
+        needs_writing(folder)
+        wanted = matching(groups(folder), lambda name: all_ or name.startswith(model or ""))
+        removed = sum(folder.purge(fingerprint) for fingerprint in wanted)
+        typer.echo(f"{removed} segments of {len(wanted)} models removed")
+
+
+def matching(found: list[Group], test: Callable[[str], bool]) -> list[str]:
+    return [group.fingerprint for group in found if test(group.fingerprint)]
+
+
+def ago(seconds: float) -> str:
+    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{max(seconds, 0):.0f} s"
