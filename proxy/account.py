@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
-from proxy.chat import FinishReason, GuardMode, Usage, Verdict
+from proxy.chat import CacheReport, FinishReason, GuardMode, Usage, Verdict
 from repair.types import Fix, Problem
 from repair.types import Verdict as TurnVerdict
 
@@ -54,7 +54,8 @@ class Account:
     """One request. turn: its number in the conversation, from 1. calls: how many were delivered. fixes: of
     what was delivered; problems: of what was not. looping: the history already held a loop that the
     model was told of. drifted: the session was escalated to constrained decoding. reason: None where it
-    did not finish.
+    did not finish. session_source: what named the session. cache: of the first attempt's prompt, where the
+    upstream tells.
     """
 
     request_id: str
@@ -76,6 +77,8 @@ class Account:
     looping: bool = False
     drifted: bool = False
     error: str = ""
+    session_source: str = ""
+    cache: CacheReport | None = None
 
 
 class Sink(Protocol):

@@ -21,6 +21,8 @@ from proxy.health import HealthCheck
 from proxy.logs import REQUEST_ID
 from proxy.metrics import Metrics
 from proxy.routes import JSONResponse, Limits, State, build_router
+from proxy.sessions.api import SessionKeeper
+from proxy.sessions.roster import Roster
 from proxy.upstreams.base import Upstream
 
 _log = logging.getLogger(__name__)
@@ -36,13 +38,18 @@ def create_app(
     api_key: str | None = None,
     limits: Limits | None = None,
     stats: Callable[[], EngineStats] | None = None,
+    keeper: SessionKeeper | None = None,
 ) -> FastAPI:
     """The app over a started upstream, which stays the caller's to close. sinks: get each request's
-    account. stats: the bundled engine's figures, for /metrics.
+    account. stats: the bundled engine's figures, for /metrics. keeper: of
+    the sessions' prefixes.
     """
     metrics = Metrics(stats)
-    guard = Guard(metrics.watch(upstream), policy or GuardPolicy(), (metrics, *sinks))
-    state = State(upstream, guard, HealthCheck(upstream), limits or Limits(), api_key, metrics)
+    roster = Roster()
+    guard = Guard(metrics.watch(upstream), policy or GuardPolicy(), (metrics, roster, *sinks))
+    state = State(
+        upstream, guard, HealthCheck(upstream), limits or Limits(), api_key, metrics, roster, keeper
+    )
     app = FastAPI(title="fortieth", docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
     app.include_router(build_router(state))
     app.add_exception_handler(RequestError, _on_request_error)

@@ -227,6 +227,7 @@ def total(finishes: Sequence[Finish]) -> Finish:
         sum(finish.fixes for finish in finishes),
         max(finish.attempts for finish in finishes),
         all(valid) if valid else None,
+        first.cache,
     )
 
 

@@ -109,7 +109,12 @@ class Exchange:
         for index, call in enumerate(settled.calls):
             events.append(ToolCallReady(index, new_call_id(), call.name, call.arguments))
         finish = Finish(
-            settled.reason, self._book.usage, settled.verdict, len(settled.fixes), self._book.attempts
+            settled.reason,
+            self._book.usage,
+            settled.verdict,
+            len(settled.fixes),
+            self._book.attempts,
+            cache=self._book.cache,
         )
         self._book.settled(len(settled.calls), settled.fixes, settled.problems)
         self._book.close(Ending.finished, finish)

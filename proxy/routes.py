@@ -22,6 +22,8 @@ from proxy.guard import Guard
 from proxy.guarding.caller import read_caller
 from proxy.health import HealthCheck
 from proxy.metrics import CONTENT_TYPE, Metrics
+from proxy.sessions.api import SessionKeeper, drop_session, list_sessions, pin_session
+from proxy.sessions.roster import Roster, report_header
 from proxy.streaming import ClientGone, EventStream, defects_reported, run_while_connected
 from proxy.upstreams.base import ModelCard, Upstream
 
@@ -51,6 +53,8 @@ class State:
     limits: Limits
     api_key: str | None
     metrics: Metrics
+    roster: Roster
+    keeper: SessionKeeper | None
 
 
 class JSONResponse(Response):
@@ -67,6 +71,10 @@ def build_router(state: State) -> APIRouter:
         _route(router, prefix + "/chat/completions", "POST", _chat(state, OpenAIChat()))
         _route(router, prefix + "/models", "GET", _models(state))
         _route(router, prefix + "/models/{model_id:path}", "GET", _model(state))
+    _route(router, "/v1/fortieth/sessions", "GET", _sessions(state))
+    _route(router, "/v1/fortieth/sessions/{id:path}/pin", "POST", _pin(state, True))
+    _route(router, "/v1/fortieth/sessions/{id:path}/unpin", "POST", _pin(state, False))
+    _route(router, "/v1/fortieth/sessions/{id:path}", "DELETE", _drop(state))
     _route(router, "/health", "GET", _health(state))
     _route(router, "/metrics", "GET", _metrics(state))
     return router
@@ -129,6 +137,8 @@ def _verdict_headers(finish: Finish) -> dict[str, str]:
     }
     if finish.answer_valid is not None:
         headers["x-fortieth-answer"] = "valid" if finish.answer_valid else "invalid"
+    if finish.cache is not None:
+        headers["x-fortieth-cache"] = report_header(finish.cache)
     return headers
 
 
@@ -147,6 +157,30 @@ def _model(state: State) -> Endpoint:
         return JSONResponse(_card_object(_find(state.upstream, request.path_params["model_id"])))
 
     return model
+
+
+def _sessions(state: State) -> Endpoint:
+    async def sessions(request: Request) -> Response:
+        _authorise(state, request)
+        return JSONResponse(await list_sessions(state.roster, state.keeper))
+
+    return sessions
+
+
+def _pin(state: State, pinned: bool) -> Endpoint:
+    async def pin(request: Request) -> Response:
+        _authorise(state, request)
+        return JSONResponse(await pin_session(state.keeper, request.path_params["id"], pinned))
+
+    return pin
+
+
+def _drop(state: State) -> Endpoint:
+    async def drop(request: Request) -> Response:
+        _authorise(state, request)
+        return JSONResponse(await drop_session(state.roster, state.keeper, request.path_params["id"]))
+
+    return drop
 
 
 def _health(state: State) -> Endpoint:

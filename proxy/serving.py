@@ -199,6 +199,7 @@ async def run_http(
         limits=Limits(request_timeout_s=settings.request_timeout_s),
         ledger=ledger,
         stats=upstream.client.stats if isinstance(upstream, BundledUpstream) else None,
+        keeper=upstream.client if isinstance(upstream, BundledUpstream) else None,
     )
     config = uvicorn.Config(
         app,

@@ -8,7 +8,7 @@ import json
 import math
 from dataclasses import dataclass, field, replace
 
-from proxy.chat import Usage
+from proxy.chat import CacheReport, Usage
 from proxy.errors import UpstreamUnavailable
 from proxy.upstreams.base import (
     Generation,
@@ -62,6 +62,7 @@ class Attempt:
     cut: bool = False
     filtered: bool = False
     usage: Usage = field(default_factory=Usage)
+    cache: CacheReport | None = None
 
     @property
     def tried_to_call(self) -> bool:
@@ -159,6 +160,7 @@ class Listener:
             usage=replace(
                 finish.usage, reasoning_tokens=finish.usage.reasoning_tokens or self._reasoning_tokens
             ),
+            cache=finish.cache,
         )
 
     def _cost_of_shown(self, shown: int, usage: Usage) -> int:

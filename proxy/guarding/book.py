@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from proxy.account import Account, AttemptAccount, Ending, Sink, Timings
-from proxy.chat import ChatRequest, Finish, GuardMode, Usage, Verdict
+from proxy.chat import CacheReport, ChatRequest, Finish, GuardMode, Usage, Verdict
 from proxy.drift import SessionKey
 from proxy.guarding.attempt import Attempt
 from repair.types import Fix, Problem
@@ -39,6 +39,7 @@ class Book:
         self._calls = 0
         self._fixes: tuple[Fix, ...] = ()
         self._problems: tuple[Problem, ...] = ()
+        self._cache: CacheReport | None = None
         self._closed = False
 
     def _now(self) -> float:
@@ -55,6 +56,7 @@ class Book:
 
     def judged(self, attempt: Attempt) -> None:
         now = self._now()
+        self._cache = attempt.cache
         self._timings = replace(self._timings, judged=now)
         seconds = now - self._timings.admitted
         self._attempts.append(
@@ -76,6 +78,11 @@ class Book:
     def settled(self, calls: int, fixes: tuple[Fix, ...], problems: tuple[Problem, ...]) -> None:
         """What was delivered, and what was wrong with that which was not."""
         self._calls, self._fixes, self._problems = calls, fixes, problems
+
+    @property
+    def cache(self) -> CacheReport | None:
+        """Of the first attempt."""
+        return self._cache
 
     @property
     def attempts(self) -> int:
@@ -117,6 +124,8 @@ class Book:
             looping=about.looping,
             drifted=about.drifted,
             error=error,
+            session_source=about.request.session.source,
+            cache=self._cache,
         )
         for sink in self._sinks:
             sink.record(account)

@@ -20,6 +20,7 @@ from proxy.chat import ChatRequest, GuardMode, Role
 from proxy.guarding.policy import GuardPolicy
 from proxy.routes import Limits
 from proxy.serving import HttpServer, bind
+from proxy.sessions.api import SessionKeeper
 from proxy.upstreams.base import Upstream
 from proxy.upstreams.scripted import Script, ScriptedUpstream
 
@@ -79,6 +80,7 @@ def serving(
     sinks: Sequence[Sink] = (),
     api_key: str | None = None,
     limits: Limits | None = None,
+    keeper: SessionKeeper | None = None,
     stats: Callable[[], EngineStats] | None = None,
     thread: LoopThread | None = None,
 ) -> Iterator[LiveServer]:
@@ -92,6 +94,7 @@ def serving(
         sinks=sinks,
         api_key=api_key,
         limits=limits,
+        keeper=keeper,
         stats=stats,
     )
     server = HttpServer(
