@@ -108,7 +108,8 @@ class Canon:
             known = dict(zip(meanings, held, strict=True))
             first = self._lists.first(frozenset(meanings), held)
             held = tuple(known[tool_meaning(tool)] for tool in first)
-        return held
+        # equality would not see the order of keys
+        return tools if all(ours is theirs for ours, theirs in zip(held, tools, strict=True)) else held
 
     def _held_system(self, request: ChatRequest) -> tuple[Message, ...]:
         first, *rest = request.messages
