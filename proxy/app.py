@@ -18,6 +18,7 @@ from proxy.errors import RequestError, error_for_status, error_headers, error_ob
 from proxy.guard import Guard
 from proxy.guarding.policy import GuardPolicy
 from proxy.health import HealthCheck
+from proxy.ledger import Ledger
 from proxy.logs import REQUEST_ID
 from proxy.metrics import Metrics
 from proxy.routes import JSONResponse, Limits, State, build_router
@@ -39,16 +40,19 @@ def create_app(
     limits: Limits | None = None,
     stats: Callable[[], EngineStats] | None = None,
     keeper: SessionKeeper | None = None,
+    ledger: Ledger | None = None,
 ) -> FastAPI:
     """The app over a started upstream, which stays the caller's to close. sinks: get each request's
-    account. stats: the bundled engine's figures, for /metrics. keeper: of
+    account, and so does the ledger, which can be asked for them. stats: the bundled engine's figures, for
+    /metrics. keeper: of
     the sessions' prefixes.
     """
+    kept = (ledger,) if ledger else ()
     metrics = Metrics(stats)
     roster = Roster()
-    guard = Guard(metrics.watch(upstream), policy or GuardPolicy(), (metrics, roster, *sinks))
+    guard = Guard(metrics.watch(upstream), policy or GuardPolicy(), (metrics, roster, *kept, *sinks))
     state = State(
-        upstream, guard, HealthCheck(upstream), limits or Limits(), api_key, metrics, roster, keeper
+        upstream, guard, HealthCheck(upstream), limits or Limits(), api_key, metrics, roster, keeper, ledger
     )
     app = FastAPI(title="fortieth", docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
     app.include_router(build_router(state))

@@ -18,6 +18,7 @@ from proxy import __version__
 from proxy.cache_cli import cache_app
 from proxy.chat import GuardMode
 from proxy.errors import StartError
+from proxy.ledger_cli import ledger_cli
 from proxy.logs import configure_logging
 
 _log = logging.getLogger(__name__)
@@ -31,6 +32,7 @@ cli = typer.Typer(
 )
 
 
+cli.add_typer(ledger_cli)
 cli.add_typer(cache_app)
 
 
@@ -57,6 +59,19 @@ _Upstreams = Annotated[
         help="Ask this instead of a model of ours: the base_url of an OpenAI-compatible server, or a "
         "model as LiteLLM names it. May be given more than once."
     ),
+]
+
+
+_CacheDir = Annotated[
+    str | None,
+    typer.Option(metavar="FOLDER|off", help="Of the prefix cache. Default: in the user's cache folder."),
+]
+_KvAtRest = Annotated[
+    KvAtRest | None, typer.Option(help="How keys and values lie there. Default: keep, as they are.")
+]
+_LedgerFile = Annotated[
+    str | None,
+    typer.Option(metavar="FILE|off", help="Keep an account of each request in this file. Default: off."),
 ]
 
 
@@ -100,14 +115,10 @@ def serve(
         int | None, typer.Option(help="Tokens of prompt and answer. Default: the model's own.")
     ] = None,
     deterministic: _Deterministic = False,
-    cache_dir: Annotated[
-        str | None,
-        typer.Option(metavar="FOLDER|off", help="Of the prefix cache. Default: in the user's cache folder."),
-    ] = None,
-    kv_at_rest: Annotated[
-        KvAtRest | None, typer.Option(help="How keys and values lie there. Default: keep, as they are.")
-    ] = None,
+    cache_dir: _CacheDir = None,
+    kv_at_rest: _KvAtRest = None,
     upstream: _Upstreams = None,
+    ledger: _LedgerFile = None,
     log_level: Annotated[LogLevel | None, typer.Option(help="Default: warning.")] = None,
     config: Annotated[
         Path | None, typer.Option(help="Settings file. Default: fortieth.toml, if it is there.")
@@ -131,6 +142,7 @@ def serve(
         "cache_dir": cache_dir,
         "kv_at_rest": kv_at_rest and kv_at_rest.value,
         "upstream": upstream or None,
+        "ledger": ledger,
         "log_level": log_level and log_level.value,
     }
     _run_server({key: value for key, value in flags.items() if value is not None}, config)

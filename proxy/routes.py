@@ -21,6 +21,8 @@ from proxy.errors import BodyTooLarge, ModelNotFound, Unauthorized
 from proxy.guard import Guard
 from proxy.guarding.caller import read_caller
 from proxy.health import HealthCheck
+from proxy.ledger import Ledger
+from proxy.ledger_api import list_requests, show_request
 from proxy.metrics import CONTENT_TYPE, Metrics
 from proxy.sessions.api import SessionKeeper, drop_session, list_sessions, pin_session
 from proxy.sessions.roster import Roster, report_header
@@ -55,6 +57,7 @@ class State:
     metrics: Metrics
     roster: Roster
     keeper: SessionKeeper | None
+    ledger: Ledger | None = None
 
 
 class JSONResponse(Response):
@@ -71,6 +74,8 @@ def build_router(state: State) -> APIRouter:
         _route(router, prefix + "/chat/completions", "POST", _chat(state, OpenAIChat()))
         _route(router, prefix + "/models", "GET", _models(state))
         _route(router, prefix + "/models/{model_id:path}", "GET", _model(state))
+    _route(router, "/v1/fortieth/requests", "GET", _requests(state))
+    _route(router, "/v1/fortieth/requests/{id:path}", "GET", _request(state))
     _route(router, "/v1/fortieth/sessions", "GET", _sessions(state))
     _route(router, "/v1/fortieth/sessions/{id:path}/pin", "POST", _pin(state, True))
     _route(router, "/v1/fortieth/sessions/{id:path}/unpin", "POST", _pin(state, False))
@@ -157,6 +162,22 @@ def _model(state: State) -> Endpoint:
         return JSONResponse(_card_object(_find(state.upstream, request.path_params["model_id"])))
 
     return model
+
+
+def _requests(state: State) -> Endpoint:
+    async def requests(request: Request) -> Response:
+        _authorise(state, request)
+        return JSONResponse(await list_requests(state.ledger, request.query_params))
+
+    return requests
+
+
+def _request(state: State) -> Endpoint:
+    async def one(request: Request) -> Response:
+        _authorise(state, request)
+        return JSONResponse(await show_request(state.ledger, request.path_params["id"]))
+
+    return one
 
 
 def _sessions(state: State) -> Endpoint:

@@ -52,6 +52,9 @@ class Settings(BaseModel):
     those that name no variable of their own; not taken from a file. upstream_routing: how one of several
     targets of a name is chosen. upstream_cooldown_s: how long one that failed is left out.
     upstream_retries: how often a request is sent again while nothing has come.
+
+    ledger: the file that keeps an account of each request, None (or `off`) keeps none. ledger_rows,
+    ledger_mb: the oldest go when there are more. ledger_redact: leaves out what models wrote.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -85,6 +88,10 @@ class Settings(BaseModel):
     upstream_routing: Literal["simple-shuffle", "least-busy", "latency-based-routing"] = "simple-shuffle"
     upstream_cooldown_s: Annotated[float, Field(gt=0)] = 5.0
     upstream_retries: Annotated[int, Field(ge=0, le=10)] = 2
+    ledger: Path | None = None
+    ledger_rows: Annotated[int, Field(ge=1)] = 100_000
+    ledger_mb: Annotated[int, Field(ge=1)] = 256
+    ledger_redact: bool = False
     log_level: Literal["debug", "info", "warning", "error"] = "warning"
 
     @field_validator("polling_tools", mode="before")
@@ -94,6 +101,11 @@ class Settings(BaseModel):
         return (
             [name.strip() for name in value.split(",") if name.strip()] if isinstance(value, str) else value
         )
+
+    @field_validator("ledger", mode="before")
+    @classmethod
+    def _off(cls, value: Any) -> Any:
+        return None if value == "off" else value
 
     @field_validator("upstream", mode="before")
     @classmethod
@@ -152,12 +164,12 @@ def load_settings(flags: Mapping[str, Any], env: Mapping[str, str], file: Path |
         return Settings(**merged)
     except ValidationError as error:
         first = error.errors()[0]
-        key, *within = first["loc"]
+        key, within = str(first["loc"][0]), first["loc"][1:]
         secret = key in _SECRET or "@" in str(first["input"])
         shown = "a value" if secret else repr(first["input"])
         # a table's key stands where it stands: "upstream[1].formt in fortieth.toml"
         place = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in within)
-        where = origin[str(key)].replace(str(key), f"{key}{place}", 1)
+        where = origin[key].replace(key, f"{key}{place}", 1)
         reason = first["msg"].removeprefix("Value error, ")
         reason = "unknown setting" if first["type"] == "extra_forbidden" else reason[0].lower() + reason[1:]
         raise SettingsError(f"{where}: {reason}, got {shown}") from None

@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import warnings
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import ModuleType
@@ -66,6 +67,12 @@ def load_litellm() -> ModuleType:
     os.environ.setdefault("LITELLM_MODE", "PRODUCTION")
     # A model that repeats itself is not a broken upstream.
     os.environ.setdefault("REPEATED_STREAMING_CHUNK_LIMIT", str(2**31))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of its own types, to nobody here
+        return _load_quietly()
+
+
+def _load_quietly() -> ModuleType:
     import litellm
 
     litellm.telemetry = False
@@ -214,6 +221,7 @@ class LiteLLMUpstream:
             model_list=[router_entry(one, number, sizes[one.name]) for number, one in enumerate(deployments)],
             routing_strategy=routing.strategy,
             cooldown_time=routing.cooldown_s,
+            allowed_fails=0,
             # Retries and fallbacks are ours: only we know whether the client has seen something.
             num_retries=0,
         )

@@ -18,6 +18,7 @@ from proxy.account import Sink
 from proxy.app import create_app
 from proxy.chat import ChatRequest, GuardMode, Role
 from proxy.guarding.policy import GuardPolicy
+from proxy.ledger import Ledger
 from proxy.routes import Limits
 from proxy.serving import HttpServer, bind
 from proxy.sessions.api import SessionKeeper
@@ -83,6 +84,7 @@ def serving(
     keeper: SessionKeeper | None = None,
     stats: Callable[[], EngineStats] | None = None,
     thread: LoopThread | None = None,
+    ledger: Ledger | None = None,
 ) -> Iterator[LiveServer]:
     """Serves on a free port until the block ends. policy: else that of the mode. thread: the loop to serve
     on, else one of its own.
@@ -96,6 +98,7 @@ def serving(
         limits=limits,
         keeper=keeper,
         stats=stats,
+        ledger=ledger,
     )
     server = HttpServer(
         uvicorn.Config(app, lifespan="off", access_log=False, log_level="error", timeout_graceful_shutdown=5)

@@ -15,5 +15,5 @@ from tests.proxy.upstreams.wire import WireUpstream, told
 def chain() -> Iterator[Hosted]:
     policy = GuardPolicy(reask=ReaskLimits(attempts=2))
     wire = WireUpstream(told("Hello", " there."), [{"id": "wire", "max_model_len": 4321}])
-    with hosted(wire, policy, target={"timeout_s": 1.0}) as stage:
+    with hosted(wire, policy) as stage:
         yield stage

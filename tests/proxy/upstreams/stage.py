@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from proxy.account import Sink
 from proxy.guarding.policy import GuardPolicy
@@ -31,15 +30,15 @@ def hosted(
     wire: WireUpstream,
     policy: GuardPolicy | None = None,
     *,
-    target: dict[str, Any] | None = None,
     sinks: Sequence[Sink] = (),
 ) -> Iterator[Hosted]:
-    """The whole chain until the block ends. target: further fields of the Target."""
+    """The whole chain until the block ends. The model `brief` is the same with less patience."""
     thread = LoopThread()
     try:
         with wire_serving(wire):
-            aim = Target(base_url=wire.base_url, api_key_env="WIRE_KEY", **(target or {}))
-            upstream = thread.run(LiteLLMUpstream.start([aim], ROUTING, {"WIRE_KEY": KEY}))
+            aim = Target(base_url=wire.base_url, api_key_env="WIRE_KEY")
+            brief = aim.model_copy(update={"name": "brief", "model": "wire", "timeout_s": 1.5})
+            upstream = thread.run(LiteLLMUpstream.start([aim, brief], ROUTING, {"WIRE_KEY": KEY}))
             limits = replace(Limits(), keep_alive_s=60)
             try:
                 with serving(
