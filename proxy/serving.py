@@ -25,6 +25,7 @@ from proxy.chat import GuardMode
 from proxy.errors import StartError
 from proxy.ledger import Ledger, LedgerLimits
 from proxy.routes import Limits
+from proxy.sessions.canonical import ALL_RULES
 from proxy.settings import GIB, Settings
 from proxy.upstreams.base import Upstream
 from proxy.upstreams.bundled import BundledUpstream
@@ -121,7 +122,8 @@ async def start_upstream(settings: Settings) -> Upstream:
         return await LiteLLMUpstream.start(settings.upstream, routing, os.environ, key)
     try:
         path = await asyncio.to_thread(resolve_model, settings.model)
-        return await BundledUpstream.start(engine_config(settings, path), served_name(settings, path))
+        rules = ALL_RULES - frozenset(settings.no_canonical)
+        return await BundledUpstream.start(engine_config(settings, path), served_name(settings, path), rules)
     except EngineError as error:
         raise StartError(str(error)) from error
 

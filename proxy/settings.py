@@ -17,6 +17,7 @@ from proxy.chat import GuardMode
 from proxy.drift import DEFAULT_RULE
 from proxy.errors import SettingsError
 from proxy.guarding.policy import GiveUp, GuardPolicy, LoopLimits, ReaskLimits
+from proxy.sessions.canonical import Rule
 from proxy.upstreams.target import Target, read_targets
 
 GIB = 2**30
@@ -46,7 +47,8 @@ class Settings(BaseModel):
     guard_models: modes of single models. reask_*: how often, how long and with how many tokens a model is
     asked again in one request. loop_nudge, loop_stop: repeats in a row until the model is told, and until
     the call is not made; 0 turns either off. polling_tools: may be called again and again. drift: sessions
-    whose calls get worse are decoded under constraint for a while.
+    whose calls get worse are decoded under constraint for a while. no_canonical: rules that are not to hold
+    prompts still.
 
     upstream: what is asked instead of the engine, which is then not started. upstream_api_key: the key for
     those that name no variable of their own; not taken from a file. upstream_routing: how one of several
@@ -73,6 +75,7 @@ class Settings(BaseModel):
     loop_stop: Annotated[int, Field(ge=0)] = 5
     polling_tools: tuple[str, ...] = ()
     drift: bool = True
+    no_canonical: tuple[Rule, ...] = ()
     api_key: Annotated[SecretStr | None, Field(min_length=1)] = None
     max_batch: Annotated[int, Field(ge=1)] = 16
     queue_limit: Annotated[int, Field(ge=0)] = 256
@@ -94,7 +97,7 @@ class Settings(BaseModel):
     ledger_redact: bool = False
     log_level: Literal["debug", "info", "warning", "error"] = "warning"
 
-    @field_validator("polling_tools", mode="before")
+    @field_validator("polling_tools", "no_canonical", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
         """An environment variable holds names with commas between them."""

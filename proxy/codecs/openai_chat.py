@@ -31,6 +31,7 @@ from proxy.codecs.base import Head
 from proxy.codecs.openai_request import decode_request
 from proxy.delivery import total
 from proxy.errors import RequestError, error_object
+from proxy.sessions.roster import report_header
 from repair.types import ReasoningDelta, TextDelta
 
 
@@ -201,6 +202,8 @@ def _verdict_comment(finish: Finish) -> bytes:
     comment = f": x-fortieth-verdict: {finish.verdict}; fixes={finish.fixes}; attempts={finish.attempts}"
     if finish.answer_valid is not None:
         comment += f"; answer={'valid' if finish.answer_valid else 'invalid'}"
+    if finish.cache is not None:
+        comment += f"\n: x-fortieth-cache: {report_header(finish.cache)}"
     return f"{comment}\n\n".encode()
 
 

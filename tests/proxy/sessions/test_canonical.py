@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 
 from proxy.chat import ChatRequest, Message, Role, SessionId
+from proxy.errors import SettingsError
 from proxy.sessions.canonical import ALL_RULES, Canon, Rule
 from proxy.sessions.volatile import without_clocks, without_header_lines, without_ids, without_volatile
+from proxy.settings import load_settings
 from repair.types import ToolDefinition
 
 
@@ -109,3 +111,11 @@ def test_what_has_nothing_to_hold_is_the_same_object() -> None:
     canon = Canon()
     assert canon.apply(canon.apply(once)) is once
     assert Canon(frozenset()).apply(once) is once
+
+
+def test_rules_are_turned_off_by_name() -> None:
+    env = {"FORTIETH_NO_CANONICAL": "system-clock, own-turns"}
+    assert load_settings({}, env).no_canonical == (Rule.system_clock, Rule.own_turns)
+    assert load_settings({"no_canonical": ["tool-keys"]}, env).no_canonical == (Rule.tool_keys,)
+    with pytest.raises(SettingsError, match=r"FORTIETH_NO_CANONICAL.*clocks"):
+        load_settings({}, {"FORTIETH_NO_CANONICAL": "clocks"})

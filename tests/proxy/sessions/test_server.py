@@ -103,6 +103,13 @@ def test_a_miss_names_its_cause(stage: Stage, change: Any, cause: str, message: 
     assert miss["advice"]
 
 
+def test_a_stream_tells_it_in_a_comment(stage: Stage) -> None:
+    body = {"messages": [user("hello")], "max_tokens": 3, "stream": True, "prompt_cache_key": "streamed"}
+    lines = stage.server.post(body).text.splitlines()
+    comment = next(line for line in lines if line.startswith(": x-fortieth-cache: "))
+    assert read(comment.removeprefix(": x-fortieth-cache: "))["cause"] == "cold"
+
+
 def test_sessions_are_listed_pinned_and_dropped(stage: Stage) -> None:
     first_turn(stage, "a/b")
     row = stage.row("a/b")

@@ -94,7 +94,7 @@ def test_a_copy_in_another_spelling_is_the_same(plain: ChatTemplate, copy: Messa
 
 def test_an_edit_leaves_what_stands_before_it(plain: ChatTemplate) -> None:
     server = Server(plain)
-    history = OPENING
+    history: tuple[Message, ...] = OPENING
     for turn in range(4):
         server.ask(asked(*history), call_text(turn))
         history = (*history, call_copy(turn), replace(RESULT, call_id=f"call_{turn}"))
