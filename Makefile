@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: install install-dev serve test check format lock wheel fuzz guard train-model quantize-model bench-repair evaluate-model loops evaluate-variants charts clean
+.PHONY: install install-dev serve test check format lock wheel fuzz guard train-model quantize-model bench-repair evaluate-model loops evaluate-variants charts bench-sessions cache-torture clean
 
 $(BIN)/fortieth: pyproject.toml requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -92,6 +92,15 @@ charts: install-dev
 	$(BIN)/python -m corpora.world.plot loss docs/img/loss.svg corpora/training/log.jsonl
 	$(BIN)/python -m corpora.world.plot validity docs/img/validity.svg \
 		$(foreach bits,full 8 4 3 2,runs/evaluation/$(bits)-0.json)
+
+# the prefix cache: a table of what it saves, and a folder that is killed and damaged while it works (docs/cache.md)
+bench-sessions: install-dev
+	$(BIN)/python -m tests.engine.cache.bench $(ARGS)
+
+KILLS ?= 200
+FLIPS ?= 1000
+cache-torture: install-dev
+	$(BIN)/python -m tests.engine.cache.torture --kills $(KILLS) --flips $(FLIPS)
 
 # needs uv (https://docs.astral.sh/uv/) on the PATH; one lock for all platforms and Pythons
 lock:

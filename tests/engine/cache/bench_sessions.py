@@ -1,0 +1,294 @@
+"""What the prefix cache is worth, as a table: `make bench-sessions`; see bench.py.
+
+Everything runs in this process, through the core, on random models: the figures are of prefill, cache and
+disk, without HTTP. Times are ratios within one run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+import msgspec
+import numpy as np
+from mlx.utils import tree_flatten
+from mlx_lm.models import gemma3_text, lfm2, qwen3
+
+from engine.config import EngineConfig
+from engine.core import EngineCore
+from engine.model import LoadedModel, load_model, try_out
+from engine.types import Finished, TextChunk
+from tests.engine.drive import request
+from tests.engine.tiny import make_model
+
+SEED_TOKENS = 1200  # system prompt and tools of a small agent
+NEW_TOKENS = 120  # per turn
+ANSWER = 24
+VOCAB = 261
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One request: seconds to its first token, the gaps between its tokens, and its last event."""
+
+    ttft: float
+    end: Finished
+    logprobs: tuple[float, ...]
+
+
+def attention(layers: int = 6) -> Any:
+    """About 10 M parameters: 6 layers of 384 with 24 KB of keys and values a token."""
+    return qwen3.Model(
+        qwen3.ModelArgs.from_dict(
+            {
+                "model_type": "qwen3",
+                "hidden_size": 384,
+                "num_hidden_layers": layers,
+                "intermediate_size": 1024,
+                "num_attention_heads": 8,
+                "num_key_value_heads": 8,
+                "head_dim": 64,
+                "rms_norm_eps": 1e-6,
+                "vocab_size": VOCAB,
+                "max_position_embeddings": 32768,
+                "rope_theta": 10000.0,
+                "tie_word_embeddings": False,
+            }
+        )
+    )
+
+
+def window() -> Any:
+    shape = {"hidden_size": 256, "num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": VOCAB}
+    own = {"num_hidden_layers": 6, "sliding_window": 512, "sliding_window_pattern": 3}
+    sizes = {"intermediate_size": 512, "head_dim": 64}
+    return gemma3_text.Model(gemma3_text.ModelArgs(model_type="gemma3_text", **shape, **own, **sizes))
+
+
+def hybrid() -> Any:
+    shape = {"hidden_size": 256, "num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": VOCAB}
+    block = {"block_dim": 256, "block_ff_dim": 512, "block_multiple_of": 32, "block_ffn_dim_multiplier": 1.0}
+    own = {"num_hidden_layers": 6, "full_attn_idxs": [2, 5], "conv_bias": False, "conv_L_cache": 3}
+    rest = {"max_position_embeddings": 32768, "norm_eps": 1e-5, "block_auto_adjust_ff_dim": False}
+    return lfm2.Model(lfm2.ModelArgs(model_type="lfm2", **shape, **own, **block, **rest))
+
+
+KINDS: dict[str, Callable[[], Any]] = {"10M": attention, "window": window, "hybrid": hybrid}
+
+
+def model(kind: str, folder: Path, seed: int = 0) -> LoadedModel:
+    """A random network around the tiny model's tokenizer, under a fingerprint of its own."""
+    path = folder / "tiny"
+    if not path.exists():
+        make_model(path)
+    loaded = load_model(EngineConfig(model=str(path)), "")
+    mx.random.seed(seed)
+    network = KINDS[kind]()
+    weights = [
+        (name, mx.random.normal(value.shape) * 0.05) for name, value in tree_flatten(network.parameters())
+    ]
+    network.load_weights(weights)
+    network.eval()
+    mx.eval(network.parameters())
+    info = replace_info(loaded, fingerprint=f"{kind}-{seed}", context_length=32768, kv_tokens=2**40)
+    return replace(loaded, network=network, cost=try_out(network)[1], info=info)
+
+
+def replace_info(loaded: LoadedModel, **changes: Any) -> Any:
+    return msgspec.structs.replace(loaded.info, **changes)
+
+
+def text(seed: int, size: int) -> tuple[int, ...]:
+    return (seed % 250, *(int(t) for t in np.random.default_rng(seed).integers(0, 250, size - 1)))
+
+
+def ask(core: EngineCore, prompt: tuple[int, ...], session: str = "s", answer: int = ANSWER) -> Turn:
+    """Serve one request alone; afterwards what is to be kept is kept and written, as while a tool runs."""
+    began = time.perf_counter()
+    core.submit(request("r", prompt, max_tokens=answer, ignore_eos=True, session=session, logprobs=0))
+    ttft, end = 0.0, None
+    logprobs: list[float] = []
+    while core.busy:
+        for event in core.step():
+            ttft = ttft or time.perf_counter() - began
+            if isinstance(event, TextChunk):
+                logprobs += [one.chosen.logprob for one in event.logprobs]
+            elif isinstance(event, Finished):
+                end = event
+    assert end is not None
+    while core.rest():
+        pass
+    if core.reuse.cache.archive is not None:
+        core.reuse.cache.archive.flush(60)
+        core.rest()
+    return Turn(ttft, end, tuple(logprobs))
+
+
+def make(loaded: LoadedModel, **config: Any) -> EngineCore:
+    return EngineCore(loaded, EngineConfig(model=loaded.info.path, **{"cache_ram": 2**31, **config}))
+
+
+def loop(core: EngineCore, turns: int, seed: int = 1) -> list[Turn]:
+    """An agent loop: each prompt is the last one, its answer, and NEW_TOKENS more."""
+    prompt, done = text(seed, SEED_TOKENS), []
+    for turn in range(turns):
+        done.append(ask(core, prompt))
+        prompt = prompt + done[-1].end.completion + text(1000 * seed + turn, NEW_TOKENS)
+    return done
+
+
+def row(name: str, value: str, bar: str) -> None:
+    print(f"| {name} | {value} | {bar} |", flush=True)
+
+
+def bench_loop(kind: str, loaded: LoadedModel, turns: int) -> None:
+    core = make(loaded)
+    done = loop(core, turns)
+    extra = [turn.end.prompt_tokens - turn.end.cached_tokens - NEW_TOKENS for turn in done[1:]]
+    early, late = (float(np.median([turn.ttft for turn in part])) for part in (done[1:4], done[-3:]))
+    row(f"{kind}: tokens prefilled beyond the new ones, {turns} turns, worst", str(max(extra)), "<= 8")
+    row(f"{kind}: TTFT of the last three turns / of turns 2 to 4", f"{late / early:.2f}", "<= 1.3")
+    core.close()
+
+
+def bench_restart(kind: str, loaded: LoadedModel, folder: Path, tokens: int) -> None:
+    """A new core finds on disk what the last one left, as after a crash."""
+    prompt = text(7, tokens)
+    first = make(loaded, cache_dir=str(folder / f"restart-{kind}"))
+    cold = ask(first, prompt, answer=1)
+    warm = ask(first, prompt + text(8, NEW_TOKENS), answer=1)
+    first.close()
+    second = make(loaded, cache_dir=str(folder / f"restart-{kind}"))
+    again = ask(second, prompt + text(9, NEW_TOKENS), answer=1)
+    row(
+        f"{kind}: TTFT after a restart / warm / cold at {tokens} tokens",
+        f"{again.ttft:.3f} / {warm.ttft:.3f} / {cold.ttft:.3f} s = {again.ttft / warm.ttft:.1f} x warm, "
+        f"{again.ttft / cold.ttft:.2f} x cold ({again.end.cache.tier}, {again.end.cached_tokens} reused)",
+        "<= 2 x warm, <= 0.2 x cold",
+    )
+    second.close()
+
+
+def bench_crowd(kind: str, loaded: LoadedModel, folder: Path, turns: int) -> None:
+    """Eight sessions in turn whose caches together are four times the RAM tier."""
+    last = SEED_TOKENS + (turns - 1) * (NEW_TOKENS + ANSWER) + ANSWER
+    probe = make(loaded)
+    ask(probe, text(1, last), answer=1)
+    size = probe.stats().cache.ram_bytes
+    probe.close()
+    core = make(loaded, cache_ram=2 * size, cache_dir=str(folder / f"crowd-{kind}"))
+    prompts = {seed: text(seed, SEED_TOKENS) for seed in range(11, 19)}
+    reused = reusable = 0
+    for turn in range(turns):
+        for seed, prompt in prompts.items():
+            end = ask(core, prompt, session=str(seed)).end
+            reused += end.cached_tokens
+            reusable += len(prompt) - NEW_TOKENS if turn else 0
+            prompts[seed] = prompt + end.completion + text(1000 * seed + turn, NEW_TOKENS)
+    row(f"{kind}: 8 sessions, 4 x the RAM tier: reused / reusable", f"{reused / reusable:.3f}", ">= 0.95")
+    core.close()
+
+
+def bench_equal(kind: str, loaded: LoadedModel, folder: Path) -> None:
+    """Log probabilities of greedy answers with what came from RAM, from disk, and from disk in 8 bits."""
+    prompt = text(3, 1500)
+    after = prompt + text(4, NEW_TOKENS)
+    fresh_core = make(loaded, cache_ram=0)
+    fresh = ask(fresh_core, after)
+    for name, at_rest, bar in (("RAM", "", "1e-4"), ("disk", "keep", "1e-4"), ("q8", "q8", "1e-2")):
+        config = {"cache_dir": str(folder / f"equal-{kind}-{name}"), "kv_at_rest": at_rest} if at_rest else {}
+        core = make(loaded, **config)
+        ask(core, prompt, answer=1)
+        if at_rest:
+            core.close()
+            core = make(loaded, **config)
+        got = ask(core, after)
+        assert got.end.cached_tokens >= len(prompt) - 1
+        worst = max(abs(a - b) for a, b in zip(got.logprobs, fresh.logprobs, strict=True))
+        same = got.end.completion == fresh.end.completion
+        row(
+            f"{kind}: logprobs with {name} / fresh, worst of {ANSWER}",
+            f"{worst:.1e}, tokens equal: {same}",
+            bar,
+        )
+        core.close()
+    fresh_core.close()
+
+
+def bench_gap(loaded: LoadedModel, folder: Path, tokens: int) -> None:
+    """Three decode while one comes back from disk, and while one is written: the worst steps of theirs."""
+    config = {"cache_dir": str(folder / "gap"), "cache_disk": 2**32}
+    core = make(loaded, **config)
+    ask(core, text(5, tokens), answer=1)
+    size = core.stats().cache.ram_bytes
+    core.close()
+    core = make(loaded, **config)
+    for n in range(3):
+        core.submit(request(f"d{n}", text(20 + n, 64), max_tokens=400, ignore_eos=True))
+    for _ in range(40):
+        core.step()
+    normal = steps(core, 100)
+    core.submit(request("back", (*text(5, tokens), 1), max_tokens=1, ignore_eos=True))
+    waiting: list[float] = []
+    while core.reuse.waits("back"):
+        waiting += steps(core, 1)
+    joining = steps(core, 10)
+    quiet = float(np.percentile(normal, 99))
+    row(
+        f"10M: worst step of 3 others while {size >> 20} MB come from disk / normal p99",
+        f"{max(waiting, default=0.0) / quiet:.2f} in {len(waiting)} steps; "
+        f"then joining: {max(joining) / quiet:.1f}",
+        "<= 1.5",
+    )
+    while core.busy:
+        core.step()
+    core.close()
+
+
+def steps(core: EngineCore, count: int) -> list[float]:
+    times = []
+    for _ in range(count):
+        began = time.perf_counter()
+        core.step()
+        times.append(time.perf_counter() - began)
+    return times
+
+
+def bench_foreign(folder: Path) -> None:
+    prompt = text(6, 1000)
+    reused = 0
+    for seed in (0, 1, 0, 1):
+        core = make(model("10M", folder, seed), cache_dir=str(folder / "foreign"))
+        end = ask(core, (*prompt, 1), answer=1).end if seed else ask(core, prompt, answer=1).end
+        reused += end.cached_tokens if end.cache.tier != "disk" else 0
+        core.close()
+    row("two models, one folder: tokens reused across them", str(reused), "0")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--turns", type=int, default=40)
+    parser.add_argument("--tokens", type=int, default=8192)
+    parser.add_argument("--kinds", nargs="*", default=list(KINDS))
+    arguments = parser.parse_args()
+    print("| measure | value | bar |\n|---|---|---|", flush=True)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for kind in arguments.kinds:
+            loaded = model(kind, folder)
+            bench_loop(kind, loaded, arguments.turns)
+            bench_restart(kind, loaded, folder, arguments.tokens)
+            bench_crowd(kind, loaded, folder, max(3, arguments.turns // 5))
+            bench_equal(kind, loaded, folder)
+        bench_gap(model("10M", folder), folder, arguments.tokens // 2)
+        bench_foreign(folder)
+
+
+if __name__ == "__main__":
+    main()
