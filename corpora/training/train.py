@@ -31,7 +31,7 @@ from corpora.world import TOOLBOXES
 from corpora.world.script import to_conversation, write_script
 
 Row = tuple[list[int], list[float]]
-LOG_STEPS = 50  # also: of a checkpoint
+LOG_STEPS = 100  # also: of a checkpoint
 LEARNED = 0.33  # about the sum of the weights of a full batch, as a share of its tokens
 WORLD_FROM = 24_000_000  # tokens after which half of the rows are scripts of the tool world
 SCRIPT_TURNS = ((1, 1), (2, 6), (7, 20), (25, 60))
@@ -176,8 +176,8 @@ def save(path: Path, network: Network, optims: list[torch.optim.Optimizer], seen
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--tokens", type=int, default=27_000_000)
-    parser.add_argument("--decay", type=int, default=8_000_000)
+    parser.add_argument("--tokens", type=int, default=32_000_000)
+    parser.add_argument("--decay", type=int, default=6_000_000)
     parser.add_argument("--batch", type=int, default=4096, help="tokens of one step, padding counted")
     parser.add_argument("--seed", type=int, default=40)
     parser.add_argument("--model", type=Path, help="start from this model directory, at --seen tokens")

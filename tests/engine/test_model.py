@@ -8,9 +8,11 @@ from pathlib import Path
 
 import mlx.core as mx
 import pytest
+from mlx.utils import tree_flatten
 
 from engine.config import EngineConfig
 from engine.model import context_length, fingerprint, load_model
+from engine.resolve import bundled
 from tests.engine.tiny import make_model
 
 
@@ -84,3 +86,17 @@ def test_the_context_may_be_limited(tiny: Path) -> None:
 )
 def test_context_length(settings: dict[str, object], expected: int) -> None:
     assert context_length(settings) == expected
+
+
+def test_quantised_weights_are_unpacked_on_a_cpu_and_mean_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = EngineConfig(model=str(bundled("fortieth-tiny-4bit")))
+    tokens = mx.array([list(range(3, 40))])
+    unpacked = load_model(config, "")
+    monkeypatch.setattr("engine.model.UNPACKED_SHARE", 2**40)  # nothing fits
+    packed = load_model(config, "")
+    assert packed.info.fingerprint != unpacked.info.fingerprint
+    assert packed.info.parameters == unpacked.info.parameters
+    assert not any(name.endswith("scales") for name, _ in tree_flatten(unpacked.network.parameters()))
+    assert any(name.endswith("scales") for name, _ in tree_flatten(packed.network.parameters()))
+    difference = mx.abs(packed.network(tokens) - unpacked.network(tokens)).max().item()
+    assert difference < 1e-3
