@@ -133,6 +133,11 @@ class Prompts:
         self._sessions: OrderedDict[str, list[Seen]] = OrderedDict()
         self._questions: Recent[bytes, str] = Recent(4096)
 
+    @property
+    def tokens(self) -> int:
+        """How many are remembered."""
+        return self._size
+
     def note(self, request: ChatRequest, tokens: Sequence[int]) -> tuple[Outlook, Seen]:
         """Compares a prompt with those before it, and remembers it. request: as the prompt was written
         from.
