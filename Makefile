@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: install install-dev serve test check format lock wheel fuzz guard train-model quantize-model bench-repair evaluate-model loops evaluate-variants charts bench-sessions cache-torture clean
+.PHONY: install install-dev serve test check format lock wheel fuzz guard train-model quantize-model bench-repair bench-engine soak-engine evaluate-model loops evaluate-variants charts bench-sessions cache-torture clean
 
 $(BIN)/fortieth: pyproject.toml requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -73,6 +73,16 @@ quantize-model: install
 N ?= 20000
 bench-repair: install-dev
 	$(BIN)/python -m corpora.bench_repair --injections $(N) $(if $(BFCL),--bfcl "$(BFCL)") $(ARGS)
+
+# the engine beside the bare library and, where they are installed (RIVALS/vllm-mlx, RIVALS/rapid-mlx: virtual
+# environments), its rivals; prints the tables of docs/benchmarks.md
+RIVALS ?= /tmp/fortieth-rivals
+bench-engine: install-dev
+	$(BIN)/python -m tests.bench.engine --rivals "$(RIVALS)" $(ARGS)
+
+# random requests with aborts and disconnects, then kill -9 of the engine under load (Linux)
+soak-engine: install-dev
+	$(BIN)/python -m tests.bench.soak $(ARGS)
 
 # examines the model that a server on URL serves; start it with: make serve ARGS='--guard off'
 URL ?= http://127.0.0.1:8040/v1

@@ -1,0 +1,97 @@
+"""What the library does by itself: `python -m tests.bench.bare MODEL MEASURE N TOKENS`, a figure as JSON.
+
+decode: tokens a second of a bare BatchGenerator loop with N prompts. constrained: the median step of an
+engine with N streams under a grammar, over that of the same streams without one.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import sys
+import time
+from pathlib import Path
+
+from engine.blas import prepare_blas
+
+PROMPT_TOKENS = 32
+GRAMMAR = "start: %json " + json.dumps(
+    {
+        "type": "array",
+        "minItems": 10000,
+        "items": {
+            "type": "object",
+            "properties": {
+                "path": {"type": "string", "minLength": 20},
+                "lines": {"type": "array", "items": {"type": "integer"}, "minItems": 3},
+                "mode": {"enum": ["read", "write", "append"]},
+            },
+            "required": ["path", "lines", "mode"],
+            "additionalProperties": False,
+        },
+        "x-guidance": {"whitespace_flexible": False},
+    }
+)
+
+
+def decode(model: Path, streams: int, tokens: int) -> float:
+    """Tokens a second, prefill included, as the load generator counts; the best of three rounds."""
+    import mlx.core as mx
+    from mlx_lm.generate import BatchGenerator
+    from mlx_lm.utils import load
+
+    network, _ = load(str(model))
+    best = 0.0
+    for _ in range(3):
+        generator = BatchGenerator(network, sampler=lambda logprobs: mx.argmax(logprobs, axis=-1))
+        began = time.perf_counter()
+        prompts = [[32 + (n * 7 + k * 13) % 95 for k in range(PROMPT_TOKENS)] for n in range(streams)]
+        generator.insert(prompts, max_tokens=[tokens] * streams)
+        open_, made = streams, 0
+        while open_:
+            for response in generator.next()[1]:
+                made += 1
+                open_ -= response.finish_reason is not None
+        best = max(best, made / (time.perf_counter() - began))
+        generator.close()
+    return best
+
+
+def constrained(model: Path, streams: int, tokens: int) -> float:
+    """Seconds of a step with a grammar on every stream, over the same without; alternating rounds."""
+    from engine.config import EngineConfig
+    from engine.core import EngineCore
+    from engine.model import load_model
+    from engine.types import GenerateRequest, SamplingParams
+
+    loaded = load_model(EngineConfig(model=str(model)), "")
+
+    def steps(grammar: str | None) -> list[float]:
+        core = EngineCore(loaded, EngineConfig(model=str(model), max_batch=max(16, streams)))
+        for n in range(streams):
+            prompt = tuple(32 + (n * 7 + k * 13) % 95 for k in range(PROMPT_TOKENS))
+            sampling = SamplingParams(max_tokens=tokens, ignore_eos=True)
+            core.submit(GenerateRequest(id=str(n), prompt=prompt, sampling=sampling, grammar=grammar))
+        took: list[float] = []
+        while core.busy:
+            began = time.perf_counter()
+            core.step()
+            if core.stats().batch_size == streams:
+                took.append(time.perf_counter() - began)
+        return took[3:]
+
+    steps(GRAMMAR)
+    rounds = [{"with": steps(GRAMMAR), "without": steps(None)} for _ in range(3)]
+    least = {name: min(statistics.median(one[name]) for one in rounds) for name in ("with", "without")}
+    return float(least["with"] / least["without"])
+
+
+def main() -> None:
+    model, what, streams, tokens = sys.argv[1:]
+    prepare_blas("auto")
+    measure = {"decode": decode, "constrained": constrained}[what]
+    print(json.dumps(measure(Path(model), int(streams), int(tokens))))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,51 @@
+"""The model that the engine is measured with: a Qwen3 of ten million random weights, made on the spot.
+
+Only printable ASCII ever wins in it: every token is a character, and no text ends before its limit.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import mlx.core as mx
+from mlx.utils import tree_flatten
+from mlx_lm.models import qwen3
+
+from tests.engine.tiny import make_tokenizer
+
+VOCABULARY = 4096  # the tokenizer has 261 tokens, the rest stand for no text
+CONTEXT = 8192
+
+
+def make_model(path: Path) -> Path:
+    """Write the directory, unless it is there: config, safetensors, tokenizer with a chat template."""
+    if (path / "model.safetensors").is_file():
+        return path
+    path.mkdir(parents=True, exist_ok=True)
+    tokenizer = make_tokenizer()
+    config = {
+        "model_type": "qwen3",
+        "hidden_size": 320,
+        "num_hidden_layers": 6,
+        "intermediate_size": 896,
+        "num_attention_heads": 5,
+        "num_key_value_heads": 5,
+        "head_dim": 64,
+        "rms_norm_eps": 1e-6,
+        "vocab_size": VOCABULARY,
+        "max_position_embeddings": CONTEXT,
+        "rope_theta": 1000000.0,
+        "tie_word_embeddings": False,
+        "eos_token_id": tokenizer.eos_token_id,
+    }
+    mx.random.seed(0)
+    model = qwen3.Model(qwen3.ModelArgs.from_dict(config))
+    weights = {name: mx.random.normal(value.shape) * 0.05 for name, value in tree_flatten(model.parameters())}
+    rows = mx.arange(VOCABULARY)[:, None]
+    printable = mx.logical_and(rows >= 32, rows < 127)
+    weights["lm_head.weight"] = mx.where(printable, weights["lm_head.weight"], 0.0)
+    mx.save_safetensors(str(path / "model.safetensors"), weights, metadata={"format": "mlx"})
+    (path / "config.json").write_text(json.dumps(config))
+    tokenizer.save_pretrained(path)
+    return path
