@@ -50,6 +50,16 @@ class KvAtRest(StrEnum):
     q4 = "q4"
 
 
+_ContextLimit = Annotated[
+    int | None, typer.Option(help="Tokens of prompt and answer. Default: the model's own.")
+]
+_NoCanonical = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="RULE",
+        help="A rule that is not to hold prompts still (docs/sessions.md). May be given more than once.",
+    ),
+]
 _Deterministic = Annotated[
     bool, typer.Option("--deterministic", help="Decode one request at a time: equal requests, equal texts.")
 ]
@@ -111,10 +121,9 @@ def serve(
     ] = None,
     max_batch: Annotated[int | None, typer.Option(help="Requests decoded together. Default: 16.")] = None,
     queue_limit: Annotated[int | None, typer.Option(help="Requests that may wait. Default: 256.")] = None,
-    context_limit: Annotated[
-        int | None, typer.Option(help="Tokens of prompt and answer. Default: the model's own.")
-    ] = None,
+    context_limit: _ContextLimit = None,
     deterministic: _Deterministic = False,
+    no_canonical: _NoCanonical = None,
     cache_dir: _CacheDir = None,
     kv_at_rest: _KvAtRest = None,
     upstream: _Upstreams = None,
@@ -139,6 +148,7 @@ def serve(
         "queue_limit": queue_limit,
         "context_limit": context_limit,
         "deterministic": deterministic or None,
+        "no_canonical": no_canonical or None,
         "cache_dir": cache_dir,
         "kv_at_rest": kv_at_rest and kv_at_rest.value,
         "upstream": upstream or None,

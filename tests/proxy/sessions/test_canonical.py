@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from typer.testing import CliRunner
 
 from proxy.chat import ChatRequest, Message, Role, SessionId
+from proxy.cli import cli
 from proxy.errors import SettingsError
 from proxy.sessions.canonical import ALL_RULES, Canon, Rule
 from proxy.sessions.volatile import without_clocks, without_header_lines, without_ids, without_volatile
@@ -119,3 +121,10 @@ def test_rules_are_turned_off_by_name() -> None:
     assert load_settings({"no_canonical": ["tool-keys"]}, env).no_canonical == (Rule.tool_keys,)
     with pytest.raises(SettingsError, match=r"FORTIETH_NO_CANONICAL.*clocks"):
         load_settings({}, {"FORTIETH_NO_CANONICAL": "clocks"})
+
+
+def test_a_flag_names_a_rule() -> None:
+    result = CliRunner().invoke(cli, ["serve", "--no-canonical", "own-turns", "--no-canonical", "clocks"])
+    assert result.exit_code == 1
+    assert "--no-canonical" in result.stderr
+    assert "'clocks'" in result.stderr
