@@ -44,8 +44,7 @@ def create_app(
 ) -> FastAPI:
     """The app over a started upstream, which stays the caller's to close. sinks: get each request's
     account, and so does the ledger, which can be asked for them. stats: the bundled engine's figures, for
-    /metrics. keeper: of
-    the sessions' prefixes.
+    /metrics. keeper: of the sessions' prefixes.
     """
     kept = (ledger,) if ledger else ()
     metrics = Metrics(stats)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import time
 from collections.abc import Mapping, Sequence
@@ -31,10 +32,17 @@ class Deployment:
     secret: str = field(repr=False)
     context_length: int = 0
 
+    @property
+    def router_id(self) -> str:
+        """Tells it from all other deployments of the Router."""
+        return f"{self.name} at {self.target.base_url} as {self.model}"
+
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """The deployments of one name. open_server: all are servers by base_url."""
+    """The deployments of one name. open_server: all are servers by base_url. replicas: where sessions are
+    pinned, the Router's ids by base_url.
+    """
 
     card: ModelCard
     format: str
@@ -42,6 +50,7 @@ class Group:
     size: int
     open_server: bool
     timeout_s: float
+    replicas: Mapping[str, str] = field(default_factory=dict)
 
 
 async def find_deployments(
@@ -53,8 +62,9 @@ async def find_deployments(
         assert target.model is not None
         return [Deployment(target, target.name or target.model, target.model, secret)]
     listed: list[dict[str, Any]] = []
+    urls = (target.base_url, *target.replicas)
     try:
-        listed = await list_models(http, target.base_url, secret)
+        listed = await _first_list(http, urls, secret)
     except UpstreamUnavailable as error:
         if target.model is None:
             raise StartError(
@@ -70,9 +80,24 @@ async def find_deployments(
             f"{target.name!r}"
         )
     return [
-        Deployment(target, target.name or model, f"openai/{model}", secret, lengths.get(model, 0))
+        Deployment(
+            target.model_copy(update={"base_url": url}),
+            target.name or model,
+            f"openai/{model}",
+            secret,
+            lengths.get(model, 0),
+        )
         for model in models
+        for url in urls
     ]
+
+
+async def _first_list(http: httpx.AsyncClient, urls: Sequence[str], secret: str) -> list[dict[str, Any]]:
+    """Of the first server that answers. Raises what the last one said."""
+    for url in urls[:-1]:
+        with contextlib.suppress(UpstreamUnavailable):
+            return await list_models(http, url, secret)
+    return await list_models(http, urls[-1], secret)
 
 
 def _secret(target: Target, env: Mapping[str, str], default_key: str | None) -> str:
@@ -126,6 +151,7 @@ def group_deployments(deployments: Sequence[Deployment]) -> dict[str, Group]:
             size=len(members),
             open_server=all(one.target.base_url for one in members),
             timeout_s=max(one.target.timeout_s for one in members),
+            replicas=_replicas(members),
         )
     for name, group in groups.items():
         unknown = [to for to in group.fallbacks if to not in groups]
@@ -134,8 +160,14 @@ def group_deployments(deployments: Sequence[Deployment]) -> dict[str, Group]:
     return groups
 
 
-def router_entry(deployment: Deployment, number: int, size: int) -> dict[str, Any]:
-    """The entry of LiteLLM's model_list. size: how many deployments share the name."""
+def _replicas(members: Sequence[Deployment]) -> dict[str, str]:
+    if not any(one.target.replicas for one in members):
+        return {}
+    return {one.target.base_url: one.router_id for one in members if one.target.base_url is not None}
+
+
+def router_entry(deployment: Deployment, group: Group) -> dict[str, Any]:
+    """The entry of LiteLLM's model_list."""
     target = deployment.target
     params: dict[str, Any] = {
         "model": deployment.model,
@@ -149,10 +181,11 @@ def router_entry(deployment: Deployment, number: int, size: int) -> dict[str, An
         params["drop_params"] = True  # what a hosted model does not know is left out
     if deployment.secret:
         params["api_key"] = deployment.secret
-    if size == 1:
-        params["cooldown_time"] = 0.0  # there is no other to ask: its own refusals say more
+    if group.size == 1 or group.replicas:
+        # there is no other to ask, and its own refusals say more; who asks replicas knows which are down
+        params["cooldown_time"] = 0.0
     return {
         "model_name": deployment.name,
         "litellm_params": params,
-        "model_info": {"id": f"{deployment.name}#{number}"},
+        "model_info": {"id": deployment.router_id},
     }

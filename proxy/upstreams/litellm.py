@@ -37,6 +37,7 @@ from proxy.upstreams.deployments import (
 )
 from proxy.upstreams.mapping import completion_params
 from proxy.upstreams.refusals import Failure, refusal
+from proxy.upstreams.replicas import Standings
 from proxy.upstreams.target import Target
 
 _log = logging.getLogger(__name__)
@@ -155,26 +156,34 @@ class HostedGeneration:
 
     async def _begin_with(self, name: str) -> list[UpstreamEvent]:
         """Asks one name again while that may help and nothing has come."""
-        retries = self._upstream.routing.retries
+        aims = self._upstream.aims(name, self._request.session.id)
+        retries = max(self._upstream.routing.retries, len(aims) - 1)
         for attempt in range(retries + 1):
+            aim = aims[attempt % len(aims)]
             try:
-                return await self._ask(name)
+                events = await self._ask(aim)
             except (UpstreamUnavailable, UpstreamTimeout, Overloaded) as error:
+                self._upstream.standings.failed(aim)
                 await self._close_stream()
                 # who says when to come again is not to be asked before, but another target may be
                 alone = isinstance(error, Overloaded) and self._group.size == 1
                 if attempt == retries or alone:
                     raise
-                _log.info("%s failed before it said anything, asking again", name)
+                _log.info("%s failed before it said anything, asking again", aim)
+            else:
+                self._upstream.standings.served(aim)
+                return events
             await asyncio.sleep(_BACKOFF_S * attempt)
         raise AssertionError("the last attempt returns or raises")
 
-    async def _ask(self, name: str) -> list[UpstreamEvent]:
+    async def _ask(self, aim: str) -> list[UpstreamEvent]:
+        """aim: what the Router is asked for."""
+        name = self._group.card.id
         self._assembly = Assembly()
         self._ended = False
         with self._upstream.translated(name, self._group.timeout_s):
             async with asyncio.timeout(self._group.timeout_s):
-                self._stream = await self._upstream.ask(name, self._request)
+                self._stream = await self._upstream.ask(aim, self._group, self._request)
         if self._stream is None:  # LiteLLM's answer to a 422 where it drops parameters
             raise BadRequest(f"upstream {name}: it cannot process the request")
         while True:
@@ -216,9 +225,9 @@ class LiteLLMUpstream:
         self._groups = group_deployments(deployments)
         self.models = tuple(group.card for group in self._groups.values())
         self.routing = routing
-        sizes = {name: group.size for name, group in self._groups.items()}
+        self.standings = Standings(routing.cooldown_s)
         self._router = litellm.Router(
-            model_list=[router_entry(one, number, sizes[one.name]) for number, one in enumerate(deployments)],
+            model_list=[router_entry(one, self._groups[one.name]) for one in deployments],
             routing_strategy=routing.strategy,
             cooldown_time=routing.cooldown_s,
             allowed_fails=0,
@@ -260,13 +269,18 @@ class LiteLLMUpstream:
             raise
         return generation
 
-    async def ask(self, name: str, request: ChatRequest) -> Any:
+    def aims(self, name: str, session: str) -> tuple[str, ...]:
+        """What to ask the Router for, best first: the name, or the replicas in the session's order."""
+        replicas = self._groups[name].replicas
+        return self.standings.order(session, tuple(replicas.values())) or (name,)
+
+    async def ask(self, aim: str, group: Group, request: ChatRequest) -> Any:
         """LiteLLM's stream of chunks. Raises what LiteLLM raises: see translated()."""
-        open_server = self._groups[name].open_server
+        open_server = group.open_server
         params = completion_params(request, open_server=open_server)
         if open_server:
             params["allowed_openai_params"] = [one for one in _ALWAYS if one in params]
-        return await self._router.acompletion(name, disable_fallbacks=True, **params)
+        return await self._router.acompletion(aim, disable_fallbacks=True, **params)
 
     def translated(self, name: str, timeout_s: float) -> _Translated:
         """A context in which LiteLLM's exceptions become RequestErrors."""

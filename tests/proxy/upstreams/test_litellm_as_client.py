@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import openai
 import pytest
 
 from proxy.upstreams.litellm import load_litellm
@@ -18,24 +19,24 @@ async def test_a_litellm_router_as_client(chain: Hosted, stream: bool) -> None:
     litellm = load_litellm()
     params = {"model": "openai/wire", "api_base": chain.server.base_url, "api_key": "x", "max_retries": 0}
     router = litellm.Router([{"model_name": "m", "litellm_params": params}], num_retries=0)
-    ask: Any = router.acompletion
-    for key, reply in {
+    replies = {
         "router text": told("It ", "rains."),
         "router call": called(("get_weather", '{"city": "Lisbon",}')),
         "router refusal": refused(429, "slow down", headers={"retry-after": "9"}),
-    }.items():
-        chain.wire.plan(key, reply)
-        asking = ask("m", [{"role": "user", "content": key}], tools=TOOLS, stream=stream)
-        if key == "router refusal":
-            with pytest.raises(litellm.RateLimitError) as caught:
-                await asking
-            assert caught.value.litellm_response_headers["retry-after"] == "9"
-            continue
-        got = await asking
-        whole = litellm.stream_chunk_builder([part async for part in got]) if stream else got
-        message = whole.choices[0].message
-        if key == "router text":
-            assert message.content == "It rains."
-        else:
-            assert message.tool_calls[0].function.arguments == '{"city": "Lisbon"}'
-            assert whole.choices[0].finish_reason == "tool_calls"
+    }
+    # a client of its own, so that it can be closed
+    async with openai.AsyncOpenAI(base_url=chain.server.base_url, api_key="x", max_retries=0) as client:
+
+        async def ask(key: str) -> Any:
+            chain.wire.plan(key, replies[key])
+            messages = [{"role": "user", "content": key}]
+            got = await router.acompletion("m", messages, tools=TOOLS, stream=stream, client=client)
+            return litellm.stream_chunk_builder([part async for part in got]) if stream else got
+
+        assert (await ask("router text")).choices[0].message.content == "It rains."
+        choice = (await ask("router call")).choices[0]
+        assert choice.message.tool_calls[0].function.arguments == '{"city": "Lisbon"}'
+        assert choice.finish_reason == "tool_calls"
+        with pytest.raises(litellm.RateLimitError) as caught:
+            await ask("router refusal")
+        assert caught.value.litellm_response_headers["retry-after"] == "9"
