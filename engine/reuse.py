@@ -27,8 +27,9 @@ from engine.types import CacheReport, CacheStats, GenerateRequest, SessionInfo
 log = logging.getLogger("engine.cache")
 
 PROMPT_KEEP = 256  # tokens a prompt must add to be kept before its answer is there
-LEAST_PATIENCE_S = 0.25
+LEAST_PATIENCE_S = 1.0  # a young process does not know yet how slow its prefill is
 MOST_PATIENCE_S = 30.0
+PATIENCE = 2.0  # times as long as computing it: others can use the machine meanwhile
 EXPIRE_S = 5.0
 JOIN = 16  # tokens of a prefill under way that make it worth taking over
 
@@ -56,7 +57,7 @@ class Reuse:
         self._requests[request.id] = request
 
         def patience(tokens: int) -> float:
-            return min(MOST_PATIENCE_S, max(LEAST_PATIENCE_S, tokens * prefill_token_s))
+            return min(MOST_PATIENCE_S, max(LEAST_PATIENCE_S, PATIENCE * tokens * prefill_token_s))
 
         return self.cache.look(request.id, as_tokens(request.prompt), patience)
 
