@@ -7,13 +7,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from engine.cache.blobs import FAILURES
-from engine.cache.disk import Folder
 from engine.cache.place import cache_folder
+
+if TYPE_CHECKING:
+    from engine.cache.disk import Folder  # heavy: imported where a folder is opened
 
 GIB = 2**30
 
@@ -52,6 +53,9 @@ def opened(path: Path | None, write: bool = False) -> Iterator[Folder]:
 
     A server that starts meanwhile could not write to a folder that was opened for writing.
     """
+    from engine.cache.blobs import FAILURES
+    from engine.cache.disk import Folder
+
     place = cache_folder() if path is None else path
     if not (place / "segments").is_dir():
         typer.echo(f"fortieth: there is no cache at {place}", err=True)
