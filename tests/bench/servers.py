@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 START_S = 180.0
+VLLM_MLX = "from vllm_mlx.cli import main; main()"
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -73,13 +75,13 @@ def rivals(folder: Path) -> list[Server]:
             "vllm-mlx",
             python("vllm-mlx"),
             "vllm_mlx",
-            ("-m", "vllm_mlx.cli", "serve", "{model}", "--port", "{port}", "--continuous-batching"),
+            ("-c", VLLM_MLX, "serve", "{model}", "--port", "{port}", "--continuous-batching"),
         ),
         Server(
             "rapid-mlx",
             python("rapid-mlx"),
             "vllm_mlx",
-            ("-m", "vllm_mlx.cli", "serve", "{model}", "--port", "{port}"),
+            ("-c", VLLM_MLX, "serve", "{model}", "--port", "{port}"),
         ),
     ]
 
@@ -95,7 +97,7 @@ def running(server: Server, model: Path, blas: Path | None = None) -> Iterator[R
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(ROOT)}
     if blas is not None:
         environment |= {"LD_PRELOAD": str(blas), "OPENBLAS_NUM_THREADS": "1"}
-    log = Path(f"/tmp/fortieth-bench-{server.name}.log")
+    log = Path(tempfile.gettempdir()) / f"fortieth-bench-{server.name}-{port}.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
             [server.python, *command],
