@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 START_S = 180.0
+RAPID_MLX = "from rapid_mlx.dependency_repair import cli_entrypoint; cli_entrypoint()"
 VLLM_MLX = "from vllm_mlx.cli import main; main()"
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -80,8 +81,8 @@ def rivals(folder: Path) -> list[Server]:
         Server(
             "rapid-mlx",
             python("rapid-mlx"),
-            "vllm_mlx",
-            ("-c", VLLM_MLX, "serve", "{model}", "--port", "{port}"),
+            "rapid_mlx",
+            ("-c", RAPID_MLX, "serve", "{model}", "--port", "{port}", "--no-preflight"),
         ),
     ]
 
