@@ -41,7 +41,14 @@ class Loaded:
 
 
 News = Saved | Loaded
-Task = Callable[[], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """failed: what to tell when run() raises."""
+
+    run: Callable[[], None]
+    failed: News | None = None
 
 
 class Archive:
@@ -58,7 +65,7 @@ class Archive:
         self._writes: queue.SimpleQueue[Task | None] = queue.SimpleQueue()
         self._reads: queue.SimpleQueue[Task | None] = queue.SimpleQueue()
         self._threads = [
-            threading.Thread(target=work, args=(tasks,), name=name, daemon=True)
+            threading.Thread(target=self._work, args=(tasks,), name=name, daemon=True)
             for name, tasks in (("cache-writer", self._writes), ("cache-reader", self._reads))
         ]
         for thread in self._threads:
@@ -74,7 +81,7 @@ class Archive:
             self.skipped += 1
             return False
         self.pending[record.name] = kept
-        self._writes.put(lambda: self._write(record, kept))
+        self._writes.put(Task(lambda: self._write(record, kept), Saved(record.name, 0)))
         return True
 
     def _write(self, record: Record, kept: Kept) -> None:
@@ -87,7 +94,7 @@ class Archive:
 
     def fetch(self, name: bytes) -> None:
         """Read it soon."""
-        self._reads.put(lambda: self._read(name))
+        self._reads.put(Task(lambda: self._read(name), Loaded(name, None)))
 
     def _read(self, name: bytes) -> None:
         file = self.folder.read(name)
@@ -100,7 +107,7 @@ class Archive:
     def drop(self, name: bytes) -> None:
         """Delete it soon, after what is being written."""
         self.pending.pop(name, None)
-        self._writes.put(lambda: self.folder.remove(name))
+        self._writes.put(Task(lambda: self.folder.remove(name)))
 
     def news(self) -> list[News]:
         """What has happened since the last call."""
@@ -114,8 +121,18 @@ class Archive:
     def flush(self, timeout_s: float) -> bool:
         """Wait until all that was put in so far has been written; whether it was in time."""
         done = threading.Event()
-        self._writes.put(done.set)
+        self._writes.put(Task(done.set))
         return done.wait(timeout_s)
+
+    def _work(self, tasks: queue.SimpleQueue[Task | None]) -> None:
+        """One of the threads. A task that fails must not end it: what it was to do is then a miss."""
+        while (task := tasks.get()) is not None:
+            try:
+                task.run()
+            except Exception:  # the boundary of a thread: a file may hold anything, the disk may do anything
+                log.exception("the disk cache failed at something and goes on")
+                if task.failed is not None:
+                    self._news.put(task.failed)
 
     def close(self) -> None:
         """Write what is pending, for some seconds at most, and let others use the folder."""
@@ -124,12 +141,3 @@ class Archive:
         for thread in self._threads:
             thread.join(CLOSE_WAIT_S)
         self.folder.close()
-
-
-def work(tasks: queue.SimpleQueue[Task | None]) -> None:
-    """A thread of the archive. A task that fails must not end it: what it was to do is then a miss."""
-    while (task := tasks.get()) is not None:
-        try:
-            task()
-        except Exception:  # the boundary of a thread: a file may hold anything, the disk may do anything
-            log.exception("the disk cache failed at something and goes on")

@@ -13,7 +13,10 @@ import diskcache
 
 INLINE = 32 * 1024  # bytes; smaller values lie in the database
 FILENAME = re.compile(r"[0-9a-f]{2}/[0-9a-f]{2}/[0-9a-f]{28}\.val")
-FAILURES = (OSError, sqlite3.Error, diskcache.Timeout)  # of the disk, not of what lies on it
+FAILURES = (OSError, sqlite3.Error, diskcache.Timeout)
+# a flipped bit in the database reaches us as any of these: text that is none, a column of another type
+DAMAGE = (sqlite3.Error, ValueError, TypeError, LookupError, AttributeError)
+OF_THE_DISK = ("readonly", "full", "unable to open", "locked", "disk I/O")
 
 
 def open_items(path: Path, limit: int) -> Any:
@@ -26,6 +29,13 @@ def open_items(path: Path, limit: int) -> Any:
         size_limit=limit,
         cull_limit=0,
     )
+
+
+def is_damage(error: Exception) -> bool:
+    """Whether it comes from what lies on the disk, rather than from the disk."""
+    if isinstance(error, sqlite3.OperationalError):
+        return not any(words in str(error) for words in OF_THE_DISK)
+    return isinstance(error, DAMAGE)
 
 
 def tidy(items: Any) -> None:

@@ -22,7 +22,7 @@ from typing import Any
 
 import msgspec
 
-from engine.cache.blobs import FAILURES, Buffers, NotBytes, open_items, tidy
+from engine.cache.blobs import DAMAGE, FAILURES, Buffers, is_damage, open_items, tidy
 
 log = logging.getLogger("engine.cache")
 
@@ -135,20 +135,20 @@ class Folder:
             self.readonly = "another process writes to it"
         try:
             self._open()
-        except (sqlite3.DatabaseError, NotBytes) as error:
-            if self.readonly or isinstance(error, sqlite3.OperationalError):
-                raise
-            log.warning("the cache at %s is damaged (%s) and starts empty", self.path, error)
-            self._start_over()
+        except (*FAILURES, *DAMAGE) as error:
+            if self.readonly or not is_damage(error):
+                raise error if isinstance(error, FAILURES) else sqlite3.DatabaseError(str(error)) from error
+            self._start_over(error)
 
     def _open(self) -> None:
         self._cache = open_items(self.path / "segments", self.limit)
         if not self.readonly:
             tidy(self._cache)
 
-    def _start_over(self) -> None:
+    def _start_over(self, error: Exception) -> None:
+        log.warning("the cache at %s is damaged (%s) and starts empty", self.path, error)
         if self._cache is not None:
-            with contextlib.suppress(*FAILURES):
+            with contextlib.suppress(*FAILURES, *DAMAGE):
                 self._cache.close()
         self.counts.damaged += 1
         self.entries.clear()
@@ -165,12 +165,12 @@ class Folder:
         """Every whole record, parents before what goes on from them; what is damaged is removed."""
         try:
             records = list(self._read_records())
-        except (sqlite3.DatabaseError, NotBytes) as error:
-            if self.readonly:
-                raise
-            log.warning("the cache at %s is damaged (%s) and starts empty", self.path, error)
-            self._start_over()
+        except (*FAILURES, *DAMAGE) as error:
             records = []
+            if self.readonly or not is_damage(error):
+                log.warning("the cache at %s cannot be read: %s", self.path, error)
+            else:
+                self._start_over(error)
         records.sort(key=lambda record: (record.start, record.end))
         for record in records:
             self._note(record)
@@ -238,7 +238,7 @@ class Folder:
         try:
             self._cache.set(b"t" + record.name, Buffers(tuple(parts)))
             self._cache.set(b"m" + record.name, encode_record(record))
-        except FAILURES as error:
+        except (*FAILURES, *DAMAGE) as error:
             self._stop_writing(error)
             return None
         with self._mutex:
@@ -292,7 +292,7 @@ class Folder:
             entry = self.entries.pop(name, None)
             if entry is not None:
                 self._count_child(entry.parent, -1)
-        with contextlib.suppress(*FAILURES):
+        with contextlib.suppress(*FAILURES, *DAMAGE):
             self._delete(name)
 
     def _delete(self, name: bytes) -> None:
@@ -311,7 +311,7 @@ class Folder:
             return None
         try:
             file = self._cache.get(b"t" + name, read=True)
-        except (*FAILURES, NotBytes):
+        except (*FAILURES, *DAMAGE):
             file = None
         if isinstance(file, BufferedReader):
             if checks(file, entry):

@@ -194,6 +194,35 @@ def test_a_database_that_is_no_database_starts_empty(tmp_path: Path) -> None:
     folder.close()
 
 
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE Settings SET key = CAST(X'CCFF41' AS TEXT) WHERE key = 'count'",
+        "UPDATE Settings SET value = 'x' WHERE key = 'disk_min_file_size'",
+        "UPDATE Settings SET key = 'sise_limit' WHERE key = 'size_limit'",
+        "UPDATE Cache SET key = 'text', raw = 1",
+        "UPDATE Cache SET raw = 0",
+        "UPDATE Cache SET filename = CAST(X'CCFF41' AS TEXT) WHERE filename IS NOT NULL",
+        "UPDATE Cache SET mode = 'x', size = 'y'",
+        "ALTER TABLE Cache RENAME COLUMN size TO sise",
+    ],
+)
+def test_a_database_with_a_flipped_bit_serves_nothing_wrong(tmp_path: Path, damage: str) -> None:
+    """UnicodeDecodeError out of sqlite3 ended the server's start; it is one shape among many."""
+    filled(tmp_path, 3).close()
+    with sqlite3.connect(tmp_path / "segments" / "cache.db") as database:
+        database.execute("DROP TRIGGER IF EXISTS Settings_size_update")
+        database.execute("DROP TRIGGER IF EXISTS Settings_size_insert")
+        database.execute("DROP TRIGGER IF EXISTS Settings_size_delete")
+        database.execute("UPDATE OR REPLACE" + damage[6:] if damage.startswith("UPDATE") else damage)
+    database.close()
+    assert read_all(tmp_path).wrong == 0
+    folder = Folder(tmp_path, LIMIT)
+    folder.load()
+    assert folder.write(*pair(50)) is not None
+    folder.close()
+
+
 def test_verify_and_purge(tmp_path: Path) -> None:
     folder = filled(tmp_path, 4)
     victim = next((tmp_path / "segments").rglob("*.val"))

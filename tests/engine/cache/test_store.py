@@ -215,6 +215,26 @@ def test_a_request_does_not_wait_for_ever(bench: Bench, tmp_path: Path) -> None:
     written(cache)
 
 
+def test_a_disk_that_fails_at_something_is_a_miss_and_nobody_waits(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prompt = text(39, 140)
+    cache = bench.open(tmp_path)
+    bench.turn(cache, prompt)
+    cache.close()
+
+    def broken(*_: Any) -> Any:
+        raise RuntimeError("a file of another kind")
+
+    monkeypatch.setattr("engine.cache.archive.decode", broken)
+    monkeypatch.setattr("engine.cache.archive.encode", broken)
+    cache = bench.open(tmp_path)
+    assert bench.turn(cache, [*prompt, 1]).length == 0
+    written(cache)
+    assert cache.archive is not None
+    assert not cache.archive.pending
+
+
 def test_a_request_that_is_gone_locks_nothing(bench: Bench) -> None:
     cache = bench.open()
     prompt = text(37, 100)
