@@ -223,12 +223,12 @@ def _end(text: str, at: int, grammar: Grammar, result: Parameters) -> Parameters
     )
 
 
-def read_tagged(text: str, at: int, form: Tagged, tools: ToolSet) -> Region | None:
+def read_tagged(text: str, at: int, form: Tagged, tools: ToolSet, inside: bool = False) -> Region | None:
     """The region at `at`: an envelope with calls, or calls that have lost theirs; one call where the format
-    has no envelope.
+    has no envelope. inside: `at` is the next call of an envelope that has opened before.
     """
-    opener = match_literal(text, at, form.openers)
-    body = at + len(opener) if opener else at
+    opener = form.openers[0] if inside else match_literal(text, at, form.openers)
+    body = at + len(opener) if opener and not inside else at
     position, junk = _first_call(text, body, form) if opener else (at, "")
     if position is None:
         return None
@@ -265,6 +265,18 @@ def read_tagged(text: str, at: int, form: Tagged, tools: ToolSet) -> Region | No
         end = position
     calls[-1] = replace(calls[-1], fixes=(*calls[-1].fixes, *fixes))
     return Region(at, end, body, tuple(calls), closed, fragile=form.fragile)
+
+
+def read_first_tagged(text: str, at: int, form: Tagged, tools: ToolSet) -> Region | None:
+    """The first call behind text[:at], all of an envelope so far, if the opening tag of another one follows
+    it.
+    """
+    head = form.head.match(text, skip_space(text, at))
+    if head is None:
+        return None
+    call, end, closed = _tagged_call(text, head, form, tools)
+    after = skip_space(text, end)
+    return Region(at, after, at, (call,), closed) if form.head.match(text, after) else None
 
 
 def _first_call(text: str, body: int, form: Tagged) -> tuple[int | None, str]:

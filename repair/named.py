@@ -26,7 +26,8 @@ _IDENTIFIER = re.compile(r"[\w.-]{0,64}\Z")
 class Named:
     """sections: opening markers around all calls, the right one first; section_ends: theirs. opener:
     begins one call. head: from there to the arguments, group "name". closers: end one call; empty where
-    the JSON ends it. fenced: the JSON may stand in a markdown fence.
+    the JSON ends it. fenced: the JSON may stand in a markdown fence. begun: a pattern, of at most 80
+    characters, of what ends the head of a call and begins its arguments.
     """
 
     opener: str
@@ -35,14 +36,15 @@ class Named:
     sections: tuple[str, ...] = ()
     section_ends: tuple[str, ...] = ()
     fenced: bool = False
+    begun: str = r"(?!)"
 
 
-def read_named(text: str, at: int, form: Named) -> Region | None:
+def read_named(text: str, at: int, form: Named, inside: bool = False) -> Region | None:
     """The region at `at`: a section with its calls, or calls without their section; one call where the
-    format has no sections.
+    format has no sections. inside: `at` is the next call of a section that has opened before.
     """
-    section = match_literal(text, at, form.sections)
-    body = at + len(section) if section else at
+    section = form.sections[0] if inside else match_literal(text, at, form.sections)
+    body = at + len(section) if section and not inside else at
     calls: list[RawCall] = []
     fixes: list[Fix] = []
     position = skip_space(text, body)
@@ -72,6 +74,21 @@ def read_named(text: str, at: int, form: Named) -> Region | None:
         fixes.append(Fix(FixKind.missing_tag, "", "", form.sections[0]))
     calls[-1] = replace(calls[-1], fixes=(*calls[-1].fixes, *fixes))
     return Region(at, position, body, tuple(calls), closed)
+
+
+def read_first_named(text: str, at: int, form: Named) -> Region | None:
+    """The first call behind text[:at], all of a section so far, if the head of another one follows it."""
+    start = skip_space(text, at)
+    if not text.startswith(form.opener, start):
+        return None
+    call, end, closed = _read_call(text, start, form)
+    after = skip_space(text, end)
+    if call is None or not text.startswith(form.opener, after):
+        return None
+    head = form.head.match(text, after + len(form.opener))
+    if head is None or not text.startswith(("{", "`"), skip_space(text, head.end())):
+        return None
+    return Region(at, after, at, (call,), closed)
 
 
 def _read_call(text: str, at: int, form: Named) -> tuple[RawCall | None, int, bool]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from repair.events import Calls, Draft, Junk, Text
+from repair.events import Calls, Draft, Junk, Text, join_sections
 from repair.ladder import emit_plain, repair_call
 from repair.names import resolve_name
 from repair.regions import is_blank
@@ -60,7 +60,7 @@ def take_apart(
     for as a whole.
     """
     parser = StreamParser(tools, format, generation_prompt=generation_prompt)
-    events = [*parser.feed(text), *parser.close()]
+    events = join_sections([*parser.feed(text), *parser.close()])
     regions = [event for event in events if isinstance(event, Calls)]
     said = "".join(event.text for event in events if isinstance(event, Text))
     if not regions or any(isinstance(event, Draft | Junk) for event in events):

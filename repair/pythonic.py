@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from repair.lenient import Reader, ReadError
 from repair.limits import LIMITS
-from repair.regions import skip_space
+from repair.regions import Region, skip_space
 from repair.schema import escape
 from repair.types import Bare, Body, Fix, FixKind, Problem, RawCall
 
@@ -29,13 +29,14 @@ def may_be_call(text: str, at: int) -> bool:
     return _HEAD.match(text, skip_space(text, at)) is not None
 
 
-def read_python_calls(text: str, at: int, listed: bool) -> PythonCalls | None:
-    """Calls in square brackets (listed), or one after another on lines of their own.
+def read_python_calls(text: str, at: int, listed: bool, inside: bool = False) -> PythonCalls | None:
+    """Calls in square brackets (listed), or one after another on lines of their own. inside: `at` is the next
+    call of a list that has opened before.
 
     None where no call stands at `at`. A call that cannot be read is the last, with a problem.
     """
     position = skip_space(text, at)
-    if listed:
+    if listed and not inside:
         if text[position : position + 1] != "[":
             return None
         position = skip_space(text, position + 1)
@@ -63,6 +64,26 @@ def read_python_calls(text: str, at: int, listed: bool) -> PythonCalls | None:
     message = f"the list of calls does not end: {text[position : position + 40]!r}"
     result.calls.append(RawCall("", Body.tree, "", False, {}, problems=(Problem("", rule, message),)))
     return result
+
+
+def read_first_python(text: str, at: int, inside: bool) -> Region | None:
+    """The first call of the list at `at`, if another call follows it. inside: the list has opened before, and
+    `at` is its next call.
+    """
+    start = skip_space(text, at)
+    if not inside:
+        if text[start : start + 1] != "[":
+            return None
+        start = skip_space(text, start + 1)
+    head = _HEAD.match(text, start)
+    if head is None:
+        return None
+    call, end = _read_call(text, head)
+    comma = skip_space(text, end)
+    after = skip_space(text, comma + 1)
+    if text[comma : comma + 1] != "," or not _HEAD.match(text, after):
+        return None
+    return Region(at, after, at, (call,))
 
 
 def _read_call(text: str, head: re.Match[str]) -> tuple[RawCall, int]:

@@ -87,6 +87,9 @@ _EXTRA_BRACE = re.compile(r"(?:\s*\})+(?=\s*[,\]])")
 _EXTRA_BETWEEN = re.compile(r"(?:\s*[}\]])+(?=\s*[;,]?\s*\{)")
 _REST = re.compile(r"""["':]|,\s*["']""")
 _NAME_KEY = re.compile(r'"(?:name|tool_name|function_name|tool|function)"\s*:')
+_ARRAY = re.compile(r"\s*\[\s*\{")
+_OBJECT = re.compile(r"\s*\{")
+_NEXT = re.compile(r"\s*,\s*\{")
 _NEXT_ITEM = re.compile(r"\}\s*,?\s*\{")
 _JUNK_CHARS = re.compile(r'[{}\[\]"<]')
 
@@ -179,16 +182,17 @@ def read_json_calls(
     openers: tuple[str, ...] = (),
     kind: Body = Body.call,
     wrapped: bool = False,
+    listed: bool = False,
 ) -> Region | None:
     """Objects (one, several, or an array of them) from `body` to a closing marker; None if no JSON is
     there. With no `closers` the JSON ends the region by itself. wrapped: a closing bracket may follow
-    that belongs to the caller.
+    that belongs to the caller. listed: `body` is the next item of an array that has opened before.
     """
     at = skip_space(text, body)
     if text[at : at + 1] not in ("{", "["):
         return None
-    state = _Sequence([], at, [])
-    if text[at] == "[":
+    state = _Sequence([], at, [], listed)
+    if text[at] == "[" and not listed:
         state.listed = True
         state.at = at + 1
     while True:
@@ -210,6 +214,22 @@ def read_json_calls(
         if span.problem or len(state.calls) > LIMITS.calls:
             break
     return _finish(text, start, body, closers, state, wrapped)
+
+
+def read_first_item(
+    text: str, at: int, closers: tuple[str, ...], openers: tuple[str, ...], kind: Body, inside: bool
+) -> Region | None:
+    """The first object of the array at `at`, if another object follows it. inside: the array has opened
+    before, and `at` is its next object.
+    """
+    found = (_OBJECT if inside else _ARRAY).match(text, at)
+    if found is None:
+        return None
+    span = read_span(text, found.end() - 1, closers, openers)
+    follows = _NEXT.match(text, span.end)
+    if span.problem or follows is None:
+        return None
+    return Region(at, follows.end() - 1, at, (RawCall("", kind, span.text, span.closed),))
 
 
 def _only_item(span: Span) -> Span:

@@ -14,6 +14,7 @@ from enum import Enum
 
 from repair.formats import ENDS, NAMED_OPENERS, UNMARKED
 from repair.formats.harmony import NAME as HARMONY
+from repair.formats.step3 import NAME as STEP3
 from repair.formats.step3 import SECTION, SECTION_END
 from repair.lenient import Reading, read_value
 from repair.regions import Format, Region, skip_space
@@ -29,14 +30,17 @@ class Certainty(Enum):
     no = "no"
 
 
-def judge_release(text: str, region: Region, form: Format) -> Certainty:
-    """Whether `region`, read by `form` from a text that may go on, is certain."""
+def judge_release(text: str, region: Region, form: Format, inside: bool = False) -> Certainty:
+    """Whether `region`, read by `form` from a text that may go on, is certain. inside: it is what is
+    left of a section that has opened before.
+    """
     if not region.closed or any(one.fixes or one.problems for one in region.calls):
         return Certainty.no
-    if not region.calls or not all(_is_read(one) for one in region.calls):
+    if not region.calls or not all(is_read(one) for one in region.calls):
         return Certainty.no
     raw = text[region.start : region.end]
-    if raw.startswith(SECTION) and not raw.endswith(SECTION_END):
+    opened = raw.startswith(SECTION) or (inside and form.NAME == STEP3)
+    if opened and not raw.endswith(SECTION_END):
         return Certainty.no
     after = skip_space(text, region.end)
     if form.NAME == HARMONY and raw.endswith(form.CLOSERS):
@@ -49,7 +53,7 @@ def judge_release(text: str, region: Region, form: Format) -> Certainty:
     return Certainty.no
 
 
-def _is_read(call: RawCall) -> bool:
+def is_read(call: RawCall) -> bool:
     """Whether the body was read as it stands: its end was not searched for."""
     if call.body is Body.tree:
         return True

@@ -9,14 +9,16 @@ text, whatever the pieces (two Texts in a row are one that was cut).
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from repair.dialect import FENCE, FRAME_ENDS, dialect
 from repair.events import Calls, Draft, Event, Reasoning, Text
 from repair.fence import parse_fenced
 from repair.garbage import Finder, parse_garbage
 from repair.limits import LIMITS
-from repair.regions import Format, Region, match_literal, skip_space
-from repair.release import ANYTHING, NOTHING, Certainty, Wait, judge_release, possible_ends
+from repair.regions import Format, Region, match_literal, problem_call, skip_space
+from repair.release import ANYTHING, NOTHING, Certainty, Wait, judge_release
+from repair.sections import SECTIONS, OpenSection, open_section, possible_parts
 from repair.tools import ToolSet
 from repair.trail import Trail
 
@@ -47,6 +49,7 @@ class StreamParser:
         self._wait: Wait | None = None
         self._resumed: Wait | None = None
         self._trail: Trail | None = None
+        self._section: OpenSection | None = None
         self._blank: list[str] = []
         self._started = False
         self._fenced = False
@@ -105,6 +108,8 @@ class StreamParser:
         while at < len(text) and self._wait is None:
             if self._trail is not None:
                 step = self._behind(text, at, self._trail, final)
+            elif self._section is not None:
+                step = self._inside(text, at, self._section, final)
             else:
                 step = self._reason(text, at, final) if self._thinking else self._content(text, at, final)
             if step < 0:
@@ -267,10 +272,13 @@ class StreamParser:
     def _open_call(self, text: str, at: int, marker: str) -> int:
         """The region that `marker` begins, if it is certain already; else wait for what may end it."""
         formats = self._dialect.calls[marker]
-        wanted = possible_ends(formats) if self._regions <= LIMITS.calls else NOTHING
+        wanted = possible_parts(formats) if self._regions <= LIMITS.calls else NOTHING
         if not wanted.search(text, at + len(marker)):
             return self._hold(text, at, wanted)
         for one in formats:
+            first = open_section(text, at, one, self._tools)
+            if first is not None:
+                return self._part(text, first, OpenSection(one, SECTIONS[one.NAME]))
             region = one.parse(text, at, self._tools)
             if region is None:
                 continue
@@ -287,6 +295,9 @@ class StreamParser:
             return len(text)
         formats = self._dialect.calls[marker]
         for one in formats:
+            first = open_section(text, at, one, self._tools)
+            if first is not None:
+                return self._part(text, first, OpenSection(one, SECTIONS[one.NAME]))
             region = one.parse(text, at, self._tools)
             if region is not None:
                 return self._region(text, region, one)
@@ -297,14 +308,50 @@ class StreamParser:
         self._say(marker)
         return at + len(marker)
 
-    def _region(self, text: str, region: Region, format: Format, bare: bool = False) -> int:
+    def _part(self, text: str, region: Region, opened: OpenSection) -> int:
+        """One call of a section, of which there is more."""
+        self._begin()
+        self._regions += 1
+        self._emit(Calls(region, text[region.start : region.end], more=True))
+        opened.said.append(text[region.body_start : region.end])
+        self._section = opened
+        return region.end
+
+    def _inside(self, text: str, at: int, opened: OpenSection, final: bool) -> int:
+        """Consume the next call of an open section, or what is left of it, or wait for more."""
+        if self._regions > LIMITS.calls:
+            return self._overflow(text, at) if final else self._hold(text, at, NOTHING)
+        first = opened.section.read_first(text, at, self._tools, inside=True)
+        if first is not None:
+            return self._part(text, first, opened)
+        region = opened.section.rest(text, at, self._tools)
+        certain = region and judge_release(text, region, opened.format, inside=True) is Certainty.yes
+        if not certain and not final:
+            return self._hold(text, at, possible_parts((opened.format,)))
+        self._section = None
+        return self._region(text, region, opened.format, said=opened.said) if region else at
+
+    def _overflow(self, text: str, at: int) -> int:
+        """What is left of a turn with too many calls, as one that is none."""
+        self._section = None
+        message = f"more than {LIMITS.calls} calls in one turn"
+        call = problem_call("", "too_many_calls", message)
+        self._emit(Calls(Region(at, len(text), at, (call,), closed=False), text[at:]))
+        return len(text)
+
+    def _region(
+        self, text: str, region: Region, format: Format, bare: bool = False, said: Sequence[str] = ()
+    ) -> int:
+        """said: what its section has said before, if it is what is left of one."""
         self._begin()
         self._regions += 1
         self._emit(Calls(region, text[region.start : region.end], bare))
         self._boundary, self._last = True, ""
         if not any(call.problems for call in region.calls):
             closers = self._dialect.closers if bare else format.CLOSERS
-            self._trail = Trail.behind(text, region, format.CLOSERS, closers)
+            marked = said or region.start != region.body_start
+            content = "".join((*said, text[region.body_start : region.end])) if marked else ""
+            self._trail = Trail.behind(content, region.fragile, format.CLOSERS, closers)
         return region.end
 
     def _behind(self, text: str, at: int, trail: Trail, final: bool) -> int:

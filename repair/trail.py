@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from repair.events import Junk
-from repair.regions import SPECIAL_TOKENS, Region, match_literal, skip_space
+from repair.regions import SPECIAL_TOKENS, match_literal, skip_space
 from repair.types import Fix, FixKind
 
 _NONE = Junk("", Fix(FixKind.extra_closer, "", "", ""))
@@ -22,14 +22,17 @@ class Trail:
     fragile: tuple[str, ...]
 
     @staticmethod
-    def behind(text: str, region: Region, closers: tuple[str, ...], strays: tuple[str, ...]) -> Trail:
-        """The trail of a region whose own end markers are `closers`."""
-        content = text[region.body_start : region.end]
+    def behind(
+        content: str, fragile: tuple[str, ...], closers: tuple[str, ...], strays: tuple[str, ...]
+    ) -> Trail:
+        """The trail of a region, or section, with this content, whose own end markers are `closers`; the
+        content is "" where no marker begins it.
+        """
         closer = next((one for one in closers if content.endswith(one)), "")
         inner = content[: len(content) - len(closer)].strip()
-        if region.start == region.body_start or len(inner) < 8:
+        if len(inner) < 8:
             inner = ""
-        return Trail(inner, (*strays, *SPECIAL_TOKENS), region.fragile[1:])
+        return Trail(inner, (*strays, *SPECIAL_TOKENS), fragile[1:])
 
     def read(self, text: str, at: int, final: bool) -> Junk | None:
         """The next thing left over at `at`, with the space before it; an empty one where there is none,

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from repair.attempts import find_attempt, find_residue
-from repair.events import Calls, Draft, Event, Junk, Reasoning, Text, join_texts
+from repair.events import Calls, Draft, Event, Junk, Reasoning, Text, join_sections, join_texts
 from repair.ladder import emit_plain, repair_call
 from repair.limits import LIMITS
 from repair.regions import is_blank
@@ -111,7 +111,7 @@ class Turn:
         """finish_reason: the upstream's; only `length` is believed."""
         events = join_texts([*self._kept, *self._note(self._parser.close())])
         if not self._policy.enabled:
-            return _plain(_settle_bare(events), self._tools)
+            return _plain(_settle_bare(join_sections(events)), self._tools)
         events = _settle_bare(events)
         cut = finish_reason == "length"
         draft = next((event for event in events if isinstance(event, Draft)), None)
@@ -126,7 +126,8 @@ class Turn:
             calls, more, problems = self._apply_policy(calls)
             fixes += more
         if problems:
-            return Outcome(tuple(_deltas(events, raw=True)), (), Verdict.reask, (), tuple(problems))
+            deltas = _deltas(join_sections(events), raw=True)
+            return Outcome(tuple(deltas), (), Verdict.reask, (), tuple(problems))
         verdict = Verdict.repaired if fixes else Verdict.clean
         return Outcome(_around(events), tuple(calls), verdict, tuple(fixes))
 

@@ -30,12 +30,17 @@ _FENCE = re.compile(r"[ \t]*(?:\r?\n)?```(?:json)?[ \t]*\r?\n\s*(?=[\[{])")
 def parse(text: str, at: int, tools: ToolSet) -> Region | None:
     opener = match_literal(text, at, OPENERS)
     if opener == OPEN:
-        region = read_json_calls(text, at, at + len(OPEN), (CLOSE,), (OPEN,))
-        return replace(region, closed=True) if region and _ends_with_list(region) else region
+        return parse_list(text, at, at + len(OPEN))
     fence = _FENCE.match(text, at + len(ACTION))
     if opener is None or fence is None:
         return None
     return read_json_calls(text, at, fence.end(), (FENCE,))
+
+
+def parse_list(text: str, at: int, body: int, inside: bool = False) -> Region | None:
+    """The array at `body` and its end. inside: `body` is the next object of one that has opened before."""
+    region = read_json_calls(text, at, body, (CLOSE,), (OPEN,), listed=inside)
+    return replace(region, closed=True) if region and _ends_with_list(region) else region
 
 
 def _ends_with_list(region: Region) -> bool:

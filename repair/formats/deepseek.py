@@ -40,6 +40,7 @@ FORM = Named(
     sections=(SECTION,),
     section_ends=(SECTION_END,),
     fenced=True,
+    begun=rf"{SEPARATOR}[^\n`<{{]{{0,64}}(?:\s{{0,2}}`|\{{)",
 )
 
 

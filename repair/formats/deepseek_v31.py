@@ -24,6 +24,7 @@ FORM = Named(
     closers=(CALL_END,),
     sections=(SECTION,),
     section_ends=(SECTION_END,),
+    begun=rf"{SEPARATOR}\s{{0,9}}\{{",
 )
 
 

@@ -31,6 +31,7 @@ FORM = Named(
     closers=(CALL_END,),
     sections=(SECTION,),
     section_ends=(SECTION_END,),
+    begun=re.escape(ARGUMENTS) + r"\s{0,9}\{",
 )
 
 

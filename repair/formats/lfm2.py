@@ -26,10 +26,12 @@ def parse(text: str, at: int, tools: ToolSet) -> Region | None:
 
 
 def parse_python(
-    text: str, at: int, body: int, closers: tuple[str, ...], listed: bool = True
+    text: str, at: int, body: int, closers: tuple[str, ...], listed: bool = True, inside: bool = False
 ) -> Region | None:
-    """Python calls between markers; JSON in their place is read too. None where neither stands."""
-    found = read_python_calls(text, body, listed)
+    """Python calls between markers; JSON in their place is read too. None where neither stands. inside: as
+    read_python_calls has it.
+    """
+    found = read_python_calls(text, body, listed, inside)
     if found is None or not found.calls:
         return read_json_calls(text, at, skip_space(text, body), closers)
     calls = found.calls

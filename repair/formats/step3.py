@@ -45,7 +45,22 @@ FORM = Tagged(
 def parse(text: str, at: int, tools: ToolSet) -> Region | None:
     if not text.startswith(SECTION, at):
         return read_tagged(text, at, FORM, tools)
-    position = skip_space(text, at + len(SECTION))
+    return parse_section(text, at, at + len(SECTION), tools)
+
+
+def parse_first(text: str, at: int, tools: ToolSet) -> Region | None:
+    """The first call behind text[:at], all of a section so far, if another one opens behind it."""
+    region = read_tagged(text, skip_space(text, at), FORM, tools)
+    after = skip_space(text, region.end) if region else at
+    if region is None or not text.startswith(OPEN, after):
+        return None
+    head = FORM.head.match(text, skip_space(text, after + len(OPEN)))
+    return replace(region, start=at, end=after, body_start=at) if head else None
+
+
+def parse_section(text: str, at: int, body: int, tools: ToolSet) -> Region | None:
+    """The calls from `body` on and the end of their section."""
+    position = skip_space(text, body)
     regions: list[Region] = []
     while text.startswith((OPEN, INVOKE), position):
         region = read_tagged(text, position, FORM, tools)
@@ -63,7 +78,7 @@ def parse(text: str, at: int, tools: ToolSet) -> Region | None:
     end = position + len(closer) if closer else last.end
     if closer is None and SECTION_END.startswith(text[position : position + len(SECTION_END)].rstrip()):
         end = len(text)
-    return replace(last, start=at, end=end, body_start=at + len(SECTION), calls=calls)
+    return replace(last, start=at, end=end, body_start=body, calls=calls)
 
 
 def render(calls: tuple[ToolCall, ...]) -> str:

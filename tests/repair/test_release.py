@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
-from repair.events import Calls, Event, join_texts
-from repair.formats import FORMATS
+from repair.events import Calls, Event, join_sections, join_texts
+from repair.formats import FORMATS, deepseek, dsml, kimi, step3
 from repair.limits import LIMITS
 from repair.release import Wait, possible_ends
+from repair.sections import SECTIONS
 from repair.stream import StreamParser
 from repair.tools import ToolSet
 from repair.turn import Turn, TurnPolicy
@@ -23,15 +24,23 @@ MARKERS = sorted({one for form in FORMATS.values() for one in (*form.OPENERS, *f
 JOINTS = ("", "\n", " ", '"', ",", "; ", "}", "]", " and then ", *MARKERS)
 
 # format -> characters behind the first call at which it leaves; None: both calls are one region, which
-# leaves at its end marker, or without one at the end of the turn
+# leaves at its end marker, or without one at the end of the turn. What stands between two calls of a section
+# belongs to the first.
 DELAYS: dict[str, int | None] = {
     **dict.fromkeys(("hermes", "qwen_xml", "glm", "seed", "minicpm", "hunyuan", "internlm", "longcat"), 0),
     **dict.fromkeys(("gemma4", "function_gemma", "calling"), 0),
     "harmony": 1,
     "mistral": len("[TOOL_CALLS]"),
     "functionary": len("\n>>>"),
-    **dict.fromkeys(("minimax", "dsml", "step3", "deepseek", "deepseek_v31", "kimi", "command")),
-    **dict.fromkeys(("nemotron", "hunyuan_a13b", "apertus", "lfm2", "llama4", "olmo3")),
+    "minimax": len('<invoke name="run">'),
+    "dsml": len(f'{dsml.INVOKE}"run">'),
+    "step3": len(f'{step3.OPEN}{step3.INVOKE}"run">'),
+    "deepseek": len(f"{deepseek.CALL}function{deepseek.SEPARATOR}run\n`"),
+    "deepseek_v31": len(f"{deepseek.CALL}run{deepseek.SEPARATOR}{{"),
+    "kimi": len(f"{kimi.CALL}functions.run:1{kimi.ARGUMENTS}{{"),
+    **dict.fromkeys(("command", "nemotron", "hunyuan_a13b", "apertus"), len("{")),
+    **dict.fromkeys(("lfm2", "llama4"), len("run(")),
+    "olmo3": None,
     **dict.fromkeys(("llama3", "granite", "phi4", "bare_json", "bare_python")),
 }
 ENDLESS = ("llama3", "granite", "phi4", "bare_json", "bare_python")
@@ -61,6 +70,46 @@ def test_two_calls_leave_one_by_one(format: str, auto: bool) -> None:
     assert len(first.region.calls) == 1
     extra = len("get_weather\n") if auto and format == "functionary" else 0
     assert 0 <= count - len(first.raw) - delay <= extra
+
+
+@pytest.mark.parametrize("format", SECTIONS)
+def test_a_section_leaves_call_by_call_and_is_one_when_joined(format: str) -> None:
+    calls = (*TWO, *TWO[:1], *TWO)
+    text = FORMATS[format].render(calls)
+    found = released(text, format)
+    places, events = [count for count, _ in found], [event for _, event in found]
+    assert [len(one.region.calls) for one in events] == [1] * len(calls)
+    assert [one.more for one in events] == [True] * (len(calls) - 1) + [False]
+    assert places == sorted(set(places))
+    assert places[-1] == len(text)
+    assert "".join(one.raw for one in events) == text
+    parsed = FORMATS[format].parse(text, 0, TOOLSET)
+    assert parsed is not None
+    assert plain(join_sections(events)) == plain([Calls(parsed, text)])
+
+
+@pytest.mark.parametrize("second", ["", "x", "}", "<|im_end|>", "prose and more", "end"])
+@pytest.mark.parametrize("format", SECTIONS)
+def test_the_last_call_answers_for_the_end_of_its_section(format: str, second: str) -> None:
+    closer = FORMATS[format].CLOSERS[0]
+    text = released(FORMATS[format].render(TWO), format)[0][1].raw + (closer if second == "end" else second)
+    found = released(text, format)
+    assert not any(event.more for _, event in found), "it may be the last one"
+    case = {"tools": "none", "format": format}
+    assert plain(read(text, list(text), case)) == plain(read(text, None, case))
+
+
+@pytest.mark.parametrize("format", SECTIONS)
+def test_a_section_that_turns_bad_is_lost_as_a_whole(format: str) -> None:
+    calls = (*TWO, *TWO, ToolCall("nothing", "{}"))
+    text = FORMATS[format].render(calls)
+    for policy in (TurnPolicy(), TurnPolicy(enabled=False)):
+        turn = Turn(TOOLSET, format, policy)
+        deltas = [delta for char in text[:-8] for delta in turn.feed(char)]
+        outcome = turn.close("length")
+        assert outcome.calls == ()
+        assert "".join(one.text for one in (*deltas, *outcome.events)) == text[:-8]
+    assert outcome.verdict is Verdict.none
 
 
 @pytest.mark.parametrize("format", ["llama3", "granite", "phi4"])
@@ -149,9 +198,10 @@ def test_a_lost_turn_is_known_in_mid_stream(second: ToolCall, policy: TurnPolicy
     assert (turn.close("stop").verdict is Verdict.reask) == (rule is not None)
 
 
-@pytest.mark.parametrize("format", ["hermes", "mistral", "minicpm", "kimi"])
-def test_too_many_calls_are_refused_not_cut(format: str) -> None:
-    calls = (ToolCall("run", "{}"),) * (LIMITS.calls + 1)
+@pytest.mark.parametrize("many", [LIMITS.calls + 1, LIMITS.calls + 2, 2 * LIMITS.calls + 3])
+@pytest.mark.parametrize("format", ["hermes", "mistral", "minicpm", *SECTIONS])
+def test_too_many_calls_are_refused_not_cut(format: str, many: int) -> None:
+    calls = (ToolCall("run", "{}"),) * many
     turn = Turn(TOOLSET, format)
     turn.feed(FORMATS[format].render(calls))
     outcome = turn.close("stop")

@@ -1,0 +1,150 @@
+"""Calls that leave an open section: one by one, each as soon as the next one has begun.
+
+What follows a call inside its section may still change it as long as it may be the last one: what is
+wrong with the section's end, or with a marker that should begin another call, counts for the last call that
+was read. Once another call has begun behind it, it is no longer the last.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from repair.formats import (
+    apertus,
+    command,
+    deepseek,
+    deepseek_v31,
+    dsml,
+    hunyuan_a13b,
+    kimi,
+    lfm2,
+    llama4,
+    minimax,
+    nemotron,
+    step3,
+)
+from repair.markup import Tagged, read_first_tagged, read_tagged
+from repair.named import Named, read_first_named, read_named
+from repair.pythonic import read_first_python
+from repair.regions import Format, Region, match_literal, read_first_item, read_json_calls
+from repair.release import is_read, possible_ends
+from repair.tools import ToolSet
+from repair.types import Body
+
+_Reader = Callable[[str, int, ToolSet, bool], Region | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """How a format's calls stand in one envelope. openers: of the envelope. begun: a pattern, of at most 80
+    characters, without which no further call begins. first: the first call behind an index, if another one
+    follows; it ends where that begins. rest: all that is left, with the section's end. Both are told
+    whether a call of the section has been read before.
+    """
+
+    openers: tuple[str, ...]
+    begun: str
+    first: _Reader
+    rest: Callable[[str, int, ToolSet], Region | None]
+
+    def read_first(self, text: str, at: int, tools: ToolSet, inside: bool) -> Region | None:
+        """The first call behind an index if it is certain, whatever follows: read from left to right
+        without a liberty, and not the last one.
+        """
+        region = self.first(text, at, tools, inside)
+        if region is None or not region.closed:
+            return None
+        sound = not any(one.fixes or one.problems for one in region.calls)
+        return region if sound and all(is_read(one) for one in region.calls) else None
+
+
+@dataclass(slots=True)
+class OpenSection:
+    """A section of which some calls have left. said: its content so far, in pieces."""
+
+    format: Format
+    section: Section
+    said: list[str] = field(default_factory=list)
+
+
+def _named(form: Named) -> Section:
+    return Section(
+        form.sections[:1],
+        form.begun,
+        lambda text, at, tools, inside: read_first_named(text, at, form),
+        lambda text, at, tools: read_named(text, at, form, inside=True),
+    )
+
+
+def _tagged(form: Tagged, begun: str) -> Section:
+    return Section(
+        (form.openers[0], *form.aliases),
+        begun,
+        lambda text, at, tools, inside: read_first_tagged(text, at, form, tools),
+        lambda text, at, tools: read_tagged(text, at, form, tools, inside=True),
+    )
+
+
+def _listed(form: Format, kind: Body = Body.call) -> Section:
+    return Section(
+        form.OPENERS,
+        _ITEM_BEGUN,
+        lambda text, at, tools, inside: read_first_item(text, at, form.CLOSERS, form.OPENERS, kind, inside),
+        lambda text, at, tools: read_json_calls(text, at, at, form.CLOSERS, form.OPENERS, kind, listed=True),
+    )
+
+
+def _python(form: Format) -> Section:
+    return Section(
+        form.OPENERS,
+        r"\)\s{0,9},\s{0,9}[A-Za-z_][\w.-]{0,50}\s{0,3}\(",
+        lambda text, at, tools, inside: read_first_python(text, at, inside),
+        lambda text, at, tools: lfm2.parse_python(text, at, at, form.CLOSERS, inside=True),
+    )
+
+
+# the arguments are the last member of an item as models write it; where not, the call leaves with a later one
+_ITEM_BEGUN = r"\}\s{0,20}\}\s{0,9},\s{0,40}\{"
+_ATTRIBUTE = r"[\"']?[^<>\n\"']{1,50}[\"']?\s{0,3}>"
+
+SECTIONS: dict[str, Section] = {
+    **{one.NAME: _named(one.FORM) for one in (kimi, deepseek, deepseek_v31)},
+    **{one.NAME: _tagged(one.FORM, re.escape(one.INVOKE) + _ATTRIBUTE) for one in (minimax, dsml)},
+    step3.NAME: Section(
+        (step3.SECTION,),
+        re.escape(step3.INVOKE) + _ATTRIBUTE,
+        lambda text, at, tools, inside: step3.parse_first(text, at, tools),
+        lambda text, at, tools: step3.parse_section(text, at, at, tools),
+    ),
+    **{one.NAME: _listed(one) for one in (nemotron, hunyuan_a13b)},
+    apertus.NAME: _listed(apertus, Body.keyed),
+    command.NAME: Section(
+        (command.OPEN,),
+        _ITEM_BEGUN,
+        lambda text, at, tools, inside: read_first_item(
+            text, at, (command.CLOSE,), (command.OPEN,), Body.call, inside
+        ),
+        lambda text, at, tools: command.parse_list(text, at, at, inside=True),
+    ),
+    **{one.NAME: _python(one) for one in (lfm2, llama4)},
+}
+
+
+def open_section(text: str, at: int, form: Format, tools: ToolSet) -> Region | None:
+    """The first call of the section that opens at `at`, with the opening marker, if it is certain."""
+    section = SECTIONS.get(form.NAME)
+    opener = match_literal(text, at, section.openers) if section else None
+    if section is None or opener is None:
+        return None
+    region = section.read_first(text, at + len(opener), tools, inside=False)
+    return None if region is None else Region(at, region.end, region.start, region.calls)
+
+
+@functools.lru_cache(maxsize=256)
+def possible_parts(formats: tuple[Format, ...]) -> re.Pattern[str]:
+    """Patterns without which nothing that begins with a marker of `formats` becomes certain."""
+    begun = [SECTIONS[one.NAME].begun for one in formats if one.NAME in SECTIONS]
+    return re.compile("|".join((possible_ends(formats).pattern, *begun)))
