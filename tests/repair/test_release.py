@@ -95,8 +95,17 @@ def test_the_last_call_answers_for_the_end_of_its_section(format: str, second: s
     text = released(FORMATS[format].render(TWO), format)[0][1].raw + (closer if second == "end" else second)
     found = released(text, format)
     assert not any(event.more for _, event in found), "it may be the last one"
-    case = {"tools": "none", "format": format}
+    case = {"tools": "weather", "format": format}
     assert plain(read(text, list(text), case)) == plain(read(text, None, case))
+
+
+@pytest.mark.parametrize("format", SECTIONS)
+def test_a_call_that_has_not_quite_begun_is_none(format: str) -> None:
+    text = FORMATS[format].render(TWO)
+    text = text[: released(text, format)[0][0] - 1]
+    for pieces in ([text], None):
+        events = read(text, pieces, {"tools": "weather", "format": format})
+        assert not any(isinstance(one, Calls) and one.more for one in events)
 
 
 @pytest.mark.parametrize("format", SECTIONS)
