@@ -32,6 +32,7 @@ class Server:
     python: str
     module: str
     command: tuple[str, ...]
+    environment: tuple[tuple[str, str], ...] = ()
 
     @property
     def missing(self) -> str:
@@ -95,7 +96,7 @@ def running(server: Server, model: Path, blas: Path | None = None) -> Iterator[R
     """
     port = free_port()
     command = [part.format(model=model, port=port) for part in server.command]
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(ROOT), **dict(server.environment)}
     if blas is not None:
         environment |= {"LD_PRELOAD": str(blas), "OPENBLAS_NUM_THREADS": "1"}
     log = Path(tempfile.gettempdir()) / f"fortieth-bench-{server.name}-{port}.log"

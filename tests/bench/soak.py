@@ -14,14 +14,15 @@ import random
 import signal
 import statistics
 import sys
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from tests.bench.servers import Running, engine_pid, ours, resident, running
+from tests.bench.servers import Running, Server, engine_pid, ours, resident, running
 from tests.bench.wire import Answer, ask
 from tests.engine.tiny import make_model
 
@@ -70,18 +71,34 @@ class Wish:
 @dataclass(slots=True)
 class Report:
     """What came of it. kinds: how requests ended. wrong: what should not have happened. sizes: resident bytes
-    of server and engine, along the way.
+    along the way, by process.
     """
 
     kinds: Counter[str] = field(default_factory=Counter)
     wrong: list[str] = field(default_factory=list)
-    sizes: list[int] = field(default_factory=list)
+    sizes: dict[str, list[int]] = field(default_factory=lambda: {"server": [], "engine": []})
 
-    def growth(self) -> float:
-        """Memory at the end over memory half-way: medians of the last and of the middle tenth."""
-        tenth = max(1, len(self.sizes) // 10)
-        middle = self.sizes[len(self.sizes) // 2 :][:tenth]
-        return statistics.median(self.sizes[-tenth:]) / statistics.median(middle)
+    def note_sizes(self, server: int) -> None:
+        if engine := engine_pid(server):
+            self.sizes["server"].append(resident(server))
+            self.sizes["engine"].append(resident(engine))
+
+    def growth(self) -> dict[str, float]:
+        return {name: growth(sizes) for name, sizes in self.sizes.items()}
+
+
+def growth(sizes: list[int]) -> float:
+    """The end over half-way: medians of the last and of the middle tenth."""
+    tenth = max(1, len(sizes) // 10)
+    return statistics.median(sizes[-tenth:]) / statistics.median(sizes[len(sizes) // 2 :][:tenth])
+
+
+def small_caches(folder: str) -> Server:
+    """Ours with a prefix cache that is full early on, so that what still grows afterwards is a leak."""
+    return replace(
+        ours("--guard", "full", "--log-level", "error", "--cache-dir", folder),
+        environment=(("FORTIETH_CACHE_RAM_GB", "0.02"), ("FORTIETH_CACHE_DISK_GB", "0.1")),
+    )
 
 
 def wishes(seed: int, model: str) -> Iterator[Wish]:
@@ -129,8 +146,8 @@ async def soak(live: Running, model: str, count: int, seed: int) -> Report:
             kind, wrong = judge(wish, await ask(live.port, wish.body, leave_after=wish.leave_after))
             report.kinds[kind] += 1
             report.wrong += [wrong] if wrong else []
-            if left % 20 == 0 and (engine := engine_pid(live.process.pid)):
-                report.sizes.append(resident(live.process.pid) + resident(engine))
+            if left % 20 == 0:
+                report.note_sizes(live.process.pid)
 
     first = engine_pid(live.process.pid)
     await asyncio.gather(*(client() for _ in range(AT_ONCE)))
@@ -195,13 +212,20 @@ def main() -> None:
     if not model.is_dir():
         make_model(model)
     wrong: list[str] = []
-    with running(ours("--guard", "full", "--log-level", "error"), model) as live:
+    with tempfile.TemporaryDirectory() as folder, running(small_caches(folder), model) as live:
         report = asyncio.run(soak(live, model.name, arguments.requests, arguments.seed))
-        print(dict(report.kinds.most_common()), f"memory, second half: x{report.growth():.3f}", flush=True)
-        wrong += report.wrong + ([f"memory grew x{report.growth():.3f}"] if report.growth() > FLAT else [])
+    grown = ", ".join(f"{name} x{by:.3f}" for name, by in report.growth().items())
+    print(dict(report.kinds.most_common()), f"memory over the second half: {grown}", flush=True)
+    print(
+        {
+            name: [size >> 20 for size in sizes[:: max(1, len(sizes) // 10)]]
+            for name, sizes in report.sizes.items()
+        }
+    )
+    wrong += report.wrong + [f"{name} grew" for name, by in report.growth().items() if by > FLAT]
     if arguments.kills:
         began = time.monotonic()
-        with running(ours("--guard", "off", "--log-level", "error"), model) as live:
+        with running(ours("--cache-dir", "off", "--log-level", "error"), model) as live:
             load_s = time.monotonic() - began
             unclean, back = asyncio.run(kills(live, model.name, arguments.kills, load_s))
         print(f"kills: {len(back)}, back after {statistics.median(back):.1f} s (longest {max(back):.1f})")

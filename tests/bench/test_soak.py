@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.bench.servers import ours, running
-from tests.bench.soak import Report, Wish, judge, kills, soak
+from tests.bench.soak import Wish, growth, judge, kills, soak
 from tests.bench.wire import Answer
 from tests.engine.tiny import make_model
 
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_random_requests_hang_ups_and_kills_leave_nothing_behind(tmp_path: Path) -> None:
     model = make_model(tmp_path / "tiny")
     began = time.monotonic()
-    with running(ours("--log-level", "error"), model) as live:
+    with running(ours("--log-level", "error", "--cache-dir", str(tmp_path / "cache")), model) as live:
         load_s = time.monotonic() - began
         report = asyncio.run(soak(live, model.name, 150, seed=7))
         assert report.wrong == []
@@ -50,5 +50,5 @@ def test_the_judge_tells_right_from_wrong(wish: Wish, answer: Answer, fine: bool
 
 
 def test_growth_is_that_of_the_second_half() -> None:
-    assert Report(sizes=[1] * 50 + [100] * 50).growth() == 1.0
-    assert Report(sizes=[100] * 90 + [110] * 10).growth() == pytest.approx(1.1)
+    assert growth([1] * 50 + [100] * 50) == 1.0
+    assert growth([100] * 90 + [110] * 10) == pytest.approx(1.1)
