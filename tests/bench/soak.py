@@ -181,7 +181,9 @@ async def kills(live: Running, model: str, count: int, load_s: float) -> tuple[l
         bodies = [wish.body for wish, _ in zip(wishes(1000 + n, model), range(AT_ONCE), strict=False)]
         running_ = [asyncio.create_task(ask(live.port, body, timeout_s=60 + load_s)) for body in bodies]
         await asyncio.sleep(random.Random(n).uniform(0.0, 0.3))
-        os.kill(engine_pid(live.process.pid), signal.SIGKILL)
+        while not (engine := engine_pid(live.process.pid)):
+            await asyncio.sleep(0.01)  # 0 would be our own group
+        os.kill(engine, signal.SIGKILL)
         killed = time.monotonic()
         probe = {
             "model": model,
