@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: install install-dev serve test check format lock wheel fuzz guard train-model quantize-model bench-repair bench-engine soak-engine evaluate-model loops evaluate-variants charts bench-sessions cache-torture clean
+.PHONY: install install-dev serve test check format lock wheel fuzz guard train-model quantize-model bench-repair bench-engine soak-engine evaluate-model loops evaluate-variants evaluate-guard charts bench-sessions cache-torture clean
 
 $(BIN)/fortieth: pyproject.toml requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -96,6 +96,13 @@ loops: install-dev
 # the tables of docs/model.md: the bundled model in full precision, 8, 4, 3 and 2 bits, served without the guard
 evaluate-variants: install-dev
 	$(BIN)/python -m corpora.world.variants runs/evaluation $(ARGS)
+
+# the 4-bit model through 40-turn loops with the guard off and on, side by side (docs/guard.md)
+LOOPS ?= 20
+evaluate-guard: install-dev
+	$(BIN)/python -m corpora.world.variants runs/guarded --guard off full --questions 0 --runs $(LOOPS) \
+		--only 4-0.json 4-0-full.json 4-0.7.json 4-0.7-full.json $(ARGS)
+	cat runs/guarded/tables.md
 
 # the charts of docs/model.md
 charts: install-dev

@@ -19,7 +19,9 @@ Message = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """`tools` in OpenAI form; `messages` end with the assistant. Only assistant messages are learned."""
+    """`tools` in OpenAI form; `messages` end with the assistant. Only assistant messages are learned, and of
+    those none that says `"learned": False`.
+    """
 
     tools: tuple[dict[str, Any], ...]
     messages: tuple[Message, ...]
@@ -38,6 +40,7 @@ class Difficulty:
     familiar_share: float = 0.18
 
 
+PARALLEL = Difficulty(most_requests=3, parallel_share=0.45)
 LONG = Difficulty(8, 4, 14, 0.5, 0.15, 0.05, 0.15)
 FIRST_STEPS = Difficulty(2, 2, 5, 0.2, 0.0, 0.03, 0.15)
 
@@ -64,7 +67,7 @@ def draw_conversation(rng: Random, level: Difficulty = Difficulty()) -> Conversa
             return Conversation(definitions if rng.random() < 0.8 else (), tuple(messages))
     for remaining in range(rng.randint(1, level.most_requests), 0, -1):
         if rng.random() < level.parallel_share:
-            requests += [_sibling(rng, tools) for _ in range(1 if rng.random() < 0.7 else 2)]
+            requests += [_sibling(rng, tools) for _ in range(1 if rng.random() < 0.6 else 2)]
         messages += _asked(rng, requests)
         if remaining > 1 or rng.random() < 0.4:
             messages += _results(rng, requests, spoken=remaining == 1 or rng.random() < level.answer_share)

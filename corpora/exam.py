@@ -1,7 +1,8 @@
 """The single-turn examination, over any OpenAI base_url: `python -m corpora.exam [--base-url URL]`.
 
 Draws questions from seeds that training never uses: one call of a tool invented on the spot, two or three
-such calls at once, a message that no tool serves, and the first turn of a task over the tool world. Serve
+such calls at once, a message that no tool serves, and first turns of tasks over the tool world, of one call
+and of several. Serve
 with `--guard off` to examine the model and not the guard.
 """
 
@@ -20,10 +21,10 @@ import httpx
 
 from corpora.conversations import Conversation, Message, Request, idle_turn, parallel_turn, single_turn
 from corpora.world import TOOLBOXES
-from corpora.world.base import Call
+from corpora.world.base import Call, Toolbox
 from corpora.world.driver import GREEDY, Answer, Asking, ask
 from corpora.world.score import VALID, Judge, Judgement, Kind, same
-from corpora.world.script import write_script
+from corpora.world.script import Script, write_script
 
 #: far from every training seed (training uses small seeds times a million)
 EXAM_SEED = 900_040
@@ -97,6 +98,18 @@ def parallel(count: int, seed: int = EXAM_SEED) -> list[Question]:
     return [_question(*parallel_turn(held_out(number, seed + 1))) for number in range(count)]
 
 
+def several(count: int, seed: int = EXAM_SEED) -> list[Question]:
+    """Two or three calls in one turn, over the tool world, one toolbox after the other."""
+    return [_several(held_out(n, seed + 5), TOOLBOXES[n % len(TOOLBOXES)]) for n in range(count)]
+
+
+def _several(rng: Random, toolbox: Toolbox) -> Question:
+    while True:
+        question = _opening_of(write_script(rng, toolbox, 1, talk_share=0.0))
+        if len(question.expected) > 1:
+            return question
+
+
 def idle(count: int, seed: int = EXAM_SEED) -> list[Question]:
     """A message that none of the tools serves."""
     return [_question(idle_turn(held_out(number, seed + 2)), []) for number in range(count)]
@@ -104,20 +117,26 @@ def idle(count: int, seed: int = EXAM_SEED) -> list[Question]:
 
 def known(count: int, seed: int = EXAM_SEED) -> list[Question]:
     """The first turn of a task over the tool world, one toolbox after the other."""
-    found = []
-    for number in range(count):
-        toolbox = TOOLBOXES[number % len(TOOLBOXES)]
-        script = write_script(held_out(number, seed + 3), toolbox, 1, talk_share=0.0)
-        opening = ({"role": "system", "content": script.system},) if script.system else ()
-        messages = (*opening, {"role": "user", "content": script.tasks[0].text})
-        found.append(Question(toolbox.tools, messages, script.tasks[0].turns[0].calls))
-    return found
+    return [
+        _opening_of(write_script(held_out(n, seed + 3), TOOLBOXES[n % len(TOOLBOXES)], 1, talk_share=0.0))
+        for n in range(count)
+    ]
+
+
+def _opening_of(script: Script) -> Question:
+    """The first turn of a script whose first task needs a call."""
+    opening = ({"role": "system", "content": script.system},) if script.system else ()
+    task = script.tasks[0]
+    return Question(
+        script.toolbox.tools, (*opening, {"role": "user", "content": task.text}), task.turns[0].calls
+    )
 
 
 PARTS: Mapping[str, Callable[[int, int], list[Question]]] = {
     "unseen": unseen,
     "known": known,
     "parallel": parallel,
+    "several": several,
     "idle": idle,
 }
 

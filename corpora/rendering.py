@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from typing import Any
 
-from corpora.conversations import Conversation
+from corpora.conversations import Conversation, Message
 
 SPECIAL_TOKENS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 MARKER_TOKENS = ("<tools>", "</tools>", "<tool_call>", "</tool_call>", "<tool_response>", "</tool_response>")
@@ -70,13 +69,14 @@ def render_spans(conversation: Conversation) -> Iterator[tuple[str, bool]]:
             yield f"{head}\n<tool_response>\n{message['content']}\n</tool_response>{tail}", False
         elif message["role"] == "assistant":
             yield "<|im_start|>assistant\n", False
-            yield f"{_assistant_text(message)}<|im_end|>", True
+            yield f"{assistant_text(message)}<|im_end|>", message.get("learned", True)
             yield "\n", False
         else:
             yield f"<|im_start|>{message['role']}\n{message['content']}<|im_end|>\n", False
 
 
-def _assistant_text(message: dict[str, Any]) -> str:
+def assistant_text(message: Message) -> str:
+    """What the assistant wrote: its text, then its calls in Hermes form."""
     parts = [message["content"]] if message["content"] else []
     for call in message.get("tool_calls", ()):
         function = call["function"]

@@ -21,6 +21,8 @@ _HINTS = {
     "block": _GENERAL,
     "call_count": "Send only the calls that were not executed.",
 }
+#: the answer to a right call whose neighbours were wrong
+WAITS = "This call is right. It waits until the others are right too; do not send it again."
 # A schema up to this length is shown whole, else only the part in which a problem lies, up to that length.
 _WHOLE_CHARS = 2000
 _PART_CHARS = 800

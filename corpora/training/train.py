@@ -23,8 +23,9 @@ from safetensors.torch import load_file
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from corpora.conversations import FIRST_STEPS, LONG, Conversation, Difficulty, draw_conversation
+from corpora.conversations import FIRST_STEPS, LONG, PARALLEL, Conversation, Difficulty, draw_conversation
 from corpora.rendering import render_spans
+from corpora.slips import stumble
 from corpora.training.network import Network, Shape
 from corpora.training.tokenizer import train_tokenizer
 from corpora.world import TOOLBOXES
@@ -34,6 +35,9 @@ Row = tuple[list[int], list[float]]
 LOG_STEPS = 100  # also: of a checkpoint
 LEARNED = 0.33  # about the sum of the weights of a full batch, as a share of its tokens
 WORLD_FROM = 24_000_000  # tokens after which half of the rows are scripts of the tool world
+MENDING_FROM = (
+    32_000_000  # tokens after which many turns need several calls, and some rows end in a mended slip
+)
 SCRIPT_TURNS = ((1, 1), (2, 6), (7, 20), (25, 60))
 SCRIPT_WEIGHTS = (40, 45, 12, 3)
 BESIDE = 0.1  # loss weight of everything that the assistant did not say
@@ -61,7 +65,7 @@ def repeated_span(rng: Random, vocabulary: int) -> Row:
 @dataclass(frozen=True, slots=True)
 class Stage:
     """A part of the curriculum: difficulty, shares of repeated spans, long conversations and scripts of the
-    tool world, longest row in tokens.
+    tool world, longest row in tokens, share of conversations that end in a mended slip.
     """
 
     level: Difficulty
@@ -69,6 +73,7 @@ class Stage:
     long: float
     longest: int
     world: float = 0.0
+    slips: float = 0.0
 
 
 def stage(seen: int) -> Stage:
@@ -81,7 +86,9 @@ def stage(seen: int) -> Stage:
         return Stage(Difficulty(), 0.02, 0.0, 768)
     if seen < WORLD_FROM:
         return Stage(Difficulty(), 0.02, 0.05, 2048)
-    return Stage(Difficulty(), 0.0, 0.04, 8192, world=0.5)
+    if seen < MENDING_FROM:
+        return Stage(Difficulty(), 0.0, 0.04, 8192, world=0.5)
+    return Stage(PARALLEL, 0.0, 0.03, 8192, world=0.42, slips=0.1)
 
 
 def draw_row(rng: Random, now: Stage, tokenizer: Tokenizer) -> Row | None:
@@ -89,14 +96,24 @@ def draw_row(rng: Random, now: Stage, tokenizer: Tokenizer) -> Row | None:
     roll = rng.random()
     if roll < now.spans:
         return repeated_span(rng, tokenizer.get_vocab_size())
-    if roll < now.spans + now.world:
-        turns = rng.randint(*rng.choices(SCRIPT_TURNS, SCRIPT_WEIGHTS)[0])
-        script = write_script(rng, rng.choice(TOOLBOXES), turns, talk_share=0.15 if turns < 3 else 0.06)
-        tokens, weights = encode(tokenizer, to_conversation(script))
-        return tokens[: now.longest], weights[: now.longest]
-    level = LONG if rng.random() < now.long else now.level
-    row = encode(tokenizer, draw_conversation(rng, level))
-    return row if len(row[0]) <= now.longest else None
+    scripted = roll < now.spans + now.world
+    conversation = _script(rng) if scripted else _invented(rng, now)
+    slip = stumble(rng, conversation) if rng.random() < now.slips else None
+    tokens, weights = encode(tokenizer, slip or conversation)
+    if len(tokens) <= now.longest:
+        return tokens, weights
+    return (tokens[: now.longest], weights[: now.longest]) if scripted else None
+
+
+def _script(rng: Random) -> Conversation:
+    turns = rng.randint(*rng.choices(SCRIPT_TURNS, SCRIPT_WEIGHTS)[0])
+    return to_conversation(
+        write_script(rng, rng.choice(TOOLBOXES), turns, talk_share=0.15 if turns < 3 else 0.06)
+    )
+
+
+def _invented(rng: Random, now: Stage) -> Conversation:
+    return draw_conversation(rng, LONG if rng.random() < now.long else now.level)
 
 
 def batches(tokenizer: Tokenizer, seen: int, size: int, seed: int) -> Iterator[tuple[Tensor, Tensor, int]]:

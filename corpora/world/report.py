@@ -35,6 +35,7 @@ TITLES = {
     "unseen": "single turn, unseen tools",
     "known": "single turn, known toolboxes",
     "parallel": "2 or 3 parallel calls, unseen tools",
+    "several": "2 or 3 parallel calls, known toolboxes",
     "idle": "requests that need no tool",
 }
 

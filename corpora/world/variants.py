@@ -1,7 +1,8 @@
 """Every variant of the bundled model, served and evaluated: `python -m corpora.world.variants OUT`.
 
-Starts `fortieth serve --guard off` for each of full precision, 8, 4, 3 and 2 bits, at temperature 0 and 0.7,
-and leaves in OUT a sheet for each, `tables.md` and `validity.svg`. A sheet that is there is not made again.
+Starts `fortieth serve` for each of full precision, 8, 4, 3 and 2 bits, at temperature 0 and 0.7, with the
+guard off or in the modes of `--guard`, and leaves in OUT a sheet for each, `tables.md` and `validity.svg`. A
+sheet that is there is not made again.
 """
 
 from __future__ import annotations
@@ -26,19 +27,22 @@ TEMPERATURES = (0.0, 0.7)
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """bits: None is full precision."""
+    """bits: None is full precision. guard: the server's mode."""
 
     bits: int | None
     temperature: float
+    guard: str = "off"
 
     @property
     def label(self) -> str:
         size = "full precision" if self.bits is None else f"{self.bits} bits"
-        return size if not self.temperature else f"{size}, T={self.temperature:g}"
+        heat = f", T={self.temperature:g}" if self.temperature else ""
+        return size + heat + (f", guard {self.guard}" if self.guard != "off" else "")
 
     @property
     def file(self) -> str:
-        return f"{self.bits or 'full'}-{self.temperature:g}.json"
+        guarded = "" if self.guard == "off" else f"-{self.guard}"
+        return f"{self.bits or 'full'}-{self.temperature:g}{guarded}.json"
 
 
 def quantised(model: Path, bits: int | None, out: Path) -> Path:
@@ -77,7 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("out", type=Path)
     parser.add_argument("--model", type=Path, default=Path("engine/models/fortieth-tiny"))
-    parser.add_argument("--guard", default="off")
+    parser.add_argument("--guard", nargs="+", default=["off"], help="modes, each an arm of its own")
     parser.add_argument("--questions", type=int, default=200)
     parser.add_argument("--runs", type=int, default=18)
     parser.add_argument("--turns", type=int, default=40)
@@ -87,13 +91,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     questions, scripts = write_questions(options.questions), write_loops(options.runs, options.turns)
     sheets = []
-    for variant in (Variant(bits, temperature) for temperature in TEMPERATURES for bits in BITS):
+    for variant in (Variant(b, t, guard) for t in TEMPERATURES for b in BITS for guard in options.guard):
         if options.only and variant.file not in options.only:
             continue
         file = options.out / variant.file
         if not file.is_file():
             print(f"{variant.label}: {file}", file=sys.stderr)
-            with served(quantised(options.model, variant.bits, options.out), options.guard) as base_url:
+            with served(quantised(options.model, variant.bits, options.out), variant.guard) as base_url:
                 asking = Asking(temperature=variant.temperature)
                 sheet = evaluate(base_url, variant.label, questions, scripts, asking, options.streams)
             sheet.save(file)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from proxy.chat import Message, PastCall, Role
 from proxy.guarding.attempt import Attempt
 from repair.parts import Part
-from repair.reask import correction
+from repair.reask import WAITS, correction
 from repair.tools import ToolSet
 from repair.types import Problem, Rejected, ToolCall
 
@@ -46,7 +46,7 @@ def _as_calls(
 def _answer(part: Part, tools: ToolSet) -> str:
     if isinstance(part.outcome, Rejected):
         return correction(part.outcome.problems, tools, part.name or None)
-    return "This call is right. It waits until the others are right too; do not send it again."
+    return WAITS
 
 
 def _whole(name: str, problems: tuple[Problem, ...], tools: ToolSet) -> str:

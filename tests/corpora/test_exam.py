@@ -33,6 +33,7 @@ def test_the_parts_ask_for_as_many_calls_as_they_say() -> None:
     counts = {part: {len(question.expected) for question in PARTS[part](40, EXAM_SEED)} for part in PARTS}
     assert counts["unseen"] == {1}
     assert counts["parallel"] == {2, 3}
+    assert counts["several"] == {2, 3}
     assert counts["idle"] == {0}
     assert min(counts["known"]) >= 1
 
