@@ -1,4 +1,4 @@
-"""Slips that the model learns to mend: the attempt is refused, is not learned, and is answered by the guard."""
+"""Slips that the model learns to mend: refused, answered as the guard answers, and not learned."""
 
 from __future__ import annotations
 
