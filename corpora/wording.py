@@ -27,6 +27,7 @@ _OPENERS = (
     "help me ", "let's ", "now ", "hey, ", "we have to ",
 )  # fmt: skip
 _JOINTS = (" Also ", " Also, ", "\n", " And ", " Then also: ", " Besides, ", " And also ")
+_STOPS = ("?", "!", ".", ",", ";", ":")  # at a value's end they could be the sentence's
 _CLOSERS = ("", "", "", ".", ".", "!", " please.", ", thanks.", " now.")
 
 
@@ -87,7 +88,8 @@ def surface(rng: Random, kind: str, value: Any) -> str:
     if not isinstance(value, str):
         return str(value)
     quoted = 0.85 if kind == "text" or (" " in value and kind != "name") else 0.25
-    if '"' in value or "'" in value or "\n" in value or rng.random() < quoted:
+    unclear = '"' in value or "'" in value or "\n" in value or value[-1:] in _STOPS
+    if rng.random() < quoted or unclear:
         forms = [form for form in ('"{}"', '"{}"', "'{}'") if form[0] not in value]
         return rng.choice(forms or ["<{}>"]).format(value)
     return value

@@ -38,6 +38,18 @@ def test_the_parts_ask_for_as_many_calls_as_they_say() -> None:
     assert min(counts["known"]) >= 1
 
 
+def test_a_value_that_ends_like_a_sentence_stands_in_quotes() -> None:
+    ends = [
+        (value, question.messages[-1]["content"])
+        for question in PARTS["unseen"](1500, EXAM_SEED)
+        for value in question.expected[0].arguments.values()
+        if isinstance(value, str) and value[-1] in ".,;:!?"
+    ]
+    assert len(ends) > 5
+    for value, said in ends:
+        assert any(f"{quote}{value}{quote}" in said for quote in "\"'"), (value, said)
+
+
 def test_no_seed_of_training_draws_an_examination_question() -> None:
     assert EXAM_SEED * 1_000_003 > 10**11
     assert questions(1)[0] != questions(1, EXAM_SEED + 1)[0]
