@@ -10,6 +10,9 @@ import heapq
 import time
 from bisect import bisect_left
 from dataclasses import replace
+from itertools import takewhile
+
+import msgspec
 
 from engine.config import EngineConfig
 from engine.constraints import BadGrammar, Grammars
@@ -18,9 +21,9 @@ from engine.errors import DeadlineExceeded, EngineError, EngineFault, InvalidReq
 from engine.frames import WorkerStats
 from engine.memory import MemoryWatch, resident_bytes
 from engine.model import LoadedModel
-from engine.reuse import Reuse
+from engine.reuse import LEAST_AHEAD, Reuse
 from engine.runner import Computed, Job, Runner, Sampled
-from engine.scheduler import Limits, Scheduler
+from engine.scheduler import Limits, Scheduler, Stage
 from engine.stop import StopFinder
 from engine.types import (
     BATCH_BOUNDS,
@@ -63,10 +66,12 @@ class EngineCore:
             )
         )
         self.reuse = Reuse(model, config)
+        self.info = msgspec.structs.replace(model.info, sliceable=self.reuse.cache.layout.sliceable)
         self._writing: dict[str, Writing] = {}
         self._ended: list[Event] = []  # that ended between two steps
         self._fetching: set[str] = set()  # requests whose prefix is on its way from the disk
         self._compiling: set[str] = set()
+        self._following: dict[str, str] = {}  # requests that wait for another's prompt to be computed
         self._expiry: list[tuple[float, str]] = []  # a heap; ended requests stay in it until they are due
         self._memory = MemoryWatch()
         self._on_gpu = model.info.device != "cpu"
@@ -90,7 +95,8 @@ class EngineCore:
         if self._scheduler.runnable:
             return 0.0
         due = self._expiry[0][0] - time.monotonic() if self._expiry else longest
-        return max(0.0, min(due, HELD_POLL_S if self._compiling or self._fetching else longest))
+        held = self._compiling or self._fetching or self._following
+        return max(0.0, min(due, HELD_POLL_S if held else longest))
 
     def submit(self, request: GenerateRequest) -> Failed | None:
         """Queue a request; a refusal comes back as its last event."""
@@ -102,9 +108,10 @@ class EngineCore:
             room = self.info.context_length - len(request.prompt)
             answer = min(request.sampling.max_tokens, room)
             self._take_over(request)
+            leader = self._leader(request)
             cached = self.reuse.arrive(request, self._scheduler.pace.prefill_token)
             fetching = self.reuse.waits(request.id)
-            held = fetching or request.grammar is not None
+            held = fetching or request.grammar is not None or leader is not None
             self._scheduler.submit(
                 request.id, request.session, request.priority, len(request.prompt), answer, now, held, cached
             )
@@ -114,6 +121,9 @@ class EngineCore:
             return to_failed(request.id, error)
         if fetching:
             self._fetching.add(request.id)
+        if leader is not None:
+            self._following[request.id] = leader
+            self.reuse.followed += 1
         job = Job(request.id, request.prompt, answer, request.sampling, request.thinking)
         stops = StopFinder(request.sampling.stop)
         writing = Writing(
@@ -140,6 +150,8 @@ class EngineCore:
         self.reuse.tick()
         events, self._ended = self._ended + self._expire(now) + self._take_grammars(), []
         self._take_fetched()
+        self._take_followers()
+        self._make_way()
         if not self._scheduler.runnable:
             return events
         plan = self._scheduler.plan(now)
@@ -178,7 +190,7 @@ class EngineCore:
         taken = self.reuse.start(id)
         writing.job = replace(writing.job, marks=self.reuse.marks(id))
         left = len(writing.job.prompt) - taken.length
-        if writing.prefill_only and left == 1:
+        if writing.prefill_only and left <= LEAST_AHEAD:
             return self._end_prefill(id)
         self._runner.insert(writing.job, taken.caches, taken.length)
         self._scheduler.entries[id].remaining = left
@@ -187,7 +199,8 @@ class EngineCore:
     def _note_prompt(self, id: str, remaining: int) -> None:
         """Keep what a prompt has come to, where later prompts may go on from it."""
         job = self._writing[id].job
-        if len(job.prompt) - remaining in job.marks or (remaining == 1 and self.reuse.wants_prompt(id)):
+        wanted = self.reuse.wants_prompt(id) or id in self._following.values()
+        if len(job.prompt) - remaining in job.marks or (remaining == 1 and wanted):
             self._keep(id)
         if remaining == 1 and self._writing[id].prefill_only:
             self._end_prefill(id)
@@ -276,8 +289,37 @@ class EngineCore:
             self._fetching.remove(id)
             self._release(id)
 
+    def _leader(self, request: GenerateRequest) -> str | None:
+        """The request whose prompt this one waits for: an earlier one, so that none waits for itself."""
+        entries = self._scheduler.entries
+        earlier = takewhile(lambda id: id != request.id, self._writing)
+        return self.reuse.leader(request, [id for id in earlier if entries[id].stage is not Stage.decoding])
+
+    def _take_followers(self) -> None:
+        """Let those run that waited for a prompt which is computed by now, or will not be: then the next in
+        line computes it.
+        """
+        entries = self._scheduler.entries
+        for id, leader in list(self._following.items()):
+            if leader in entries and entries[leader].stage is not Stage.decoding:
+                continue
+            following = self._leader(self.reuse.asked(id))
+            if following is not None:
+                self._following[id] = following
+                continue
+            del self._following[id]
+            entries[id].remaining = self.reuse.left(id)
+            self._release(id)
+
+    def _make_way(self) -> None:
+        """Prefills that nobody waits for keep what they have and give up places that somebody waits for."""
+        for id in self._scheduler.in_the_way():
+            if self._writing[id].prefill_only:
+                self._keep(id)
+                self._end_prefill(id)
+
     def _release(self, id: str) -> None:
-        if id not in self._compiling and id not in self._fetching:
+        if id not in self._compiling and id not in self._fetching and id not in self._following:
             self._scheduler.release(id)
 
     def _count(self, decoded: int, prefilled: int) -> None:
@@ -328,6 +370,8 @@ class EngineCore:
 
     def _take_over(self, request: GenerateRequest) -> None:
         """End the prefills under way of what this request needs too, and keep what they have come to."""
+        if request.prefill_only:
+            return
         under_way = [id for id, one in self._writing.items() if one.prefill_only and one.started]
         for id in self.reuse.joined(request, under_way):
             self._keep(id)
@@ -343,6 +387,7 @@ class EngineCore:
     def _forget(self, id: str) -> None:
         self._compiling.discard(id)
         self._fetching.discard(id)
+        self._following.pop(id, None)
         self.reuse.forget(id)
         self._runner.remove(id)
         self._scheduler.finish(id, time.monotonic())

@@ -16,7 +16,7 @@ from engine.cache.archive import Archive
 from engine.cache.blobs import FAILURES
 from engine.cache.disk import FORMAT, Folder
 from engine.cache.layers import Layout
-from engine.cache.radix import as_tokens, common
+from engine.cache.radix import Tokens, as_tokens, common
 from engine.cache.ram import RamTier, Rank
 from engine.cache.sessions import Reason, Sessions
 from engine.cache.store import PrefixCache, Taken
@@ -32,6 +32,9 @@ MOST_PATIENCE_S = 30.0
 PATIENCE = 2.0  # times as long as computing it: others can use the machine meanwhile
 EXPIRE_S = 5.0
 JOIN = 16  # tokens of a prefill under way that make it worth taking over
+FOLLOW = 64  # tokens that another request is about to compute, and that are worth waiting for
+LEAST_AHEAD = 16  # fewer tokens are not worth a segment of their own before somebody asks for them
+MOST_MARKS = 5  # whole states are large: the first place that is marked, and the last ones
 
 
 class Reuse:
@@ -48,6 +51,8 @@ class Reuse:
         self._tokenizer: Tokenizer = model.tokenizer
         self._disk_limit = config.cache_disk
         self._requests: dict[str, GenerateRequest] = {}
+        self._tokens: dict[str, Tokens] = {}
+        self.followed = 0  # requests that waited for another's prompt
         self._taken: dict[str, Taken] = {}
         self._reasons: dict[str, Reason] = {}
         self._expired = 0.0
@@ -55,11 +60,12 @@ class Reuse:
     def arrive(self, request: GenerateRequest, prefill_token_s: float) -> int:
         """A request came; how many tokens of its prompt will not have to be computed."""
         self._requests[request.id] = request
+        tokens = self._tokens[request.id] = as_tokens(request.prompt)
 
         def patience(tokens: int) -> float:
             return min(MOST_PATIENCE_S, max(LEAST_PATIENCE_S, PATIENCE * tokens * prefill_token_s))
 
-        return self.cache.look(request.id, as_tokens(request.prompt), patience)
+        return self.cache.look(request.id, tokens, patience)
 
     def waits(self, id: str) -> bool:
         """Whether something of its prompt is still on its way from the disk."""
@@ -69,7 +75,7 @@ class Reuse:
         """Its place is there: what it starts from."""
         taken = self._taken[id] = self.cache.take(id)
         request = self._requests[id]
-        self._reasons[id] = self.sessions.explain(request.session, as_tokens(request.prompt), taken)
+        self._reasons[id] = self.sessions.explain(request.session, self._tokens[id], taken)
         return taken
 
     def marks(self, id: str) -> tuple[int, ...]:
@@ -77,15 +83,18 @@ class Reuse:
         taken = self._taken[id]
         if self.cache.layout.sliceable:
             return ()
-        prompt = self._requests[id].prompt
         places = {*taken.forks, *self._requests[id].marks}
-        return tuple(sorted(place for place in places if taken.length < place < len(prompt)))
+        fresh = sorted(place for place in places if taken.length < place < len(self._tokens[id]))
+        asked = [place for place in fresh if place in taken.forks or place - taken.length > LEAST_AHEAD]
+        return tuple(asked if len(asked) <= MOST_MARKS else [*asked[:1], *asked[1 - MOST_MARKS :]])
 
     def wants_prompt(self, id: str) -> bool:
         """Whether its prompt should be kept as soon as it is computed, before its answer."""
         request, taken = self._requests[id], self._taken[id]
-        fresh = len(request.prompt) - taken.length
-        return request.prefill_only or not self.cache.layout.sliceable or fresh > PROMPT_KEEP
+        size = len(request.prompt)
+        if self.cache.layout.sliceable:
+            return request.prefill_only or size - taken.length > PROMPT_KEEP
+        return request.prefill_only or not any(place >= size - LEAST_AHEAD for place in self.marks(id))
 
     def keep(self, id: str, tokens: Sequence[int], caches: Sequence[Any]) -> None:
         """These tokens of a request have been computed, and are exactly those in the caches."""
@@ -118,14 +127,47 @@ class Reuse:
         """The request is over; unknown ids are fine."""
         self.cache.forget(id)
         self._requests.pop(id, None)
+        self._tokens.pop(id, None)
         self._taken.pop(id, None)
         self._reasons.pop(id, None)
 
     def joined(self, request: GenerateRequest, ids: Sequence[str]) -> list[str]:
         """Which of these prefills under way a new request should take over: they are of its own prompt."""
         prompt = as_tokens(request.prompt)
-        known = self.cache.radix.match(prompt, len(prompt)).length
-        return [id for id in ids if common(as_tokens(self._requests[id].prompt), prompt) >= known + JOIN]
+        known = self._known(prompt)
+        return [id for id in ids if common(self._tokens[id], prompt) >= known + JOIN]
+
+    def leader(self, request: GenerateRequest, ids: Sequence[str]) -> str | None:
+        """Of these requests, whose prompts are still to be computed, the one that a new request should wait
+        for instead of computing the same: it shares most, and has not more to do than what is shared.
+        """
+        if not self.cache.ram.budget:
+            return None
+        prompt = as_tokens(request.prompt)
+        known = self._known(prompt)
+        best, most = None, FOLLOW - 1
+        for id in ids:
+            other, tokens = self._requests[id], self._tokens[id]
+            if other.ephemeral or other.priority > request.priority:
+                continue
+            shared = common(tokens, prompt)
+            whole = shared >= len(tokens) - 1
+            short = self.cache.layout.sliceable and len(tokens) - shared <= shared - known
+            if shared - known > most and (whole or short):
+                best, most = id, shared - known
+        return best
+
+    def asked(self, id: str) -> GenerateRequest:
+        """A request that has not ended."""
+        return self._requests[id]
+
+    def left(self, id: str) -> int:
+        """Tokens of a waiting request's prompt that are still to be computed, as things are now."""
+        prompt = self._tokens[id]
+        return max(1, len(prompt) - self._known(prompt))
+
+    def _known(self, prompt: Tokens) -> int:
+        return self.cache.radix.match(prompt, len(prompt)).length
 
     def discard(self) -> None:
         """The model failed: what is still to be kept of its work is not."""
@@ -172,6 +214,7 @@ class Reuse:
             from_disk=counts.disk,
             from_nothing=counts.none,
             late=counts.late,
+            followed=self.followed,
             reused_tokens=counts.reused_tokens,
             prompt_tokens=counts.prompt_tokens,
             evicted=cache.ram.evictions,

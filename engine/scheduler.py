@@ -22,6 +22,7 @@ from engine.types import Priority
 
 MAX_COHORT = 8
 QUIET_CHUNK_S = 0.5  # longest prefill chunk while nobody decodes: how late aborts and newcomers are seen
+BACKGROUND_CHUNK_S = 0.05  # the same, of a prefill that nobody waits for
 NEWEST = 0.3  # weight of the newest measurement in the running means
 SLOWER = 0.8  # its weight where prefill got slower, as it does along a long prompt: a gap hurts at once
 FIRST_CHUNK = 64  # tokens; while others decode a prompt's chunks start here and at most double
@@ -206,8 +207,10 @@ class Scheduler:
             for entry in cohort:
                 entry.started = entry.started or now
                 entry.stage = Stage.prefilling
-        rows = len(prefilling) + len(cohort)
-        self.last_chunk = self.chunk_tokens() if rows else 0
+        members = [*prefilling, *cohort]
+        rows = len(members)
+        background = all(entry.priority is Priority.background for entry in members)
+        self.last_chunk = self.chunk_tokens(background) if rows else 0
         step = max(self.limits.prefill_step_min, self.last_chunk // max(rows, 1))
         return Plan(
             pause=tuple(entry.id for entry in pause),
@@ -301,7 +304,7 @@ class Scheduler:
             return False
         left = max(entry.remaining for entry in prefilling)
         if first.priority < current.priority:
-            return left > self.chunk_tokens()
+            return left > self.chunk_tokens(current.priority is Priority.background)
         return left > max(self.chunk_tokens(), PREEMPT_FACTOR * first.remaining)
 
     def next_cohort(self) -> list[Entry]:
@@ -317,14 +320,35 @@ class Scheduler:
             lengths = [member.remaining for member in (*cohort, entry)]
             padded = max(lengths) * len(lengths)
             alike = max(lengths) <= 1.25 * min(lengths) + 16
+            alike = alike and (entry.priority < Priority.background or cohort[0].priority == entry.priority)
             if entry.stage is Stage.waiting and alike and padded <= budget and len(lengths) <= MAX_COHORT:
                 cohort.append(entry)
         return cohort
 
-    def chunk_tokens(self) -> int:
-        """Prompt tokens that may be prefilled in one step, all rows together."""
+    def in_the_way(self) -> list[str]:
+        """Background requests with places, where somebody waits for one and there is no other."""
+        placed = [
+            one.id for one in self.entries.values() if one.placed and one.priority is Priority.background
+        ]
+        waiting = [
+            one
+            for one in self.entries.values()
+            if one.stage is Stage.waiting and one.priority < Priority.background
+        ]
+        if not placed or not waiting:
+            return []
+        best = min(waiting, key=lambda entry: (entry.priority, entry.due))
+        return [] if self.room().admit(best) else placed
+
+    def chunk_tokens(self, background: bool = False) -> int:
+        """Prompt tokens that may be prefilled in one step, all rows together. background: nobody waits for
+        them, so that others should hardly notice.
+        """
         decoding = any(entry.stage is Stage.decoding for entry in self.entries.values())
-        seconds = self.limits.prefill_share * self.pace.decode_step if decoding else QUIET_CHUNK_S
+        if background and decoding:
+            return self.limits.prefill_step_min
+        quiet_s = BACKGROUND_CHUNK_S if background else QUIET_CHUNK_S
+        seconds = self.limits.prefill_share * self.pace.decode_step if decoding else quiet_s
         tokens = int(seconds / self.pace.prefill_token)
         if decoding:
             tokens = min(tokens, 2 * self.last_chunk or FIRST_CHUNK)

@@ -58,8 +58,9 @@ class GenerateRequest(msgspec.Struct, frozen=True, kw_only=True):
     of its own. Among equal priorities the engine is fair between sessions.
     grammar: the whole completion matches this Lark text as llguidance reads it (see engine.constraints).
     deadline_s: seconds from submission, above 0; past them the request fails, wherever it is.
-    ephemeral: what it computes is not kept for later requests. prefill_only: it computes the prompt and ends
-    with no token; a later request with the same beginning takes over what it has done, and it ends at once.
+    ephemeral: what it computes is not kept for later requests. prefill_only: it computes the prompt but for
+    its last token, and ends with none; a later request with the same beginning takes over what it has done,
+    and it ends at once.
     marks: places in the prompt (numbers of tokens) where later prompts may part from it, such as the end of
     the system prompt; models whose state cannot be cut keep one there.
     """
@@ -167,7 +168,7 @@ class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
     count unpacked). dtype: what it computes in. device: cpu or gpu. blas: the matrix library in use, for
     people. kv_tokens: tokens of KV cache that fit into memory, all sequences together.
     fingerprint: hex digest of config, tokenizer, template and weights; equal only for equal models.
-    cache_ram: bytes of RAM for the prefix cache.
+    cache_ram: bytes of RAM for the prefix cache. sliceable: kept prefixes can be gone on from anywhere.
     """
 
     path: str
@@ -182,6 +183,7 @@ class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
     kv_tokens: int = 2**62
     fingerprint: str = ""
     cache_ram: int = 0
+    sliceable: bool = True
 
 
 class CacheStats(msgspec.Struct, frozen=True, kw_only=True):
@@ -189,7 +191,8 @@ class CacheStats(msgspec.Struct, frozen=True, kw_only=True):
 
     ram_bytes, ram_budget, disk_bytes, disk_limit; segments: known; stored: of them on disk. from_ram,
     from_disk, from_nothing: requests by where their prefix came from; late: that stopped waiting for the
-    disk. reused_tokens of prompt_tokens. evicted, evicted_disk: segments. damaged: entries on disk that were
+    disk; followed: that waited for another's prompt instead of computing the same. reused_tokens of
+    prompt_tokens. evicted, evicted_disk: segments. damaged: entries on disk that were
     not what had been written; refused: segments that found no room. readonly: why nothing is written there.
     foreign: conversations on disk that other models left.
     """
@@ -205,6 +208,7 @@ class CacheStats(msgspec.Struct, frozen=True, kw_only=True):
     from_disk: int = 0
     from_nothing: int = 0
     late: int = 0
+    followed: int = 0
     reused_tokens: int = 0
     prompt_tokens: int = 0
     evicted: int = 0

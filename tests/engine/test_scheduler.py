@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from engine.errors import QueueFull
-from engine.scheduler import Limits, Scheduler, Stage
+from engine.scheduler import Limits, Pace, Scheduler, Stage
 from engine.types import Priority
 
 INTERACTIVE, BACKGROUND, PROBE = Priority.interactive, Priority.background, Priority.probe
@@ -259,3 +259,28 @@ def test_any_load_is_served_to_the_end(seed: int) -> None:
         assert machine.scheduler.running <= machine.scheduler.limits.max_batch + 1
         assert machine.now < 10_000
     assert (machine.scheduler.running, machine.scheduler.waiting) == (0, 0)
+
+
+def test_a_prefill_that_nobody_waits_for_is_hardly_noticed() -> None:
+    scheduler = Scheduler(Limits(2, 8, 2048, 16, 8.0), Pace(prefill_token=0.0005, decode_step=0.02))
+    scheduler.submit("late", "s", Priority.background, 5000, 1, 0.0)
+    alone = scheduler.plan(0.0)
+    assert alone.insert == ("late",)
+    assert alone.prefill_step <= 0.05 / 0.0005
+    scheduler.submit("now", "t", Priority.interactive, 100, 10, 1.0)
+    plan = scheduler.plan(1.0)
+    assert (plan.pause, plan.insert) == (("late",), ("now",))
+    scheduler.progress("now", 0)
+    back = scheduler.plan(2.0)
+    assert (back.insert, back.prefill_step) == (("late",), 16)
+
+
+def test_background_requests_stand_in_the_way_only_of_those_that_find_no_place() -> None:
+    scheduler = Scheduler(Limits(2, 8, 2048, 16, 8.0))
+    scheduler.submit("late", "s", Priority.background, 5000, 1, 0.0)
+    scheduler.plan(0.0)
+    scheduler.submit("a", "t", Priority.interactive, 100, 10, 1.0)
+    assert scheduler.in_the_way() == []
+    scheduler.plan(1.0)
+    scheduler.submit("b", "u", Priority.interactive, 100, 10, 2.0)
+    assert scheduler.in_the_way() == ["late"]
