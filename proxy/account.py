@@ -23,7 +23,9 @@ class Ending(StrEnum):
 class AttemptAccount:
     """One time that the model was asked. verdict: None where no judgement was reached, error says why.
 
-    usage: as far as it is known. constrained: decoding was asked to be constrained.
+    usage: as far as it is known. constrained: decoding was asked to be constrained; unconstrained: and was
+    not, or not to its end. asked: the deployments of an upstream that were asked for it, in order; the last
+    one answered.
     """
 
     verdict: TurnVerdict | None
@@ -33,17 +35,20 @@ class AttemptAccount:
     seconds: float = 0.0
     constrained: bool = False
     error: str = ""
+    unconstrained: bool = False
+    asked: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Timings:
     """Seconds since the request reached the guard, None where it never came to that. admitted: the upstream
-    had taken it. first: the first text or call left. judged: the first attempt had ended and was judged.
-    total: the end. reasking: how much of that was spent on asking again.
+    had taken it. first: the first text or call left. heard: the first attempt had ended. judged: and was
+    judged. total: the end. reasking: how much of that was spent on asking again.
     """
 
     admitted: float = 0.0
     first: float | None = None
+    heard: float | None = None
     judged: float | None = None
     reasking: float = 0.0
     total: float = 0.0
@@ -55,7 +60,8 @@ class Account:
     what was delivered; problems: of what was not. looping: the history already held a loop that the
     model was told of. drifted: the session was escalated to constrained decoding. reason: None where it
     did not finish. session_source: what named the session. cache: of the first attempt's prompt, where the
-    upstream tells.
+    upstream tells. empty: tools were declared, and the model neither called nor said anything. invalid: calls
+    that were delivered against their schemas, which only happens where the guard is told not to act.
     """
 
     request_id: str
@@ -79,6 +85,8 @@ class Account:
     error: str = ""
     session_source: str = ""
     cache: CacheReport | None = None
+    empty: bool = False
+    invalid: int = 0
 
 
 class Sink(Protocol):

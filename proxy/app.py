@@ -50,6 +50,7 @@ def create_app(
     metrics = Metrics(stats)
     roster = Roster()
     guard = Guard(metrics.watch(upstream), policy or GuardPolicy(), (metrics, roster, *kept, *sinks))
+    metrics.show_drift(guard.drift)
     state = State(
         upstream, guard, HealthCheck(upstream), limits or Limits(), api_key, metrics, roster, keeper, ledger
     )

@@ -46,8 +46,11 @@ class SettingsError(StartError):
 class RequestError(FortiethError):
     """One request fails. param: the field's path, such as `messages[2].content`. code: OpenAI's name for it.
 
-    retry_after_s: seconds after which the same request may succeed, where we know.
+    retry_after_s: seconds after which the same request may succeed, where we know. asked: the deployments of
+    an upstream that were asked before it failed; for the account, the client is not told.
     """
+
+    asked: tuple[str, ...] = ()
 
     def __init__(
         self,

@@ -21,12 +21,12 @@ from proxy.chat import (
 )
 from proxy.drift import DEFAULT_RULE, DriftStore, SessionKey
 from proxy.errors import BadRequest, RequestError
-from proxy.guarding.attempt import Attempt, Delta, Listener, unshown
+from proxy.guarding.attempt import Attempt, Delta, Listener, misfits, unshown
 from proxy.guarding.book import Book, Circumstances
 from proxy.guarding.caller import NOBODY, Caller, turn_of
 from proxy.guarding.giveup import give_up
 from proxy.guarding.loops import nudge, refuse_loop
-from proxy.guarding.policy import REASKING, GuardPolicy, LoopLimits
+from proxy.guarding.policy import REASKING, GiveUp, GuardPolicy, LoopLimits
 from proxy.guarding.reask import Reask
 from proxy.sessions.identity import identify
 from proxy.upstreams.base import Generation, Upstream, UpstreamText
@@ -37,6 +37,8 @@ from repair.types import Verdict as TurnVerdict
 
 _log = logging.getLogger(__name__)
 
+# In these no call leaves that has not been found valid.
+_JUDGING = (GuardMode.repair, *REASKING)
 _VERDICTS = {
     TurnVerdict.none: Verdict.none,
     TurnVerdict.clean: Verdict.clean,
@@ -94,14 +96,14 @@ class Exchange:
                     self._observer.hear(event)
             settled = await self._settle()
         except RequestError as error:
-            self._book.close(Ending.failed, error=error.message)
+            self._book.failed(error)
             raise
         for last in self._last(settled):
             self._book.shown()
             yield last
 
     async def aclose(self) -> None:
-        self._book.close(Ending.abandoned)
+        self._book.left()
         await self._generation.aclose()
 
     def _last(self, settled: Settled) -> list[Event]:
@@ -116,13 +118,17 @@ class Exchange:
             self._book.attempts,
             cache=self._book.cache,
         )
-        self._book.settled(len(settled.calls), settled.fixes, settled.problems)
+        invalid = misfits(settled.calls, self._tools)
+        if invalid and self._about.mode in _JUDGING and self._guard.policy.give_up is not GiveUp.passthrough:
+            _log.error("%d calls go out that do not fit their schemas: a defect of ours", invalid)
+        self._book.settled(len(settled.calls), settled.fixes, settled.problems, invalid)
         self._book.close(Ending.finished, finish)
         _report(settled)
         return [*events, finish]
 
     async def _settle(self) -> Settled:
         """The end of the first generation: deliver it, ask again, or give up."""
+        self._book.heard()
         attempt = self._listener.close()
         if self._observer is not None:
             observed = self._observer.close()
@@ -188,10 +194,10 @@ class Guard:
         try:
             generation = await self.upstream.open(asked)
         except RequestError as error:
-            book.close(Ending.failed, error=error.message)
+            book.failed(error)
             raise
         except BaseException:
-            book.close(Ending.abandoned)
+            book.left()
             raise
         book.admitted(generation.format)
         return Exchange(self, about, asked, tools, generation, book)
@@ -223,7 +229,9 @@ class Guard:
         )
         if callable_ and (drifted or mode is GuardMode.constrain):
             request = replace(request, constrained=True)
-        return Circumstances(request, mode, key, turn_of(request), caller.request_id, drifted=drifted)
+        return Circumstances(
+            request, mode, key, turn_of(request), caller.request_id, drifted=drifted, until=caller.until
+        )
 
 
 def new_call_id() -> str:

@@ -87,6 +87,7 @@ def one_line(entry: Entry) -> str:
     parts = [
         f"{entry.id:>6} {at} {entry.model} turn {record['turn']} {record['verdict']}",
         f"{record['calls']} calls" if record["calls"] else "",
+        "no answer at all" if record.get("empty") else "",
         f"{len(record['attempts'])} attempts" if len(record["attempts"]) > 1 else "",
         *(f"{fix['kind']} at {fix['path'] or '/'}" for fix in record["fixes"]),
         *(f"{problem['rule']} at {problem['path'] or '/'}" for problem in record["problems"]),

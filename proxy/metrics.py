@@ -21,13 +21,15 @@ from prometheus_client.registry import Collector
 
 from engine.types import BATCH_BOUNDS, EngineStats
 from proxy.account import Account, Ending
-from proxy.chat import ChatRequest
+from proxy.chat import ChatRequest, Verdict
+from proxy.drift import DriftStore, bucket
 from proxy.upstreams.base import Generation, ModelCard, Upstream, UpstreamEvent, UpstreamFinish
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _MODEL = "model_name"
 _SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
 _GAPS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
+_ADDED = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.25, 1, 5, 15, 60)
 _TOKENS = (1, 8, 64, 256, 1024, 4096, 16384, 65536, 262144)
 
 
@@ -43,6 +45,18 @@ class Metrics:
         self._fixes = self._counter("fixes", "Repairs of delivered calls", _MODEL, "kind")
         self._attempts = self._counter("attempts", "Times that a model was asked", _MODEL)
         self._calls = self._counter("tool_calls", "Delivered tool calls", _MODEL)
+        self._invalid = self._counter(
+            "invalid_calls_delivered", "Of those, calls that do not fit their schemas", _MODEL, "mode"
+        )
+        self._turns = self._counter(
+            "call_turns", "Turns that held calls", _MODEL, "verdict", "format", "from_turn"
+        )
+        self._problems = self._counter("problems", "What was wrong with calls, all attempts", _MODEL, "rule")
+        self._reasks = self._counter("reasks", "Times that a model was asked again", _MODEL, "verdict")
+        self._empty = self._counter("empty_answers", "Neither a call nor a word", _MODEL)
+        self._added = self._histogram(
+            "added_latency_seconds", "From the end of the first attempt to that of the answer", _ADDED
+        )
         self._prompt = self._counter("prompt_tokens", "Tokens of prompts", _MODEL)
         self._cached = self._counter("prompt_tokens_cached", "Of those, not computed again", _MODEL)
         self._generated = self._counter("generation_tokens", "Generated tokens, all attempts", _MODEL)
@@ -73,6 +87,7 @@ class Metrics:
         self._cached.labels(model).inc(account.usage.cached_tokens)
         self._generated.labels(model).inc(account.usage.completion_tokens)
         self._calls.labels(model).inc(account.calls)
+        self._judged(account)
         for fix in account.fixes:
             self._fixes.labels(model, fix.kind.value).inc()
         if account.ending is Ending.finished and account.reason is not None:
@@ -81,6 +96,22 @@ class Metrics:
             self._prompts.labels(model).observe(account.usage.prompt_tokens)
             self._answers.labels(model).observe(account.usage.completion_tokens)
 
+    def _judged(self, account: Account) -> None:
+        """What the guard found and did, beside the verdict."""
+        model = account.model
+        # made even where it is 0: an alarm on it needs the series
+        self._invalid.labels(model, account.mode.value).inc(account.invalid)
+        self._reasks.labels(model, account.verdict.value).inc(max(0, len(account.attempts) - 1))
+        self._empty.labels(model).inc(account.empty)
+        for attempt in account.attempts:
+            for problem in attempt.problems:
+                self._problems.labels(model, problem.rule).inc()
+        if account.verdict is not Verdict.none:
+            turn = str(bucket(account.turn))
+            self._turns.labels(model, account.verdict.value, account.format, turn).inc()
+        if account.timings.heard is not None:
+            self._added.labels(model).observe(account.timings.total - account.timings.heard)
+
     def answered(self, status: int) -> None:
         """An HTTP response has left, whatever it was asked for."""
         self._http.labels(str(status)).inc()
@@ -88,6 +119,10 @@ class Metrics:
     def watch(self, upstream: Upstream) -> Upstream:
         """The same upstream, its generations timed."""
         return TimedUpstream(upstream, self.timings)
+
+    def show_drift(self, drift: DriftStore) -> None:
+        """Once: its standings as of each scrape."""
+        self._registry.register(DriftCollector(drift))
 
     def render(self) -> bytes:
         """In Prometheus' text format."""
@@ -226,6 +261,33 @@ class EngineCollector(Collector):
         for name, (text, field) in _COUNTERS.items():
             yield CounterMetricFamily(f"fortieth_{name}", text, float(getattr(stats, field)))
         yield _batch_sizes(stats)
+
+
+class DriftCollector(Collector):
+    """Which sessions are decoded under constraint, and how valid calls are as models emit them, by turn."""
+
+    def __init__(self, drift: DriftStore) -> None:
+        self._drift = drift
+
+    def describe(self) -> list[Metric]:
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        yield GaugeMetricFamily(
+            "fortieth_drifted_sessions", "Decoded under constraint now", float(self._drift.escalated())
+        )
+        labels = [_MODEL, "from_turn"]
+        turns = CounterMetricFamily(
+            "fortieth_unconstrained_call_turns", "Turns with calls, decoded freely", labels=labels
+        )
+        valid = CounterMetricFamily(
+            "fortieth_valid_as_emitted", "Of those, all calls valid as emitted", labels=labels
+        )
+        for (model, first), share in self._drift.shares().items():
+            turns.add_metric([model, str(first)], share.turns)
+            valid.add_metric([model, str(first)], share.valid)
+        yield turns
+        yield valid
 
 
 def _batch_sizes(stats: EngineStats) -> HistogramMetricFamily:

@@ -104,10 +104,10 @@ def _chat(state: State, codec: Codec) -> Endpoint:
             body = await _read_body(request, state.limits.max_body_bytes)
             asked = codec.decode(body)
             card = _find(state.upstream, asked.model)
-            caller = read_caller(request.headers)
             deadline = Deadline.of(
                 state.limits.request_timeout_s, asked.timeout_s, read_timeout(request.headers)
             )
+            caller = read_caller(request.headers, deadline.at)
             delivery = await run_while_connected(
                 request.receive,
                 open_delivery(lambda one: state.guard.open(one, caller), asked, deadline),

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from proxy.chat import CacheReport, Usage
@@ -45,7 +46,8 @@ class Attempt:
     parts: the single calls of a refused attempt, where it can be taken apart. emitted: calls that came as
     structure. text, reasoning: the whole of both, in the model's own bytes. shown: characters of the text
     that feed() gave out; shown_tokens: what they and the reasoning cost at most. cut: the upstream reached
-    a token limit. filtered: the upstream's content filter ended it.
+    a token limit. filtered: the upstream's content filter ended it. unconstrained, asked: as in
+    UpstreamFinish.
     """
 
     rest: tuple[Delta, ...]
@@ -63,6 +65,8 @@ class Attempt:
     filtered: bool = False
     usage: Usage = field(default_factory=Usage)
     cache: CacheReport | None = None
+    unconstrained: bool = False
+    asked: tuple[str, ...] = ()
 
     @property
     def tried_to_call(self) -> bool:
@@ -161,6 +165,8 @@ class Listener:
                 finish.usage, reasoning_tokens=finish.usage.reasoning_tokens or self._reasoning_tokens
             ),
             cache=finish.cache,
+            unconstrained=finish.unconstrained,
+            asked=finish.asked,
         )
 
     def _cost_of_shown(self, shown: int, usage: Usage) -> int:
@@ -231,6 +237,19 @@ def meaning(call: ToolCall) -> tuple[str, str]:
         return call.name, json.dumps(json.loads(call.arguments), sort_keys=True)
     except ValueError:
         return call.name, call.arguments
+
+
+def misfits(calls: Sequence[ToolCall], tools: ToolSet) -> int:
+    """How many of the calls do not fit the schema of their tool, or name none that there is."""
+    return sum(not _fits(call, tools) for call in calls)
+
+
+def _fits(call: ToolCall, tools: ToolSet) -> bool:
+    tool = tools.get(call.name)
+    try:
+        return tool is not None and tool.schema.validator.is_valid(json.loads(call.arguments))
+    except (ValueError, RecursionError):
+        return False
 
 
 def _text_of(deltas: tuple[Delta, ...]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -9,13 +10,14 @@ from dataclasses import dataclass, replace
 from proxy.account import Account, AttemptAccount, Ending, Sink, Timings
 from proxy.chat import CacheReport, ChatRequest, Finish, GuardMode, Usage, Verdict
 from proxy.drift import SessionKey
+from proxy.errors import RequestError
 from proxy.guarding.attempt import Attempt
 from repair.types import Fix, Problem
 
 
 @dataclass(frozen=True, slots=True)
 class Circumstances:
-    """What is known of a request before it is asked."""
+    """What is known of a request before it is asked. until: its time is up, on the event loop's clock."""
 
     request: ChatRequest
     mode: GuardMode
@@ -24,6 +26,7 @@ class Circumstances:
     request_id: str = ""
     looping: bool = False
     drifted: bool = False
+    until: float | None = None
 
 
 class Book:
@@ -40,6 +43,8 @@ class Book:
         self._fixes: tuple[Fix, ...] = ()
         self._problems: tuple[Problem, ...] = ()
         self._cache: CacheReport | None = None
+        self._empty = False
+        self._invalid = 0
         self._closed = False
 
     def _now(self) -> float:
@@ -54,9 +59,15 @@ class Book:
         if self._timings.first is None:
             self._timings = replace(self._timings, first=self._now())
 
+    def heard(self) -> None:
+        """The first attempt has ended."""
+        self._timings = replace(self._timings, heard=self._now())
+
     def judged(self, attempt: Attempt) -> None:
         now = self._now()
         self._cache = attempt.cache
+        silent = not attempt.tried_to_call and not attempt.text.strip()
+        self._empty = silent and bool(self._about.request.tools)
         self._timings = replace(self._timings, judged=now)
         seconds = now - self._timings.admitted
         self._attempts.append(
@@ -67,6 +78,8 @@ class Book:
                 attempt.usage,
                 seconds,
                 self._about.request.constrained,
+                unconstrained=attempt.unconstrained,
+                asked=attempt.asked,
             )
         )
 
@@ -75,9 +88,23 @@ class Book:
         self._attempts += attempts
         self._timings = replace(self._timings, reasking=self._now() - self._timings.judged)
 
-    def settled(self, calls: int, fixes: tuple[Fix, ...], problems: tuple[Problem, ...]) -> None:
-        """What was delivered, and what was wrong with that which was not."""
-        self._calls, self._fixes, self._problems = calls, fixes, problems
+    def settled(
+        self, calls: int, fixes: tuple[Fix, ...], problems: tuple[Problem, ...], invalid: int
+    ) -> None:
+        """What was delivered, what was wrong with that which was not, and with that which was."""
+        self._calls, self._fixes, self._problems, self._invalid = calls, fixes, problems, invalid
+
+    def failed(self, error: RequestError) -> None:
+        """The upstream failed: closes the book. An attempt that was under way stands in it."""
+        if error.asked and not self._attempts:
+            seconds = self._now() - self._timings.admitted
+            constrained = self._about.request.constrained
+            self._attempts.append(
+                AttemptAccount(
+                    None, seconds=seconds, constrained=constrained, error=error.message, asked=error.asked
+                )
+            )
+        self.close(Ending.failed, error=error.message)
 
     @property
     def cache(self) -> CacheReport | None:
@@ -98,6 +125,14 @@ class Book:
             sum(usage.cached_tokens for usage in spent),
             sum(usage.reasoning_tokens for usage in spent),
         )
+
+    def left(self) -> None:
+        """Nobody waits for the answer any more: its time was up, or the client went away."""
+        until = self._about.until
+        if until is not None and asyncio.get_running_loop().time() >= until:
+            self.close(Ending.failed, error="it took longer than it may")
+        else:
+            self.close(Ending.abandoned)
 
     def close(self, ending: Ending, finish: Finish | None = None, error: str = "") -> None:
         if self._closed:
@@ -126,6 +161,8 @@ class Book:
             error=error,
             session_source=about.request.session.source,
             cache=self._cache,
+            empty=self._empty,
+            invalid=self._invalid,
         )
         for sink in self._sinks:
             sink.record(account)

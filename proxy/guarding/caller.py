@@ -15,21 +15,22 @@ GUARD_HEADER = "x-fortieth-guard"
 @dataclass(frozen=True, slots=True)
 class Caller:
     """mode: asked for in the request's header, None where it says nothing. session: as the headers name it.
-    request_id: the client's own or "".
+    request_id: the client's own or "". until: when the request's time is up, on the event loop's clock.
     """
 
     mode: GuardMode | None = None
     session: SessionId = UNNAMED
     request_id: str = ""
+    until: float | None = None
 
 
 NOBODY = Caller()
 
 
-def read_caller(headers: Mapping[str, str]) -> Caller:
+def read_caller(headers: Mapping[str, str], until: float | None = None) -> Caller:
     """headers: names in lower case. Raises BadRequest for a mode that does not exist."""
     return Caller(
-        _mode(headers.get(GUARD_HEADER, "")), from_headers(headers), headers.get("x-request-id", "")
+        _mode(headers.get(GUARD_HEADER, "")), from_headers(headers), headers.get("x-request-id", ""), until
     )
 
 

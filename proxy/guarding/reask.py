@@ -136,6 +136,7 @@ class Reask:
         listener: Listener | None = None
         attempt: Attempt | None = None
         error = "over the budget of tokens"
+        asked: tuple[str, ...] = ()
         try:
             generation = await self._upstream.open(self._next_request())
             try:
@@ -145,11 +146,12 @@ class Reask:
                     if self._tokens + listener.tokens > self._limits.tokens:
                         return None
                 attempt = listener.close()
+                asked = attempt.asked
                 return attempt
             finally:
                 await generation.aclose()
         except RequestError as failure:
-            error = failure.message
+            error, asked = failure.message, failure.asked
             raise
         except asyncio.CancelledError:
             error = "stopped"
@@ -168,6 +170,8 @@ class Reask:
                     seconds,
                     constrained=True,
                     error="" if attempt else error,
+                    unconstrained=attempt.unconstrained if attempt else False,
+                    asked=asked,
                 )
             )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -22,8 +23,8 @@ class _Call:
 
 
 class Assembly:
-    """Takes the chunks in order, as objects with the attributes of OpenAI's chunks. Read `usage` and the
-    result of end() after the last one.
+    """Takes the chunks in order, as objects with the attributes of OpenAI's chunks. Read end() after the last
+    one.
     """
 
     def __init__(self) -> None:
@@ -31,6 +32,16 @@ class Assembly:
         self._by_index: dict[int, _Call] = {}
         self._usage = Usage()
         self._reason = ""
+
+    @property
+    def finished(self) -> bool:
+        """Whether the upstream has said why it ended."""
+        return bool(self._reason)
+
+    @property
+    def tokens(self) -> int:
+        """Generated, as the upstream counts them."""
+        return self._usage.completion_tokens
 
     def feed(self, chunk: Any) -> list[UpstreamEvent]:
         """What can be passed on at once."""
@@ -42,7 +53,8 @@ class Assembly:
         self._reason = choice.finish_reason or self._reason
         events: list[UpstreamEvent] = []
         delta = choice.delta
-        if reasoning := getattr(delta, "reasoning_content", None):
+        reasoning = getattr(delta, "reasoning_content", None) or getattr(delta, "reasoning", None)
+        if reasoning:
             events.append(UpstreamReasoning(reasoning))
         if content := getattr(delta, "content", None):
             events.append(UpstreamText(content, scores=_scores(getattr(choice, "logprobs", None))))
@@ -61,7 +73,8 @@ class Assembly:
         name = getattr(piece.function, "name", None) or ""
         if name != call.name:  # some repeat it with every piece
             call.name += name
-        call.arguments += getattr(piece.function, "arguments", None) or ""
+        arguments = getattr(piece.function, "arguments", None) or ""
+        call.arguments += arguments if isinstance(arguments, str) else json.dumps(arguments)
         call.pieces += 1
 
     def end(self) -> list[UpstreamEvent]:

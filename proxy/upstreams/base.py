@@ -53,6 +53,7 @@ class Phases:
 class UpstreamFinish:
     """The last event of a generation that did not fail. reason: `stop`, `length` or `content_filter`. phases:
     where known. unconstrained: decoding was to be constrained, and was not to its end. cache: where known.
+    asked: the deployments that were asked, in order, the last of which answered.
     """
 
     reason: str
@@ -60,6 +61,7 @@ class UpstreamFinish:
     phases: Phases | None = None
     unconstrained: bool = False
     cache: CacheReport | None = None
+    asked: tuple[str, ...] = ()
 
 
 UpstreamEvent = UpstreamText | UpstreamReasoning | UpstreamCall | UpstreamFinish

@@ -1,5 +1,6 @@
-"""Upstreams through LiteLLM: its Router picks the deployment and cools down those that fail; we ask, add up
-its chunks and translate its errors. The only file that imports litellm, and only when an upstream is used.
+"""Upstreams through LiteLLM: its Router picks the deployment and leaves out those that failed. Servers named
+by a base_url we then ask ourselves, all other models are asked by LiteLLM. The only file that imports
+litellm, and only when an upstream is used.
 """
 
 from __future__ import annotations
@@ -8,24 +9,17 @@ import asyncio
 import logging
 import os
 import warnings
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import ModuleType
 from typing import Any
 
+import aiohttp
 import httpx
 
 from proxy.chat import ChatRequest
-from proxy.errors import (
-    BadRequest,
-    ContextTooLong,
-    Overloaded,
-    RequestError,
-    UpstreamTimeout,
-    UpstreamUnavailable,
-)
+from proxy.errors import BadRequest, RequestError, UpstreamTimeout, UpstreamUnavailable
 from proxy.upstreams.assembly import Assembly
-from proxy.upstreams.base import UpstreamEvent
 from proxy.upstreams.deployments import (
     NO_KEY,
     Deployment,
@@ -35,17 +29,15 @@ from proxy.upstreams.deployments import (
     list_models,
     router_entry,
 )
+from proxy.upstreams.generation import HostedGeneration, Source
 from proxy.upstreams.mapping import completion_params
 from proxy.upstreams.refusals import Failure, refusal
 from proxy.upstreams.replicas import Standings
+from proxy.upstreams.routes import Routes
+from proxy.upstreams.servers import ServerFailed, make_session
 from proxy.upstreams.target import Target
 
-_log = logging.getLogger(__name__)
-
 _LISTING_TIMEOUT_S = 10.0
-_BACKOFF_S = 0.2
-# Sent to servers of open models although LiteLLM does not know whether their models take it.
-_ALWAYS = ("tools", "tool_choice", "parallel_tool_calls", "response_format", "reasoning_effort", "seed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,121 +83,37 @@ def _load_quietly() -> ModuleType:
     return litellm
 
 
-class HostedGeneration:
-    """One request: asked, and asked again or elsewhere, until the first event has come; then its stream."""
+class HostedSource:
+    """The answer of a model that LiteLLM knows how to ask. place: known once it has been opened."""
 
-    generation_prompt = ""
-
-    def __init__(self, upstream: LiteLLMUpstream, request: ChatRequest, names: Sequence[str]) -> None:
-        self._upstream = upstream
-        self._request = request
-        self._names = names
-        self._group = upstream.group(names[0])
+    def __init__(self, router: Any, aim: str, group: Group) -> None:
+        self._router = router
+        self._group = group
         self._stream: Any = None
-        self._assembly = Assembly()
-        self._ended = False
-        self._first = asyncio.create_task(self._begin())
+        self.place = aim
 
-    @property
-    def format(self) -> str:
-        return self._group.format
+    async def open(self, request: ChatRequest) -> None:
+        """Raises what LiteLLM raises."""
+        params = completion_params(request, open_server=False)
+        self._stream = await self._router.acompletion(self.place, disable_fallbacks=True, **params)
+        if self._stream is None:  # LiteLLM's answer to a 422 where it drops parameters
+            raise BadRequest(f"upstream {self._group.card.id}: it cannot process the request")
+        self.place = self._stream.hidden_params.get("model_id") or self.place
 
-    async def admit(self) -> None:
-        """Waits until something has come or a refusal is unlikely. Raises the refusal."""
-        await asyncio.wait({self._first}, timeout=self._upstream.routing.window_s)
-        if self._first.done():
-            self._first.result()
+    async def next(self) -> Any | None:
+        return await anext(self._stream, None)
 
-    async def __aiter__(self) -> AsyncIterator[UpstreamEvent]:
-        for event in await self._first:
-            yield event
-        while not self._ended:
-            for event in await self._next():
-                yield event
+    def finished(self, assembly: Assembly) -> bool:
+        """LiteLLM makes up a finish where the upstream sent none; only the real one is among its chunks."""
+        return any(choice.finish_reason for one in self._stream.chunks[-4:] for choice in one.choices)
 
-    async def aclose(self) -> None:
-        if not self._first.done():
-            self._first.cancel()
-            await asyncio.wait({self._first})
-        elif not self._first.cancelled():
-            self._first.exception()  # seen: an error that nobody waited for concerns nobody now
-        await self._close_stream()
+    def failed(self, error: RequestError) -> None:
+        """LiteLLM has told its Router."""
 
-    async def _close_stream(self) -> None:
+    async def aclose(self, tokens: int | None) -> None:
         if self._stream is not None:
             stream, self._stream = self._stream, None
             await stream.aclose()
-
-    async def _begin(self) -> list[UpstreamEvent]:
-        """The first events, from the first name that gives any. Raises what the last one said."""
-        error: RequestError | None = None
-        for name in self._names:
-            self._group = self._upstream.group(name)
-            try:
-                return await self._begin_with(name)
-            except (UpstreamTimeout, UpstreamUnavailable, Overloaded, ContextTooLong) as failed:
-                error = error or failed
-            except BadRequest:
-                raise
-            except RequestError as failed:
-                error = error or failed
-            if name != self._names[-1]:
-                _log.warning("%s failed, asking %s", name, self._names[self._names.index(name) + 1])
-        assert error is not None
-        raise error
-
-    async def _begin_with(self, name: str) -> list[UpstreamEvent]:
-        """Asks one name again while that may help and nothing has come."""
-        aims = self._upstream.aims(name, self._request.session.id)
-        retries = max(self._upstream.routing.retries, len(aims) - 1)
-        for attempt in range(retries + 1):
-            aim = aims[attempt % len(aims)]
-            try:
-                events = await self._ask(aim)
-            except (UpstreamUnavailable, UpstreamTimeout, Overloaded) as error:
-                self._upstream.standings.failed(aim)
-                await self._close_stream()
-                # who says when to come again is not to be asked before, but another target may be
-                alone = isinstance(error, Overloaded) and self._group.size == 1
-                if attempt == retries or alone:
-                    raise
-                _log.info("%s failed before it said anything, asking again", aim)
-            else:
-                self._upstream.standings.served(aim)
-                return events
-            await asyncio.sleep(_BACKOFF_S * attempt)
-        raise AssertionError("the last attempt returns or raises")
-
-    async def _ask(self, aim: str) -> list[UpstreamEvent]:
-        """aim: what the Router is asked for."""
-        name = self._group.card.id
-        self._assembly = Assembly()
-        self._ended = False
-        with self._upstream.translated(name, self._group.timeout_s):
-            async with asyncio.timeout(self._group.timeout_s):
-                self._stream = await self._upstream.ask(aim, self._group, self._request)
-        if self._stream is None:  # LiteLLM's answer to a 422 where it drops parameters
-            raise BadRequest(f"upstream {name}: it cannot process the request")
-        while True:
-            events = await self._next()
-            if events:
-                return events
-
-    async def _next(self) -> list[UpstreamEvent]:
-        """The events of the next chunk, at the end those of the calls and the finish. Raises RequestError."""
-        stream = self._stream
-        with self._upstream.translated(self._group.card.id, self._group.timeout_s):
-            async with asyncio.timeout(self._group.timeout_s):
-                chunk = await anext(stream, None)
-        if chunk is not None:
-            return self._assembly.feed(chunk)
-        self._ended = True
-        # LiteLLM makes up a finish where the upstream sent none; only the real one is among its chunks.
-        if not any(choice.finish_reason for one in stream.chunks[-4:] for choice in one.choices):
-            raise UpstreamUnavailable(
-                f"upstream {self._group.card.id}: its stream ended without a finish", retry_after_s=1.0
-            )
-        return self._assembly.end()
 
 
 class LiteLLMUpstream:
@@ -217,14 +125,17 @@ class LiteLLMUpstream:
         deployments: Sequence[Deployment],
         routing: Routing,
         http: httpx.AsyncClient,
+        session: aiohttp.ClientSession,
     ) -> None:
         self._litellm = litellm
         self._deployments = tuple(deployments)
         self._http = http
+        self._session = session
         self._secrets = tuple({one.secret for one in deployments if one.secret and one.secret != NO_KEY})
         self._groups = group_deployments(deployments)
         self.models = tuple(group.card for group in self._groups.values())
-        self.routing = routing
+        self.retries = routing.retries
+        self.window_s = routing.window_s
         self.standings = Standings(routing.cooldown_s)
         self._router = litellm.Router(
             model_list=[router_entry(one, self._groups[one.name]) for one in deployments],
@@ -234,6 +145,7 @@ class LiteLLMUpstream:
             # Retries and fallbacks are ours: only we know whether the client has seen something.
             num_retries=0,
         )
+        self._routes = Routes(self._router, session, self._deployments)
 
     @classmethod
     async def start(
@@ -253,7 +165,8 @@ class LiteLLMUpstream:
             await http.aclose()
             raise
         deployments = [one for some in found for one in some]
-        return cls(litellm, [_with_context(litellm, one) for one in deployments], routing, http)
+        known = [_with_context(litellm, one) for one in deployments]
+        return cls(litellm, known, routing, http, make_session())
 
     def group(self, name: str) -> Group:
         return self._groups[name]
@@ -274,19 +187,19 @@ class LiteLLMUpstream:
         replicas = self._groups[name].replicas
         return self.standings.order(session, tuple(replicas.values())) or (name,)
 
-    async def ask(self, aim: str, group: Group, request: ChatRequest) -> Any:
-        """LiteLLM's stream of chunks. Raises what LiteLLM raises: see translated()."""
-        open_server = group.open_server
-        params = completion_params(request, open_server=open_server)
-        if open_server:
-            params["allowed_openai_params"] = [one for one in _ALWAYS if one in params]
-        return await self._router.acompletion(aim, disable_fallbacks=True, **params)
+    async def source(self, aim: str, group: Group) -> Source:
+        """Raises what LiteLLM raises: see translated()."""
+        if group.open_server:
+            return await self._routes.pick(aim, group)
+        return HostedSource(self._router, aim, group)
 
     def translated(self, name: str, timeout_s: float) -> _Translated:
-        """A context in which LiteLLM's exceptions become RequestErrors."""
+        """A context in which the libraries' exceptions become RequestErrors."""
         return _Translated(self._to_refusal, name, timeout_s)
 
     def _to_refusal(self, error: Exception, name: str) -> RequestError:
+        if isinstance(error, ServerFailed):
+            return refusal(error.failure, name, self._secrets)
         cooldown = getattr(error, "cooldown_time", None)
         if cooldown is not None:
             return UpstreamUnavailable(
@@ -311,8 +224,13 @@ class LiteLLMUpstream:
         raise UpstreamUnavailable(said)
 
     async def close(self) -> None:
-        await self._http.aclose()
+        await self.close_servers()
         await self._litellm.close_litellm_async_clients()
+
+    async def close_servers(self) -> None:
+        """Its own connections. LiteLLM's are the whole process's."""
+        await self._http.aclose()
+        await self._session.close()
 
 
 class _Translated:

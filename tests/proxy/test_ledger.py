@@ -39,14 +39,14 @@ ACCOUNT = Account(
     ending=Ending.finished,
     reason=FinishReason.tool_calls,
     attempts=(
-        AttemptAccount(TurnVerdict.reask, (), (PROBLEM,), Usage(10, 5, 8), 0.5),
+        AttemptAccount(TurnVerdict.reask, (), (PROBLEM,), Usage(10, 5, 8), 0.5, asked=("m at a", "m at b")),
         AttemptAccount(None, error="Lisbon is closed"),
     ),
     calls=1,
     fixes=(FIX,),
     problems=(PROBLEM,),
     usage=Usage(10, 5, 8),
-    timings=Timings(0.1, 0.2, 0.3, 0.4, 0.5),
+    timings=Timings(0.1, 0.2, 0.25, 0.3, 0.4, 0.5),
 )
 
 
@@ -213,7 +213,8 @@ def test_the_commands(file: Path) -> None:
     assert "m turn 3 reasked, 1 calls, 2 attempts, to_number at /days, type at /city, 500 ms" in tail[0]
     assert "m turn 3 clean, 1 calls, 500 ms" in tail[1]
     assert len(run(cli, ["ledger", "tail", str(file), "--verdict", "clean"]).output.splitlines()) == 1
-    assert json.loads(run(cli, ["ledger", "show", str(file), "req_1"]).output)["id"] == 1
+    shown = json.loads(run(cli, ["ledger", "show", str(file), "req_1"]).output)
+    assert (shown["id"], shown["attempts"][0]["asked"]) == (1, ["m at a", "m at b"])
     exported = [json.loads(line) for line in run(cli, ["ledger", "export", str(file)]).output.splitlines()]
     assert [one["request_id"] for one in exported] == ["req_1", "req_2"]
     assert find_entry(file, "2") is not None
