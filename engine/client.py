@@ -11,7 +11,7 @@ import msgspec
 
 from engine.config import EngineConfig
 from engine.errors import DeadlineExceeded, EngineDied, EngineError, EngineUnavailable, from_failed
-from engine.frames import Abort, Events, SessionList, Sessions, Submit, WorkerStats
+from engine.frames import Abort, Events, Prefetch, SessionList, Sessions, Submit, WorkerStats
 from engine.supervisor import Supervisor
 from engine.types import (
     EngineStats,
@@ -179,6 +179,11 @@ class EngineClient:
     async def drop_session(self, id: str, timeout_s: float = 5.0) -> bool:
         """Delete what only this session uses, on disk too; whether it was known."""
         return (await self._ask("drop", id, timeout_s)).known
+
+    def prefetch_session(self, id: str) -> None:
+        """A session gave a sign of life: what its next turn will need is fetched from disk. Does not wait."""
+        if self._supervisor.state == "ready":
+            self._supervisor.send(Prefetch(id))
 
     async def _ask(self, action: str, id: str, timeout_s: float) -> SessionList:
         if self._supervisor.state != "ready":

@@ -47,6 +47,12 @@ class Sessions(msgspec.Struct, frozen=True, tag="sessions"):
     id: str = ""
 
 
+class Prefetch(msgspec.Struct, frozen=True, tag="prefetch"):
+    """A sign of life of a session, before its request. Not answered."""
+
+    id: str
+
+
 class WorkerStats(msgspec.Struct, frozen=True, kw_only=True):
     """The engine process's half of EngineStats (see there)."""
 
@@ -95,7 +101,7 @@ class SessionList(msgspec.Struct, frozen=True, tag="session_list"):
     known: bool = True
 
 
-ToWorker = Load | Submit | Abort | Sessions
+ToWorker = Load | Submit | Abort | Sessions | Prefetch
 FromWorker = Ready | LoadFailed | Events | SessionList
 
 Incoming = TypeVar("Incoming")

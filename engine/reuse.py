@@ -65,7 +65,7 @@ class Reuse:
         def patience(tokens: int) -> float:
             return min(MOST_PATIENCE_S, max(LEAST_PATIENCE_S, PATIENCE * tokens * prefill_token_s))
 
-        return self.cache.look(request.id, tokens, patience)
+        return self.cache.look(request.id, tokens, patience, rank_of(request))
 
     def waits(self, id: str) -> bool:
         """Whether something of its prompt is still on its way from the disk."""
@@ -101,7 +101,7 @@ class Reuse:
         request = self._requests.get(id)
         if request is None or request.ephemeral or not self.cache.ram.budget:
             return
-        self.cache.keep(tokens, caches, Rank.active if request.session else Rank.common)
+        self.cache.keep(tokens, caches, rank_of(request), request.session)
 
     def turn(self, id: str, tokens: Sequence[int]) -> None:
         """A request has ended well: these are all its tokens that were computed."""
@@ -229,6 +229,11 @@ class Reuse:
     def listed(self) -> list[SessionInfo]:
         """All sessions, the one heard of last first."""
         return [self.sessions.info(id) for id in reversed(self.sessions.known)]
+
+
+def rank_of(request: GenerateRequest) -> Rank:
+    """Of what it needs and leaves behind."""
+    return Rank.active if request.session else Rank.common
 
 
 def open_archive(config: EngineConfig, ram: int) -> Archive | None:

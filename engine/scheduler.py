@@ -155,12 +155,19 @@ class Scheduler:
 
         cached: tokens of its prompt that need no prefill.
         """
-        if self.waiting >= self.limits.queue_limit + self.free_places() and priority is not Priority.probe:
+        if priority is not Priority.probe and self.full(priority):
             raise QueueFull(self.retry_after())
         due = now + (prompt_tokens - cached) * self.pace.prefill_token
         size = prompt_tokens + min(max_tokens, EXPECTED_ANSWER)
         stage = Stage.held if held else Stage.waiting
         self.entries[id] = Entry(id, session or id, priority, prompt_tokens - cached, due, size, stage)
+
+    def full(self, priority: Priority) -> bool:
+        """Whether a request of this priority finds no room to wait; what is less urgent takes none."""
+        counted = [entry for entry in self.entries.values() if entry.priority <= priority]
+        running = sum(entry.placed for entry in counted)
+        free = max(0, self.limits.max_batch - running)
+        return len(counted) - running >= self.limits.queue_limit + free
 
     def release(self, id: str) -> None:
         """A held request may run from now on; in the queue it stands where it came."""
@@ -235,9 +242,6 @@ class Scheduler:
     def runnable(self) -> bool:
         """Whether a step would do anything."""
         return any(entry.stage is not Stage.held for entry in self.entries.values())
-
-    def free_places(self) -> int:
-        return max(0, self.limits.max_batch - self.running)
 
     def retry_after(self) -> float:
         """Seconds until a place in the queue is likely to be free: the mean time between two ends."""

@@ -25,6 +25,7 @@ from engine.frames import (
     FromWorker,
     Load,
     LoadFailed,
+    Prefetch,
     Ready,
     SessionList,
     Sessions,
@@ -98,6 +99,8 @@ class Worker:
                     case Sessions(number, action, id):
                         known = self._core.reuse.handle(action, id)
                         self._link.send(SessionList(number, self._core.reuse.listed(), known))
+                    case Prefetch(id):
+                        self._core.reuse.sessions.prefetch(id)
                     case Load():
                         log.warning("a second load frame was ignored")
             if self._core.busy:

@@ -22,6 +22,7 @@ from proxy.ledger import Ledger
 from proxy.logs import REQUEST_ID
 from proxy.metrics import Metrics
 from proxy.routes import JSONResponse, Limits, State, build_router
+from proxy.sessions.ahead import Foresight
 from proxy.sessions.api import SessionKeeper
 from proxy.sessions.roster import Roster
 from proxy.upstreams.base import Upstream
@@ -41,19 +42,22 @@ def create_app(
     stats: Callable[[], EngineStats] | None = None,
     keeper: SessionKeeper | None = None,
     ledger: Ledger | None = None,
+    foresight: Foresight | None = None,
 ) -> FastAPI:
     """The app over a started upstream, which stays the caller's to close. sinks: get each request's
     account, and so does the ledger, which can be asked for them. stats: the bundled engine's figures, for
-    /metrics. keeper: of the sessions' prefixes.
+    /metrics. keeper: of the sessions' prefixes. foresight: is told what each turn came to, and
+    warms prompts.
     """
     kept = (ledger,) if ledger else ()
     metrics = Metrics(stats)
     roster = Roster()
-    guard = Guard(metrics.watch(upstream), policy or GuardPolicy(), (metrics, roster, *kept, *sinks))
+    told = (metrics, roster, *kept, *sinks)
+    guard = Guard(metrics.watch(upstream), policy or GuardPolicy(), told, foresight)
     metrics.show_drift(guard.drift)
-    state = State(
-        upstream, guard, HealthCheck(upstream), limits or Limits(), api_key, metrics, roster, keeper, ledger
-    )
+    health = HealthCheck(upstream)
+    limits = limits or Limits()
+    state = State(upstream, guard, health, limits, api_key, metrics, roster, keeper, ledger, foresight)
     app = FastAPI(title="fortieth", docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
     app.include_router(build_router(state))
     app.add_exception_handler(RequestError, _on_request_error)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -132,6 +133,25 @@ def purge(
         wanted = matching(groups(folder), lambda name: all_ or name.startswith(model or ""))
         removed = sum(folder.purge(fingerprint) for fingerprint in wanted)
         typer.echo(f"{removed} segments of {len(wanted)} models removed")
+
+
+@cache_app.command()
+def warm(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="JSON or JSON Lines of {messages, tools}.")],
+    base_url: Annotated[
+        str, typer.Option(help="Of the running server; its key is read from FORTIETH_API_KEY.")
+    ] = "http://127.0.0.1:8040/v1",
+) -> None:
+    """Have a running server compute how conversations will begin. Exit code 1 if anything failed."""
+    from proxy.errors import StartError
+    from proxy.warming import read_file, send
+
+    try:
+        for prompt in read_file(file):
+            typer.echo(f"{prompt.place}: {send(prompt, base_url, os.environ.get('FORTIETH_API_KEY', ''))}")
+    except StartError as error:
+        typer.echo(f"fortieth: {error}", err=True)
+        raise typer.Exit(1) from None
 
 
 def matching(found: list[Group], test: Callable[[str], bool]) -> list[str]:

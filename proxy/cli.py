@@ -79,6 +79,10 @@ _CacheDir = Annotated[
 _KvAtRest = Annotated[
     KvAtRest | None, typer.Option(help="How keys and values lie there. Default: keep, as they are.")
 ]
+_WarmPrompts = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="JSON or JSON Lines of {messages, tools}, computed after the start."),
+]
 _LedgerFile = Annotated[
     str | None,
     typer.Option(metavar="FILE|off", help="Keep an account of each request in this file. Default: off."),
@@ -126,6 +130,7 @@ def serve(
     no_canonical: _NoCanonical = None,
     cache_dir: _CacheDir = None,
     kv_at_rest: _KvAtRest = None,
+    warm_prompts: _WarmPrompts = None,
     upstream: _Upstreams = None,
     ledger: _LedgerFile = None,
     log_level: Annotated[LogLevel | None, typer.Option(help="Default: warning.")] = None,
@@ -151,6 +156,7 @@ def serve(
         "no_canonical": no_canonical or None,
         "cache_dir": cache_dir,
         "kv_at_rest": kv_at_rest and kv_at_rest.value,
+        "warm_prompts": warm_prompts,
         "upstream": upstream or None,
         "ledger": ledger,
         "log_level": log_level and log_level.value,

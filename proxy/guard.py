@@ -28,6 +28,7 @@ from proxy.guarding.giveup import give_up
 from proxy.guarding.loops import nudge, refuse_loop
 from proxy.guarding.policy import REASKING, GiveUp, GuardPolicy, LoopLimits
 from proxy.guarding.reask import Reask
+from proxy.sessions.ahead import Foresight, reply_of
 from proxy.sessions.identity import identify
 from proxy.upstreams.base import Generation, Upstream, UpstreamText
 from repair.tools import SchemaError, ToolSet
@@ -86,11 +87,13 @@ class Exchange:
     async def events(self) -> AsyncIterator[Event]:
         """Ends in exactly one Finish, or raises RequestError."""
         try:
+            heard: list[Event] = []
             async for event in self._generation:
                 if isinstance(event, UpstreamText) and event.scores:
                     yield Scores(event.scores)
                 for delta in self._listener.hear(event):
                     self._book.shown()
+                    heard.append(delta)
                     yield delta
                 if self._observer is not None:
                     self._observer.hear(event)
@@ -100,7 +103,9 @@ class Exchange:
             raise
         for last in self._last(settled):
             self._book.shown()
+            heard.append(last)
             yield last
+        self._guard.delivered(self._about.request, heard)
 
     async def aclose(self) -> None:
         self._book.left()
@@ -171,13 +176,22 @@ class Exchange:
 
 
 class Guard:
-    """Opens exchanges with one upstream under one policy. sinks: get the account of each request."""
+    """Opens exchanges with one upstream under one policy. sinks: get the account of each request. foresight:
+    is told what each turn came to.
+    """
 
-    def __init__(self, upstream: Upstream, policy: GuardPolicy, sinks: Sequence[Sink] = ()) -> None:
+    def __init__(
+        self,
+        upstream: Upstream,
+        policy: GuardPolicy,
+        sinks: Sequence[Sink] = (),
+        foresight: Foresight | None = None,
+    ) -> None:
         self.upstream = upstream
         self.policy = policy
         self.drift = DriftStore(policy.drift or DEFAULT_RULE)
         self._sinks = tuple(sinks)
+        self._foresight = foresight
 
     async def open(self, request: ChatRequest, caller: Caller = NOBODY) -> Exchange:
         """Raises whatever can be known before the first token: BadRequest, Overloaded, UpstreamUnavailable.
@@ -201,6 +215,12 @@ class Guard:
             raise
         book.admitted(generation.format)
         return Exchange(self, about, asked, tools, generation, book)
+
+    def delivered(self, request: ChatRequest, events: Sequence[Event]) -> None:
+        """A client got all of a turn. request: as the client knows it."""
+        reply = reply_of(request, events) if self._foresight is not None else None
+        if self._foresight is not None and reply is not None:
+            self._foresight.foresee(request, reply)
 
     def loops(self, request: ChatRequest) -> LoopLimits:
         """The limits, with the tools that this request declares as polling."""

@@ -23,6 +23,7 @@ from engine.types import BATCH_BOUNDS, EngineStats
 from proxy.account import Account, Ending
 from proxy.chat import ChatRequest, Verdict
 from proxy.drift import DriftStore, bucket
+from proxy.sessions.figures import cache_figures
 from proxy.upstreams.base import Generation, ModelCard, Upstream, UpstreamEvent, UpstreamFinish
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -57,6 +58,13 @@ class Metrics:
         self._added = self._histogram(
             "added_latency_seconds", "From the end of the first attempt to that of the answer", _ADDED
         )
+        self._prefixes = self._counter(
+            "prompt_prefixes",
+            "Prompts by where their beginning came from, and why not more",
+            _MODEL,
+            "tier",
+            "cause",
+        )
         self._prompt = self._counter("prompt_tokens", "Tokens of prompts", _MODEL)
         self._cached = self._counter("prompt_tokens_cached", "Of those, not computed again", _MODEL)
         self._generated = self._counter("generation_tokens", "Generated tokens, all attempts", _MODEL)
@@ -83,6 +91,8 @@ class Metrics:
         if account.timings.first is not None:
             self._output.labels(model).observe(account.timings.first)
         self._attempts.labels(model).inc(len(account.attempts))
+        if account.cache is not None:
+            self._prefixes.labels(model, account.cache.tier, account.cache.cause.value).inc()
         self._prompt.labels(model).inc(account.usage.prompt_tokens)
         self._cached.labels(model).inc(account.usage.cached_tokens)
         self._generated.labels(model).inc(account.usage.completion_tokens)
@@ -261,6 +271,7 @@ class EngineCollector(Collector):
         for name, (text, field) in _COUNTERS.items():
             yield CounterMetricFamily(f"fortieth_{name}", text, float(getattr(stats, field)))
         yield _batch_sizes(stats)
+        yield from cache_figures(stats.cache)
 
 
 class DriftCollector(Collector):

@@ -24,7 +24,9 @@ from proxy.health import HealthCheck
 from proxy.ledger import Ledger
 from proxy.ledger_api import list_requests, show_request
 from proxy.metrics import CONTENT_TYPE, Metrics
-from proxy.sessions.api import SessionKeeper, drop_session, list_sessions, pin_session
+from proxy.sessions.ahead import Foresight
+from proxy.sessions.api import SessionKeeper, drop_session, list_sessions, pin_session, warm_one
+from proxy.sessions.identity import from_headers
 from proxy.sessions.roster import Roster, report_header
 from proxy.streaming import ClientGone, EventStream, defects_reported, run_while_connected
 from proxy.upstreams.base import ModelCard, Upstream
@@ -58,6 +60,7 @@ class State:
     roster: Roster
     keeper: SessionKeeper | None
     ledger: Ledger | None = None
+    foresight: Foresight | None = None
 
 
 class JSONResponse(Response):
@@ -77,6 +80,7 @@ def build_router(state: State) -> APIRouter:
     _route(router, "/v1/fortieth/requests", "GET", _requests(state))
     _route(router, "/v1/fortieth/requests/{id:path}", "GET", _request(state))
     _route(router, "/v1/fortieth/sessions", "GET", _sessions(state))
+    _route(router, "/v1/fortieth/warm", "POST", _warm(state, OpenAIChat()))
     _route(router, "/v1/fortieth/sessions/{id:path}/pin", "POST", _pin(state, True))
     _route(router, "/v1/fortieth/sessions/{id:path}/unpin", "POST", _pin(state, False))
     _route(router, "/v1/fortieth/sessions/{id:path}", "DELETE", _drop(state))
@@ -100,6 +104,9 @@ def _route(router: APIRouter, path: str, method: str, endpoint: Endpoint) -> Non
 def _chat(state: State, codec: Codec) -> Endpoint:
     async def chat(request: Request) -> Response:
         _authorise(state, request)
+        named = from_headers(request.headers)
+        if state.keeper is not None and named.id:
+            state.keeper.prefetch_session(named.id)  # while the body is on its way
         try:
             body = await _read_body(request, state.limits.max_body_bytes)
             asked = codec.decode(body)
@@ -178,6 +185,15 @@ def _request(state: State) -> Endpoint:
         return JSONResponse(await show_request(state.ledger, request.path_params["id"]))
 
     return one
+
+
+def _warm(state: State, codec: Codec) -> Endpoint:
+    async def warm(request: Request) -> Response:
+        _authorise(state, request)
+        body = await _read_body(request, state.limits.max_body_bytes)
+        return JSONResponse(await warm_one(state.foresight, codec.decode(body)))
+
+    return warm
 
 
 def _sessions(state: State) -> Endpoint:

@@ -30,6 +30,7 @@ from proxy.settings import GIB, Settings
 from proxy.upstreams.base import Upstream
 from proxy.upstreams.bundled import BundledUpstream
 from proxy.upstreams.litellm import LiteLLMUpstream, Routing
+from proxy.warming import warm_prompts, warm_up
 
 _log = logging.getLogger(__name__)
 
@@ -75,15 +76,19 @@ async def _serve(settings: Settings, announce: Callable[[str], None]) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.ask)
+    prompts = warm_prompts(settings)
     # Bound first: a taken port should not be found out after a model has been loaded.
     with bind(settings.host, settings.port) as listener, _ledger(settings) as ledger:
         upstream = await _unless_stopped(stop.asked, start_upstream(settings))
         if upstream is None:
             return
+        warming = asyncio.create_task(warm_up(upstream, prompts))
         try:
             await run_http(upstream, settings, listener, stop, announce, ledger=ledger)
         finally:
+            warming.cancel()
             await upstream.close()
+            await asyncio.gather(warming, return_exceptions=True)
 
 
 @contextmanager
@@ -123,7 +128,8 @@ async def start_upstream(settings: Settings) -> Upstream:
     try:
         path = await asyncio.to_thread(resolve_model, settings.model)
         rules = ALL_RULES - frozenset(settings.no_canonical)
-        return await BundledUpstream.start(engine_config(settings, path), served_name(settings, path), rules)
+        config, name = engine_config(settings, path), served_name(settings, path)
+        return await BundledUpstream.start(config, name, rules, settings.think_time)
     except EngineError as error:
         raise StartError(str(error)) from error
 
@@ -202,6 +208,7 @@ async def run_http(
         ledger=ledger,
         stats=upstream.client.stats if isinstance(upstream, BundledUpstream) else None,
         keeper=upstream.client if isinstance(upstream, BundledUpstream) else None,
+        foresight=upstream if isinstance(upstream, BundledUpstream) else None,
     )
     config = uvicorn.Config(
         app,

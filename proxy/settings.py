@@ -42,7 +42,9 @@ class Settings(BaseModel):
 
     cache_dir: folder of the prefix cache on disk; None takes the platform's in `fortieth serve` and none
     elsewhere, `off` has none. cache_disk_gb, cache_ram_gb: what the cache may take; None takes a quarter of
-    the memory for keys and values, 0 turns it off. kv_at_rest: how they lie on disk.
+    the memory for keys and values, 0 turns it off. kv_at_rest: how they lie on disk. think_time: while a
+    client runs its tool, how its next prompt will begin is computed. warm_prompts: a file of beginnings of
+    conversations that are computed when the server has started.
 
     guard_models: modes of single models. reask_*: how often, how long and with how many tokens a model is
     asked again in one request. loop_nudge, loop_stop: repeats in a row until the model is told, and until
@@ -86,6 +88,8 @@ class Settings(BaseModel):
     cache_disk_gb: Annotated[float, Field(ge=LEAST_CACHE_DISK / GIB)] = 10.0
     cache_ram_gb: Annotated[float | None, Field(ge=0)] = None
     kv_at_rest: Literal["keep", "bf16", "q8", "q4"] = "keep"
+    think_time: bool = True
+    warm_prompts: Path | None = None
     upstream: tuple[Target, ...] = ()
     upstream_api_key: Annotated[SecretStr | None, Field(min_length=1)] = None
     upstream_routing: Literal["simple-shuffle", "least-busy", "latency-based-routing"] = "simple-shuffle"

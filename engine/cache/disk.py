@@ -36,7 +36,8 @@ CHUNK = 4 * 2**20
 class Record(msgspec.Struct, frozen=True, kw_only=True):
     """One segment. fingerprint: of what can use it; model: for people. parent: the segment it goes on from.
 
-    tokens: [start, end) as little-endian int32. size, checksum: of its tensors. saved: Unix seconds.
+    tokens: [start, end) as little-endian int32. size, checksum: of its tensors. saved: Unix seconds. session:
+    a digest of the name of the session that computed it, "" for none.
     """
 
     format: int = FORMAT
@@ -50,6 +51,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     size: int
     checksum: bytes
     saved: float
+    session: str = ""
 
 
 def encode_record(record: Record) -> bytes:

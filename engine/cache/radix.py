@@ -30,7 +30,8 @@ class Segment:
     """Tokens [start, end) of a conversation. name: digest of all tokens up to `end`, and the start.
 
     kept: what is in RAM, None when nothing is; nbytes: its size. stored: bytes on disk, 0 when not there.
-    locks: requests that are about to use it. rank, worth, used: see engine.cache.ram.
+    session: which computed it, "" for none. locks: requests that are about to use it. rank, worth, used: see
+    engine.cache.ram.
     """
 
     name: bytes
@@ -39,6 +40,7 @@ class Segment:
     kept: Any = None
     nbytes: int = 0
     stored: int = 0
+    session: str = ""
     locks: int = 0
     rank: int = 0
     worth: float = 0.0

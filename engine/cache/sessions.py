@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from engine.cache.radix import Segment, Tokens, common
 from engine.cache.ram import Rank
-from engine.cache.store import HEAD_BYTES, PrefixCache, Taken
+from engine.cache.store import HEAD_BYTES, PrefixCache, Taken, digest_name
 from engine.types import SessionInfo
 
 MOST_BRANCHES = 4
@@ -144,6 +144,20 @@ class Sessions:
                 left -= segment.nbytes
                 segment.rank = max(segment.rank, rank if left >= 0 else Rank.common)
 
+    def prefetch(self, id: str) -> None:
+        """A sign of life of a session: what its next turn will need is fetched from disk, up to the quota.
+        Also of one that this process knows nothing of yet.
+        """
+        session = self.known.get(id)
+        if session is not None:
+            latest = max(session.branches, key=lambda branch: branch.last_seen, default=None)
+            path = list(self._path(latest.tokens)) if latest is not None else []
+        else:
+            _, name = self._cache.left.get(digest_name(id), (0.0, b""))
+            last = self._cache.radix.segments.get(name)
+            path = [] if last is None else [*reversed(list(above(last))), last]
+        self._cache.prefetch(path, self._quota)
+
     def expire(self) -> None:
         """To be called now and then: sessions that were not heard of for `ttl_s` protect nothing any more."""
         over = self._clock() - self._ttl_s
@@ -221,3 +235,11 @@ class Sessions:
             if own:
                 self._cache.drop(own[0])
         return True
+
+
+def above(segment: Segment) -> Iterator[Segment]:
+    """The segments that come before it, the nearest first."""
+    parent = segment.parent
+    while parent is not None:
+        yield parent
+        parent = parent.parent

@@ -7,9 +7,10 @@ prompt and at its own end.
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -94,6 +95,9 @@ class PrefixCache:
         self.archive = archive
         self.counts = StoreCounts()
         self.foreign: set[bytes] = set()  # first tokens of what other models left on disk
+        self.left: dict[
+            str, tuple[float, bytes]
+        ] = {}  # digest of a session: its last segment before this process
         self._fingerprint = fingerprint
         self._model = model
         self._clock = clock
@@ -118,11 +122,17 @@ class PrefixCache:
                 archive.drop(record.name)
             else:
                 segment.stored = record.size
+                if record.session:
+                    last = self.left.get(record.session, (0.0, b""))
+                    self.left[record.session] = max(last, (record.saved, record.name))
 
-    def look(self, id: str, tokens: Tokens, patience_s: Callable[[int], float]) -> int:
+    def look(
+        self, id: str, tokens: Tokens, patience_s: Callable[[int], float], rank: Rank = Rank.common
+    ) -> int:
         """Find the longest prefix of a prompt, fetch what of it is on disk; how many tokens will be reused.
 
-        patience_s: of the tokens that a fetch saves, how long to wait for it. See waits().
+        patience_s: of the tokens that a fetch saves, how long to wait for it. See waits(). rank: of what is
+        fetched; it may have had none since the last process.
         """
         self.settle()
         match = self.radix.match(tokens, len(tokens) - 1)
@@ -130,6 +140,8 @@ class PrefixCache:
         missing = {segment.name for segment in segments if segment.kept is None}
         for segment in segments:
             segment.locks += 1
+            if segment.kept is None:
+                segment.rank = max(segment.rank, rank)
         at_hand = reach(match.pieces)
         until = self._clock() + patience_s(match.usable - at_hand) if missing else 0.0
         self._waiting[id] = Waiting(tokens, segments, missing, until)
@@ -146,6 +158,16 @@ class PrefixCache:
         elif segment.name not in self._fetching:
             self._fetching.add(segment.name)
             self.archive.fetch(segment.name)
+
+    def prefetch(self, segments: Iterable[Segment], most: int) -> None:
+        """Fetch what of these is on disk only, in this order, `most` bytes of it; nothing waits for them."""
+        for segment in segments:
+            if segment.kept is None and segment.stored:
+                most -= segment.stored
+                if most < 0:
+                    return
+                segment.rank = max(segment.rank, Rank.active)
+                self._fetch(segment)
 
     def waits(self, id: str) -> bool:
         """Whether it is better that this request has no place yet."""
@@ -204,7 +226,9 @@ class PrefixCache:
         self.counts.reused_tokens += reused
         self.counts.prompt_tokens += total
 
-    def keep(self, tokens: Sequence[int], caches: Sequence[Any], rank: Rank = Rank.common) -> None:
+    def keep(
+        self, tokens: Sequence[int], caches: Sequence[Any], rank: Rank = Rank.common, session: str = ""
+    ) -> None:
         """Remember a sequence of exactly these tokens; what is known already costs nothing.
 
         Nothing is computed yet: settle() does that, and look() before it looks.
@@ -217,6 +241,7 @@ class PrefixCache:
         for piece in match.pieces:
             segment = piece.segment
             segment.rank = max(segment.rank, rank)
+            segment.session = segment.session or session
             whole = self.layout.sliceable or segment.end == len(array)
             if segment.kept is None and whole and not self._being_settled(segment):
                 kept = self.layout.cut(caches, segment.start, segment.end)
@@ -277,6 +302,7 @@ class PrefixCache:
             size=0,
             checksum=b"",
             saved=0.0,
+            session=digest_name(segment.session),
         )
 
     def _evicted(self, gone: Sequence[Segment]) -> None:
@@ -355,6 +381,11 @@ def reach(pieces: Sequence[Piece]) -> int:
             break
         length = piece.end
     return length
+
+
+def digest_name(session: str) -> str:
+    """A session's name as it lies on disk."""
+    return hashlib.blake2b(session.encode("utf-8", "replace"), digest_size=12).hexdigest() if session else ""
 
 
 def path_tokens(segment: Segment) -> Tokens:

@@ -8,7 +8,9 @@ from typing import Any, Protocol
 
 from engine.errors import EngineUnavailable
 from engine.types import SessionInfo
+from proxy.chat import ChatRequest
 from proxy.errors import NotFound, UpstreamUnavailable
+from proxy.sessions.ahead import Foresight
 from proxy.sessions.roster import Roster, row_object
 
 
@@ -20,6 +22,8 @@ class SessionKeeper(Protocol):
     async def pin_session(self, id: str, pinned: bool = True) -> bool: ...
 
     async def drop_session(self, id: str) -> bool: ...
+
+    def prefetch_session(self, id: str) -> None: ...
 
 
 async def list_sessions(roster: Roster, keeper: SessionKeeper | None) -> dict[str, Any]:
@@ -58,6 +62,14 @@ async def drop_session(roster: Roster, keeper: SessionKeeper | None, id: str) ->
     if not (roster.forget(id) or dropped):
         raise NotFound(f"there is no session {id[:80]!r}")
     return {"object": "fortieth.session", "id": id, "deleted": True}
+
+
+async def warm_one(foresight: Foresight | None, request: ChatRequest) -> dict[str, Any]:
+    """Computes a prompt's beginning. Raises RequestError; NotFound where there is no engine to keep it."""
+    if foresight is None:
+        raise NotFound("this server's upstream keeps no prefixes")
+    done = await foresight.warm(request)
+    return {"object": "fortieth.warmed", "tokens": done.prompt_tokens - 1, "cached": done.cached_tokens}
 
 
 async def _ask(keeper: SessionKeeper | None, action: str, id: str) -> bool:

@@ -7,7 +7,7 @@ import json
 from array import array
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -87,7 +87,8 @@ class Layout:
 @dataclass(slots=True, eq=False)
 class Seen:
     """A prompt and, once there is one, its answer. tokens: of both; prompt: how many are the prompt's.
-    held: whether it is still remembered.
+    held: whether it is still remembered. ahead: what the next prompt is expected to hold instead of these
+    tokens from ahead_at on, none where it is expected to go on from them.
     """
 
     layout: Layout
@@ -95,11 +96,15 @@ class Seen:
     prompt: int
     said: Said | None = None
     held: bool = False
+    ahead: array[int] = field(default_factory=lambda: array("i"))
+    ahead_at: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Outlook:
-    """What a prompt shares with the closest one of its session. common: tokens. See CacheReport."""
+    """What a prompt shares with the closest one of its session. common: tokens. ahead: tokens of it that were
+    foreseen, and may have been computed before it came. See CacheReport.
+    """
 
     total: int
     common: int
@@ -107,10 +112,13 @@ class Outlook:
     message: int | None = None
     before: str = ""
     now: str = ""
+    ahead: int = 0
 
     def report(self, engine: EngineReport) -> CacheReport:
         """With what the engine says: where the request is not to blame, it may know why there was no more."""
         found = CacheReport(engine.reused, self.total, engine.tier)
+        if self.ahead and engine.reused + _SLACK >= self.ahead:
+            return found
         if self.cause is MissCause.none or (self.cause is MissCause.cold and not self.common):
             lost = engine.cause in _LOST and self.common - engine.reused > _SLACK
             foreign = engine.cause == MissCause.fingerprint
@@ -157,6 +165,15 @@ class Prompts:
             seen.said = said
             self._size += len(generated)
 
+    def foresee(self, session: str, tokens: Sequence[int]) -> None:
+        """The next prompt of the session is expected to begin with these tokens."""
+        new = array("i", tokens)
+        shared = [(common(one.tokens, new), one) for one in self._sessions.get(session, ())]
+        if shared:
+            length, closest = max(shared, key=lambda pair: pair[0])
+            closest.ahead = new[length:] if length < len(closest.tokens) else array("i")
+            closest.ahead_at = length
+
     def _compare(self, request: ChatRequest, new: Seen) -> tuple[Outlook, Seen | None]:
         shared = [(common(one.tokens, new.tokens), one) for one in self._candidates(request)]
         if not shared:
@@ -170,7 +187,10 @@ class Prompts:
             return Outlook(new.prompt, length, MissCause.cold), None
         cause, message = find_cause(closest, new.layout, request.messages, length)
         before, now = self._window(closest.tokens, length), self._window(new.tokens, length)
-        return Outlook(new.prompt, length, cause, message, before, now), None
+        end = closest.ahead_at + len(closest.ahead)
+        foreseen = length >= closest.ahead_at and new.tokens[closest.ahead_at : end] == closest.ahead
+        ahead = end if foreseen and closest.ahead else 0
+        return Outlook(new.prompt, length, cause, message, before, now, ahead), None
 
     def _candidates(self, request: ChatRequest) -> list[Seen]:
         """Of the session; where it has none yet, of the one that began with the same question: without a

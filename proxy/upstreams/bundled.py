@@ -39,7 +39,7 @@ from engine.types import (
     TokenLogprob,
 )
 from engine.validate import check_request
-from proxy.chat import CacheReport, Candidate, ChatRequest, Sampling, TokenScore, Usage
+from proxy.chat import CacheReport, Candidate, ChatRequest, Message, Sampling, TokenScore, Usage
 from proxy.constraints import NO_CONSTRAINT, Constraint, Constraints
 from proxy.errors import (
     BadRequest,
@@ -49,8 +49,10 @@ from proxy.errors import (
     RequestTimeout,
     UpstreamUnavailable,
 )
+from proxy.sessions import ahead
+from proxy.sessions.boundaries import write_prompt
 from proxy.sessions.canonical import ALL_RULES, Rule
-from proxy.sessions.prompting import Prepared, Prompter, write_prompt
+from proxy.sessions.prompting import Prepared, Prompter
 from proxy.upstreams.base import ModelCard, Phases, UpstreamEvent, UpstreamFinish, UpstreamText
 from repair.formats import detect_format
 
@@ -184,11 +186,14 @@ class BundledUpstream:
         defaults: SamplingDefaults,
         capacity: int,
         rules: frozenset[Rule] = ALL_RULES,
+        think_time: bool = True,
     ) -> None:
         self.models = (card,)
         self._client = client
         self._format = detect_format(template.source)
-        self._prompter = Prompter(template, self._format, client.info.eos_token_ids, rules)
+        info = client.info
+        self._prompter = Prompter(template, self._format, info.eos_token_ids, rules, not info.sliceable)
+        self._ahead = ahead.Ahead(client, self._begin_next, think_time and info.cache_ram > 0)
         self._constraints = Constraints(self._format, template.source, template.markers)
         self._defaults = defaults
         self._capacity = capacity
@@ -198,9 +203,10 @@ class BundledUpstream:
 
     @classmethod
     async def start(
-        cls, config: EngineConfig, model_id: str, rules: frozenset[Rule] = ALL_RULES
+        cls, config: EngineConfig, model_id: str, rules: frozenset[Rule] = ALL_RULES, think_time: bool = True
     ) -> BundledUpstream:
-        """Starts the engine process and loads its model. rules: that make prompts canonical.
+        """Starts the engine process and loads its model. rules: that make prompts canonical. think_time: what
+        comes next is computed while clients are busy.
 
         Raises EngineError with the reason.
         """
@@ -217,7 +223,7 @@ class BundledUpstream:
             raise
         card = ModelCard(model_id, int(time.time()), info.context_length, _fingerprint(model_id, info))
         capacity = config.max_batch + config.queue_limit
-        return cls(client, template, card, SamplingDefaults.load(path), capacity, rules)
+        return cls(client, template, card, SamplingDefaults.load(path), capacity, rules, think_time)
 
     @property
     def client(self) -> EngineClient:
@@ -227,6 +233,8 @@ class BundledUpstream:
         if self._live >= self._capacity:
             raise Overloaded(f"the queue is full: {self._live} requests", retry_after_s=_RETRY_AFTER_S)
         self._live += 1
+        self._ahead.arrived(request.session.id)
+        self._client.prefetch_session(request.session.id)  # while the prompt is being written
         try:
             generation = await self._start_generation(request)
         except EngineError as error:
@@ -243,7 +251,24 @@ class BundledUpstream:
         except BaseException:
             await generation.aclose()
             raise
+        self._ahead.drop(request.session.id)  # the engine has joined to this request what it could of it
         return generation
+
+    def foresee(self, request: ChatRequest, reply: Message) -> None:
+        """A turn was delivered: while its client is busy, the engine computes how the next one will begin."""
+        self._ahead.ended(request, reply)
+
+    async def _begin_next(self, request: ChatRequest, reply: Message | None) -> tuple[int, ...]:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._renderer, self._prompter.ahead, request, reply)
+
+    async def warm(self, request: ChatRequest) -> Finished:
+        """Computes how conversations begin that go on from these messages. Raises RequestError."""
+        try:
+            tokens = await self._begin_next(request, None)
+            return await ahead.run(self._client, ahead.prefill(tokens, deadline_s=None))
+        except EngineError as error:
+            raise translate(error) from error
 
     async def _start_generation(self, request: ChatRequest) -> EngineGeneration:
         loop = asyncio.get_running_loop()
@@ -292,6 +317,7 @@ class BundledUpstream:
             grammar=constraint.grammar,
             thinking=prepared.thinking,
             ephemeral=request.fork,
+            marks=prepared.marks,
         )
 
     async def check(self) -> None:
@@ -301,6 +327,7 @@ class BundledUpstream:
             raise translate(error) from error
 
     async def close(self) -> None:
+        await self._ahead.close()
         await self._client.close()
         self._renderer.shutdown(wait=False, cancel_futures=True)
 

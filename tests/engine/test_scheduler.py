@@ -284,3 +284,13 @@ def test_background_requests_stand_in_the_way_only_of_those_that_find_no_place()
     scheduler.plan(1.0)
     scheduler.submit("b", "u", Priority.interactive, 100, 10, 2.0)
     assert scheduler.in_the_way() == ["late"]
+
+
+def test_background_requests_take_no_room_to_wait_from_others() -> None:
+    scheduler = Scheduler(Limits(1, 0, 2048, 16, 8.0))
+    scheduler.submit("late", "s", Priority.background, 5000, 1, 0.0)
+    scheduler.plan(0.0)
+    scheduler.submit("now", "t", Priority.interactive, 100, 10, 1.0)
+    for priority in (Priority.background, Priority.interactive):
+        with pytest.raises(QueueFull):
+            scheduler.submit("more", "u", priority, 100, 10, 1.0)

@@ -21,6 +21,7 @@ from proxy.guarding.policy import GuardPolicy
 from proxy.ledger import Ledger
 from proxy.routes import Limits
 from proxy.serving import HttpServer, bind
+from proxy.sessions.ahead import Foresight
 from proxy.sessions.api import SessionKeeper
 from proxy.upstreams.base import Upstream
 from proxy.upstreams.scripted import Script, ScriptedUpstream
@@ -85,6 +86,7 @@ def serving(
     stats: Callable[[], EngineStats] | None = None,
     thread: LoopThread | None = None,
     ledger: Ledger | None = None,
+    foresight: Foresight | None = None,
 ) -> Iterator[LiveServer]:
     """Serves on a free port until the block ends. policy: else that of the mode. thread: the loop to serve
     on, else one of its own.
@@ -99,6 +101,7 @@ def serving(
         keeper=keeper,
         stats=stats,
         ledger=ledger,
+        foresight=foresight,
     )
     server = HttpServer(
         uvicorn.Config(app, lifespan="off", access_log=False, log_level="error", timeout_graceful_shutdown=5)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +12,7 @@ import httpx
 import pytest
 
 from engine.config import EngineConfig
+from proxy.chat import ChatRequest, Message, Role, SessionId
 from proxy.upstreams.bundled import BundledUpstream
 from proxy.upstreams.scripted import Script, ScriptedUpstream
 from tests.engine.tiny import make_model
@@ -23,6 +26,8 @@ SAID = dict.fromkeys(map(str, range(97, 123)), 60)  # letters only
 @dataclass(frozen=True, slots=True)
 class Stage:
     server: LiveServer
+    upstream: BundledUpstream
+    thread: LoopThread
 
     def ask(self, session: str, messages: list[Any], seed: int = 0) -> httpx.Response:
         """An answer of letters that ends by itself after a while."""
@@ -46,8 +51,8 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     thread = LoopThread()
     model = make_model(tmp_path_factory.mktemp("models") / "tiny", context=1024)
     upstream = thread.run(BundledUpstream.start(EngineConfig(model=str(model), max_batch=2), "tiny"), 120)
-    with serving(upstream, thread=thread, keeper=upstream.client) as server:
-        yield Stage(server)
+    with serving(upstream, thread=thread, keeper=upstream.client, foresight=upstream) as server:
+        yield Stage(server, upstream, thread)
     thread.run(upstream.close())
     thread.close()
 
@@ -127,11 +132,47 @@ def test_sessions_are_listed_pinned_and_dropped(stage: Stage) -> None:
         assert "a/b" in gone.json()["error"]["message"]
 
 
+async def settle(upstream: BundledUpstream) -> None:
+    """Until nothing has been computed for a while."""
+    before = -1
+    while before != upstream.client.stats().prefilled_tokens:
+        before = upstream.client.stats().prefilled_tokens
+        await asyncio.sleep(0.7)
+
+
+async def foresee(upstream: BundledUpstream, request: ChatRequest, reply: Message) -> None:
+    upstream.foresee(request, reply)
+
+
+@pytest.mark.parametrize("ahead", [True, False])
+def test_a_repaired_answer_is_computed_while_the_client_is_busy(stage: Stage, ahead: bool) -> None:
+    session = f"ahead-{ahead}"
+    history, _ = first_turn(stage, session)
+    history[1] = {"role": "assistant", "content": "It was repaired in many words. " * 4}
+    if ahead:
+        words = (Message(Role.user, history[0]["content"]),)
+        asked = ChatRequest("tiny", words, session=SessionId(session, "prompt_cache_key"))
+        stage.thread.run(foresee(stage.upstream, asked, Message(Role.assistant, history[1]["content"])))
+        stage.thread.run(settle(stage.upstream))
+    told = read(stage.ask(session, [*history, user("More.")]).headers["x-fortieth-cache"])
+    missing = int(told["total"]) - int(told["reused"])
+    rest = len("More.") + len("|\n|assistant\n") + 1
+    assert (missing <= rest, told["cause"]) == (ahead, "none" if ahead else "answer-changed")
+
+
+def test_a_request_that_was_given_up_is_gone_on_from(stage: Stage) -> None:
+    body = {"messages": [user("A long story. " * 30)], "max_tokens": 500, "ignore_eos": True}
+    with contextlib.suppress(httpx.ReadTimeout):
+        httpx.post(stage.server.base_url + "/chat/completions", json=body, timeout=0.3)
+    again = stage.server.post({**body, "max_tokens": 1}).json()["usage"]
+    assert again["prompt_tokens_details"]["cached_tokens"] >= 256
+
+
 def test_any_upstream_has_sessions_but_only_the_engine_keeps_prefixes() -> None:
     upstream = ScriptedUpstream(lambda request: Script(("Hello",)))
     with serving(upstream) as server:
-        stage = Stage(server)
-        stage.ask("s", [user("hi")])
+        assert server.post({"messages": [user("hi")], "prompt_cache_key": "s"}).status_code == 200
+        stage = Stage(server, None, None)  # type: ignore[arg-type]
         assert stage.row("s")["requests"] == 1
         assert stage.row("s")["cache"] is None
         assert stage.row("s")["last"] is None
