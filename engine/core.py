@@ -32,6 +32,7 @@ from engine.types import (
     Finished,
     FinishReason,
     GenerateRequest,
+    Priority,
     TextChunk,
     TokenLogprob,
 )
@@ -54,7 +55,9 @@ class EngineCore:
         # One place more than the scheduler gives away: a health probe never waits for one.
         eos, vocab_size = model.info.eos_token_ids, model.info.vocab_size
         self._grammars = Grammars(model.tokenizer, vocab_size, eos)
-        self._runner = Runner(model.network, eos, vocab_size, config.max_batch + 1, self._grammars)
+        self._runner = Runner(
+            model.network, eos, vocab_size, config.max_batch + 1, self._grammars, model.lane_worth
+        )
         self._scheduler = Scheduler(
             Limits(
                 max_batch=config.max_batch,
@@ -124,7 +127,8 @@ class EngineCore:
         if leader is not None:
             self._following[request.id] = leader
             self.reuse.followed += 1
-        job = Job(request.id, request.prompt, answer, request.sampling, request.thinking)
+        apart = request.priority is Priority.probe  # it may exceed the batch limit, which may be exact
+        job = Job(request.id, request.prompt, answer, request.sampling, request.thinking, apart=apart)
         stops = StopFinder(request.sampling.stop)
         writing = Writing(
             job, self._detokenizers.make(), stops, submitted=now, prefill_only=request.prefill_only

@@ -36,12 +36,20 @@ UNPACKED_SHARE = 4  # of a CPU's memory, one part at most may go to weights that
 
 @dataclass(frozen=True, slots=True)
 class LoadedModel:
-    """The network (mlx_lm's), the tokenizer that decodes for it, what they are, and what its caches take."""
+    """The network (mlx_lm's), the tokenizer that decodes for it, what they are, what its caches take, and
+    the bytes of its weights.
+    """
 
     network: Any
     tokenizer: Tokenizer
     info: ModelInfo
     cost: KvCost
+    weights: int
+
+    @property
+    def lane_worth(self) -> int:
+        """Tokens of cache that take as long to read as the weights (see engine.lanes)."""
+        return self.cost.tokens(self.weights)
 
     @property
     def plain_cache(self) -> type[Any]:
@@ -92,7 +100,7 @@ def load_model(config: EngineConfig, blas: str) -> LoadedModel:
         fingerprint=fingerprint(path, f"{dtype} unpacked" if unpacked else str(dtype)),
         cache_ram=kept,
     )
-    return LoadedModel(network, fast, info, cost)
+    return LoadedModel(network, fast, info, cost, weights)
 
 
 def try_out(network: Any) -> tuple[mx.array, KvCost]:
@@ -196,20 +204,41 @@ def tensor_samples(file: Path) -> Iterator[bytes]:
 
 
 class JoinedCache(BatchKVCache):  # type: ignore[misc]
-    """mlx_lm's cache of a batch, with one copy less where a sequence joins: the gap that the others see.
+    """mlx_lm's cache of a batch, with fewer copies: each is a gap in the streams of the others.
 
-    Its extend() pads both sides to one length and then copies both into one; this writes each in its place.
-    at_once: the copy is made now and not in the next step.
+    extend() of mlx_lm pads both sides to one length and then copies both into one; this writes each in its
+    place. at_once: that copy is made now and not in the next step. A sequence that comes or stays alone is
+    not copied at all.
     """
 
     at_once = False
 
     @classmethod
     def merge(cls, caches: Any) -> Any:
-        """The caches of some sequences as one batch."""
-        batch = super().merge(caches) if any(cache.size() for cache in caches) else cls([0] * len(caches))
+        """The caches of some sequences as one batch; a single one's arrays become the batch's."""
+        if len(caches) == 1 and caches[0].size():
+            batch = cls([0])
+            keys, values, end = caches[0].state
+            batch.state = (keys, values, batch.offset + end, batch.left_padding, end)
+        elif any(cache.size() for cache in caches):
+            batch = super().merge(caches)
+        else:
+            batch = cls([0] * len(caches))
         batch.at_once = caches[0].at_once
         return batch
+
+    def filter(self, batch_indices: Any) -> None:
+        """Keep these rows; keeping all of them copies nothing."""
+        if list(batch_indices) != list(range(self.offset.size)):
+            super().filter(batch_indices)
+
+    def extract(self, idx: int) -> KVCache:
+        """The cache of one row, as a view: what is taken from it is copied then."""
+        keys, values, _, padding, end = self.state
+        start = int(padding[idx].item())
+        row = KVCache()
+        row.state = (keys[idx : idx + 1, :, start:end], values[idx : idx + 1, :, start:end], end - start)
+        return row
 
     def extend(self, other: Any) -> None:
         """Take the rows of another batch in, behind these. Both end at the same place, as before."""

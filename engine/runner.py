@@ -15,6 +15,7 @@ from llguidance import LLMatcher
 from mlx_lm.generate import BatchGenerator, StopSequences
 
 from engine.constraints import Constraint, Grammars, ThinkingBudget
+from engine.lanes import Company, choose_lane
 from engine.model import joinable
 from engine.sampling import BatchSampler, Processor, UnexpectedRows, make_processors
 from engine.types import FinishReason, SamplingParams, ThinkingLimit
@@ -26,7 +27,7 @@ LEAST_LOGPROB = -9999.0  # what the OpenAI API shows for "never": JSON has no in
 class Job:
     """A checked request: `max_tokens` fits into the context; matcher: at the beginning of its grammar.
 
-    marks: numbers of prompt tokens at which a chunk of its prefill has to end.
+    marks: numbers of prompt tokens at which a chunk of its prefill has to end. apart: it shares no batch.
     """
 
     id: str
@@ -36,6 +37,7 @@ class Job:
     thinking: ThinkingLimit | None = None
     matcher: LLMatcher | None = None
     marks: tuple[int, ...] = ()
+    apart: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,49 +79,108 @@ class StepResult:
 @dataclass(slots=True)
 class Live:
     """A request that was inserted at least once. left: prompt tokens not yet in its cache, of which the last
-    starts the decoding. cache: what a pause set aside.
+    starts the decoding. cache: what a pause set aside. made: tokens sampled.
     """
 
     job: Job
+    lane: Lane
     processors: list[Processor]
     left: int
     uid: int = -1
     cache: list[Any] | None = None
     constraint: Constraint | None = None
+    made: int = 0
+
+    @property
+    def tokens(self) -> int:
+        """In its cache, once its prompt is there."""
+        return len(self.job.prompt) + self.made
+
+
+class Lane:
+    """One generator, and whose the sequences in it are: prompts on their way, and the rows that decode."""
+
+    def __init__(self, model: Any, max_batch: int) -> None:
+        self.sampler = BatchSampler()
+        self.generator = BatchGenerator(
+            model, sampler=self.sampler, completion_batch_size=max_batch, prefill_batch_size=1
+        )
+        self.ids: dict[int, str] = {}
+        self.prompts: list[str] = []  # in the generator and not yet decoding, in its order
+        self.decoding: list[str] = []  # the rows of its batch, in its order
+
+    def drop(self, uid: int) -> None:
+        """A sequence is not in the generator any more; unknown ones are fine."""
+        id = self.ids.pop(uid, "")
+        for rows in (self.prompts, self.decoding):
+            if id in rows:
+                rows.remove(id)
+
+    def next(self, starting: tuple[str, ...], shared: bool) -> tuple[list[Any], list[Any]]:
+        """What the generator reports of its next step. starting: the prompts whose last token it will run.
+
+        Raises UnexpectedRows where a shared sampler was told of other rows than it sampled.
+        """
+        decoding = tuple(self.decoding)
+        self.sampler.expect(*filter(None, (decoding, starting)))
+        prompts, generated = self.generator.next()
+        decoded = tuple(self.ids[response.uid] for response in generated)
+        started = tuple(self.ids[prompt.uid] for prompt in prompts if prompt.end_of_prompt)
+        if shared and (decoded, started) != (decoding, starting):
+            raise UnexpectedRows(f"sampled {decoded} and {started} as {decoding} and {starting}")
+        if started:
+            self.sampler.settle()
+        self.prompts = [id for id in self.prompts if id not in started]
+        self.decoding = [*decoded, *started]
+        return prompts, generated
 
 
 class Runner:
     """Sequences in, tokens out. After an exception from step() nothing but reset() may be called.
 
-    All requests share one sampler, which picks for the whole batch at once; it has to know the order of the
-    rows. That order follows from what the generator reports, and every step checks it before a token is let
-    out.
+    All requests of a lane share one sampler, which picks for the whole batch at once; it has to know the
+    order of the rows. That order follows from what the generator reports, and every step checks it before a
+    token is let out. lane_worth: tokens of padding that cost as much as another forward pass, as engine.lanes
+    has it.
     """
 
     def __init__(
-        self, model: Any, eos_token_ids: tuple[int, ...], vocab_size: int, max_batch: int, grammars: Grammars
+        self,
+        model: Any,
+        eos_token_ids: tuple[int, ...],
+        vocab_size: int,
+        max_batch: int,
+        grammars: Grammars,
+        lane_worth: int,
     ) -> None:
         self._model = model
         self._grammars = grammars
         self._vocab_size = vocab_size
         self._max_batch = max_batch
+        self._lane_worth = lane_worth
         self._eos = StopSequences([[token] for token in eos_token_ids])
         self._no_stop = StopSequences()
         self._live: dict[str, Live] = {}
-        self._ids: dict[int, str] = {}
-        self._prompts: list[str] = []  # in the generator and not yet decoding, in its order
-        self._decoding: list[str] = []  # the rows of its batch, in its order
         self._shared = True
-        self._sampler = BatchSampler()
-        self._generator = self._make_generator()
+        self._aside = Lane(model, 1)  # of those apart, which come one at a time
+        self._lanes: list[Lane] = []
 
-    def _make_generator(self) -> BatchGenerator:
-        return BatchGenerator(
-            self._model,
-            sampler=self._sampler,
-            completion_batch_size=self._max_batch,
-            prefill_batch_size=1,
-        )
+    def _lane_for(self, job: Job) -> Lane:
+        """Where a new prompt goes: to others that are being prefilled, or where it brings least padding."""
+        if job.apart:
+            return self._aside
+        for lane in self._lanes:
+            if lane.prompts:
+                return lane
+        companies = [self._company(lane) for lane in self._lanes]
+        place = choose_lane(companies, len(job.prompt), self._lane_worth)
+        if place == len(self._lanes):
+            self._lanes.append(Lane(self._model, self._max_batch))
+        return self._lanes[place]
+
+    def _company(self, lane: Lane) -> Company:
+        longest = max((self._live[id].tokens for id in lane.ids.values()), default=0)
+        return Company(len(lane.ids), longest)
 
     def insert(self, job: Job, caches: list[Any] | None = None, done: int = 0) -> None:
         """Queue a new job for the next step, or bring a paused one back where it stopped.
@@ -132,27 +193,30 @@ class Runner:
             live.left, live.cache = len(job.prompt) - done, caches
         done = len(job.prompt) - live.left
         places = [done, *(mark for mark in job.marks if done < mark < len(job.prompt)), len(job.prompt)]
-        (live.uid,) = self._generator.insert_segments(
+        lane = live.lane
+        (live.uid,) = lane.generator.insert_segments(
             [[list(job.prompt[start:end]) for start, end in pairwise(places)]],
             max_tokens=[job.max_tokens],
             caches=[joinable(self._model, live.cache)],
             all_tokens=[list(job.prompt[:done])],
-            samplers=[self._sampler if self._shared else self._sampler.one(job.id)],
+            samplers=[lane.sampler if self._shared else lane.sampler.one(job.id)],
             logits_processors=[live.processors],
             stop_sequences=[self._no_stop if job.sampling.ignore_eos else self._eos],
         )
         live.cache = None
-        self._ids[live.uid] = job.id
-        self._prompts.append(job.id)
+        lane.ids[live.uid] = job.id
+        lane.prompts.append(job.id)
 
     def _begin(self, job: Job) -> Live:
-        """A new request and its processors; the grammar comes last, because its word is final."""
-        self._sampler.add(job.id, job.sampling)
-        live = Live(job, make_processors(job.sampling, job.prompt, self._vocab_size), len(job.prompt))
+        """A new request, its lane and its processors; the grammar comes last, because its word is final."""
+        lane = self._lane_for(job)
+        lane.sampler.add(job.id, job.sampling)
+        processors = make_processors(job.sampling, job.prompt, self._vocab_size)
+        live = Live(job, lane, processors, len(job.prompt))
         if job.thinking is not None:
             live.processors.append(ThinkingBudget(job.thinking))
         if job.matcher is not None:
-            follow = self._sampler.follow(job.id)
+            follow = lane.sampler.follow(job.id)
             live.constraint = Constraint(job.id, job.matcher, follow, self._grammars)
             live.processors.append(live.constraint)
         return live
@@ -160,9 +224,8 @@ class Runner:
     def pause(self, id: str) -> None:
         """Take a prompt out in the middle of its prefill and keep the work."""
         live = self._live[id]
-        cache, tokens = self._generator.remove([live.uid], return_prompt_caches=True)[live.uid]
-        self._prompts.remove(id)
-        del self._ids[live.uid]
+        cache, tokens = live.lane.generator.remove([live.uid], return_prompt_caches=True)[live.uid]
+        live.lane.drop(live.uid)
         live.left = len(live.job.prompt) - len(tokens)
         live.cache = cache if tokens else None
         mx.eval([layer.state for layer in live.cache or []])
@@ -172,10 +235,10 @@ class Runner:
         live = self._live.get(id)
         if live is None:
             return None
-        if live.uid not in self._ids:
+        if live.uid not in live.lane.ids:
             done = len(live.job.prompt) - live.left
             return Computed(list(live.job.prompt[:done]), live.cache) if live.cache else None
-        caches, tokens = self._generator.extract_cache([live.uid])[live.uid]
+        caches, tokens = live.lane.generator.extract_cache([live.uid])[live.uid]
         return Computed(list(tokens), caches) if tokens else None
 
     def remove(self, id: str) -> None:
@@ -183,75 +246,75 @@ class Runner:
         live = self._live.pop(id, None)
         if live is None:
             return
-        self._sampler.remove(id)
-        if self._ids.pop(live.uid, None) is not None:
-            self._generator.remove([live.uid])
-            rows = self._prompts if id in self._prompts else self._decoding
-            rows.remove(id)
+        live.lane.sampler.remove(id)
+        if live.uid in live.lane.ids:
+            live.lane.generator.remove([live.uid])
+            live.lane.drop(live.uid)
 
     def step(self, prefill_batch: int, prefill_step: int) -> StepResult:
         """One decode step for everything that decodes and one prefill chunk. May raise anything."""
-        self._generator.prefill_batch_size = prefill_batch
-        self._generator.prefill_step_size = prefill_step
-        decoding = tuple(self._decoding)
-        starting = tuple(id for id in self._prompts if self._live[id].left == 1)
-        self._sampler.expect(*filter(None, (decoding, starting)))
-        prompts, generated = self._generator.next()
-        decoded = tuple(self._ids[response.uid] for response in generated)
-        started = tuple(self._ids[prompt.uid] for prompt in prompts if prompt.end_of_prompt)
-        if self._shared and (decoded, started) != (decoding, starting):
-            self._shared = False  # from the next generator on every request has a sampler of its own
-            raise UnexpectedRows(f"sampled {decoded} and {started} as {decoding} and {starting}")
-        if started:
-            self._sampler.settle()
-        remaining, prefilled = self._note_prompts(prompts)
-        self._prompts = [id for id in self._prompts if id not in started]
-        self._decoding = [*decoded, *started]
-        sampled = tuple(self._note_token(response) for response in generated)
-        return StepResult(sampled, remaining, prefilled)
+        sampled: list[Sampled] = []
+        remaining: dict[str, int] = {}
+        prefilled = 0
+        # Those who only decode go first: the device has their work before the chunk.
+        for lane in sorted((self._aside, *self._lanes), key=lambda lane: bool(lane.prompts)):
+            if not lane.ids:
+                continue
+            lane.generator.prefill_batch_size = prefill_batch
+            lane.generator.prefill_step_size = prefill_step
+            starting = tuple(id for id in lane.prompts if self._live[id].left == 1)
+            try:
+                prompts, generated = lane.next(starting, self._shared)
+            except UnexpectedRows:
+                self._shared = False  # from the next generators on every request has a sampler of its own
+                raise
+            more, computed = self._note_prompts(lane, prompts)
+            remaining |= more
+            prefilled += computed
+            sampled += [self._note_token(lane, response) for response in generated]
+        return StepResult(tuple(sampled), remaining, prefilled)
 
-    def _note_prompts(self, prompts: list[Any]) -> tuple[dict[str, int], int]:
+    def _note_prompts(self, lane: Lane, prompts: list[Any]) -> tuple[dict[str, int], int]:
         """id -> tokens left, for each prompt; and the token positions computed, padding included."""
         remaining: dict[str, int] = {}
         sizes: list[int] = []
         for prompt in prompts:
-            live = self._live[self._ids[prompt.uid]]
+            live = self._live[lane.ids[prompt.uid]]
             done, total = prompt.progress
             left = 0 if prompt.end_of_prompt else total - done
             sizes += [live.left - left] if left else []
             remaining[live.job.id] = live.left = left
         return remaining, max(sizes, default=0) * len(sizes)
 
-    def _note_token(self, response: Any) -> Sampled:
-        id = self._ids[response.uid]
+    def _note_token(self, lane: Lane, response: Any) -> Sampled:
+        id = lane.ids[response.uid]
         live = self._live[id]
+        live.made += 1
         asked = live.job.sampling.logprobs
         logprobs = () if asked is None else likeliest(response.logprobs, response.token, asked)
         finish = None if response.finish_reason is None else FinishReason(response.finish_reason)
         if finish is not None:
-            del self._ids[response.uid], self._live[id]
-            self._decoding.remove(id)
-            self._sampler.remove(id)
+            del self._live[id]
+            lane.drop(response.uid)
+            lane.sampler.remove(id)
         unconstrained = finish is not None and live.constraint is not None and live.constraint.failed
         computed = None if finish is None else Computed(list(response.all_tokens), response.prompt_cache)
         return Sampled(id, response.token, finish, logprobs, unconstrained, computed)
 
     def reset(self) -> None:
         """Drop every request with its caches and start over with a new generator."""
-        for id in self._live:
-            self._sampler.remove(id)
         self._live.clear()
-        self._ids.clear()
-        self._prompts.clear()
-        self._decoding.clear()
-        self._generator.close()
-        self._generator = self._make_generator()
+        for lane in reversed((self._aside, *self._lanes)):  # each puts back the limits that it found
+            lane.generator.close()
+        self._aside = Lane(self._model, 1)
+        self._lanes = []
         mx.clear_cache()
 
     def cache_bytes(self) -> int:
         """Bytes of KV held by live requests, paused ones included."""
         paused = sum(layer.nbytes for live in self._live.values() for layer in live.cache or [])
-        return int(self._generator.prompt_cache_nbytes) + int(paused)
+        lanes = (self._aside, *self._lanes)
+        return sum(int(lane.generator.prompt_cache_nbytes) for lane in lanes) + int(paused)
 
     def memory_bytes(self) -> int:
         """Bytes of all MLX arrays alive: weights, caches and what a step needs."""

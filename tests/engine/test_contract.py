@@ -227,3 +227,34 @@ def test_a_batch_of_empty_caches_joins_too() -> None:
     assert isinstance(first, JoinedCache)
     assert first.empty()
     assert first.offset.tolist() == [0, 0]
+
+
+def test_a_sequence_that_comes_or_stays_alone_is_not_copied() -> None:
+    """Its arrays become the batch's; what others hold of them is not written to."""
+    one = KVCache()
+    kept = mx.random.normal((1, 2, 300, 8), key=mx.random.key(1))
+    one.update_and_fetch(kept, kept)
+    one.state = (kept, kept[...], 300)
+    before = mx.array(kept)
+    mx.eval(before)
+    ours, plain = RowCache.merge([RowCache(one, at_once=True)]), BatchKVCache.merge([one])
+    for batch in (ours, plain):
+        batch.update_and_fetch(mx.ones((1, 2, 3, 8)), mx.ones((1, 2, 3, 8)))
+    assert isinstance(ours, JoinedCache)
+    ours.filter([0])
+    for name in ("keys", "values"):
+        assert mx.array_equal(getattr(ours.extract(0), name), getattr(plain.extract(0), name)).item()
+    assert ours.extract(0).size() == 303
+    assert mx.array_equal(kept, before).item()
+
+
+def test_two_generators_of_one_model_do_not_know_of_each_other(loaded: LoadedModel) -> None:
+    first, second = generator(loaded), generator(loaded)
+    (a,), (b,) = first.insert([PROMPT], max_tokens=[4]), second.insert([PROMPT], max_tokens=[6])
+    together: dict[str, list[int]] = {"first": [], "second": []}
+    for _ in range(12):
+        for name, batch in (("first", first), ("second", second)):
+            together[name] += [response.token for response in batch.next()[1]]
+    assert (len(together["first"]), len(together["second"])) == (4, 6)
+    assert together["second"][:4] == together["first"]
+    assert a == b == 0

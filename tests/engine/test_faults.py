@@ -63,7 +63,8 @@ def test_rows_in_another_order_than_expected_are_noticed_before_a_token_is_let_o
 ) -> None:
     """As if an upgrade had changed the generator's order: nothing wrong is shown, and it works on."""
     eos, vocab_size = loaded.info.eos_token_ids, loaded.info.vocab_size
-    runner = Runner(loaded.network, eos, vocab_size, 4, Grammars(loaded.tokenizer, vocab_size, eos))
+    grammars = Grammars(loaded.tokenizer, vocab_size, eos)
+    runner = Runner(loaded.network, eos, vocab_size, 4, grammars, loaded.lane_worth)
     jobs = [
         Job(
             id,
@@ -88,7 +89,7 @@ def test_rows_in_another_order_than_expected_are_noticed_before_a_token_is_let_o
         runner.insert(job)
     for _ in range(3):
         runner.step(2, 64)
-    runner._decoding.reverse()
+    runner._lanes[0].decoding.reverse()
     with pytest.raises(UnexpectedRows):
         runner.step(2, 64)
     runner.reset()

@@ -1,0 +1,38 @@
+"""Which sequences decode together. Pure arithmetic: no MLX.
+
+The caches of a batch are padded to its longest sequence, and every step reads all of that. A second batch
+(a lane) has no such padding, but reads the model's weights once more. So a sequence joins others while the
+padding that it brings costs less than the weights. What a join copies is bounded by the same measure, and
+with it the gap that the others see.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+MOST_LANES = 4  # each is a forward pass of its own
+
+
+@dataclass(frozen=True, slots=True)
+class Company:
+    """The sequences of one lane. longest: tokens in the cache of the longest."""
+
+    rows: int = 0
+    longest: int = 0
+
+    def padding(self, tokens: int) -> int:
+        """Tokens of padding that one more sequence of so many tokens brings."""
+        return (self.rows + 1) * max(self.longest, tokens) - self.rows * self.longest - tokens
+
+
+def choose_lane(lanes: Sequence[Company], tokens: int, worth: int) -> int:
+    """The lane for a sequence of so many tokens; len(lanes): a new one.
+
+    worth: tokens of padding that cost as much as another forward pass.
+    """
+    costs = [lane.padding(tokens) if lane.rows else worth for lane in lanes]
+    best = min(range(len(costs)), key=costs.__getitem__, default=0)
+    if costs and (costs[best] <= worth or len(lanes) >= MOST_LANES):
+        return best
+    return len(lanes)
