@@ -19,6 +19,7 @@ PORTO = ("get_weather", '{"city": "Porto"}')
 PORTO_CALL = CALL.replace("Lisbon", "Porto")
 UNKNOWN_CALL = CALL.replace("get_weather", "get_wether")
 TIME_CALL = '<tool_call>\n{"name": "get_time", "arguments": {}}\n</tool_call>'
+NOON = ("get_time", "{}")
 GOOD = UpstreamCall("get_weather", '{"city": "Lisbon"}')
 BAD = UpstreamCall("get_weather", '{"days": 2}')
 STREAM = pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
@@ -137,6 +138,21 @@ TURNS: dict[str, tuple[tuple[Any, ...], Seen]] = {
         (Script((UpstreamReasoning("hm"), GOOD)),),
         Seen(200, "", "hm", (LISBON,), "tool_calls", "clean", 1),
     ),
+    "a_cut_list_keeps_what_was_whole": (
+        (Script((f"{PORTO_CALL}\n{CUT_CALL}",), finish="length"), CALL),
+        Seen(200, calls=(PORTO, LISBON), reason="tool_calls", verdict="reasked", attempts=2),
+    ),
+    "a_cut_list_may_go_on": (
+        (Script((f"{PORTO_CALL}\n{CUT_CALL}",), finish="length"), f"{CALL}\n{TIME_CALL}"),
+        Seen(200, calls=(PORTO, LISBON, NOON), reason="tool_calls", verdict="reasked", attempts=2),
+    ),
+    "structure_cut_in_the_last_of_two": (
+        (
+            Script((UpstreamCall(*PORTO), UpstreamCall("get_weather", '{"city": "Lis')), finish="length"),
+            GOOD,
+        ),
+        Seen(200, calls=(PORTO, LISBON), reason="tool_calls", verdict="reasked", attempts=2),
+    ),
     "markup_leaked_from_structure": (
         (BAD_TYPE_CALL, GOOD),
         Seen(200, calls=(LISBON,), reason="tool_calls", verdict="reasked", attempts=2),
@@ -226,3 +242,12 @@ def test_nothing_is_kept_against_the_clients_choice(
     told = "".join(message.text for message in full.attempts.asked[key][1].messages[2:])
     assert ("Right and kept" in told or "This call is right" in told) is (not fields)
     assert ("one call was allowed" in told) is ("parallel_tool_calls" in fields)
+
+
+def test_only_the_call_that_was_cut_is_asked_for(full: Ring) -> None:
+    key = full.attempts.plan("cut list", Script((f"{PORTO_CALL}\n{CUT_CALL}",), finish="length"), CALL)
+    ask(full.server, key, False)
+    told = full.attempts.asked[key][1].messages[-1].text
+    assert told.count("was not executed") == 1
+    assert "truncated" in told
+    assert full.accounts.kept[-1].attempts[0].problems[0].rule == "truncated"
