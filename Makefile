@@ -119,9 +119,11 @@ charts: install-dev
 	$(BIN)/python -m corpora.world.plot validity docs/img/validity.svg \
 		$(foreach bits,full 8 4 3 2,runs/evaluation/$(bits)-0.json)
 
-# the prefix cache: a table of what it saves, and a folder that is killed and damaged while it works (docs/cache.md)
+# the prefix cache: tables of what it saves, in the engine (ARGS) and over HTTP beside rivals (HTTP_ARGS), and a
+# folder that is killed and damaged while it works (docs/cache.md)
 bench-sessions: install-dev
 	$(BIN)/python -m tests.engine.cache.bench $(ARGS)
+	$(BIN)/python -m tests.bench.sessions --rivals "$(RIVALS)" $(HTTP_ARGS)
 
 KILLS ?= 200
 FLIPS ?= 1000

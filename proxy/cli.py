@@ -79,6 +79,10 @@ _CacheDir = Annotated[
 _KvAtRest = Annotated[
     KvAtRest | None, typer.Option(help="How keys and values lie there. Default: keep, as they are.")
 ]
+_Model = Annotated[
+    str | None,
+    typer.Argument(metavar="[MODEL]", help="A model directory or hub id. Default: the bundled model."),
+]
 _WarmPrompts = Annotated[
     Path | None,
     typer.Option(metavar="FILE", help="JSON or JSON Lines of {messages, tools}, computed after the start."),
@@ -111,10 +115,7 @@ def fortieth(
 
 @cli.command()
 def serve(
-    model: Annotated[
-        str | None,
-        typer.Argument(metavar="[MODEL]", help="A model directory or hub id. Default: the bundled model."),
-    ] = None,
+    model: _Model = None,
     host: Annotated[str | None, typer.Option(help="Address to listen on. Default: 127.0.0.1.")] = None,
     port: Annotated[int | None, typer.Option(help="Port, 0 for a free one. Default: 8040.")] = None,
     served_model_name: Annotated[

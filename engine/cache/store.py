@@ -308,6 +308,7 @@ class PrefixCache:
     def _evicted(self, gone: Sequence[Segment]) -> None:
         """Forget those that are nowhere any more."""
         for segment in gone:
+            self._fetched.discard(segment.name)
             pending = self.archive is not None and segment.name in self.archive.pending
             if segment.kept is None and not segment.stored and not pending:
                 self._lose(segment)

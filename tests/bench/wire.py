@@ -15,7 +15,8 @@ READ_LIMIT = 1 << 22
 class Answer:
     """One streamed answer. status 0: the connection broke; error: what the server said instead of an answer.
 
-    times: of each piece of text, by the clock of time.perf_counter().
+    times: of each piece of text and each call, by the clock of time.perf_counter(). calls: as a client sends
+    them back; of servers that send each whole.
     """
 
     began: float
@@ -27,6 +28,9 @@ class Answer:
     finish: str = ""
     logprobs: list[tuple[str, float]] = field(default_factory=list)
     ended: float = 0.0
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    calls: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def ttft(self) -> float:
@@ -104,12 +108,18 @@ def take_event(event: dict[str, Any], answer: Answer) -> None:
     if event.get("error"):
         answer.error = json.dumps(event["error"])
     if event.get("usage"):
-        answer.tokens = event["usage"]["completion_tokens"]
+        usage = event["usage"]
+        answer.tokens = usage["completion_tokens"]
+        answer.prompt_tokens = usage.get("prompt_tokens") or 0
+        answer.cached_tokens = (usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0
     for choice in event.get("choices") or ():
         delta = choice.get("delta") or {}
         if delta.get("content"):
             answer.times.append(time.perf_counter())
             answer.text += delta["content"]
+        for call in delta.get("tool_calls") or ():
+            answer.times.append(time.perf_counter())
+            answer.calls.append({key: call[key] for key in ("id", "type", "function")})
         answer.finish = choice.get("finish_reason") or answer.finish
         for place in (choice.get("logprobs") or {}).get("content") or ():
             answer.logprobs.append((place["token"], place["logprob"]))
