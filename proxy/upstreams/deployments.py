@@ -34,8 +34,10 @@ class Deployment:
 
     @property
     def router_id(self) -> str:
-        """Tells it from all other deployments of the Router."""
-        return f"{self.name} at {self.target.base_url} as {self.model}"
+        """Tells it from all other deployments of the Router; the ledger shows it."""
+        at = f" at {self.target.base_url}" if self.target.base_url else ""
+        key = f" with {self.target.api_key_env}" if self.target.api_key_env else ""
+        return f"{self.name}{at} as {self.model}{key}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -126,12 +126,14 @@ class LiteLLMUpstream:
         routing: Routing,
         http: httpx.AsyncClient,
         session: aiohttp.ClientSession,
+        secrets: Sequence[str] = (),
     ) -> None:
         self._litellm = litellm
         self._deployments = tuple(deployments)
         self._http = http
         self._session = session
-        self._secrets = tuple({one.secret for one in deployments if one.secret and one.secret != NO_KEY})
+        own = {one.secret for one in deployments if one.secret and one.secret != NO_KEY}
+        self._secrets = tuple({*own, *secrets})
         self._groups = group_deployments(deployments)
         self.models = tuple(group.card for group in self._groups.values())
         self.retries = routing.retries
@@ -166,7 +168,7 @@ class LiteLLMUpstream:
             raise
         deployments = [one for some in found for one in some]
         known = [_with_context(litellm, one) for one in deployments]
-        return cls(litellm, known, routing, http, make_session())
+        return cls(litellm, known, routing, http, make_session(), _keys(env))
 
     def group(self, name: str) -> Group:
         return self._groups[name]
@@ -231,6 +233,11 @@ class LiteLLMUpstream:
         """Its own connections. LiteLLM's are the whole process's."""
         await self._http.aclose()
         await self._session.close()
+
+
+def _keys(env: Mapping[str, str]) -> list[str]:
+    """What LiteLLM may find as a key for a hosted model, to be kept out of every message."""
+    return [value for name, value in env.items() if name.endswith("_API_KEY") and len(value) >= 8]
 
 
 class _Translated:

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
+import httpx
 import msgspec
 
 from proxy.upstreams.refusals import Failure
@@ -110,9 +111,10 @@ class ServerStream:
                         return None
                     return read_chunk(data)
             part = await self._response.content.readany()
-            if not part:
+            if not part and not self._buffer:
                 self._done = True
                 return None
+            part = part or b"\n"  # the last event may lack its line break
             *lines, self._buffer = (self._buffer + part).split(b"\n")
             if len(self._buffer) > _MAX_EVENT:
                 raise ServerFailed(Failure("", 0, f"an event of more than {_MAX_EVENT} bytes"))
@@ -145,7 +147,8 @@ def read_chunk(data: bytes) -> Chunk:
 def make_session() -> aiohttp.ClientSession:
     """For all requests of an upstream; to be closed. Has no time limits but that for connecting."""
     return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_IDLE_S),
+        # certificates are trusted by the rules that hold for the rest of our requests
+        connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_IDLE_S, ssl=httpx.create_ssl_context()),
         timeout=aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_S),
         cookie_jar=aiohttp.DummyCookieJar(),
     )

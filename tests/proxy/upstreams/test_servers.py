@@ -51,6 +51,7 @@ SPELLINGS: dict[str, tuple[tuple[bytes, ...], list[UpstreamEvent]]] = {
     "no space": ((WHOLE.replace(b"data: ", b"data:"),), TEXT),
     "comments and event names": ((WHOLE.replace(b"data: ", b": ping\n\nevent: message\ndata: "),), TEXT),
     "no [DONE]": ((WHOLE.removesuffix(DONE),), TEXT),
+    "no last line break": ((WHOLE.removesuffix(DONE).rstrip(),), TEXT),
     "something behind [DONE]": ((WHOLE + chunk({"content": "more"}),), TEXT),
     "nulls": (
         (
