@@ -5,18 +5,23 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
+from proxy.account import Ending
 from proxy.codecs.openai_request import decode_request
 from proxy.errors import RequestError
 from proxy.upstreams.base import UpstreamFinish
+from proxy.upstreams.deployments import Deployment
 from proxy.upstreams.generation import HostedGeneration
 from proxy.upstreams.litellm import LiteLLMUpstream, Routing
 from proxy.upstreams.scripted import Stall
 from proxy.upstreams.target import Target
+from tests.proxy.attempts import Accounts, ask
 from tests.proxy.live import LoopThread
-from tests.proxy.upstreams.wire import Cut, Reply, WireUpstream, chunk, refused, told, wire_serving
+from tests.proxy.upstreams.stage import hosted
+from tests.proxy.upstreams.wire import Cut, Reply, WireUpstream, called, chunk, refused, told, wire_serving
 
 
 @contextlib.contextmanager
@@ -45,9 +50,10 @@ def wire(reply: Reply) -> WireUpstream:
     return WireUpstream(reply, [{"id": "m"}])
 
 
-async def opened(upstream: LiteLLMUpstream) -> HostedGeneration:
+async def opened(upstream: LiteLLMUpstream, constrained: bool = False) -> HostedGeneration:
     body = {"model": "m", "messages": [{"role": "user", "content": "x"}]}
-    return await upstream.open(decode_request(json.dumps(body).encode()))
+    request = decode_request(json.dumps(body).encode())
+    return await upstream.open(replace(request, constrained=constrained))
 
 
 async def asked(upstream: LiteLLMUpstream) -> tuple[str, ...]:
@@ -120,8 +126,45 @@ def test_a_bad_request_says_nothing_of_the_server() -> None:
     assert len(set(found)) == 2, "both are asked all the same"
 
 
+@pytest.mark.parametrize("constrained", [True, False])
+def test_no_server_says_that_it_constrained(constrained: bool) -> None:
+    async def finish(upstream: LiteLLMUpstream) -> UpstreamFinish:
+        generation = await opened(upstream, constrained)
+        last = [event async for event in generation][-1]
+        await generation.aclose()
+        assert isinstance(last, UpstreamFinish)
+        return last
+
+    with served(Routing(), wire(told("a"))) as (thread, upstream):
+        assert thread.run(finish(upstream)).unconstrained is constrained
+
+
+def test_two_keys_for_one_server_are_two_deployments() -> None:
+    targets = [Target(base_url="http://h/v1", model="m", api_key_env=key) for key in ("ONE", "TWO")]
+    deployments = [Deployment(one, "m", "openai/m", "k") for one in targets]
+    assert len({one.router_id for one in deployments}) == 2
+
+
 def test_an_error_names_all_that_were_asked() -> None:
     one, spare = wire(refused(500, "broken")), wire(refused(500, "broken too"))
     with served(Routing(retries=1), one, spare=spare) as (thread, upstream):
         found = thread.run(asked(upstream))
     assert found == (one.base_url,) * 2 + (spare.base_url,) * 2
+
+
+def test_the_account_names_who_was_asked() -> None:
+    accounts = Accounts()
+    one = WireUpstream(told("a"), [{"id": "wire"}])
+    with hosted(one, sinks=(accounts,)) as stage:
+        place = (f"wire at {one.base_url} as openai/wire with WIRE_KEY",)
+        good, bad = ("get_weather", '{"city": "Lisbon"}'), ("get_weather", '{"days": 2}')
+        ask(stage.server, one.plan("mended", called(bad), called(good)), False, model="wire")
+        first, second = accounts.kept[-1].attempts
+        assert (first.asked, first.unconstrained) == (place, False)
+        assert (second.asked, second.constrained, second.unconstrained) == (place, True, True)
+        ask(stage.server, one.plan("closed", refused(401, "no")), False, model="wire")
+        (only,) = accounts.kept[-1].attempts
+        assert (only.asked, only.verdict, "no" in only.error) == (place, None, True)
+        ask(stage.server, one.plan("broken", Reply((chunk({"content": "a"}), Cut()))), True, model="wire")
+        (only,) = accounts.kept[-1].attempts
+        assert (only.asked, accounts.kept[-1].ending) == (place, Ending.failed)
