@@ -1,14 +1,14 @@
 """`python -m tests.bench.engine` (make bench-engine): the engine beside the bare library and its rivals.
 
 All over HTTP with the same load generator, the same model directory and, where they let themselves be
-preloaded, the same BLAS; the bare library in a process of its own. Prints Markdown.
+preloaded, the same BLAS; the bare library in a process of its own. Every figure is a median of several
+rounds, and the bare library's rounds alternate with ours. Prints Markdown, each bar beside what was measured.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import itertools
 import json
 import os
 import platform
@@ -16,24 +16,17 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 
 from engine.blas import LIBRARY, PACKAGE, BlasUnavailable, cache_directory, forwarding_library
-from tests.bench.model import make_model
-from tests.bench.servers import Running, Server, ours, rivals, running
-from tests.bench.wire import Answer, ask, body, together
+from tests.bench.measures import Target, exactness, gap, mixed, throughput
+from tests.bench.model import make_endless, make_model
+from tests.bench.servers import Server, ours, rivals, running
 
-ROUNDS = 3
-LONG, MIDDLE = 4096, 2048
 CACHE = ("--cache-dir", f"{tempfile.gettempdir()}/fortieth-bench-cache")  # on, as by default; not the user's
-FRESH = itertools.count(1000)  # no prompt comes twice: nobody's prefix cache may help
-
-
-def prompt(tokens: int) -> str:
-    """A text of so many characters, each a token, unlike every other from its first word on."""
-    return (f"{next(FRESH)} " * (tokens // 5 + 1))[:tokens]
+MANY = 16  # streams from which on the bar is lower
+Speeds = dict[int, list[float]]  # streams -> tokens a second, round by round
 
 
 def blas_library() -> Path | None:
@@ -53,148 +46,146 @@ def bare(model: Path, what: str, streams: int, tokens: int) -> float:
     return float(json.loads(done.stdout.splitlines()[-1]))
 
 
-async def throughput(server: Running, name: str, streams: int, tokens: int) -> float:
-    """Tokens a second of all streams together, prefill of short prompts included; the best of some rounds."""
-    best = 0.0
-    for _ in range(ROUNDS):
-        answers = await together(server.port, [body(prompt(32), tokens, name) for _ in range(streams)])
-        check(answers)
-        took = max(answer.ended for answer in answers) - min(answer.began for answer in answers)
-        best = max(best, sum(made(answer) for answer in answers) / took)
-    return best
-
-
-def made(answer: Answer) -> int:
-    """Tokens: each is one character of this model, whatever a server says of its usage."""
-    return len(answer.text)
-
-
-def check(answers: list[Answer]) -> None:
-    for answer in answers:
-        if answer.status != 200 or answer.error or not answer.text:
-            raise RuntimeError(f"status {answer.status}: {answer.error[:200] or 'no text'}")
-
-
-async def alone(server: Running, name: str, tokens: int) -> float:
-    """TTFT of one prompt on an idle server; the median of some."""
-    answers = [await ask(server.port, body(prompt(tokens), 4, name)) for _ in range(ROUNDS)]
-    check(answers)
-    return statistics.median(answer.ttft for answer in answers)
-
-
-async def gap(server: Running, name: str) -> tuple[float, float]:
-    """(worst gap / normal gap of three streams when a long prompt arrives, its TTFT / alone)."""
-    before = await alone(server, name, LONG)
-    streams = [asyncio.create_task(ask(server.port, body(prompt(32), 3000, name))) for _ in range(3)]
-    await asyncio.sleep(3.0)
-    newcomer = await ask(server.port, body(prompt(LONG), 40, name))
-    answers = await asyncio.gather(*streams)
-    check([newcomer, *answers])
-    calm = [g for a in answers for g, at in zip(a.gaps, a.times, strict=False) if at < newcomer.began]
-    worst = max(
-        after - at
-        for answer in answers
-        for at, after in itertools.pairwise(answer.times)
-        if after > newcomer.began and at < newcomer.ended
-    )
-    return worst / statistics.median(calm), newcomer.ttft / before
-
-
-async def mixed(server: Running, name: str) -> float:
-    """Mean TTFT of seven short prompts that come with a long one, over that of a short one alone."""
-    before = await alone(server, name, 16)
-    long = asyncio.create_task(ask(server.port, body(prompt(MIDDLE), 8, name)))
-    shorts = await together(server.port, [body(prompt(16), 8, name) for _ in range(7)])
-    check([await long, *shorts])
-    return statistics.mean(answer.ttft for answer in shorts) / before
-
-
-async def exactness(server: Running, name: str) -> tuple[float, bool]:
-    """(largest difference of a log probability between alone and in a batch of 8, whether tokens agree)."""
-    requests = [body(prompt(16 + 9 * n), 40, name, logprobs=True, top_logprobs=0) for n in range(8)]
-    by_itself = [await ask(server.port, request) for request in requests]
-    batched = await together(server.port, requests)
-    check([*by_itself, *batched])
-    pairs = [
-        pair
-        for a, b in zip(by_itself, batched, strict=True)
-        for pair in zip(a.logprobs, b.logprobs, strict=True)
-    ]
-    if not pairs:
-        raise RuntimeError("no logprobs came")
-    return max(abs(a[1] - b[1]) for a, b in pairs), all(a[0] == b[0] for a, b in pairs)
-
-
-def speeds(server: Server, model: Path, sizes: list[int], tokens: int, blas: Path | None) -> list[str]:
-    """One row of the table: tokens a second at each size, or why there is none."""
-    if server.missing:
-        return [f"not measured: {server.missing}", *[""] * (len(sizes) - 1)]
-    try:
-        with running(server, model, blas) as live:
-            name = served_name(server, model)
-            asyncio.run(throughput(live, name, 2, 16))
-            return [f"{asyncio.run(throughput(live, name, size, tokens)):.0f}" for size in sizes]
-    except RuntimeError as error:
-        return [f"failed: {' '.join(str(error).split())[-160:]}", *[""] * (len(sizes) - 1)]
-
-
 def served_name(server: Server, model: Path) -> str:
     return model.name if server.name == "fortieth" else str(model)
+
+
+def label(server: Server) -> str:
+    return f"{server.name}, guard off" if "--guard" in server.command else server.name
 
 
 def row(*cells: str) -> None:
     print("| " + " | ".join(cells) + " |", flush=True)
 
 
-def throughput_table(model: Path, sizes: list[int], tokens: int, folder: Path) -> None:
-    print(f"\n### Decode throughput, tokens a second ({tokens} tokens a stream)\n")
+def speeds(server: Server, model: Path, sizes: list[int], tokens: int, rounds: int) -> tuple[Speeds, Speeds]:
+    """(its own, those of the bare library in between where the server is ours). Raises RuntimeError."""
+    own: Speeds = {size: [] for size in sizes}
+    raw: Speeds = {size: [] for size in sizes}
+    alternate = server.name == "fortieth"
+    with running(server, model, None if alternate else blas_library()) as live:
+        target = Target(live, served_name(server, model))
+        asyncio.run(throughput(target, 2, 16))
+        for _ in range(rounds):
+            for size in sizes:
+                own[size].append(asyncio.run(throughput(target, size, tokens)))
+                if alternate:
+                    raw[size].append(bare(model, "decode", size, tokens))
+    return own, raw
+
+
+def throughput_table(model: Path, folder: Path, arguments: argparse.Namespace) -> list[tuple[str, ...]]:
+    """Prints tokens a second; (what, bar, measured, whether it is met) of each bar."""
+    sizes = [int(size) for size in arguments.sizes.split(",")]
+    print(f"\n### {model.name}: decode throughput, tokens a second ({arguments.tokens} tokens a stream)\n")
     row("server", *(f"{size} streams" for size in sizes))
     row("---", *("--:" for _ in sizes))
-    blas = blas_library()
-    row("bare BatchGenerator", *(f"{bare(model, 'decode', size, tokens):.0f}" for size in sizes))
+    bars: list[tuple[str, ...]] = []
+    first: Speeds = {}
     for server in [ours("--guard", "off", *CACHE), ours(*CACHE), *rivals(folder)]:
-        label = f"{server.name}, guard off" if "--guard" in server.command else server.name
-        row(label, *speeds(server, model, sizes, tokens, blas if server.name != "fortieth" else None))
-    row("bare BatchGenerator, again", *(f"{bare(model, 'decode', size, tokens):.0f}" for size in sizes))
+        if server.missing:
+            row(label(server), f"not measured: {server.missing}", *[""] * (len(sizes) - 1))
+            continue
+        try:
+            own, raw = speeds(server, model, sizes, arguments.tokens, arguments.rounds)
+        except RuntimeError as error:
+            row(label(server), f"failed: {' '.join(str(error).split())[-160:]}", *[""] * (len(sizes) - 1))
+            continue
+        row(label(server), *(f"{statistics.median(own[size]):.0f}" for size in sizes))
+        if server.name != "fortieth":
+            bars += beside_rival(first, own, server.name)
+            continue
+        row("bare BatchGenerator, in between", *(f"{statistics.median(raw[size]):.0f}" for size in sizes))
+        bars += beside_bare(own, raw, label(server))
+        first = first or own
+    return bars
 
 
-def bars_table(model: Path) -> None:
-    print("\n### Fairness and exactness\n")
-    row("measure", "bar", "measured")
-    row("---", "---", "--:")
+def beside_bare(own: Speeds, raw: Speeds, name: str) -> list[tuple[str, ...]]:
+    """Each size's median of the ratios of neighbouring rounds: what slows the machine slows both."""
+    bars = []
+    for size, rounds in own.items():
+        ratios = [a / b for a, b in zip(rounds, raw[size], strict=True)]
+        least = 0.85 if size >= MANY else 0.90
+        bars.append(bar(f"{name} / bare, {size} streams", ratios, least=least))
+    return bars
+
+
+def beside_rival(own: Speeds, other: Speeds, name: str) -> list[tuple[str, ...]]:
+    return [
+        bar(
+            f"fortieth, guard off / {name}, {size} streams",
+            [statistics.median(own[size]) / statistics.median(other[size])],
+            least=1.0 if size < 8 else 1.3,
+        )
+        for size in own
+        if size in (1, 8)
+    ]
+
+
+def bar(what: str, values: list[float], *, least: float = 0.0, most: float = 0.0) -> tuple[str, ...]:
+    """A row: the median of the values and, of several, how far they lie apart."""
+    middle = statistics.median(values)
+    shown = f"{middle:.2f}" + (f" ({min(values):.2f} to {max(values):.2f})" if len(values) > 1 else "")
+    met = middle >= least if least else middle <= most
+    return what, f">= {least}" if least else f"<= {most}", shown, "yes" if met else "**no**"
+
+
+def fairness(model: Path, rounds: int) -> list[tuple[str, ...]]:
+    """The bars that need our server alone, and the cost of grammars."""
     with running(ours(*CACHE), model) as live:
-        name = model.name
-        results: list[tuple[str, str, Callable[[], str]]] = [
-            ("4096 tokens arrive while 3 streams decode: worst gap / normal, TTFT / alone", "<= 12, <= 1.5",
-             lambda: "{:.1f}, {:.2f}".format(*asyncio.run(gap(live, name)))),
-            ("1 x 2048 and 7 x 16 tokens at once: mean TTFT of the short / alone", "<= 4",
-             lambda: f"{asyncio.run(mixed(live, name)):.1f}"),
-            ("logprobs in a batch of 8 against alone: largest difference, tokens identical", "<= 1e-4, yes",
-             lambda: "{:.1e}, {}".format(*asyncio.run(exactness(live, name)))),
-        ]  # fmt: skip
-        for what, bar, measure in results:
-            row(what, bar, measure())
-    cost = bare(model, "constrained", 8, 200)
-    row("a step of 8 streams under grammars / without", "<= 1.10", f"{cost:.2f}")
+        target = Target(live, model.name)
+        gaps = [asyncio.run(gap(target)) for _ in range(rounds)]
+        waits = [asyncio.run(mixed(target)) for _ in range(rounds)]
+        differences = [asyncio.run(exactness(target)) for _ in range(2)]
+    costs = [bare(model, "constrained", 8, 200) for _ in range(3)]
+    largest = max(difference for difference, _ in differences)
+    same = all(agree for _, agree in differences)
+    exact = f"{largest:.1e}, {'identical' if same else 'tokens differ'}"
+    return [
+        bar("4096 tokens arrive while 3 streams decode: worst gap / normal", [g for g, _ in gaps], most=12),
+        bar("the newcomer's TTFT / alone", [wait for _, wait in gaps], most=1.5),
+        bar("1 x 2048 and 7 x 16 tokens at once: mean TTFT of the short / alone", waits, most=4),
+        (
+            "logprobs in a batch of 8 against alone: largest difference, tokens",
+            "<= 1e-4, identical",
+            exact,
+            "yes" if largest <= 1e-4 and same else "**no**",
+        ),
+        bar("a step of 8 streams under grammars / without", costs, most=1.10),
+    ]
+
+
+def bars_table(model: Path, bars: list[tuple[str, ...]]) -> None:
+    print(f"\n### {model.name}: the bars\n")
+    row("measure", "bar", "measured", "met")
+    row("---", "---", "--:", "---")
+    for cells in bars:
+        row(*cells)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", type=Path, default=Path("/tmp/fortieth-bench-model"))
+    parser.add_argument(
+        "--models", type=Path, default=Path(tempfile.gettempdir()), help="where they are made"
+    )
     parser.add_argument("--sizes", default="1,4,8,16")
     parser.add_argument("--tokens", type=int, default=256)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--rivals", type=Path, default=Path("/tmp/fortieth-rivals"))
     parser.add_argument("--only", choices=("throughput", "bars"))
     arguments = parser.parse_args()
-    model = make_model(arguments.model)
+    random = make_model(arguments.models / "fortieth-bench-model")
     versions = ", ".join(f"{name} {metadata.version(name)}" for name in ("mlx", "mlx-lm", "llguidance"))
     machine = f"{os.cpu_count()} cores, {platform.machine()}"
     print(f"Load average before: {os.getloadavg()[0]:.1f}; {machine}; {versions}")
-    if arguments.only != "bars":
-        sizes = [int(size) for size in arguments.sizes.split(",")]
-        throughput_table(model, sizes, arguments.tokens, arguments.rivals)
-    if arguments.only != "throughput":
-        bars_table(model)
+    for model in (random, make_endless(arguments.models / "fortieth-bench-bundled")):
+        bars: list[tuple[str, ...]] = []
+        if arguments.only != "bars":
+            bars += throughput_table(model, arguments.rivals, arguments)
+        if arguments.only != "throughput" and model == random:
+            bars += fairness(model, arguments.rounds)
+        bars_table(model, bars)
 
 
 if __name__ == "__main__":

@@ -1,25 +1,31 @@
-"""The model that the engine is measured with: a Qwen3 of ten million random weights, made on the spot.
+"""The models that the engine is measured with: ten million random weights, and the bundled one.
 
-Only printable ASCII ever wins in it: every token is a character, and no text ends before its limit.
+Both write on to their limit: every token is computed, by whoever serves them.
 """
 
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import mlx.core as mx
 from mlx.utils import tree_flatten
 from mlx_lm.models import qwen3
 
+from engine.resolve import BUNDLED, MODELS
 from tests.engine.tiny import make_tokenizer
 
 VOCABULARY = 4096  # the tokenizer has 261 tokens, the rest stand for no text
 CONTEXT = 8192
+NEVER_WRITTEN = "</tools>"  # stands in prompts only
 
 
 def make_model(path: Path) -> Path:
-    """Write the directory, unless it is there: config, safetensors, tokenizer with a chat template."""
+    """Write the directory, unless it is there: config, safetensors, tokenizer with a chat template.
+
+    Only printable ASCII ever wins in it: every token is a character.
+    """
     if (path / "model.safetensors").is_file():
         return path
     path.mkdir(parents=True, exist_ok=True)
@@ -48,4 +54,19 @@ def make_model(path: Path) -> Path:
     mx.save_safetensors(str(path / "model.safetensors"), weights, metadata={"format": "mlx"})
     (path / "config.json").write_text(json.dumps(config))
     tokenizer.save_pretrained(path)
+    return path
+
+
+def make_endless(path: Path) -> Path:
+    """The bundled model, anew, with another end token: one that it never writes."""
+    shutil.rmtree(path, ignore_errors=True)
+    shutil.copytree(MODELS / BUNDLED[0], path)
+    added = json.loads((path / "tokenizer.json").read_text())["added_tokens"]
+    (end,) = (token["id"] for token in added if token["content"] == NEVER_WRITTEN)
+    for name, field, value in (
+        ("config.json", "eos_token_id", end),
+        ("tokenizer_config.json", "eos_token", NEVER_WRITTEN),
+    ):
+        settings = json.loads((path / name).read_text())
+        (path / name).write_text(json.dumps({**settings, field: value}))
     return path
