@@ -61,9 +61,10 @@ class Constraints:
         mode = request.tool_choice.mode
         callable_ = bool(request.tools) and mode is not ToolMode.none
         strict = any(tool.strict for tool in request.tools)
-        if callable_ and (request.constrained or strict or mode in (ToolMode.required, ToolMode.named)):
+        forced = mode in (ToolMode.required, ToolMode.named)
+        if callable_ and (request.constrained or strict or forced or request.json_answer):
             wanted = "tools"
-        elif request.json_answer and not callable_:
+        elif request.json_answer:
             wanted = "answer"
         else:
             return NO_CONSTRAINT
@@ -75,7 +76,7 @@ class Constraints:
                 if wanted == "tools"
                 else self._answer(request, open_reasoning)
             )
-            self._made[key] = self._checked(made, wanted)
+            self._made[key] = self._checked(made, wanted, request)
             if len(self._made) > _KEPT:
                 self._made.popitem(last=False)
         self._made.move_to_end(key)
@@ -98,6 +99,8 @@ class Constraints:
             required=choice.mode in (ToolMode.required, ToolMode.named),
             tool_name=choice.name or None,
             parallel=request.parallel_tool_calls,
+            json_answer=request.json_answer,
+            answer_schema=request.answer_schema,
             open_reasoning=open_reasoning,
             tokens=self._tokens,
         )
@@ -110,9 +113,10 @@ class Constraints:
             tokens=self._tokens,
         )
 
-    def _checked(self, grammar: Grammar | None, wanted: str) -> str | None:
+    def _checked(self, grammar: Grammar | None, wanted: str, request: ChatRequest) -> str | None:
         if grammar is None:
-            _log.info("calls in format %s are not constrained: there is no grammar for it", self._format)
+            beside = " beside a JSON answer" if request.json_answer else ""
+            _log.info("calls in format %s are not constrained%s: there is no grammar", self._format, beside)
             return None
         if len(grammar.text) > MAX_GRAMMAR:
             _log.info(
@@ -149,4 +153,6 @@ def _key(request: ChatRequest, wanted: str, open_reasoning: str) -> str:
         return json.dumps([wanted, open_reasoning, request.answer_schema])
     choice = request.tool_choice
     tools = [(tool.name, tool.parameters) for tool in request.tools]
-    return json.dumps([wanted, open_reasoning, choice.mode, choice.name, request.parallel_tool_calls, tools])
+    answer = [request.json_answer, request.answer_schema]
+    calls = [choice.mode, choice.name, request.parallel_tool_calls, tools]
+    return json.dumps([wanted, open_reasoning, *answer, *calls])

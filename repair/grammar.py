@@ -44,11 +44,16 @@ def answer_grammar(
     that the prompt leaves open. tokens: marker -> id of those that are one token of the vocabulary.
     """
     rules = Rules(tokens)
-    reduced, left_out = reduce_schema({"type": "object"} if schema is None else schema)
-    value = rules.json({**reduced, "x-guidance": OPTIONS} if isinstance(reduced, Mapping) else {})
-    start = f"{_SPACE} {value}"
+    start = f"{_SPACE} {_json_value(rules, schema)}"
     lead = _lead(rules, (reasoning,) if reasoning else (), open_reasoning)
-    return Grammar(rules.text(f"{lead} {start}"), tuple(left_out))
+    return Grammar(rules.text(f"{lead} {start}"), tuple(rules.left_out))
+
+
+def _json_value(rules: Rules, schema: Mapping[str, Any] | None, name: str = "") -> str:
+    """A rule for one JSON value of `schema`, or any JSON object (None). name: before what is left out."""
+    reduced, left_out = reduce_schema({"type": "object"} if schema is None else schema)
+    rules.left_out += [f"{name}{one}" for one in left_out]
+    return rules.json({**reduced, "x-guidance": OPTIONS} if isinstance(reduced, Mapping) else {})
 
 
 def tool_grammar(
@@ -58,28 +63,37 @@ def tool_grammar(
     required: bool = False,
     tool_name: str | None = None,
     parallel: bool = True,
+    json_answer: bool = False,
+    answer_schema: Mapping[str, Any] | None = None,
     open_reasoning: str = "",
     tokens: Mapping[str, int] = NO_TOKENS,
 ) -> Grammar | None:
     """A turn with calls in `format`; None where the format has no grammar, or no tool is there to call.
 
     required: at least one call, and nothing before it but reasoning. tool_name: the only tool that may be
-    called. open_reasoning and tokens: as in answer_grammar.
+    called. json_answer: a turn without a call is one JSON value of answer_schema (None: any object), and a
+    turn with one begins with it; where calls are bare JSON too, there is no grammar for that.
+    open_reasoning and tokens: as in answer_grammar.
     """
     chosen = [tool for name in tools.names if (tool := tools.get(name)) and tool_name in (None, name)]
     writer = _MESSAGES.get(format) or (_triggered if format in FORMS else None)
-    if writer is None or not chosen:
+    json_answer = json_answer and not required
+    if writer is None or not chosen or (json_answer and writer is _bare):
         return None
     rules = Rules(tokens)
-    start = writer(rules, format, _reduced(rules, chosen), _Wish(required, parallel, open_reasoning))
+    answer = _json_value(rules, answer_schema, "the answer") if json_answer else ""
+    start = writer(rules, format, _reduced(rules, chosen), _Wish(required, parallel, open_reasoning, answer))
     return Grammar(rules.text(start), tuple(dict.fromkeys(rules.left_out)))
 
 
 @dataclass(frozen=True, slots=True)
 class _Wish:
+    """answer: the rule of a turn without calls; "" for free text."""
+
     required: bool
     parallel: bool
     open_reasoning: str
+    answer: str
 
 
 def _reduced(rules: Rules, tools: list[Tool]) -> dict[str, Mapping[str, Any]]:
@@ -126,8 +140,11 @@ def _triggered(rules: Rules, format: str, tools: Mapping[str, Mapping[str, Any]]
     more = wish.parallel
     tail = _tail(rules, format, form, "" if more else form.trigger)
     again = f"({rules.until(form.trigger, tail)} {unit})*" if more else ""
+    at_once = f"{_SPACE} {rules.literal(form.trigger)} {unit} {again} {tail}"
     if wish.required:
-        return f"{lead} {_SPACE} {rules.literal(form.trigger)} {unit} {again} {tail}"
+        return f"{lead} {at_once}"
+    if wish.answer:
+        return f"{lead} ({_SPACE} {wish.answer} | {at_once})"
     free = _speech(rules, start="" if wish.open_reasoning else _openings(rules, format))
     first = rules.until(form.trigger, free)
     return f"{lead} ({free} | {first} {unit} {again} {tail})"
@@ -177,6 +194,8 @@ def _message(rules: Rules, format: str, body: str, start: str, wish: _Wish) -> s
     lead = _lead(rules, FORMATS[format].REASONING, wish.open_reasoning)
     if wish.required:
         return f"{lead} {_SPACE} {body}"
+    if wish.answer:
+        return f"{lead} {_SPACE} ({wish.answer} | {body})"
     opened = _openings(rules, format)
     speech = _speech(rules, start=f"({start}|{opened})" if opened else start)
     return f"{lead} ({_SPACE} {body} | {speech})"
@@ -197,7 +216,7 @@ def _harmony(rules: Rules, format: str, tools: Mapping[str, Mapping[str, Any]], 
     lead = f"{rules.until(wish.open_reasoning)} {start}" if wish.open_reasoning else ""
     if wish.required:
         return f"{lead} {between} {call}"
-    answer = f"{rules.literal(f'{channel}final{message}')} {_speech(rules)}"
+    answer = f"{rules.literal(f'{channel}final{message}')} {wish.answer or _speech(rules)}"
     return f"{lead} {between} ({answer} | {call})"
 
 

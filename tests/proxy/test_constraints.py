@@ -51,7 +51,7 @@ CHOICES: dict[str, tuple[dict[str, Any], str]] = {
     "strict_but_none": ({"tools": [STRICT], "tool_choice": "none"}, ""),
     "json_object": ({"response_format": OBJECT}, "%json"),
     "json_schema": ({"response_format": SCHEMA}, "small"),
-    "json_beside_tools": ({"response_format": OBJECT, "tools": TOOLS}, ""),
+    "json_beside_tools": ({"response_format": OBJECT, "tools": TOOLS}, "get_weather"),
     "json_without_calls": ({"response_format": OBJECT, "tools": TOOLS, "tool_choice": "none"}, "%json"),
 }
 

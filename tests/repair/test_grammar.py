@@ -357,3 +357,36 @@ def test_answers(schema: dict[str, Any] | None, text: str, fits: bool) -> None:
     assert accepts(thinking, "<think>hm {} </think>\n\n" + text) == fits
     opened = answer_grammar(schema, open_reasoning="</think>")
     assert accepts(opened, "hm {} </think>\n\n" + text) == fits
+
+
+ANSWER = {
+    "type": "object",
+    "properties": {"size": {"enum": ["small", "large"]}, "why": {"type": "string"}},
+    "required": ["size", "why"],
+    "additionalProperties": False,
+}
+
+
+@pytest.mark.parametrize("format", FORMATS_WITH_GRAMMAR)
+def test_a_json_answer_beside_tools_is_the_answer_or_a_call(format: str) -> None:
+    grammar = tool_grammar(TOOLS, format, json_answer=True, answer_schema=ANSWER)
+    if format in ("llama3", "bare_json"):  # what begins with a brace might be either
+        assert grammar is None
+        return
+    lead = "<|channel|>final<|message|>" if format == "harmony" else ""
+    answer = json.dumps({"size": "small", "why": 'a "reason"\nand more'})
+    assert accepts(grammar, lead + answer)
+    assert accepts(grammar, written(format, weather(random.Random(1), "plain")))
+    for wrong in ('{"size": "medium", "why": ""}', '{"size": "small"}', "small", answer + " as I said"):
+        assert not accepts(grammar, lead + wrong)
+
+
+def test_any_json_object_may_be_the_answer_beside_tools_and_none_where_a_call_is_required() -> None:
+    loose = tool_grammar(TOOLS, "hermes", json_answer=True)
+    assert accepts(loose, '{"any": [1, {"thing": null}]}')
+    assert not accepts(loose, "[1]")
+    forced = tool_grammar(TOOLS, "hermes", json_answer=True, required=True)
+    assert not accepts(forced, '{"any": 1}')
+    left = tool_grammar(TOOLS, "hermes", json_answer=True, answer_schema={**ANSWER, "minProperties": 1})
+    assert left is not None
+    assert left.left_out == ("the answer/: minProperties",)
