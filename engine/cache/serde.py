@@ -25,6 +25,7 @@ NAMES = {
     mx.int64: "I64",
     mx.int32: "I32",
     mx.uint32: "U32",
+    mx.uint16: "U16",
     mx.uint8: "U8",
     mx.bool_: "BOOL",
 }
@@ -35,8 +36,7 @@ def encode(kept: Kept, at_rest: str) -> list[Any]:
     """The parts of a file, in order. The arrays must have been computed."""
     tensors: dict[str, mx.array] = {}
     for index, array in enumerate(kept.arrays):
-        form = at_rest if index < len(kept.slices) else "keep"
-        for suffix, part in shrink(array, form).items():
+        for suffix, part in shrink(array, form_of(index, kept, at_rest)).items():
             tensors[f"{index}{suffix}"] = part
     mx.eval(list(tensors.values()))
     about = {
@@ -56,6 +56,18 @@ def encode(kept: Kept, at_rest: str) -> list[Any]:
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)
     return [struct.pack("<Q", len(text)) + text, *map(raw, tensors.values())]
+
+
+def form_of(index: int, kept: Kept, at_rest: str) -> str:
+    """How one of the arrays lies at rest. In `q8` the first and the last layer keep 16 bits: an error in the
+    last layer's keys moves the answer most (docs/cache.md), and finer groups do not help there.
+    """
+    if index >= len(kept.slices):
+        return "keep"
+    layer, last = index // 2, len(kept.slices) // 2 - 1
+    if at_rest == "q8" and layer in (0, last):
+        return "q16" if kept.slices[index].dtype == mx.float32 else "keep"
+    return at_rest
 
 
 def decode(path: str) -> Kept:
@@ -93,7 +105,7 @@ def shrink(array: mx.array, form: str) -> dict[str, mx.array]:
     grouped = array.astype(mx.float32).reshape(*array.shape[:-1], -1, group)
     low = grouped.min(axis=-1, keepdims=True)
     scale = mx.maximum(grouped.max(axis=-1, keepdims=True) - low, 1e-12) / (2**bits - 1)
-    codes = mx.round((grouped - low) / scale).astype(mx.uint8)
+    codes = mx.round((grouped - low) / scale).astype(mx.uint16 if bits == 16 else mx.uint8)
     if bits == 4:
         codes = codes[..., 0::2] | (codes[..., 1::2] << 4)
     return {".q": codes, ".scale": scale, ".low": low}

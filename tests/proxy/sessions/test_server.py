@@ -131,16 +131,14 @@ def test_sessions_are_listed_pinned_and_dropped(stage: Stage) -> None:
         assert "a/b" in gone.json()["error"]["message"]
 
 
-async def settle(upstream: BundledUpstream) -> None:
-    """Until nothing has been computed for a while."""
-    before = -1
-    while before != upstream.client.stats().prefilled_tokens:
-        before = upstream.client.stats().prefilled_tokens
-        await asyncio.sleep(0.7)
-
-
 async def foresee(upstream: BundledUpstream, request: ChatRequest, reply: Message) -> None:
+    """Until all that is new in the next prompt has been computed: the reply, and what stands around it."""
+    new = len(reply.text) + len("|\n|user\n")
+    wanted = upstream.client.stats().prefilled_tokens + new
     upstream.foresee(request, reply)
+    async with asyncio.timeout(60):
+        while upstream.client.stats().prefilled_tokens < wanted:
+            await asyncio.sleep(0.05)
 
 
 @pytest.mark.parametrize("ahead", [True, False])
@@ -152,7 +150,6 @@ def test_a_repaired_answer_is_computed_while_the_client_is_busy(stage: Stage, ah
         words = (Message(Role.user, history[0]["content"]),)
         asked = ChatRequest("tiny", words, session=SessionId(session, "prompt_cache_key"))
         stage.thread.run(foresee(stage.upstream, asked, Message(Role.assistant, history[1]["content"])))
-        stage.thread.run(settle(stage.upstream))
     told = read(stage.ask(session, [*history, user("More.")]).headers["x-fortieth-cache"])
     missing = int(told["total"]) - int(told["reused"])
     rest = len("More.") + len("|\n|assistant\n") + 1
