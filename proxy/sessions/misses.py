@@ -19,6 +19,7 @@ from proxy.sessions.said import Said
 from proxy.sessions.volatile import without_header_lines, without_volatile
 
 _CAPACITY = 4_000_000
+_MOST = 2048  # sessions: a short one takes far more than its tokens do
 _BRANCHES = 4
 _WINDOW = 12
 # An answer's head, which the template may write otherwise once it is history (`<think>`), in tokens.
@@ -130,13 +131,14 @@ class Outlook:
 
 
 class Prompts:
-    """The prompts seen last, at most `capacity` tokens of them and a few branches of each session. For one
+    """The prompts seen last, at most `capacity` tokens of `most` sessions and a few branches of each. For one
     thread.
     """
 
-    def __init__(self, template: ChatTemplate, capacity: int = _CAPACITY) -> None:
+    def __init__(self, template: ChatTemplate, capacity: int = _CAPACITY, most: int = _MOST) -> None:
         self._template = template
         self._capacity = capacity
+        self._most = most
         self._size = 0
         self._sessions: OrderedDict[str, list[Seen]] = OrderedDict()
         self._questions: Recent[bytes, str] = Recent(4096)
@@ -212,7 +214,7 @@ class Prompts:
         self._size += len(seen.tokens)
         if len(branches) > _BRANCHES:
             self._forget(branches, branches[0])
-        while self._size > self._capacity and len(self._sessions) > 1:
+        while len(self._sessions) > (self._most if self._size <= self._capacity else 1):
             oldest = next(iter(self._sessions))
             branches = self._sessions.pop(oldest)
             for one in list(branches):

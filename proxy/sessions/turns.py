@@ -22,6 +22,7 @@ _DIGEST_BYTES = 16
 _SIBLINGS = 8
 # Tokens of four bytes each: 16 MB.
 _CAPACITY = 4_000_000
+_MOST = 8192  # answers: a short one takes far more than its tokens do
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,13 +90,14 @@ class Joined:
 
 
 class OwnTurns:
-    """The answers used last, at most `capacity` tokens of them. They are found by the conversation that they
-    answered, whatever session it is in, so that a branch finds what it shares. For one thread.
+    """The answers used last, to `most` conversations and of at most `capacity` tokens. They are found by what
+    they answered, whatever session it is in, so that a branch finds what it shares. For one thread.
     """
 
-    def __init__(self, template: ChatTemplate, capacity: int = _CAPACITY) -> None:
+    def __init__(self, template: ChatTemplate, capacity: int = _CAPACITY, most: int = _MOST) -> None:
         self._template = template
         self._capacity = capacity
+        self._most = most
         self._size = 0
         self._turns: OrderedDict[bytes, list[OwnTurn]] = OrderedDict()
 
@@ -120,7 +122,7 @@ class OwnTurns:
         self._size += len(generated)
         if len(siblings) > _SIBLINGS:
             self._size -= len(siblings.pop(0).generated)
-        while self._size > self._capacity:
+        while self._size > self._capacity or len(self._turns) > self._most:
             _, gone = self._turns.popitem(last=False)
             self._size -= sum(len(one.generated) for one in gone)
         return said

@@ -136,3 +136,12 @@ def test_what_is_remembered_of_prompts_is_bounded(template: ChatTemplate) -> Non
         _, seen = prompts.note(request, [turn] * 90)
         prompts.answered(seen, [1] * 10, None)
         assert prompts.tokens <= 400, "the answer that has just come is not refused"
+
+
+def test_many_short_sessions_are_forgotten_too(template: ChatTemplate) -> None:
+    """Each takes kilobytes beside its few tokens: the server of a soak grew by four for every request."""
+    prompts = Prompts(template, most=5)
+    for turn in range(12):
+        prompts.note(asked(ASK, session=replace(SESSION, id=str(turn))), [turn] * 3)
+        assert prompts.tokens <= 15
+    assert prompts.tokens == 15

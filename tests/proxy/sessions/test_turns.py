@@ -183,6 +183,16 @@ def test_the_memory_is_bounded(plain: ChatTemplate) -> None:
     assert turns.tokens > 25
 
 
+def test_many_short_answers_are_forgotten_too(plain: ChatTemplate) -> None:
+    turns = OwnTurns(plain, most=3)
+    reader = Reader.of(asked(*OPENING), "hermes", "")
+    generated = (*in_pieces(plain, "yes"), *plain.encode(END))
+    for turn in range(9):
+        place = place_of(f"prompt {turn}", (turn,))
+        turns.keep(Due(bytes([turn]), place, reader), "yes", generated)
+    assert turns.tokens == 3 * len(generated)
+
+
 READINGS: list[tuple[str, Said]] = [
     (" hi \n", Said("hi", "", ())),
     ("<think>\nhm\n</think>\n\nhi", Said("hi", "hm", ())),
