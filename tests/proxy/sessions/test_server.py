@@ -145,7 +145,7 @@ async def foresee(upstream: BundledUpstream, request: ChatRequest, reply: Messag
 def test_a_repaired_answer_is_computed_while_the_client_is_busy(stage: Stage, ahead: bool) -> None:
     session = f"ahead-{ahead}"
     history, _ = first_turn(stage, session)
-    history[1] = {"role": "assistant", "content": "It was repaired in many words. " * 4}
+    history[1] = {"role": "assistant", "content": f"Repaired as if ahead were {ahead}. " * 4}
     if ahead:
         words = (Message(Role.user, history[0]["content"]),)
         asked = ChatRequest("tiny", words, session=SessionId(session, "prompt_cache_key"))
