@@ -119,10 +119,19 @@ def take_event(event: dict[str, Any], answer: Answer) -> None:
             answer.text += delta["content"]
         for call in delta.get("tool_calls") or ():
             answer.times.append(time.perf_counter())
-            answer.calls.append({key: call[key] for key in ("id", "type", "function")})
+            take_call(call, answer)
         answer.finish = choice.get("finish_reason") or answer.finish
         for place in (choice.get("logprobs") or {}).get("content") or ():
             answer.logprobs.append((place["token"], place["logprob"]))
+
+
+def take_call(piece: dict[str, Any], answer: Answer) -> None:
+    """A piece of a streamed call: the first names it, all of them add to its arguments."""
+    function = piece.get("function") or {}
+    if piece["index"] == len(answer.calls):
+        named = {"name": function["name"], "arguments": ""}
+        answer.calls.append({"id": piece["id"], "type": "function", "function": named})
+    answer.calls[piece["index"]]["function"]["arguments"] += function.get("arguments") or ""
 
 
 def take_body(plain: bytearray, answer: Answer) -> None:
