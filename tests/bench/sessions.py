@@ -258,7 +258,7 @@ def main() -> None:
             if "loop" in asked.only:
                 bench_loop(kind, folder, asked.turns, asked.think)
             if "restart" in asked.only:
-                bench_restart(kind, folder, min(asked.tokens, 7000) if kind == "bundled" else asked.tokens)
+                bench_restart(kind, folder, min(asked.tokens, 6400) if kind == "bundled" else asked.tokens)
         if "think" in asked.only:
             bench_think(folder, max(3, asked.turns // 4))
         if "rivals" in asked.only:
