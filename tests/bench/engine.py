@@ -185,7 +185,8 @@ def main() -> None:
             bars += throughput_table(model, arguments.rivals, arguments)
         if arguments.only != "throughput" and model == random:
             bars += fairness(model, arguments.rounds)
-        bars_table(model, bars)
+        if bars:
+            bars_table(model, bars)
 
 
 if __name__ == "__main__":
