@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
+import signal
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import httpx
 from rich.console import Console
@@ -51,10 +53,30 @@ def write_loop(demo: Demo) -> Script:
 def run_demo(demo: Demo, plain: bool) -> bool:
     """Plays the loop twice and prints all of it. plain: no colours, nothing that moves.
 
-    False where a request failed. Raises StartError.
+    False where a request failed. Raises StartError, and KeyboardInterrupt on SIGINT.
     """
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    return asyncio.run(demonstrate(demo, open_console(plain)))
+    good = asyncio.run(unless_interrupted(demonstrate(demo, open_console(plain))))
+    if good is None:
+        raise KeyboardInterrupt
+    return good
+
+
+async def unless_interrupted(work: Coroutine[Any, Any, bool], patience_s: float = 5.0) -> bool | None:
+    """What the work returns; None after SIGINT, when it has ended.
+
+    It is cancelled again where it goes on for `patience_s`: a library that cancels something of its own in
+    the same moment takes our cancellation for its own.
+    """
+    stop = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGINT, stop.set)
+    working, stopping = asyncio.create_task(work), asyncio.create_task(stop.wait())
+    await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    while not working.done():
+        working.cancel()
+        await asyncio.wait({working}, timeout=patience_s)
+    stopping.cancel()
+    return None if stop.is_set() else working.result()
 
 
 def open_console(plain: bool) -> Console:
