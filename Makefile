@@ -106,7 +106,7 @@ loops: install-dev
 evaluate-variants: install-dev
 	$(BIN)/python -m corpora.world.variants runs/evaluation $(ARGS)
 
-# the 4-bit model through 40-turn loops with the guard off and on, side by side (docs/guard.md)
+# the 4-bit model through 40-turn loops with the guard off and on, side by side (docs/model.md)
 LOOPS ?= 20
 evaluate-guard: install-dev
 	$(BIN)/python -m corpora.world.variants runs/guarded --guard off full --questions 0 --runs $(LOOPS) \
