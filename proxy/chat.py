@@ -102,6 +102,7 @@ class ChatRequest:
     include_reasoning: False leaves it out of the answer. legacy_functions: the client knows `function_call`
     only. timeout_s: how long the whole request may take, re-asks included; None sets no limit.
     constrained: an upstream that can should let the model write only calls that fit their schemas.
+    settled: by tool, arguments that such an upstream should let stand in its call as they are.
     polling: names of tools that are meant to be called again and again. session: as the body names it,
     until the guard knows it for sure. fork: asked
     on the side, what the client will never send back.
@@ -125,6 +126,7 @@ class ChatRequest:
     timeout_s: float | None = None
     template_options: Mapping[str, Any] = field(default_factory=dict)
     constrained: bool = False
+    settled: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     polling: frozenset[str] = frozenset()
     session: SessionId = UNNAMED
     fork: bool = False

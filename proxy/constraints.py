@@ -21,6 +21,8 @@ from repair.tools import ToolSet
 
 _log = logging.getLogger(__name__)
 _KEPT = 64
+# A longer value would swell the grammar; the model writes it again.
+_FIXED_CHARS = 2_000
 # What may declare or demand properties besides `properties`.
 _OPENINGS = frozenset(
     "additionalProperties unevaluatedProperties patternProperties propertyNames minProperties "
@@ -92,7 +94,10 @@ class Constraints:
 
     def _tools(self, request: ChatRequest, open_reasoning: str) -> Grammar | None:
         choice = request.tool_choice
-        tools = [replace(tool, parameters=closed(tool.parameters)) for tool in request.tools]
+        tools = [
+            replace(tool, parameters=fixed(closed(tool.parameters), request.settled.get(tool.name, {})))
+            for tool in request.tools
+        ]
         return tool_grammar(
             ToolSet.compile(tools),
             self._format,
@@ -147,6 +152,16 @@ def closed(schema: Any) -> Any:
     return result
 
 
+def fixed(schema: Mapping[str, Any], arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The schema of an object in which these properties have these values and no others."""
+    short = {key: value for key, value in arguments.items() if len(json.dumps(value)) <= _FIXED_CHARS}
+    if not short:
+        return schema
+    properties = {**schema.get("properties", {}), **{key: {"const": value} for key, value in short.items()}}
+    required = dict.fromkeys([*schema.get("required", ()), *short])
+    return {**schema, "properties": properties, "required": [*required]}
+
+
 def _key(request: ChatRequest, wanted: str, open_reasoning: str) -> str:
     """Equal for requests that get the same grammar."""
     if wanted == "answer":
@@ -154,5 +169,5 @@ def _key(request: ChatRequest, wanted: str, open_reasoning: str) -> str:
     choice = request.tool_choice
     tools = [(tool.name, tool.parameters) for tool in request.tools]
     answer = [request.json_answer, request.answer_schema]
-    calls = [choice.mode, choice.name, request.parallel_tool_calls, tools]
+    calls = [choice.mode, choice.name, request.parallel_tool_calls, tools, request.settled]
     return json.dumps([wanted, open_reasoning, *answer, *calls])

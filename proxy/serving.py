@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import uvicorn
+import uvloop
 
 from engine.config import EngineConfig
 from engine.errors import EngineError
@@ -68,7 +69,7 @@ def serve(settings: Settings, announce: Callable[[str], None]) -> None:
     """
     # Else transformers tells every user that torch is missing, which nothing here needs.
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    asyncio.run(_serve(settings, announce))
+    uvloop.run(_serve(settings, announce))
 
 
 async def _serve(settings: Settings, announce: Callable[[str], None]) -> None:
@@ -216,6 +217,7 @@ async def run_http(
         access_log=False,
         log_level="warning",
         server_header=False,
+        http="httptools",
         timeout_keep_alive=_KEEP_ALIVE_S,
     )
     server = HttpServer(config)

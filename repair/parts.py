@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from repair.events import Calls, Draft, Junk, Text, join_sections
 from repair.ladder import emit_plain, repair_call
 from repair.names import resolve_name
 from repair.regions import is_blank
+from repair.right import right_arguments
 from repair.stream import StreamParser
 from repair.strict import decode_strict
 from repair.tools import ToolSet
@@ -24,10 +27,13 @@ _HEAD = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One call. name: the declared tool that it names, "" where it names none."""
+    """One call. name: the declared tool that it names, "" where it names none. right: of a refused one, the
+    arguments in which nothing is wrong.
+    """
 
     name: str
     outcome: Accepted | Rejected
+    right: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +95,7 @@ class _Block:
 
     def whole(self) -> Part:
         if len(self.parts) == 1:
-            return Part(self.parts[0].name, Rejected(self.problems))
+            return replace(self.parts[0], outcome=Rejected(self.problems))
         told = Problem(
             "", "block", f"none of these {len(self.parts)} calls was executed: send all of them again"
         )
@@ -106,8 +112,15 @@ def _judge(event: Calls, tools: ToolSet, cut: bool) -> _Block:
         if isinstance(outcome, Rejected):
             problems += outcome.problems
             clear = clear and _is_sound(raw)
-        parts.append(Part(_named(raw, tools), outcome))
+        name = _named(raw, tools)
+        right = _right(raw, name, tools, outcome.problems) if isinstance(outcome, Rejected) else {}
+        parts.append(Part(name, outcome, right))
     return _Block(tuple(parts), tuple(problems), clear)
+
+
+def _right(raw: RawCall, name: str, tools: ToolSet, problems: tuple[Problem, ...]) -> Mapping[str, Any]:
+    plain = emit_plain(raw, tools) if name else None
+    return right_arguments(ToolCall(name, plain.arguments), tools, problems) if plain else {}
 
 
 def _is_sound(raw: RawCall) -> bool:

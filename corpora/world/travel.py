@@ -309,7 +309,7 @@ def cancel_several(rng: Random, state: State) -> Wish:
     forms = (
         "cancel {b}, both{x}", "cancel the bookings {b}{x}", "call off {b}{x}",
         "{b} have to go, cancel both{x}",
-        "drop both {b}{x}", "I want {b} cancelled{x}", "We need neither {b}, cancel them{x}",
+        "drop both {b}{x}", "I want {b} cancelled{x}", "We no longer need {b}, cancel them{x}",
         "Bookings {b}: cancel them{x}",
     )  # fmt: skip
 

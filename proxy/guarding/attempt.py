@@ -21,6 +21,7 @@ from proxy.upstreams.base import (
 )
 from repair.offline import repair_arguments
 from repair.parts import Part, Parts, emit_as_it_is, take_apart
+from repair.right import right_arguments
 from repair.tools import ToolSet
 from repair.turn import Outcome, Turn, TurnPolicy
 from repair.types import (
@@ -213,7 +214,11 @@ class Listener:
             problem = Problem("", "truncated", "the upstream's stream ended inside the call")
             return Part(self._declared(call.name), Rejected((problem,)))
         outcome = repair_arguments(call.name, call.arguments, self._tools, reason)
-        return Part(self._declared(call.name), outcome)
+        name = self._declared(call.name)
+        if not name or isinstance(outcome, Accepted):
+            return Part(name, outcome)
+        plain = ToolCall(name, call.arguments)
+        return Part(name, outcome, right_arguments(plain, self._tools, outcome.problems))
 
     def _declared(self, name: str) -> str:
         return name if self._tools.get(name) is not None else ""

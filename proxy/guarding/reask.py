@@ -193,6 +193,7 @@ class Reask:
             parallel_tool_calls=request.parallel_tool_calls and not one,
             sampling=self._asked,
             constrained=True,
+            settled=standing.settled,
             fork=True,
         )
 

@@ -4,8 +4,10 @@ missing.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from proxy.guarding.attempt import Attempt, meaning
 from repair.turn import TurnPolicy
@@ -20,11 +22,12 @@ _MAY_ANSWER = frozenset(
 @dataclass(frozen=True, slots=True)
 class Slot:
     """The place of one call in the turn. name: the tool that was named, or "". call: None while it is
-    missing.
+    missing; right: then, the arguments that the refused call had right.
     """
 
     name: str
     call: ToolCall | None = None
+    right: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +49,20 @@ class Standing:
     def missing(self) -> tuple[str, ...]:
         """The names of the tools whose calls are missing, "" where one is not known."""
         return tuple(slot.name for slot in self.slots if slot.call is None)
+
+    @property
+    def settled(self) -> Mapping[str, Mapping[str, Any]]:
+        """By tool, the arguments that need not be written anew; of tools that one call is missing of, else it
+        would not be certain whose they are.
+        """
+        if self.open_ended:
+            return {}
+        counts = Counter(self.missing)
+        return {
+            slot.name: slot.right
+            for slot in self.slots
+            if slot.call is None and slot.right and counts[slot.name] == 1
+        }
 
     @property
     def only_tool(self) -> str:
@@ -85,7 +102,7 @@ def stand(attempt: Attempt, problems: tuple[Problem, ...], policy: TurnPolicy) -
             slots.append(Slot(part.outcome.call.name, part.outcome.call))
             fixes += part.outcome.fixes
         else:
-            slots.append(Slot(part.name))
+            slots.append(Slot(part.name, right=part.right))
     standing = Standing(tuple(slots), attempt.parts.open_ended, may_answer, fixes)
     several = not policy.parallel and len(slots) > 1
     other = policy.tool_choice == "named" and any(call.name != policy.tool_name for call in standing.kept)

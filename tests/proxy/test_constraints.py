@@ -14,13 +14,17 @@ import pytest
 from engine.config import EngineConfig
 from engine.types import GenerateRequest
 from engine.validate import MAX_GRAMMAR
-from proxy.constraints import NO_CONSTRAINT, Constraint, Constraints, closed
+from proxy.constraints import NO_CONSTRAINT, Constraint, Constraints, closed, fixed
 from proxy.upstreams.bundled import BundledUpstream
+from repair.grammar import Grammar
+from repair.types import ToolCall
 from tests.engine.tiny import make_model
 from tests.proxy.live import LiveServer, LoopThread, serving
 from tests.proxy.requests import CLOCK, TOOLS, user
 from tests.proxy.test_accepted_requests import decode
 from tests.proxy.test_metrics import parse
+from tests.repair.test_grammar import FORMATS_WITH_GRAMMAR, accepts, written
+from tests.repair.test_grammar import TOOLS as WEATHER
 
 STRICT: dict[str, Any] = {
     "type": "function",
@@ -72,6 +76,44 @@ def test_asking_again_is_constrained() -> None:
     asked = replace(decode(tools=TOOLS), constrained=True)
     assert Constraints("hermes", "", {}).choose(asked, "").grammar
     assert Constraints("hermes", "", {}).choose(replace(asked, tools=()), "") == NO_CONSTRAINT
+
+
+SETTLED = {"get_weather": {"city": "Oslo", "days": 3, "tags": ["a", 'b "c"'], "deep": {"on": True}}}
+
+
+@pytest.mark.parametrize("format", FORMATS_WITH_GRAMMAR)
+def test_what_is_settled_can_only_be_written_so(format: str) -> None:
+    tools = tuple(one.definition for name in WEATHER.names if (one := WEATHER.get(name)))
+    asked = replace(decode(tools=TOOLS), tools=tools, constrained=True, settled=SETTLED)
+    found = Constraints(format, "", {}).choose(asked, "").grammar
+    assert found is not None
+    arguments: dict[str, Any] = {**SETTLED["get_weather"], "unit": "celsius"}
+
+    def accepted(**other: Any) -> bool:
+        given = {**arguments, **other}
+        ordered = {
+            key: given[key] for key in ("city", "days", "unit", "tags", "deep") if given[key] is not None
+        }
+        return accepts(Grammar(found), written(format, ToolCall("get_weather", json.dumps(ordered))))
+
+    assert accepted()
+    assert accepted(unit="fahrenheit")
+    assert not accepted(city="Rome")
+    assert not accepted(days=4)
+    assert not accepted(tags=None)
+    plain = Constraints(format, "", {}).choose(replace(asked, settled={}), "").grammar
+    assert plain != found
+
+
+def test_what_is_too_long_to_hold_the_model_to_is_left_to_it() -> None:
+    schema = {"type": "object", "properties": {"text": {"type": "string"}, "on": {"type": "boolean"}}}
+    held = fixed(schema, {"text": "x" * 3000, "on": True})
+    assert held == {
+        **schema,
+        "properties": {"text": {"type": "string"}, "on": {"const": True}},
+        "required": ["on"],
+    }
+    assert fixed(schema, {}) == schema
 
 
 def test_reasoning_has_its_place() -> None:

@@ -185,6 +185,7 @@ def test_the_fork_names_what_was_wrong(full: Ring) -> None:
     assert second.sampling.temperature == 0.3
     assert second.sampling.seed == 7
     assert (first.constrained, second.constrained) == (False, True)
+    assert (first.settled, second.settled) == ({}, {"get_weather": {"city": "Lisbon"}})
     assert not second.parallel_tool_calls
 
 
@@ -196,6 +197,26 @@ def test_structured_attempts_get_their_answer_as_results(full: Ring) -> None:
     assert [bad.call_id, good.call_id] == [one.id for one in call.calls]
     assert '"city" is a required property' in bad.text
     assert "right" in good.text
+
+
+TWO_BAD = (BAD_TYPE_CALL, BAD_TYPE_CALL.replace("Lisbon", "Porto"))
+# an attempt whose calls are refused, then what the next one need not write anew
+SETTLED: dict[str, tuple[Script, dict[str, Any]]] = {
+    "structure": (Script((UpstreamCall("get_weather", '{"city": "Rome", "days": "x"}'),)), {"city": "Rome"}),
+    "nothing_right": (Script((BAD_TYPE_CALL.replace('"Lisbon"', "5.5e999999"),)), {}),
+    "beside_a_right_one": (Script((f"{PORTO_CALL}\n{BAD_TYPE_CALL}",)), {"city": "Lisbon"}),
+    "of_the_same_tool_twice": (Script(TWO_BAD), {}),
+    "cut": (Script((BAD_TYPE_CALL[:-4],), finish="length"), {}),
+    "another_tool": (Script((UNKNOWN_CALL,)), {}),
+}
+
+
+@pytest.mark.parametrize("name", SETTLED)
+def test_what_was_right_in_a_refused_call_is_settled(full: Ring, name: str) -> None:
+    script, settled = SETTLED[name]
+    key = full.attempts.plan(f"settled {name}", script, CALL)
+    ask(full.server, key, False)
+    assert full.attempts.asked[key][1].settled == ({"get_weather": settled} if settled else {})
 
 
 def test_the_fork_grows_and_cools(full: Ring) -> None:
