@@ -12,6 +12,7 @@ import msgspec
 from engine.config import EngineConfig
 from engine.errors import DeadlineExceeded, EngineDied, EngineError, EngineUnavailable, from_failed
 from engine.frames import Abort, Events, Prefetch, SessionList, Sessions, Submit, WorkerStats
+from engine.outbox import join
 from engine.supervisor import Supervisor
 from engine.types import (
     EngineStats,
@@ -77,12 +78,6 @@ class Stream:
         if isinstance(event, EngineError):
             raise event
         return event
-
-
-def join(first: TextChunk, second: TextChunk) -> TextChunk:
-    """Two chunks in a row as one."""
-    text, tokens = first.text + second.text, first.tokens + second.tokens
-    return TextChunk(second.id, text, tokens, first.logprobs + second.logprobs)
 
 
 class EngineClient:

@@ -28,6 +28,7 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
     session_ttl_s: how long after its last turn a session's prefix is protected.
     dtype: auto computes in float32 where the device is the CPU, and keeps the stored type elsewhere.
     blas: auto or off, Linux on the CPU only (see engine.blas).
+    stream_interval_s: how long text may wait for more of its request, while all requests decode; 0: never.
     load_timeout_s, stall_timeout_s: a process that has not loaded, or has not finished a step, in this many
     seconds is killed and started anew. ready_wait_s: how long a new request waits for a restart.
     log_level: debug, info, warning or error; what the engine process writes to standard error.
@@ -49,6 +50,7 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
     session_ttl_s: float = 900.0
     dtype: str = "auto"
     blas: str = "auto"
+    stream_interval_s: float = 0.03
     load_timeout_s: float = 1800.0
     stall_timeout_s: float = 120.0
     ready_wait_s: float = 30.0
@@ -78,8 +80,9 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
         for name in ("session_ttl_s", "prefill_share", "load_timeout_s", "stall_timeout_s", "heartbeat_s"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} must be above 0, got {getattr(self, name)}")
-        if self.ready_wait_s < 0:
-            raise ValueError(f"ready_wait_s must not be negative, got {self.ready_wait_s}")
+        for name in ("ready_wait_s", "stream_interval_s"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
         if self.dtype not in DTYPES:
             raise ValueError(f"dtype must be one of {', '.join(DTYPES)}, got {self.dtype!r}")
         if self.log_level not in LOG_LEVELS:

@@ -21,6 +21,7 @@ from engine.errors import DeadlineExceeded, EngineError, EngineFault, InvalidReq
 from engine.frames import WorkerStats
 from engine.memory import MemoryWatch, resident_bytes
 from engine.model import LoadedModel
+from engine.outbox import Event
 from engine.reuse import LEAST_AHEAD, Reuse
 from engine.runner import Computed, Job, Runner, Sampled
 from engine.scheduler import Limits, Scheduler, Stage
@@ -29,7 +30,6 @@ from engine.types import (
     BATCH_BOUNDS,
     Candidate,
     Failed,
-    Finished,
     FinishReason,
     GenerateRequest,
     Priority,
@@ -41,8 +41,6 @@ from engine.writing import Writing
 
 HELD_POLL_S = 0.005  # how late a compiled grammar is noticed while nothing runs
 GROWTH_STEP = 64  # tokens between two reports of a sequence's length to the scheduler
-
-Event = TextChunk | Finished | Failed
 
 
 class EngineCore:
@@ -92,6 +90,11 @@ class EngineCore:
     def busy(self) -> bool:
         """Whether there are requests."""
         return bool(self._writing)
+
+    @property
+    def calm(self) -> bool:
+        """Whether every request decodes, so that the next steps are as short as the last."""
+        return all(entry.stage is Stage.decoding for entry in self._scheduler.entries.values())
 
     def rest_s(self, longest: float) -> float:
         """How long step() would have nothing to do, as far as one can tell: `longest` at most."""

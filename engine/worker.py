@@ -18,6 +18,7 @@ import time
 from typing import TYPE_CHECKING
 
 from engine.blas import prepare_blas
+from engine.config import EngineConfig
 from engine.errors import EngineError
 from engine.frames import (
     Abort,
@@ -34,9 +35,11 @@ from engine.frames import (
     encode,
     worker_reader,
 )
+from engine.outbox import Outbox
 
 if TYPE_CHECKING:
-    from engine.core import EngineCore, Event
+    from engine.core import EngineCore
+    from engine.outbox import Event
 
 log = logging.getLogger("engine.worker")
 
@@ -78,10 +81,11 @@ class Link:
 class Worker:
     """Serves one core over one link until the client goes away."""
 
-    def __init__(self, link: Link, core: EngineCore, heartbeat_s: float) -> None:
+    def __init__(self, link: Link, core: EngineCore, config: EngineConfig) -> None:
         self._link = link
         self._core = core
-        self._heartbeat_s = heartbeat_s
+        self._heartbeat_s = config.heartbeat_s
+        self._outbox = Outbox(config.stream_interval_s)
         self._said = 0.0
         self._unsettled = True
 
@@ -89,13 +93,15 @@ class Worker:
         """Raises Disconnected, and nothing else."""
         while True:
             events: list[Event] = []
-            for frame in self._link.receive(self._rest_s()):
+            frames = self._link.receive(self._rest_s())
+            for frame in frames:
                 match frame:
                     case Submit(request):
                         refused = self._core.submit(request)
                         events += [refused] if refused else []
                     case Abort(id):
                         self._core.abort(id)
+                        self._outbox.forget(id)
                     case Sessions(number, action, id):
                         known = self._core.reuse.handle(action, id)
                         self._link.send(SessionList(number, self._core.reuse.listed(), known))
@@ -103,11 +109,14 @@ class Worker:
                         self._core.reuse.sessions.prefetch(id)
                     case Load():
                         log.warning("a second load frame was ignored")
+            if frames:
+                self._publish(now=True)  # what has come may make the next step a long one
             if self._core.busy:
                 events += self._step()
             else:
                 self._unsettled = self._core.rest()
-            self._publish(events)
+            self._outbox.put(events, time.monotonic())
+            self._publish(now=not self._core.calm)
 
     def _rest_s(self) -> float:
         idle = not self._core.busy
@@ -120,12 +129,17 @@ class Worker:
             log.exception("a model step failed; its requests fail, the generator is rebuilt")
             return self._core.fail_all(f"a model step failed: {type(error).__name__}: {error}")
 
-    def _publish(self, events: list[Event]) -> None:
-        """Send what happened; a sign of life at least once per heartbeat, also in a long prefill."""
-        now = time.monotonic()
-        if events or now - self._said >= self._heartbeat_s:
+    def _publish(self, now: bool) -> None:
+        """Send what is due, or at once what there is; a sign of life at least once per heartbeat, also in a
+        long prefill.
+        """
+        clock = time.monotonic()
+        if now or self._outbox.due(clock) or clock - self._said >= self._heartbeat_s:
+            events = self._outbox.take()
+            if not events and clock - self._said < self._heartbeat_s:
+                return
             self._link.send(Events(events, self._core.stats()))
-            self._said = now
+            self._said = clock
             self._core.watch_memory()
 
 
@@ -162,7 +176,7 @@ def serve(link: Link) -> None:
     log.info("loaded %s in %.1f s, %s", config.model, time.monotonic() - started, blas)
     link.send(Ready(core.info))
     try:
-        Worker(link, core, config.heartbeat_s).run()
+        Worker(link, core, config).run()
     finally:
         core.close()
 

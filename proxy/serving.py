@@ -148,6 +148,7 @@ def engine_config(settings: Settings, path: Path) -> EngineConfig:
         cache_dir=settings.cache_folder(),
         cache_disk=int(settings.cache_disk_gb * GIB),
         kv_at_rest=settings.kv_at_rest,
+        stream_interval_s=settings.stream_interval_ms / 1000,
         log_level=settings.log_level,
     )
 

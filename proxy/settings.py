@@ -37,8 +37,9 @@ class Settings(BaseModel):
     model: a directory or a hub id; None is the bundled model. port: 0 takes a free one. served_model_name:
     the id that clients see; None takes the directory's name or the hub id. api_key: None lets everyone in.
     max_batch: sequences decoded together. queue_limit: requests that may wait beyond those. context_limit:
-    tokens of prompt and answer together; None takes the model's own. deterministic: requests are decoded one
-    at a time. request_timeout_s: how long one may take, re-asks included; None sets no limit.
+    tokens of prompt and answer together; None takes the model's own. stream_interval_ms: how long streamed
+    text may wait for more, so that fast models send a few tokens at a time. deterministic: requests are
+    decoded one at a time. request_timeout_s: how long one may take, re-asks included; None sets no limit.
 
     cache_dir: folder of the prefix cache on disk; None takes the platform's in `fortieth serve` and none
     elsewhere, `off` has none. cache_disk_gb, cache_ram_gb: what the cache may take; None takes a quarter of
@@ -82,6 +83,7 @@ class Settings(BaseModel):
     max_batch: Annotated[int, Field(ge=1)] = 16
     queue_limit: Annotated[int, Field(ge=0)] = 256
     context_limit: Annotated[int | None, Field(ge=2)] = None
+    stream_interval_ms: Annotated[float, Field(ge=0, le=1000)] = 30.0
     deterministic: bool = False
     request_timeout_s: Annotated[float | None, Field(gt=0)] = None
     cache_dir: str | None = None

@@ -1,7 +1,8 @@
-"""What the library does by itself: `python -m tests.bench.bare MODEL MEASURE N TOKENS`, a figure as JSON.
+"""What the library does by itself: `python -m tests.bench.bare MODEL MEASURE N TOKENS PROMPT`, JSON.
 
-decode: tokens a second of a bare BatchGenerator loop with N prompts. constrained: the median step of an
-engine with N streams under a grammar, over that of the same streams without one.
+decode: tokens a second of a bare BatchGenerator loop with N prompts of PROMPT tokens: while all of them
+decode, and with their prefill. constrained: the median step of an engine with N streams under a grammar, over
+that of the same streams without one.
 """
 
 from __future__ import annotations
@@ -34,30 +35,33 @@ GRAMMAR = "start: %json " + json.dumps(
 )
 
 
-def decode(model: Path, streams: int, tokens: int) -> float:
-    """Tokens a second, prefill included, as the load generator counts; of the second of two rounds."""
+def decode(model: Path, streams: int, tokens: int, prompt: int) -> tuple[float, float]:
+    """Tokens a second while all decode, and prefill included; of the second of two rounds."""
     import mlx.core as mx
     from mlx_lm.generate import BatchGenerator
     from mlx_lm.utils import load
 
     network, _ = load(str(model))
-    rate = 0.0
+    rates = 0.0, 0.0
     for count in (16, tokens):
         generator = BatchGenerator(network, sampler=lambda logprobs: mx.argmax(logprobs, axis=-1))
         began = time.perf_counter()
-        prompts = [[32 + (n * 7 + k * 13) % 95 for k in range(PROMPT_TOKENS)] for n in range(streams)]
+        prompts = [[32 + (n * 7 + k * 13) % 95 for k in range(prompt)] for n in range(streams)]
         generator.insert(prompts, max_tokens=[count] * streams)
-        open_, made = streams, 0
+        open_, made, early, full = streams, 0, 0, began
         while open_:
-            for response in generator.next()[1]:
-                made += 1
-                open_ -= response.finish_reason is not None
-        rate = made / (time.perf_counter() - began)
+            responses = generator.next()[1]
+            made += len(responses)
+            open_ -= sum(response.finish_reason is not None for response in responses)
+            if full == began and len(responses) == streams:
+                full, early = time.perf_counter(), made
+        ended = time.perf_counter()
+        rates = (made - early) / (ended - full), made / (ended - began)
         generator.close()
-    return rate
+    return rates
 
 
-def constrained(model: Path, streams: int, tokens: int) -> float:
+def constrained(model: Path, streams: int, tokens: int, prompt: int) -> float:
     """Seconds of a step with a grammar on every stream, over the same without; alternating rounds."""
     from engine.config import EngineConfig
     from engine.core import EngineCore
@@ -69,9 +73,9 @@ def constrained(model: Path, streams: int, tokens: int) -> float:
     def steps(grammar: str | None) -> list[float]:
         core = EngineCore(loaded, EngineConfig(model=str(model), max_batch=max(16, streams)))
         for n in range(streams):
-            prompt = tuple(32 + (n * 7 + k * 13) % 95 for k in range(PROMPT_TOKENS))
+            ids = tuple(32 + (n * 7 + k * 13) % 95 for k in range(prompt))
             sampling = SamplingParams(max_tokens=tokens, ignore_eos=True)
-            core.submit(GenerateRequest(id=str(n), prompt=prompt, sampling=sampling, grammar=grammar))
+            core.submit(GenerateRequest(id=str(n), prompt=ids, sampling=sampling, grammar=grammar))
         took: list[float] = []
         while core.busy:
             began = time.perf_counter()
@@ -87,10 +91,11 @@ def constrained(model: Path, streams: int, tokens: int) -> float:
 
 
 def main() -> None:
-    model, what, streams, tokens = sys.argv[1:]
+    model, what, *numbers = sys.argv[1:]
+    streams, tokens, prompt = (int(number) for number in numbers)
     prepare_blas("auto")
     measure = {"decode": decode, "constrained": constrained}[what]
-    print(json.dumps(measure(Path(model), int(streams), int(tokens))))
+    print(json.dumps(measure(Path(model), streams, tokens, prompt)))
 
 
 if __name__ == "__main__":

@@ -9,24 +9,28 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import atexit
 import json
 import os
 import platform
+import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 from engine.blas import LIBRARY, PACKAGE, BlasUnavailable, cache_directory, forwarding_library
-from tests.bench.measures import Target, exactness, gap, mixed, throughput
+from tests.bench.bare import PROMPT_TOKENS
+from tests.bench.measures import Rate, Target, exactness, gap, mixed, throughput
 from tests.bench.model import make_endless, make_model
 from tests.bench.servers import Server, ours, rivals, running
 
-CACHE = ("--cache-dir", f"{tempfile.gettempdir()}/fortieth-bench-cache")  # on, as by default; not the user's
 MANY = 16  # streams from which on the bar is lower
-Speeds = dict[int, list[float]]  # streams -> tokens a second, round by round
+Speeds = dict[int, list[Rate]]  # streams -> round by round
 
 
 def blas_library() -> Path | None:
@@ -40,10 +44,21 @@ def blas_library() -> Path | None:
         return None
 
 
-def bare(model: Path, what: str, streams: int, tokens: int) -> float:
-    command = [sys.executable, "-m", "tests.bench.bare", str(model), what, str(streams), str(tokens)]
+def cached() -> tuple[str, str]:
+    """Options for a cache on disk, as by default, in a folder in which nothing lies: what an earlier run left
+    would be read back. Each is removed at the end.
+    """
+    folder = tempfile.mkdtemp(prefix="fortieth-bench-cache-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return "--cache-dir", folder
+
+
+def bare(model: Path, what: str, streams: int, tokens: int, prompt: int = PROMPT_TOKENS) -> Any:
+    """What tests.bench.bare prints."""
+    command = [sys.executable, "-m", "tests.bench.bare", str(model), what]
+    command += [str(number) for number in (streams, tokens, prompt)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    return float(json.loads(done.stdout.splitlines()[-1]))
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 def served_name(server: Server, model: Path) -> str:
@@ -68,9 +83,11 @@ def speeds(server: Server, model: Path, sizes: list[int], tokens: int, rounds: i
         asyncio.run(throughput(target, 2, 16))
         for _ in range(rounds):
             for size in sizes:
-                own[size].append(asyncio.run(throughput(target, size, tokens)))
+                rate = asyncio.run(throughput(target, size, tokens))
+                own[size].append(rate)
                 if alternate:
-                    raw[size].append(bare(model, "decode", size, tokens))
+                    decode, whole = bare(model, "decode", size, tokens, rate.prompt)
+                    raw[size].append(Rate(decode, whole, rate.prompt))
     return own, raw
 
 
@@ -82,7 +99,7 @@ def throughput_table(model: Path, folder: Path, arguments: argparse.Namespace) -
     row("---", *("--:" for _ in sizes))
     bars: list[tuple[str, ...]] = []
     first: Speeds = {}
-    for server in [ours("--guard", "off", *CACHE), ours(*CACHE), *rivals(folder)]:
+    for server in [ours("--guard", "off", *cached()), ours(*cached()), *rivals(folder)]:
         if server.missing:
             row(label(server), f"not measured: {server.missing}", *[""] * (len(sizes) - 1))
             continue
@@ -91,23 +108,35 @@ def throughput_table(model: Path, folder: Path, arguments: argparse.Namespace) -
         except RuntimeError as error:
             row(label(server), f"failed: {' '.join(str(error).split())[-160:]}", *[""] * (len(sizes) - 1))
             continue
-        row(label(server), *(f"{statistics.median(own[size]):.0f}" for size in sizes))
+        row(label(server), *(shown(own[size]) for size in sizes))
         if server.name != "fortieth":
             bars += beside_rival(first, own, server.name)
             continue
-        row("bare BatchGenerator, in between", *(f"{statistics.median(raw[size]):.0f}" for size in sizes))
+        row("bare BatchGenerator, in between", *(shown(raw[size]) for size in sizes))
         bars += beside_bare(own, raw, label(server))
         first = first or own
     return bars
+
+
+def shown(rates: list[Rate]) -> str:
+    """While all streams write, and in brackets with their beginnings and ends."""
+    decode, whole = (
+        statistics.median(values) for values in zip(*((r.decode, r.whole) for r in rates), strict=True)
+    )
+    return f"{decode:.0f} ({whole:.0f})"
 
 
 def beside_bare(own: Speeds, raw: Speeds, name: str) -> list[tuple[str, ...]]:
     """Each size's median of the ratios of neighbouring rounds: what slows the machine slows both."""
     bars = []
     for size, rounds in own.items():
-        ratios = [a / b for a, b in zip(rounds, raw[size], strict=True)]
         least = 0.85 if size >= MANY else 0.90
-        bars.append(bar(f"{name} / bare, {size} streams", ratios, least=least))
+        pairs = list(zip(rounds, raw[size], strict=True))
+        bars.append(
+            bar(f"{name} / bare, {size} streams", [a.decode / b.decode for a, b in pairs], least=least)
+        )
+        whole = statistics.median(a.whole / b.whole for a, b in pairs)
+        bars.append((f"the same with beginnings and ends, {size} streams", "", f"{whole:.2f}", ""))
     return bars
 
 
@@ -115,7 +144,10 @@ def beside_rival(own: Speeds, other: Speeds, name: str) -> list[tuple[str, ...]]
     return [
         bar(
             f"fortieth, guard off / {name}, {size} streams",
-            [statistics.median(own[size]) / statistics.median(other[size])],
+            [
+                statistics.median(r.decode for r in own[size])
+                / statistics.median(r.decode for r in other[size])
+            ],
             least=1.0 if size < 8 else 1.3,
         )
         for size in own
@@ -132,8 +164,11 @@ def bar(what: str, values: list[float], *, least: float = 0.0, most: float = 0.0
 
 
 def fairness(model: Path, rounds: int) -> list[tuple[str, ...]]:
-    """The bars that need our server alone, and the cost of grammars."""
-    with running(ours(*CACHE), model) as live:
+    """The bars that need our server alone, and the cost of grammars. Each token leaves by itself: else the
+    normal gap would be the interval at which text leaves.
+    """
+    server = replace(ours(*cached()), environment=(("FORTIETH_STREAM_INTERVAL_MS", "0"),))
+    with running(server, model) as live:
         target = Target(live, model.name)
         gaps = [asyncio.run(gap(target)) for _ in range(rounds)]
         waits = [asyncio.run(mixed(target)) for _ in range(rounds)]

@@ -46,13 +46,41 @@ def made(answer: Answer, most: int) -> int:
     return most if answer.finish == "length" else answer.tokens
 
 
-async def throughput(target: Target, streams: int, tokens: int) -> float:
-    """Tokens a second of all streams together, prefill of short prompts included."""
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """Tokens a second of all streams together. decode: while all of them write. whole: from the first request
+    to the last answer's end. prompt: tokens of each prompt that were computed, on average.
+    """
+
+    decode: float
+    whole: float
+    prompt: int
+
+
+async def throughput(target: Target, streams: int, tokens: int) -> Rate:
     bodies = [body(prompt(32), tokens, target.model) for _ in range(streams)]
     answers = await together(target.live.port, bodies)
     check(answers)
     took = max(answer.ended for answer in answers) - min(answer.began for answer in answers)
-    return sum(made(answer, tokens) for answer in answers) / took
+    computed = sum(answer.prompt_tokens - answer.cached_tokens for answer in answers)
+    whole = sum(made(answer, tokens) for answer in answers) / took
+    return Rate(steady(answers, tokens) or whole, whole, round(computed / streams))
+
+
+def steady(answers: list[Answer], most: int) -> float:
+    """Tokens a second from the last stream's first text to the first stream's last, by shares of the text;
+    0 where they do not all write at one time.
+    """
+    began = max(answer.times[0] for answer in answers)
+    ended = min(answer.times[-1] for answer in answers)
+    if ended <= began:
+        return 0.0
+    tokens = 0.0
+    for answer in answers:
+        pieces = zip(answer.times, answer.sizes, strict=True)
+        inside = sum(size for at, size in pieces if began < at <= ended)
+        tokens += made(answer, most) * inside / max(1, len(answer.text))
+    return tokens / (ended - began)
 
 
 async def gap(target: Target) -> tuple[float, float]:

@@ -15,7 +15,8 @@ READ_LIMIT = 1 << 22
 class Answer:
     """One streamed answer. status 0: the connection broke; error: what the server said instead of an answer.
 
-    times: of each piece of text and each call, by the clock of time.perf_counter(). calls: as a client sends
+    times: of each piece of text and each call, by the clock of time.perf_counter(); sizes: characters of each
+    piece, 0 of a call's. calls: as a client sends
     them back; of servers that send each whole.
     """
 
@@ -24,6 +25,7 @@ class Answer:
     text: str = ""
     error: str = ""
     times: list[float] = field(default_factory=list)
+    sizes: list[int] = field(default_factory=list)
     tokens: int = 0
     finish: str = ""
     logprobs: list[tuple[str, float]] = field(default_factory=list)
@@ -116,9 +118,11 @@ def take_event(event: dict[str, Any], answer: Answer) -> None:
         delta = choice.get("delta") or {}
         if delta.get("content"):
             answer.times.append(time.perf_counter())
+            answer.sizes.append(len(delta["content"]))
             answer.text += delta["content"]
         for call in delta.get("tool_calls") or ():
             answer.times.append(time.perf_counter())
+            answer.sizes.append(0)
             take_call(call, answer)
         answer.finish = choice.get("finish_reason") or answer.finish
         for place in (choice.get("logprobs") or {}).get("content") or ():
