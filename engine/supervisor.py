@@ -12,7 +12,7 @@ from engine.config import EngineConfig
 from engine.errors import EngineFailed, EngineUnavailable
 from engine.frames import Events, FromWorker, Load, LoadFailed, Ready, SessionList, ToWorker
 from engine.process import EngineProcess, launch
-from engine.types import ModelInfo
+from engine.types import Finished, ModelInfo
 
 log = logging.getLogger("engine.supervisor")
 
@@ -21,11 +21,14 @@ State = Literal["starting", "ready", "restarting", "failed", "closed"]
 
 @dataclass(frozen=True, slots=True)
 class Backoff:
-    """Seconds before the n-th restart in a row: the first at once, then doubling up to a ceiling."""
+    """Seconds before the n-th restart in a row: the first at once, then doubling up to a ceiling.
+
+    A process that has finished a request, or has lived for healthy_s, was not part of a row.
+    """
 
     first: float = 0.2
     ceiling: float = 15.0
-    healthy_s: float = 30.0  # a process that lived this long was not part of a row
+    healthy_s: float = 30.0
 
     def delay(self, attempt: int) -> float:
         """attempt counts from 0."""
@@ -56,6 +59,7 @@ class Supervisor:
         self._backoff = backoff or Backoff()
         self._process: EngineProcess | None = None
         self._loaded: asyncio.Future[ModelInfo] | None = None
+        self._served = False  # whether the current process has finished a request
         self._ready = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self.state: State = "closed"
@@ -114,7 +118,8 @@ class Supervisor:
 
     def _receive(self, frame: FromWorker) -> None:
         match frame:
-            case Events():
+            case Events(outputs):
+                self._served = self._served or any(isinstance(one, Finished) for one in outputs)
                 self._on_events(frame)
             case SessionList() if self._on_sessions is not None:
                 self._on_sessions(frame)
@@ -125,6 +130,7 @@ class Supervisor:
 
     async def _launch(self) -> ModelInfo:
         """One process, up to its loaded model. Raises EngineFailed, leaving no process behind."""
+        self._served = False
         loaded = self._loaded = asyncio.get_running_loop().create_future()
         try:
             process = await launch(self._receive)
@@ -157,7 +163,8 @@ class Supervisor:
                 since = loop.time()
                 reason = await self._process.ended(self._config.stall_timeout_s)
                 self._process = None
-                attempt = 0 if loop.time() - since > self._backoff.healthy_s else attempt
+                if self._served or loop.time() - since > self._backoff.healthy_s:
+                    attempt = 0
                 self._mourn(reason)
             await asyncio.sleep(self._backoff.delay(attempt))
             attempt += 1

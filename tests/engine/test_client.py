@@ -9,6 +9,7 @@ import resource
 import signal
 import sys
 from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from engine.errors import (
     InvalidRequest,
     QueueFull,
 )
+from engine.supervisor import Backoff
 from engine.types import Finished, GenerateRequest, Output, TextChunk
 from tests.engine.drive import PRINTABLE, request
 
@@ -205,6 +207,29 @@ async def test_what_had_not_emitted_anything_is_replayed_once(tiny: Path) -> Non
         os.kill(client.stats().pid, signal.SIGKILL)
         with pytest.raises(EngineDied):
             await task
+
+
+@dataclass(frozen=True)
+class Noted(Backoff):
+    """Waits for nothing and keeps what it was asked."""
+
+    attempts: list[int] = field(default_factory=list)
+
+    def delay(self, attempt: int) -> float:
+        self.attempts.append(attempt)
+        return 0.0
+
+
+@pytest.mark.parametrize("serves", [True, False])
+async def test_only_processes_that_never_served_wait_longer_each_time(tiny: Path, serves: bool) -> None:
+    async with started(EngineConfig(model=str(tiny))) as client:
+        noted = client._supervisor._backoff = Noted()
+        for n in range(3):
+            if serves:
+                await collect(client, request(f"served {n}", max_tokens=2))
+            os.kill(client.stats().pid, signal.SIGKILL)
+            await until(lambda n=n: client.stats().restarts > n and client.stats().state == "ready")
+        assert noted.attempts == ([0, 0, 0] if serves else [0, 1, 2])
 
 
 async def test_a_wedged_process_is_noticed_and_restarted(tiny: Path) -> None:
