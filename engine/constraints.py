@@ -1,9 +1,10 @@
 """A request's completion held to a grammar, token by token, and its reasoning held to a budget.
 
-Grammars are llguidance's Lark; its matcher says which tokens may come next, and everything else gets a
-logit of minus infinity, with plain MLX operations and so on every device. Logits processors run inside the
-model step, where an exception would cost the whole batch: none is raised here. A matcher that fails in
-mid-text (its limits are in limits()) is let go, and the request goes on without it.
+Grammars are llguidance's Lark; its matcher says which tokens may come next, and the sampler (engine.sampling)
+gives everything else a log probability of minus infinity, for all rows at once, with plain MLX operations and
+so on every device. That happens inside the model step, where an exception would cost the whole batch: none is
+raised here. A matcher that fails in mid-text (its limits are in limits()) is let go, and the request goes on
+without it.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ from __future__ import annotations
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import mlx.core as mx
@@ -111,45 +111,42 @@ def allowed_tokens(matcher: LLMatcher, vocab_size: int) -> Allowed:
 
 
 class Constraint:
-    """The logits processor of one request with a grammar.
+    """One request's place in its grammar.
 
-    drawn: the token last picked for it; waits for the step that picks it. The forward pass of the coming step
-    is started before the mask is made, so that the device does not wait for it.
+    failed: it has been let go. shown: the tokens that were allowed when the token was picked that the
+    generator reports next; it picks one ahead. None: all of them.
     """
 
     def __init__(
-        self,
-        id: str,
-        matcher: LLMatcher,
-        drawn: Callable[[], int],
-        grammars: Grammars,
-        allowance_s: float = ALLOWANCE_S,
+        self, id: str, matcher: LLMatcher, grammars: Grammars, allowance_s: float = ALLOWANCE_S
     ) -> None:
         self._id = id
         self._allowance_s = allowance_s
         self._matcher = matcher
-        self._drawn = drawn
         self._grammars = grammars
-        self._started = False
+        self._latest: Allowed | None = None
         self.failed = False
+        self.shown: Allowed | None = None
 
-    def __call__(self, tokens: mx.array, logits: mx.array) -> mx.array:
-        if self.failed:
-            return logits
-        token = self._drawn() if self._started else None
-        mx.async_eval(logits)  # type: ignore[no-untyped-call]
+    def allow(self, drawn: int | None, vocab_size: int) -> Allowed | None:
+        """What may come next: one boolean per token, None for anything. drawn: the token picked last, None at
+        the beginning. To be called once for each token that is picked.
+        """
+        self.shown, self._latest = self._latest, None if self.failed else self._next(drawn, vocab_size)
+        return self._latest
+
+    def _next(self, drawn: int | None, vocab_size: int) -> Allowed | None:
         began = time.thread_time()  # not the clock's: the machine may be busy with other things
-        if token is not None:
-            self._matcher.consume_token(token)
-        self._started = True
-        allowed = allowed_tokens(self._matcher, logits.shape[-1])
+        if drawn is not None:
+            self._matcher.consume_token(drawn)
+        allowed = allowed_tokens(self._matcher, vocab_size)
         self._allowance_s += PER_TOKEN_S - (time.thread_time() - began)
         reason = self._trouble(allowed)
         if reason:
             self.failed = True
             self._grammars.note_failure(self._id, reason)
-            return logits
-        return mx.where(mx.array(allowed)[None], logits, -mx.inf)
+            return None
+        return allowed
 
     def _trouble(self, allowed: Allowed) -> str:
         """Why the grammar has to be let go; "" where all is well."""

@@ -14,7 +14,7 @@ import numpy as np
 from llguidance import LLMatcher
 from mlx_lm.generate import BatchGenerator, StopSequences
 
-from engine.constraints import Constraint, Grammars, ThinkingBudget
+from engine.constraints import Allowed, Constraint, Grammars, ThinkingBudget
 from engine.lanes import Company, choose_lane
 from engine.model import joinable
 from engine.sampling import BatchSampler, Processor, UnexpectedRows, make_processors
@@ -208,7 +208,7 @@ class Runner:
         lane.prompts.append(job.id)
 
     def _begin(self, job: Job) -> Live:
-        """A new request, its lane and its processors; the grammar comes last, because its word is final."""
+        """A new request, its lane and its processors; its grammar has the last word, with the sampler."""
         lane = self._lane_for(job)
         lane.sampler.add(job.id, job.sampling)
         processors = make_processors(job.sampling, job.prompt, self._vocab_size)
@@ -216,9 +216,8 @@ class Runner:
         if job.thinking is not None:
             live.processors.append(ThinkingBudget(job.thinking))
         if job.matcher is not None:
-            follow = lane.sampler.follow(job.id)
-            live.constraint = Constraint(job.id, job.matcher, follow, self._grammars)
-            live.processors.append(live.constraint)
+            live.constraint = Constraint(job.id, job.matcher, self._grammars)
+            lane.sampler.hold(job.id, live.constraint)
         return live
 
     def pause(self, id: str) -> None:
@@ -291,7 +290,8 @@ class Runner:
         live = self._live[id]
         live.made += 1
         asked = live.job.sampling.logprobs
-        logprobs = () if asked is None else likeliest(response.logprobs, response.token, asked)
+        allowed = live.constraint.shown if live.constraint is not None else None
+        logprobs = () if asked is None else likeliest(response.logprobs, response.token, asked, allowed)
         finish = None if response.finish_reason is None else FinishReason(response.finish_reason)
         if finish is not None:
             del self._live[id]
@@ -325,9 +325,17 @@ class Runner:
         return int(mx.get_cache_memory())
 
 
-def likeliest(logprobs: mx.array, chosen: int, count: int) -> tuple[tuple[int, float], ...]:
-    """(token, log probability) of the chosen token, then of the `count` likeliest, best first; of one row."""
+def likeliest(
+    logprobs: mx.array, chosen: int, count: int, allowed: Allowed | None = None
+) -> tuple[tuple[int, float], ...]:
+    """(token, log probability) of the chosen token, then of the `count` likeliest, best first; of one row.
+
+    allowed: the tokens among which one was picked, one boolean per token; None is all of them.
+    """
     row = np.array(logprobs.astype(mx.float32))
+    if allowed is not None:
+        row = np.where(allowed, row, -np.inf)
+        row = row - np.logaddexp.reduce(row)
     top = np.argpartition(-row, count)[:count] if count < len(row) else np.arange(len(row))
     top = top[np.lexsort((top, -row[top]))]
     return tuple((int(token), max(float(row[token]), LEAST_LOGPROB)) for token in (chosen, *top))

@@ -11,10 +11,12 @@ import secrets
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import mlx.core as mx
 import numpy as np
 
+from engine.constraints import Constraint
 from engine.types import SamplingParams
 
 Sampler = Callable[[mx.array], mx.array]  # logprobs [rows, vocab] -> token ids [rows]
@@ -103,26 +105,23 @@ class BatchSampler:
         self._expected: deque[tuple[str, ...]] = deque()
         self._rows: tuple[str, ...] = ()
         self._table: Table | None = None
-        self._followed: dict[str, tuple[mx.array, int]] = {}
+        self._held: dict[str, Constraint] = {}
+        self._drawn: dict[str, tuple[mx.array, int]] = {}  # of those held: where their last token stands
         self._latest: mx.array | None = None
 
     def add(self, id: str, sampling: SamplingParams) -> None:
         """A new request; its random sequence begins. Ids are never used again while they live."""
         self._draws[id] = Draws.start(sampling)
 
-    def follow(self, id: str) -> Callable[[], int]:
-        """What tells the token last picked for this request, once there is one; it waits for that step."""
-        self._followed[id] = (mx.array([0]), 0)
-        return lambda: self._followed_token(id)
-
-    def _followed_token(self, id: str) -> int:
-        tokens, row = self._followed[id]
-        return int(np.array(tokens)[row])  # tokens[row] would be an operation, queued behind the next step
+    def hold(self, id: str, constraint: Constraint) -> None:
+        """This request's tokens have to be allowed by its grammar."""
+        self._held[id] = constraint
 
     def remove(self, id: str) -> None:
         """Its rows will not be sampled any more."""
         self._draws.pop(id, None)
-        self._followed.pop(id, None)
+        self._held.pop(id, None)
+        self._drawn.pop(id, None)
         if id in self._rows:
             self._rows, self._table = (), None
 
@@ -147,10 +146,37 @@ class BatchSampler:
 
     def draw(self, ids: tuple[str, ...], logprobs: mx.array) -> mx.array:
         """Token ids [rows] for logprobs [rows, vocab]."""
+        held = [(row, id) for row, id in enumerate(ids) if id in self._held]
+        if held:
+            logprobs = self._allowed(held, logprobs)
         tokens = self._latest = self._pick(ids, logprobs)
-        if self._followed:
-            self._followed |= {id: (tokens, row) for row, id in enumerate(ids) if id in self._followed}
+        self._drawn |= {id: (tokens, row) for row, id in held}
         return tokens
+
+    def _allowed(self, held: list[tuple[int, str]], logprobs: mx.array) -> mx.array:
+        """Minus infinity for what the rows' grammars do not allow. The forward pass is started before the
+        masks are made, so that the device does not wait for them.
+        """
+        mx.async_eval(logprobs)  # type: ignore[no-untyped-call]
+        masks = np.ones(logprobs.shape, dtype=np.bool_)
+        read: dict[
+            int, np.ndarray[Any, Any]
+        ] = {}  # tokens[row] would be an operation behind the forward pass
+        for row, id in held:
+            last = self._token(id, read) if id in self._drawn else None
+            allowed = self._held[id].allow(last, masks.shape[-1])
+            if allowed is not None:
+                masks[row] = allowed
+        return mx.where(mx.array(masks), logprobs, -mx.inf)
+
+    def _token(self, name: str, read: dict[int, np.ndarray[Any, Any]]) -> int:
+        """The last one of a request. read: arrays as numpy has them; tokens[row] itself would be an operation
+        of MLX, behind the forward pass.
+        """
+        tokens, row = self._drawn[name]
+        if id(tokens) not in read:
+            read[id(tokens)] = np.array(tokens)
+        return int(read[id(tokens)][row])
 
     def _pick(self, ids: tuple[str, ...], logprobs: mx.array) -> mx.array:
         rows = [self._draws[id] for id in ids]
