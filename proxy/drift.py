@@ -102,7 +102,7 @@ class DriftStore:
     of valid turns among those that were decoded without constraint.
     """
 
-    def __init__(self, rule: DriftRule = DEFAULT_RULE, capacity: int = 10_000) -> None:
+    def __init__(self, rule: DriftRule = DEFAULT_RULE, capacity: int = 4096) -> None:
         self._rule = rule
         self._capacity = capacity
         self._sessions: OrderedDict[SessionKey, Drift] = OrderedDict()

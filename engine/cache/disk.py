@@ -26,7 +26,7 @@ from engine.cache.blobs import DAMAGE, FAILURES, Buffers, is_damage, open_items,
 
 log = logging.getLogger("engine.cache")
 
-FORMAT = 1
+FORMAT = 2
 DIGEST = 20
 BLOCK = 4096
 SLACK = 2 * 2**20  # the database may grow by this much within one write

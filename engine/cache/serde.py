@@ -17,7 +17,8 @@ import numpy as np
 from engine.cache.layers import Kept
 
 SUFFIXES = ("", ".q", ".scale", ".low")
-LARGEST_GROUP = 64  # values that share a scale and a lowest value, both float32
+# tokens of one channel that share a scale and a lowest value, both float32, by the bits of a code
+GROUPS = {16: 64, 8: 16, 4: 64}
 NAMES = {
     mx.float32: "F32",
     mx.float16: "F16",
@@ -60,7 +61,7 @@ def encode(kept: Kept, at_rest: str) -> list[Any]:
 
 def form_of(index: int, kept: Kept, at_rest: str) -> str:
     """How one of the arrays lies at rest. In `q8` the first and the last layer keep 16 bits: an error in the
-    last layer's keys moves the answer most (docs/cache.md), and finer groups do not help there.
+    last layer's keys moves the answer most (docs/cache.md).
     """
     if index >= len(kept.slices):
         return "keep"
@@ -95,20 +96,30 @@ def raw(array: mx.array) -> memoryview:
 
 
 def shrink(array: mx.array, form: str) -> dict[str, mx.array]:
-    """The tensors that stand for an array at rest, by suffix."""
+    """The tensors that stand for an array at rest, by suffix. Codes share their scale along the tokens of a
+    channel, because keys have channels that are far larger than others (KIVI, arXiv:2402.02750).
+    """
     if form == "keep" or array.size == 0 or array.shape[-1] % 2:
         return {"": array}
     if form == "bf16":
         return {"": array.astype(mx.bfloat16)}
     bits = int(form[1:])
-    group = group_size(array.shape[-1])
-    grouped = array.astype(mx.float32).reshape(*array.shape[:-1], -1, group)
-    low = grouped.min(axis=-1, keepdims=True)
-    scale = mx.maximum(grouped.max(axis=-1, keepdims=True) - low, 1e-12) / (2**bits - 1)
+    tokens = array.shape[-2]
+    grouped = by_group(array.astype(mx.float32), GROUPS[bits])
+    low = grouped.min(axis=-2, keepdims=True)
+    scale = mx.maximum(grouped.max(axis=-2, keepdims=True) - low, 1e-12) / (2**bits - 1)
     codes = mx.round((grouped - low) / scale).astype(mx.uint16 if bits == 16 else mx.uint8)
+    codes = codes.reshape(*array.shape[:-2], -1, array.shape[-1])[..., :tokens, :]
     if bits == 4:
         codes = codes[..., 0::2] | (codes[..., 1::2] << 4)
-    return {".q": codes, ".scale": scale, ".low": low}
+    return {".q": mx.contiguous(codes), ".scale": scale, ".low": low}
+
+
+def by_group(array: mx.array, size: int) -> mx.array:
+    """[..., tokens, channels] as [..., groups, size, channels]; the last token fills up the last group."""
+    missing = -array.shape[-2] % size
+    filled = mx.concatenate([array, *[array[..., -1:, :]] * missing], axis=-2) if missing else array
+    return filled.reshape(*array.shape[:-2], -1, size, array.shape[-1])
 
 
 def grow(parts: dict[str, mx.array], form: str, dtype: mx.Dtype) -> mx.array:
@@ -116,15 +127,8 @@ def grow(parts: dict[str, mx.array], form: str, dtype: mx.Dtype) -> mx.array:
     if "" in parts:
         return parts[""].astype(dtype)
     codes = parts[".q"]
-    if form == "q4":
+    bits = 4 if form == "q4" else 8 * codes.itemsize
+    if bits == 4:
         codes = mx.stack([codes & 15, codes >> 4], axis=-1).reshape(*codes.shape[:-1], -1)
-    values = codes.astype(mx.float32) * parts[".scale"] + parts[".low"]
-    return values.reshape(*values.shape[:-2], -1).astype(dtype)
-
-
-def group_size(width: int) -> int:
-    """The largest power of two up to 64 that divides the width."""
-    group = LARGEST_GROUP
-    while width % group:
-        group //= 2
-    return group
+    values = by_group(codes.astype(mx.float32), GROUPS[bits]) * parts[".scale"] + parts[".low"]
+    return values.reshape(*codes.shape[:-2], -1, codes.shape[-1])[..., : codes.shape[-2], :].astype(dtype)

@@ -22,7 +22,7 @@ _DIGEST_BYTES = 16
 _SIBLINGS = 8
 # Tokens of four bytes each: 16 MB.
 _CAPACITY = 4_000_000
-_MOST = 8192  # answers: a short one takes far more than its tokens do
+_MOST = 4096  # answers: a short one takes far more than its tokens do
 
 
 @dataclass(frozen=True, slots=True)
