@@ -41,7 +41,7 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
     context_limit: int | None = None
     prefill_step: int | None = None
     prefill_step_min: int = 16
-    prefill_share: float = 6.0
+    prefill_share: float = 7.5
     kv_budget: int | None = None
     cache_ram: int | None = None
     cache_dir: str | None = None
@@ -50,7 +50,7 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
     session_ttl_s: float = 900.0
     dtype: str = "auto"
     blas: str = "auto"
-    stream_interval_s: float = 0.03
+    stream_interval_s: float = 0.05
     load_timeout_s: float = 1800.0
     stall_timeout_s: float = 120.0
     ready_wait_s: float = 30.0

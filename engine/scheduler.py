@@ -25,7 +25,7 @@ QUIET_CHUNK_S = 0.5  # longest prefill chunk while nobody decodes: how late abor
 BACKGROUND_CHUNK_S = 0.05  # the same, of a prefill that nobody waits for
 NEWEST = 0.3  # weight of the newest measurement in the running means
 SLOWER = 0.8  # its weight where prefill got slower, as it does along a long prompt: a gap hurts at once
-FIRST_CHUNK = 64  # tokens; while others decode a prompt's chunks start here and at most double
+FIRST_CHUNK = 64  # tokens; where a prompt starts slowly, its chunks start here and at most double
 EXPECTED_ANSWER = 1024  # tokens set aside for an answer: agents allow far longer ones than they get
 PREEMPT_FACTOR = 2.0  # a paused prefill costs a copy of its cache: the newcomer must be this much shorter
 
@@ -217,7 +217,7 @@ class Scheduler:
         members = [*prefilling, *cohort]
         rows = len(members)
         background = all(entry.priority is Priority.background for entry in members)
-        self.last_chunk = self.chunk_tokens(background) if rows else 0
+        self.last_chunk = self.chunk_tokens(background, self.is_slow_start(members)) if rows else 0
         step = max(self.limits.prefill_step_min, self.last_chunk // max(rows, 1))
         return Plan(
             pause=tuple(entry.id for entry in pause),
@@ -344,9 +344,17 @@ class Scheduler:
         best = min(waiting, key=lambda entry: (entry.priority, entry.due))
         return [] if self.room().admit(best) else placed
 
-    def chunk_tokens(self, background: bool = False) -> int:
+    def is_slow_start(self, members: list[Entry]) -> bool:
+        """Whether the chunks of these prompts start small: others decode, and what a token costs is known
+        from other prompts; or the prompt is so long that those who come right behind it would wait for it.
+        Several at once are short, and fit.
+        """
+        decoding = any(entry.stage is Stage.decoding for entry in self.entries.values())
+        return len(members) == 1 and (decoding or members[0].remaining > 2 * self.limits.prefill_step)
+
+    def chunk_tokens(self, background: bool = False, slow_start: bool = False) -> int:
         """Prompt tokens that may be prefilled in one step, all rows together. background: nobody waits for
-        them, so that others should hardly notice.
+        them, so that others should hardly notice. slow_start: twice the chunk before at most.
         """
         decoding = any(entry.stage is Stage.decoding for entry in self.entries.values())
         if background and decoding:
@@ -354,7 +362,7 @@ class Scheduler:
         quiet_s = BACKGROUND_CHUNK_S if background else QUIET_CHUNK_S
         seconds = self.limits.prefill_share * self.pace.decode_step if decoding else quiet_s
         tokens = int(seconds / self.pace.prefill_token)
-        if decoding:
+        if slow_start:
             tokens = min(tokens, 2 * self.last_chunk or FIRST_CHUNK)
         if tokens > 32:
             tokens -= tokens % 32

@@ -83,7 +83,7 @@ class Settings(BaseModel):
     max_batch: Annotated[int, Field(ge=1)] = 16
     queue_limit: Annotated[int, Field(ge=0)] = 256
     context_limit: Annotated[int | None, Field(ge=2)] = None
-    stream_interval_ms: Annotated[float, Field(ge=0, le=1000)] = 30.0
+    stream_interval_ms: Annotated[float, Field(ge=0, le=1000)] = 50.0
     deterministic: bool = False
     request_timeout_s: Annotated[float | None, Field(gt=0)] = None
     cache_dir: str | None = None

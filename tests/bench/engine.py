@@ -165,8 +165,7 @@ def bar(what: str, values: list[float], *, least: float = 0.0, most: float = 0.0
 
 def fairness(model: Path, rounds: int) -> list[tuple[str, ...]]:
     """The bars that need our server alone, and the cost of grammars. Each token leaves by itself: else the
-    normal gap would be the interval at which text leaves. So the guard is off, too: it holds back a character
-    that may begin a call until the next one, and random models write many.
+    normal gap would be the interval at which text leaves.
     """
     alone = ours("--guard", "off", *cached())
     server = replace(alone, environment=(("FORTIETH_STREAM_INTERVAL_MS", "0"),))
@@ -212,7 +211,7 @@ def main() -> None:
     parser.add_argument("--rivals", type=Path, default=Path("/tmp/fortieth-rivals"))
     parser.add_argument("--only", choices=("throughput", "bars"))
     arguments = parser.parse_args()
-    random = make_model(arguments.models / "fortieth-bench-model")
+    random = make_model(arguments.models / "fortieth-bench-letters")
     versions = ", ".join(f"{name} {metadata.version(name)}" for name in ("mlx", "mlx-lm", "llguidance"))
     machine = f"{os.cpu_count()} cores, {platform.machine()}"
     print(f"Load average before: {os.getloadavg()[0]:.1f}; {machine}; {versions}")

@@ -69,8 +69,10 @@ async def throughput(target: Target, streams: int, tokens: int) -> Rate:
 
 def steady(answers: list[Answer], most: int) -> float:
     """Tokens a second from the last stream's first text to the first stream's last, by shares of the text;
-    0 where they do not all write at one time.
+    0 where they do not all write at one time, or one shows no text: what is inside a call, say.
     """
+    if not all(answer.times for answer in answers):
+        return 0.0
     began = max(answer.times[0] for answer in answers)
     ended = min(answer.times[-1] for answer in answers)
     if ended <= began:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 
@@ -129,6 +129,30 @@ def test_a_short_prompt_pauses_a_long_one_that_is_under_way(machine: Machine) ->
     assert machine.pauses == ["long"]
     assert machine.first["short"] - arrived < 0.6
     assert machine.first["short"] < machine.first["long"]
+
+
+def test_a_very_long_prompt_starts_slowly_and_others_do_not(machine: Machine) -> None:
+    """Who comes a moment later waits for the chunk that runs."""
+    for id, tokens, chunk in (("long", 4096, 64), ("turn", 480, 480)):
+        began = machine.now
+        machine.submit(id, tokens)
+        machine.step()
+        assert machine.now - began == pytest.approx(0.001 * chunk, abs=1e-3)
+        while machine.scheduler.entries:
+            machine.step()
+
+
+def test_short_prompts_join_those_who_decode_together(machine: Machine) -> None:
+    machine.scheduler.limits = replace(limits(max_batch=16), prefill_share=16.0)
+    machine.submit("talk", 10, answer=2000)
+    for _ in range(10):
+        machine.step()
+    machine.gaps.clear()
+    for n in range(4):
+        machine.submit(f"short{n}", 35)
+    machine.step()
+    assert {f"short{n}" for n in range(4)} <= machine.first.keys()
+    assert max(machine.gaps) <= 0.010 + 16 * 0.010 + 1e-3
 
 
 def test_a_prompt_that_is_nearly_done_is_not_paused(machine: Machine) -> None:

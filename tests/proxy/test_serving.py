@@ -226,4 +226,4 @@ def test_the_routes_of_a_served_model(model: Path) -> None:
 def test_serial_decoding_admits_as_many(settings: Settings, batch: int, queue: int) -> None:
     config = engine_config(settings, Path("/m"))
     assert (config.max_batch, config.queue_limit) == (batch, queue)
-    assert config.stream_interval_s == 0.03
+    assert config.stream_interval_s == 0.05
