@@ -159,9 +159,7 @@ class BatchSampler:
         """
         mx.async_eval(logprobs)  # type: ignore[no-untyped-call]
         masks = np.ones(logprobs.shape, dtype=np.bool_)
-        read: dict[
-            int, np.ndarray[Any, Any]
-        ] = {}  # tokens[row] would be an operation behind the forward pass
+        read: dict[int, np.ndarray[Any, Any]] = {}
         for row, id in held:
             last = self._token(id, read) if id in self._drawn else None
             allowed = self._held[id].allow(last, masks.shape[-1])
