@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: install install-dev serve test check format lock wheel fuzz guard train-model quantize-model bench-repair bench-engine bench-proxy soak-proxy soak-engine evaluate-model loops evaluate-variants evaluate-guard charts bench-sessions cache-torture clean
+.PHONY: install install-dev serve test check format lock wheel fuzz guard train-model quantize-model bench-repair bench-engine bench-attention bench-proxy soak-proxy soak-engine evaluate-model loops evaluate-variants evaluate-guard charts bench-sessions cache-torture clean
 
 $(BIN)/fortieth: pyproject.toml requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -79,6 +79,10 @@ bench-repair: install-dev
 RIVALS ?= /tmp/fortieth-rivals
 bench-engine: install-dev
 	$(BIN)/python -m tests.bench.engine --rivals "$(RIVALS)" $(ARGS)
+
+# attention by numpy beside MLX's own, on a CPU
+bench-attention: install-dev
+	$(BIN)/python -m tests.bench.attention $(ARGS)
 
 # what fortieth adds to an upstream's answers, beside LiteLLM's proxy (RIVALS/litellm: a virtual environment with
 # litellm[proxy], where there is one); three minutes, and nothing else may run

@@ -16,6 +16,7 @@ from mlx_lm.models.cache import BatchKVCache, KVCache, make_prompt_cache
 from mlx_lm.utils import dequantize_model, get_total_parameters, load
 from tokenizers import Tokenizer
 
+from engine import attention
 from engine.config import EngineConfig
 from engine.errors import EngineFailed
 from engine.memory import KvCost, kv_budget, machine_memory, split_budget
@@ -78,8 +79,10 @@ def load_model(config: EngineConfig, blas: str) -> LoadedModel:
     mx.eval(network.parameters())
     if not all(hasattr(layer, "merge") for layer in make_prompt_cache(network)):
         raise EngineFailed(f"{settings.get('model_type')} keeps a cache that cannot be batched")
-    logits, cost = try_out(network)
     on_gpu = mx.default_device().type != mx.DeviceType.cpu
+    if not on_gpu:
+        attention.install()
+    logits, cost = try_out(network)
     weights = sum(int(value.nbytes) for _, value in tree_flatten(network.parameters()))
     total = kv_budget(memory_limit(on_gpu), weights, on_gpu)
     live, kept = split_budget(total, config.kv_budget, config.cache_ram)
