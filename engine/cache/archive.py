@@ -92,17 +92,17 @@ class Archive:
         self.disk_bytes = self.folder.bytes_used()
         self._news.put(Saved(record.name, 0 if gone is None else size, tuple(gone or ())))
 
-    def fetch(self, name: bytes) -> None:
-        """Read it soon."""
-        self._reads.put(Task(lambda: self._read(name), Loaded(name, None)))
+    def fetch(self, name: bytes, whole: bool = True) -> None:
+        """Read it soon; without `whole` not its states."""
+        self._reads.put(Task(lambda: self._read(name, whole), Loaded(name, None)))
 
-    def _read(self, name: bytes) -> None:
+    def _read(self, name: bytes, whole: bool) -> None:
         file = self.folder.read(name)
         if file is None:
             self._news.put(Loaded(name, None))
             return
         with file:
-            self._news.put(Loaded(name, decode(file.name)))
+            self._news.put(Loaded(name, decode(file.name, whole)))
 
     def drop(self, name: bytes) -> None:
         """Delete it soon, after what is being written."""

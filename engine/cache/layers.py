@@ -7,12 +7,14 @@ state-space) is kept as its whole state at the end of the segment, which is the 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import mlx.core as mx
 
 from engine.cache.radix import Piece
+
+ANSWER_ROOM = 256  # tokens, as a cache of mlx_lm grows by
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +22,8 @@ class Kept:
     """What is kept of tokens [start, end). slices: keys and values of each plain layer in turn.
 
     states: the arrays of the other layers; spec: how they lie in those layers' states, one JSON value each.
+    whole: whether the states are there, so that a sequence may go on from `end`; without them it is good for
+    the way to a later segment.
     """
 
     start: int
@@ -27,6 +31,16 @@ class Kept:
     slices: tuple[mx.array, ...]
     states: tuple[mx.array, ...] = ()
     spec: tuple[Any, ...] = ()
+    whole: bool = True
+
+    def thin(self) -> Kept:
+        """Without its states."""
+        return replace(self, states=(), spec=(), whole=False)
+
+    @property
+    def spare(self) -> int:
+        """Bytes that thin() leaves out."""
+        return sum(int(array.nbytes) for array in self.states)
 
     @property
     def arrays(self) -> tuple[mx.array, ...]:
@@ -62,15 +76,19 @@ class Layout:
                 spec.append(pack(layer.state, states))
         return Kept(start, end, tuple(slices), tuple(states), tuple(spec))
 
-    def join(self, pieces: Sequence[Piece]) -> list[Any]:
-        """Caches of a sequence of all tokens of the pieces, which are in RAM and leave no gap; lazy."""
+    def join(self, pieces: Sequence[Piece], more: int = 0) -> list[Any]:
+        """Caches of a sequence of all tokens of the pieces, which are in RAM and leave no gap; lazy.
+
+        more: tokens that are going to be added, for which there is room without another copy.
+        """
+        room = more + ANSWER_ROOM if more else 0
         caches = self._make()
         plain = other = 0
         last: Kept = pieces[-1].segment.kept
         states = list(last.states)
         for layer, is_plain in zip(leaves(caches), self._plain, strict=True):
             if is_plain:
-                keys, values = (joined(pieces, 2 * plain + offset) for offset in (0, 1))
+                keys, values = (joined(pieces, 2 * plain + offset, room) for offset in (0, 1))
                 layer.state = (keys, values, pieces[-1].end)
                 plain += 1
             else:
@@ -89,12 +107,18 @@ def leaves(layers: Any) -> Iterator[Any]:
             yield from leaves(inner)
 
 
-def joined(pieces: Sequence[Piece], index: int) -> mx.array:
-    """One array of the whole length; never an array that a segment keeps: caches write into theirs."""
+def joined(pieces: Sequence[Piece], index: int, room: int) -> mx.array:
+    """One array of the whole length and `room` tokens of zeros; never one that a segment keeps: caches write
+    into theirs.
+    """
     parts = []
     for piece in pieces:
         kept: Kept = piece.segment.kept
         parts.append(kept.slices[index][..., piece.start - kept.start : piece.end - kept.start, :])
+    if room:
+        shape = list(parts[0].shape)
+        shape[-2] = room
+        parts.append(mx.zeros(shape, dtype=parts[0].dtype))
     return mx.concatenate(parts, axis=-2)
 
 

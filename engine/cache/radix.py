@@ -29,9 +29,9 @@ def as_tokens(tokens: Sequence[int] | Tokens) -> Tokens:
 class Segment:
     """Tokens [start, end) of a conversation. name: digest of all tokens up to `end`, and the start.
 
-    kept: what is in RAM, None when nothing is; nbytes: its size. stored: bytes on disk, 0 when not there.
-    session: which computed it, "" for none. locks: requests that are about to use it. rank, worth, used: see
-    engine.cache.ram.
+    kept: what is in RAM, None when nothing is; nbytes: its size; spare: of that, what only those need who go
+    on from its end. stored: bytes on disk, 0 when not there. session: which computed it, "" for none. locks:
+    requests that are about to use it. rank, worth, used: see engine.cache.ram.
     """
 
     name: bytes
@@ -39,6 +39,7 @@ class Segment:
     end: int
     kept: Any = None
     nbytes: int = 0
+    spare: int = 0
     stored: int = 0
     session: str = ""
     locks: int = 0

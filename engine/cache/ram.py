@@ -33,7 +33,8 @@ class RamTier:
     Evicts by GreedyDual-Size (Cao and Irani, 1997): a segment is worth its cost per byte on top of the worth
     of the last one that was evicted, so cost counts against recency and what is not used grows old. `unit`:
     bytes that one token takes, to make cost per byte a number near 1. Among equals the longest unused goes
-    first. A segment that others in RAM go on from stays until they have gone: roots outlive leaves.
+    first. A segment that others in RAM go on from stays until they have gone: roots outlive leaves. What it
+    can spare then goes before anything else, if it is on disk and only one goes on from it.
     """
 
     budget: int
@@ -43,17 +44,20 @@ class RamTier:
     evictions: int = 0
     held: dict[bytes, Segment] = field(default_factory=dict)
 
-    def hold(self, segment: Segment, kept: object, nbytes: int, now: float) -> list[Segment] | None:
-        """Keep it; the segments that had to go for it, or None when there is no room that may be taken."""
-        if segment.kept is not None:
-            return []
+    def hold(
+        self, segment: Segment, kept: object, nbytes: int, now: float, spare: int = 0
+    ) -> list[Segment] | None:
+        """Keep it, in the place of what there was of it; the segments that had to go for it, or None when
+        there is no room that may be taken.
+        """
+        more = nbytes - segment.nbytes
         segment.locks += 1  # its parents must not go for it
-        gone = self.make_room(nbytes, segment)
+        gone = self.make_room(more, segment)
         segment.locks -= 1
         if gone is None:
             return None
-        segment.kept, segment.nbytes = kept, nbytes
-        self.used += nbytes
+        segment.kept, segment.nbytes, segment.spare = kept, nbytes, spare
+        self.used += more
         self.held[segment.name] = segment
         self.touch([segment], now)
         return gone
@@ -68,7 +72,20 @@ class RamTier:
         """Let it go; not being there is fine."""
         if self.held.pop(segment.name, None) is not None:
             self.used -= segment.nbytes
-            segment.kept, segment.nbytes = None, 0
+            segment.kept, segment.nbytes, segment.spare = None, 0, 0
+
+    def _thin(self, need: int, most: int, newcomer: Segment | None) -> int:
+        """Let go what can be spared, up to `need` bytes; what is still needed."""
+        spare = [one for one in self.held.values() if one.spare and one.rank <= most]
+        found = [one for one in spare if on_the_way(one, newcomer)]
+        for one in sorted(found, key=lambda one: (one.rank, one.worth, one.used)):
+            if need <= 0:
+                break
+            one.kept = one.kept.thin()
+            need -= one.spare
+            self.used -= one.spare
+            one.nbytes, one.spare = one.nbytes - one.spare, 0
+        return need
 
     def make_room(self, nbytes: int, newcomer: Segment | None = None) -> list[Segment] | None:
         """Evict until `nbytes` are free; None, and nothing evicted, when that cannot be.
@@ -80,6 +97,7 @@ class RamTier:
             return []
         above = set(ancestors(newcomer)) if newcomer is not None else set()
         most = newcomer.rank if newcomer is not None else Rank.pinned
+        need = self._thin(need, most, newcomer)
         gone: list[Segment] = []
         leaving: set[bytes] = set()
         free = 0
@@ -101,6 +119,18 @@ class RamTier:
         if one.locks or one.name in leaving or one.name in above or one.rank > most:
             return False
         return all(child.kept is None or child.name in leaving for child in one.children())
+
+
+def on_the_way(segment: Segment, newcomer: Segment | None) -> bool:
+    """Whether what it can spare is on disk, nobody waits for it, and one segment goes on from it, in RAM or
+    about to be.
+    """
+    if segment.locks or not segment.stored or segment.parent is None:
+        return False
+    children = {child.name: child for child in segment.children()}
+    return len(children) == 1 and all(
+        child.kept is not None or child is newcomer for child in children.values()
+    )
 
 
 def ancestors(segment: Segment) -> Iterator[bytes]:

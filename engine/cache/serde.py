@@ -71,20 +71,23 @@ def form_of(index: int, kept: Kept, at_rest: str) -> str:
     return at_rest
 
 
-def decode(path: str) -> Kept:
-    """Read a file that encode() made, and that was verified to be it. Raises nothing of its own."""
+def decode(path: str, whole: bool = True) -> Kept:
+    """Read a file that encode() made, and that was verified to be it; without `whole` no states of it. Raises
+    nothing of its own.
+    """
     loaded: Any = mx.load(path, format="safetensors", return_metadata=True)
     tensors, metadata = loaded
     about = json.loads(metadata["kept"])
     arrays: list[mx.array] = []
-    for index, dtype in enumerate(about["dtypes"]):
+    count = about["slices"]
+    for index, dtype in enumerate(about["dtypes"] if whole else about["dtypes"][:count]):
         parts = {suffix: tensors[f"{index}{suffix}"] for suffix in SUFFIXES if f"{index}{suffix}" in tensors}
         arrays.append(grow(parts, about["form"], TYPES[dtype]))
     mx.eval(arrays)
-    count = about["slices"]
-    return Kept(
+    kept = Kept(
         about["start"], about["end"], tuple(arrays[:count]), tuple(arrays[count:]), tuple(about["spec"])
     )
+    return kept if whole else kept.thin()
 
 
 def raw(array: mx.array) -> memoryview:

@@ -9,12 +9,10 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections import deque
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-import mlx.core as mx
 import numpy as np
 
 from engine.cache.archive import Archive, Loaded
@@ -22,21 +20,23 @@ from engine.cache.disk import FORMAT, Record
 from engine.cache.layers import Kept, Layout
 from engine.cache.radix import Match, Piece, Radix, Segment, Tokens, as_tokens
 from engine.cache.ram import RamTier, Rank
+from engine.cache.settle import Settler
 
 HEAD_BYTES = 32 * 4  # so many tokens tell one conversation from another
 SETTLE_BYTES = 16 * 2**20  # computed between two steps of the model
 
+Wanted = tuple[bytes, bool]  # the name of a segment, and whether its states are wanted too
+
 
 @dataclass(slots=True)
 class Waiting:
-    """A request between its coming and its place. locked: segments it counts on; missing: being fetched.
-
-    until: when it stops waiting for those.
+    """A request between its coming and its place. locked: segments it counts on; missing: being fetched, with
+    their states or without. until: when it stops waiting for those.
     """
 
     tokens: Tokens
     locked: list[Segment]
-    missing: set[bytes]
+    missing: set[Wanted]
     until: float
 
 
@@ -69,15 +69,6 @@ class StoreCounts:
     refused: int = 0  # segments for which there was no room in RAM
 
 
-@dataclass(slots=True)
-class Settling:
-    """A segment whose arrays are still to be computed."""
-
-    segment: Segment
-    kept: Kept
-    left: list[mx.array] = field(default_factory=list)
-
-
 class PrefixCache:
     """RAM over disk over nothing. archive None: RAM only."""
 
@@ -103,9 +94,9 @@ class PrefixCache:
         self._clock = clock
         self.radix = Radix(fingerprint, layout.sliceable)
         self._waiting: dict[str, Waiting] = {}
-        self._fetching: set[bytes] = set()
+        self._fetching: set[Wanted] = set()
         self._fetched: set[bytes] = set()
-        self._settling: deque[Settling] = deque()
+        self._settler = Settler(self._hold)
         if archive is not None:
             self._restore(archive)
 
@@ -137,37 +128,44 @@ class PrefixCache:
         self.settle()
         match = self.radix.match(tokens, len(tokens) - 1)
         segments = [piece.segment for piece in match.pieces]
-        missing = {segment.name for segment in segments if segment.kept is None}
+        lacking = [wanted for wanted in self._wanted(segments) if lacks(*wanted)]
         for segment in segments:
             segment.locks += 1
             if segment.kept is None:
                 segment.rank = max(segment.rank, rank)
-        at_hand = reach(match.pieces)
-        until = self._clock() + patience_s(match.usable - at_hand) if missing else 0.0
+        ready = self._at_hand(match)
+        at_hand = ready[-1].end if ready else 0
+        until = self._clock() + patience_s(match.usable - at_hand) if lacking else 0.0
+        missing = {(segment.name, whole) for segment, whole in lacking}
         self._waiting[id] = Waiting(tokens, segments, missing, until)
-        for segment in segments:
-            if segment.kept is None:
-                self._fetch(segment)
-        return match.usable if missing else at_hand
+        for segment, whole in lacking:
+            self._fetch(segment, whole)
+        return match.usable if lacking else at_hand
 
-    def _fetch(self, segment: Segment) -> None:
+    def _wanted(self, path: Sequence[Segment]) -> list[tuple[Segment, bool]]:
+        """The segments on the way to where a sequence goes on, each with whether its states are needed: those
+        of the last, and of all where there are none.
+        """
+        return [(segment, self.layout.sliceable or segment is path[-1]) for segment in path]
+
+    def _fetch(self, segment: Segment, whole: bool) -> None:
         assert self.archive is not None, "a segment is in RAM, on disk or forgotten"
         pending = self.archive.pending.get(segment.name)
         if pending is not None:
             self._arrived(Loaded(segment.name, pending))
-        elif segment.name not in self._fetching:
-            self._fetching.add(segment.name)
-            self.archive.fetch(segment.name)
+        elif not self._fetching & {(segment.name, True), (segment.name, whole)}:
+            self._fetching.add((segment.name, whole))
+            self.archive.fetch(segment.name, whole)
 
-    def prefetch(self, segments: Iterable[Segment], most: int) -> None:
+    def prefetch(self, path: Sequence[Segment], most: int) -> None:
         """Fetch what of these is on disk only, in this order, `most` bytes of it; nothing waits for them."""
-        for segment in segments:
-            if segment.kept is None and segment.stored:
+        for segment, whole in self._wanted(path):
+            if lacks(segment, whole) and segment.stored:
                 most -= segment.stored
                 if most < 0:
                     return
                 segment.rank = max(segment.rank, Rank.active)
-                self._fetch(segment)
+                self._fetch(segment, whole)
 
     def waits(self, id: str) -> bool:
         """Whether it is better that this request has no place yet."""
@@ -205,16 +203,14 @@ class PrefixCache:
         self._count(tier, late, length, len(tokens))
         fork = min(match.length, len(tokens) - 1)
         forks = (fork,) if not self.layout.sliceable and length < fork else ()
-        caches = self.layout.join(pieces) if pieces else None
+        caches = self.layout.join(pieces, len(tokens) - length) if pieces else None
         return Taken(caches, length, tier, match.length, late, forks)
 
     def _at_hand(self, match: Match) -> tuple[Piece, ...]:
         """The pieces that are in RAM up to the first that is not, ending where the model can go on."""
         length = reach(match.pieces)
-        if length == match.usable:
-            return match.pieces
         pieces = [piece for piece in match.pieces if piece.end <= length]
-        while pieces and not self.layout.sliceable and pieces[-1].end != pieces[-1].segment.end:
+        while pieces and not self.layout.sliceable and not can_go_on(pieces[-1]):
             pieces.pop()
         return tuple(pieces)
 
@@ -243,50 +239,39 @@ class PrefixCache:
             segment.rank = max(segment.rank, rank)
             segment.session = segment.session or session
             whole = self.layout.sliceable or segment.end == len(array)
-            if segment.kept is None and whole and not self._being_settled(segment):
-                kept = self.layout.cut(caches, segment.start, segment.end)
-                self._settling.append(Settling(segment, kept, list(kept.arrays)))
+            if lacks(segment, segment.end == len(array)) and whole and not self._settler.has(segment):
+                self._settler.add(segment, self.layout.cut(caches, segment.start, segment.end))
             elif segment.kept is not None:
                 self._save(segment, segment.kept)
 
-    def _being_settled(self, segment: Segment) -> bool:
-        return any(settling.segment is segment for settling in self._settling)
-
     def settle(self, most: int | None = None) -> bool:
         """Compute what keep() left to do, `most` bytes of it; whether anything is left."""
-        done = 0
-        while self._settling and (most is None or done < most):
-            first = self._settling[0]
-            while first.left and (most is None or done < most):
-                array = first.left.pop()
-                mx.eval(array)
-                done += int(array.nbytes)
-            if not first.left:
-                self._settling.popleft()
-                self._hold(first.segment, first.kept)
-        return bool(self._settling)
+        return self._settler.run(most)
 
     def _hold(self, segment: Segment, kept: Kept) -> None:
-        """Into RAM, and to the disk when it is not there yet."""
+        """Into RAM, unless as much of it is there, and to the disk when it is not there yet."""
         if segment.name not in self.radix.segments:
             return
         self._save(segment, kept)
-        gone = self.ram.hold(segment, kept, kept.nbytes, self._clock())
-        if gone is None:
-            self.counts.refused += 1
-            gone = [segment]
-        self._evicted(gone)
+        self._into_ram(segment, kept)
+
+    def _into_ram(self, segment: Segment, kept: Kept) -> None:
+        if not lacks(segment, kept.whole):
+            return
+        gone = self.ram.hold(segment, kept, kept.nbytes, self._clock(), kept.spare)
+        self.counts.refused += gone is None
+        self._evicted([segment] if gone is None else gone)
 
     def _save(self, segment: Segment, kept: Kept) -> None:
-        """To the disk, when it is not there yet."""
-        if self.archive is not None and not segment.stored and segment.name not in self.archive.pending:
+        """To the disk, when it is not there yet and all of it is at hand."""
+        known = segment.stored or self.archive is None or segment.name in self.archive.pending
+        if self.archive is not None and kept.whole and not known:
             self.archive.save(self._record(segment), kept)
 
     def discard(self) -> None:
         """Forget what keep() left to do: the model failed, and what it computed is not to be trusted."""
-        for settling in self._settling:
-            self._lose(settling.segment)
-        self._settling.clear()
+        for segment in self._settler.clear():
+            self._lose(segment)
 
     def _record(self, segment: Segment) -> Record:
         parent = segment.parent
@@ -350,17 +335,18 @@ class PrefixCache:
 
     def _arrived(self, news: Loaded) -> None:
         """A segment came from the disk, or turned out to be damaged."""
-        self._fetching.discard(news.name)
+        found = {(news.name, False)}
+        if news.kept is None or news.kept.whole:
+            found.add((news.name, True))
+        self._fetching -= found
         segment = self.radix.segments.get(news.name)
         if news.kept is None:
             self._left_disk(news.name)
-        elif segment is not None and segment.kept is None:
-            gone = self.ram.hold(segment, news.kept, news.kept.nbytes, self._clock())
-            self._evicted(gone or [])
-            self.counts.refused += gone is None
+        elif segment is not None and lacks(segment, news.kept.whole):
+            self._into_ram(segment, news.kept)
             self._fetched.add(news.name)
         for waiting in self._waiting.values():
-            waiting.missing.discard(news.name)
+            waiting.missing -= found
 
     @property
     def disk_bytes(self) -> int:
@@ -372,6 +358,16 @@ class PrefixCache:
         self.settle()
         if self.archive is not None:
             self.archive.close()
+
+
+def lacks(segment: Segment, whole: bool) -> bool:
+    """Whether it is not in RAM, or without the states that are asked for."""
+    return segment.kept is None or (whole and not segment.kept.whole)
+
+
+def can_go_on(piece: Piece) -> bool:
+    """Whether the state of a model that cannot be cut is there, where this piece of a segment in RAM ends."""
+    return piece.end == piece.segment.end and bool(piece.segment.kept.whole)
 
 
 def reach(pieces: Sequence[Piece]) -> int:

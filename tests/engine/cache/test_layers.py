@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from mlx_lm.models.cache import CacheList, KVCache, RotatingKVCache, make_prompt_cache
 
-from engine.cache.layers import Kept, Layout, pack, unpack
+from engine.cache.layers import ANSWER_ROOM, Kept, Layout, pack, unpack
 from engine.cache.radix import Piece, Segment
 from engine.model import LoadedModel
 from tests.engine.test_architectures import WINDOW, hybrid, sliding_window
@@ -100,3 +100,18 @@ def test_a_state_as_json() -> None:
     assert back[2:] == [7, True, "x"]
     with pytest.raises(TypeError, match="holds a set"):
         pack({1}, arrays)
+
+
+def test_what_comes_next_needs_no_other_buffer(loaded: LoadedModel) -> None:
+    layout = Layout(lambda: make_prompt_cache(loaded.network), KVCache)
+    caches = make_prompt_cache(loaded.network)
+    expected = run(loaded.network, TEXT, caches)
+    kept = layout.cut(caches, 0, len(TEXT))
+    joined = layout.join(kept_in([(0, 110, kept)]), len(TEXT) - 110)
+    sizes = [layer.keys.shape[2] for layer in joined]
+    assert sizes == [len(TEXT) + ANSWER_ROOM] * len(joined)
+    np.testing.assert_allclose(run(loaded.network, TEXT[110:], joined), expected, atol=2e-5)
+    assert [layer.keys.shape[2] for layer in joined] == sizes
+    again = layout.cut(joined, 0, len(TEXT))
+    for one, other in zip(again.arrays, kept.arrays, strict=True):
+        np.testing.assert_allclose(np.array(one), np.array(other), atol=2e-5)

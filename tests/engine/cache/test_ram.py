@@ -88,3 +88,60 @@ def test_bytes_add_up_and_the_budget_is_kept(texts: list[list[int]], budget: int
         assert tier.used == sum(one.nbytes for one in tier.held.values()) <= budget
         assert all(one.kept is not None for one in tier.held.values())
         assert set(tier.held) == set(tree.segments)
+
+
+class Stateful:
+    """Something kept of which a part can be spared."""
+
+    whole = True
+
+    def thin(self) -> Stateful:
+        thin = Stateful()
+        thin.whole = False
+        return thin
+
+
+def test_what_can_be_spared_on_the_way_goes_before_any_segment() -> None:
+    tree, tier = Radix("m", False), RamTier(60)
+    path = [1] * 10
+    segments: list[Segment] = []
+    for turn in range(3):  # a root, an end that one goes on from, the last end
+        segment = tree.add(as_tokens(path))
+        assert segment is not None
+        segment.stored = 10
+        assert tier.hold(segment, Stateful(), 20, turn, spare=15) == []
+        segments.append(segment)
+        path = [*path, *[turn + 2] * 10]
+    root, inner, last = segments
+    other = tree.add(as_tokens([9] * 10))
+    assert other is not None
+    assert tier.hold(other, Stateful(), 10, 4, spare=5) == []
+    assert [one.kept.whole for one in (root, inner, last, other)] == [True, False, True, True]
+    assert (tier.used, inner.nbytes, inner.spare, tier.evictions) == (55, 5, 0, 0)
+    assert tier.hold(inner, Stateful(), 20, 5, spare=15) == [last], "whole again, and something goes for it"
+    assert tier.used == 50
+
+
+def test_a_state_is_spared_only_where_it_can_come_back_and_nobody_needs_it() -> None:
+    for spoil in ("not on disk", "locked", "two go on", "ranks higher"):
+        tree, tier = Radix("m", False), RamTier(60)
+        root, inner = (tree.add(as_tokens(tokens)) for tokens in ([1] * 10, [1] * 10 + [2] * 10))
+        last = tree.add(as_tokens([1] * 10 + [2] * 10 + [3] * 10))
+        assert root is not None
+        assert inner is not None
+        assert last is not None
+        for one in (root, inner, last):
+            one.stored = 10
+            assert tier.hold(one, Stateful(), 20, 1, spare=15) == []
+        if spoil == "not on disk":
+            inner.stored = 0
+        elif spoil == "locked":
+            inner.locks = 1
+        elif spoil == "two go on":
+            assert tree.add(as_tokens([1] * 10 + [2] * 10 + [4] * 10)) is not None
+        else:
+            inner.rank = Rank.pinned
+        newcomer = tree.add(as_tokens([9] * 10))
+        assert newcomer is not None
+        assert tier.hold(newcomer, Stateful(), 10, 2, spare=5) == [last]
+        assert inner.kept.whole, spoil

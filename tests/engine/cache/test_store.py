@@ -252,3 +252,50 @@ def test_what_a_failed_model_computed_is_forgotten(bench: Bench) -> None:
     cache.keep(prompt, bench.compute(prompt)[0])
     cache.discard()
     assert bench.turn(cache, [*prompt, 1]).length == 0
+
+
+def test_sessions_larger_than_ram_lose_nothing(bench: Bench, tmp_path: Path) -> None:
+    """A state at the end of every turn is more than the way to the last turn needs."""
+    talks = [conversation(seed, 6) for seed in (1, 2, 3, 4)]
+    cache = bench.open(tmp_path, ram=2 * bench.size(talks[0][-1]))
+    for turn in range(6):
+        for talk in talks:
+            taken = bench.turn(cache, talk[turn])
+            written(cache)
+            assert taken.length == (len(talk[turn - 1]) if turn else 0)
+            assert cache.ram.used == sum(one.kept.nbytes for one in cache.ram.held.values())
+            assert cache.ram.used <= cache.ram.budget
+    assert cache.counts.refused == 0
+
+
+def test_a_conversation_goes_on_from_an_end_whose_state_was_let_go(bench: Bench, tmp_path: Path) -> None:
+    talk = conversation(5, 9)
+    roomy = bench.open()
+    for prompt in talk:
+        bench.turn(roomy, prompt)
+    states = [one.spare for one in roomy.ram.held.values()]
+    cache = bench.open(tmp_path, ram=roomy.ram.used - 3 * max(states))
+    for prompt in talk:
+        bench.turn(cache, prompt)
+        written(cache)
+    thin = [one for one in cache.ram.held.values() if not one.kept.whole]
+    assert bool(thin) == (not cache.layout.sliceable)
+    edited = [*talk[2], *text(6, 40)]
+    assert bench.turn(cache, edited).length == len(talk[2])
+    assert bench.turn(cache, [*edited, *text(7, 20)]).length == len(edited)
+
+
+def test_an_end_whose_state_is_nowhere_is_computed_and_kept_again(bench: Bench, tmp_path: Path) -> None:
+    talk = conversation(8, 3)
+    cache = bench.open(tmp_path)
+    for prompt in talk:
+        bench.turn(cache, prompt)
+    written(cache)
+    for one in cache.ram.held.values():  # as when there was no room for states, and the disk lost its files
+        one.kept = one.kept.thin() if not cache.layout.sliceable else one.kept
+        assert cache.archive is not None
+        cache.archive.folder.remove(one.name)
+    more = [*talk[-1], *text(9, 30)]
+    taken = bench.turn(cache, more)
+    assert taken.length == (len(talk[-1]) if cache.layout.sliceable else 0)
+    assert bench.turn(cache, [*more, *text(10, 30)]).length == len(more)
