@@ -41,6 +41,7 @@ class Difficulty:
 
 
 PARALLEL = Difficulty(most_requests=3, parallel_share=0.45)
+BINDING = Difficulty(most_requests=3, parallel_share=0.6)
 LONG = Difficulty(8, 4, 14, 0.5, 0.15, 0.05, 0.15)
 FIRST_STEPS = Difficulty(2, 2, 5, 0.2, 0.0, 0.03, 0.15)
 

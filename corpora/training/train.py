@@ -23,7 +23,15 @@ from safetensors.torch import load_file
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from corpora.conversations import FIRST_STEPS, LONG, PARALLEL, Conversation, Difficulty, draw_conversation
+from corpora.conversations import (
+    BINDING,
+    FIRST_STEPS,
+    LONG,
+    PARALLEL,
+    Conversation,
+    Difficulty,
+    draw_conversation,
+)
 from corpora.rendering import render_spans
 from corpora.slips import stumble
 from corpora.training.network import Network, Shape
@@ -38,6 +46,7 @@ WORLD_FROM = 24_000_000  # tokens after which half of the rows are scripts of th
 MENDING_FROM = (
     32_000_000  # tokens after which many turns need several calls, and some rows end in a mended slip
 )
+BINDING_FROM = 49_400_000  # tokens after which most requests need several calls; repeated spans come back
 SCRIPT_TURNS = ((1, 1), (2, 6), (7, 20), (25, 60))
 SCRIPT_WEIGHTS = (40, 45, 12, 3)
 BESIDE = 0.1  # loss weight of everything that the assistant did not say
@@ -88,7 +97,9 @@ def stage(seen: int) -> Stage:
         return Stage(Difficulty(), 0.02, 0.05, 2048)
     if seen < MENDING_FROM:
         return Stage(Difficulty(), 0.0, 0.04, 8192, world=0.5)
-    return Stage(PARALLEL, 0.0, 0.03, 8192, world=0.42, slips=0.1)
+    if seen < BINDING_FROM:
+        return Stage(PARALLEL, 0.0, 0.03, 8192, world=0.42, slips=0.1)
+    return Stage(BINDING, 0.25, 0.02, 8192, world=0.26, slips=0.06)
 
 
 def draw_row(rng: Random, now: Stage, tokenizer: Tokenizer) -> Row | None:
