@@ -204,8 +204,8 @@ def save(path: Path, network: Network, optims: list[torch.optim.Optimizer], seen
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--tokens", type=int, default=47_000_000)
-    parser.add_argument("--decay", type=int, default=11_000_000)
+    parser.add_argument("--tokens", type=int, default=60_500_000)
+    parser.add_argument("--decay", type=int, default=14_000_000)
     parser.add_argument("--batch", type=int, default=4096, help="tokens of one step, padding counted")
     parser.add_argument("--seed", type=int, default=40)
     parser.add_argument("--model", type=Path, help="start from this model directory, at --seen tokens")

@@ -47,6 +47,9 @@ TOOLS = [
 ]
 
 
+FULL = 7_600  # tokens of a prompt after which the bundled model's context may be over
+
+
 @dataclass(frozen=True, slots=True)
 class Turn:
     """Seconds to the first text or call and of the whole; tokens of the prompt, reused, and of the answer."""
@@ -108,9 +111,10 @@ def reply_and_result(answer: Answer, seed: int) -> list[dict[str, Any]]:
 async def loop(
     live: Running, name: str, turns: int, fields: dict[str, Any], seed: int, think_s: float
 ) -> list[Turn]:
+    """So many turns, or as many as fit: the bundled model's answers are its own, and so is their length."""
     messages = opening(seed, SYSTEM_CHARS)
-    done = []
-    for _ in range(turns):
+    done: list[Turn] = []
+    while len(done) < turns and not ("tools" in fields and done and done[-1].prompt > FULL):
         done.append(await turn(live, name, messages, fields))
         await asyncio.sleep(think_s)
     return done
