@@ -93,7 +93,7 @@ class Archive:
         self._news.put(Saved(record.name, 0 if gone is None else size, tuple(gone or ())))
 
     def fetch(self, name: bytes, whole: bool = True) -> None:
-        """Read it soon; without `whole` not its states."""
+        """Read it soon; without `whole` its states are verified and left out."""
         self._reads.put(Task(lambda: self._read(name, whole), Loaded(name, None)))
 
     def _read(self, name: bytes, whole: bool) -> None:

@@ -79,7 +79,7 @@ class Layout:
     def join(self, pieces: Sequence[Piece], more: int = 0) -> list[Any]:
         """Caches of a sequence of all tokens of the pieces, which are in RAM and leave no gap; lazy.
 
-        more: tokens that are going to be added, for which there is room without another copy.
+        more: tokens that are going to be added; the buffers have room for them and need not grow.
         """
         room = more + ANSWER_ROOM if more else 0
         caches = self._make()

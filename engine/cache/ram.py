@@ -88,7 +88,7 @@ class RamTier:
         return need
 
     def make_room(self, nbytes: int, newcomer: Segment | None = None) -> list[Segment] | None:
-        """Evict until `nbytes` are free; None, and nothing evicted, when that cannot be.
+        """Evict until `nbytes` are free; None, and no segment evicted, when that cannot be.
 
         Nothing goes for a newcomer that outranks it.
         """
