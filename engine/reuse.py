@@ -7,6 +7,7 @@ import importlib.metadata
 import logging
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +74,8 @@ class Reuse:
 
     def start(self, id: str) -> Taken:
         """Its place is there: what it starts from."""
-        taken = self._taken[id] = self.cache.take(id)
+        taken = self.cache.take(id)
+        self._taken[id] = replace(taken, caches=None)  # they are the batch's: who held them would get a copy
         request = self._requests[id]
         self._reasons[id] = self.sessions.explain(request.session, self._tokens[id], taken)
         return taken

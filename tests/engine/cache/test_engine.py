@@ -219,6 +219,20 @@ def test_sessions_are_listed_pinned_and_dropped(plain: Engines) -> None:
     assert core.stats().cache.ram_bytes == 0
 
 
+def test_what_a_request_starts_from_is_in_memory_once(plain: Engines) -> None:
+    core = plain.make()
+    first = request("first", SYSTEM, max_tokens=8, ignore_eos=True)
+    prompt = next_prompt(first, alone(core, first), " and then?")
+    core.rest()
+    before = mx.get_active_memory()
+    core.submit(request("second", prompt, max_tokens=8, ignore_eos=True))
+    for _ in range(3):
+        core.step()
+    held = core.stats().cache_bytes
+    assert held > len(SYSTEM) * 512
+    assert mx.get_active_memory() - before < 1.5 * held
+
+
 def test_a_step_that_fails_leaves_a_cache_that_can_be_trusted(plain: Engines) -> None:
     core = plain.make()
     alone(core, request("a", SYSTEM, max_tokens=4, ignore_eos=True))
