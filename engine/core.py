@@ -154,7 +154,7 @@ class EngineCore:
     def step(self) -> list[Event]:
         """Decode one token for every running request and prefill one chunk. May raise anything MLX raises."""
         now = time.monotonic()
-        self.reuse.tick()
+        self.reuse.tick(self._runner.decoding)
         events, self._ended = self._ended + self._expire(now) + self._take_grammars(), []
         self._take_fetched()
         self._take_followers()
@@ -371,8 +371,7 @@ class EngineCore:
     def _end_prefill(self, id: str) -> None:
         """A request for no more than a prompt ends; what it has come to was kept."""
         writing = self._writing.pop(id)
-        report = self.reuse.report(id)
-        self._ended.append(writing.finished(FinishReason.length, time.monotonic(), report))
+        self._ended.append(writing.finished(FinishReason.length, time.monotonic(), self.reuse.report(id)))
         self._forget(id)
 
     def _take_over(self, request: GenerateRequest) -> None:

@@ -175,9 +175,11 @@ class Reuse:
         """The model failed: what is still to be kept of its work is not."""
         self.cache.discard()
 
-    def tick(self) -> bool:
-        """Between two steps; whether there is more to be done at once."""
-        more = self.cache.tick()
+    def tick(self, decoding: bool = False) -> bool:
+        """Between two steps, of which somebody who decodes waits for the next; whether there is more to be
+        done at once.
+        """
+        more = self.cache.tick(decoding)
         now = time.monotonic()
         if now - self._expired > EXPIRE_S:
             self._expired = now

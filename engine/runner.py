@@ -5,13 +5,15 @@ Runs on the one thread that owns MLX.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
 import mlx.core as mx
 import numpy as np
 from llguidance import LLMatcher
+from mlx.utils import tree_flatten
 from mlx_lm.generate import BatchGenerator, StopSequences
 
 from engine.constraints import Allowed, Constraint, Grammars, ThinkingBudget
@@ -20,6 +22,7 @@ from engine.model import joinable
 from engine.sampling import BatchSampler, Processor, UnexpectedRows, make_processors
 from engine.types import FinishReason, SamplingParams, ThinkingLimit
 
+COPY_SHARE = 0.3  # of a step of those who decode, for putting together what a newcomer has in the cache
 LEAST_LOGPROB = -9999.0  # what the OpenAI API shows for "never": JSON has no infinity
 
 
@@ -76,10 +79,11 @@ class StepResult:
     prefilled: int
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Live:
     """A request that was inserted at least once. left: prompt tokens not yet in its cache, of which the last
-    starts the decoding. cache: what a pause set aside. made: tokens sampled.
+    starts the decoding. cache: what a pause set aside, or it comes with. made: tokens sampled. uncopied:
+    arrays of that cache which are still to be put together.
     """
 
     job: Job
@@ -90,6 +94,7 @@ class Live:
     cache: list[Any] | None = None
     constraint: Constraint | None = None
     made: int = 0
+    uncopied: list[mx.array] = field(default_factory=list)
 
     @property
     def tokens(self) -> int:
@@ -164,6 +169,8 @@ class Runner:
         self._shared = True
         self._aside = Lane(model, 1)  # of those apart, which come one at a time
         self._lanes: list[Lane] = []
+        self._arriving: list[Live] = []  # whose caches are put together while others decode
+        self._step_s = 0.0
 
     def _lane_for(self, job: Job) -> Lane:
         """Where a new prompt goes: to others that are being prefilled, or where it brings least padding."""
@@ -185,12 +192,37 @@ class Runner:
     def insert(self, job: Job, caches: list[Any] | None = None, done: int = 0) -> None:
         """Queue a new job for the next step, or bring a paused one back where it stopped.
 
-        caches: of the first `done` tokens of a new job's prompt, which must leave one to run.
+        caches: of the first `done` tokens of a new job's prompt, which must leave one to run; lazy ones are
+        computed over several steps where others decode, for whom a long copy would be a gap.
         """
         live = self._live.get(job.id)
         if live is None:
             live = self._live[job.id] = self._begin(job)
             live.left, live.cache = len(job.prompt) - done, caches
+            live.uncopied = [array for layer in caches or [] for array in arrays_of(layer.state)]
+        if live.uncopied and self.decoding:
+            self._arriving.append(live)
+        else:
+            self._enter(live)
+
+    def _let_in(self) -> None:
+        """Copy for a part of a step while others decode, or all that is left; who is complete takes part."""
+        until = time.perf_counter() + COPY_SHARE * self._step_s
+        while self._arriving:
+            live = self._arriving[0]
+            while live.uncopied:
+                if self.decoding and time.perf_counter() >= until:
+                    return
+                mx.eval(live.uncopied.pop())
+            self._enter(self._arriving.pop(0))
+
+    @property
+    def decoding(self) -> bool:
+        """Whether any request does, and waits for the next step."""
+        return any(lane.decoding for lane in (self._aside, *self._lanes))
+
+    def _enter(self, live: Live) -> None:
+        job = live.job
         done = len(job.prompt) - live.left
         places = [done, *(mark for mark in job.marks if done < mark < len(job.prompt)), len(job.prompt)]
         lane = live.lane
@@ -203,7 +235,7 @@ class Runner:
             logits_processors=[live.processors],
             stop_sequences=[self._no_stop if job.sampling.ignore_eos else self._eos],
         )
-        live.cache = None
+        live.cache, live.uncopied = None, []
         lane.ids[live.uid] = job.id
         lane.prompts.append(job.id)
 
@@ -223,6 +255,9 @@ class Runner:
     def pause(self, id: str) -> None:
         """Take a prompt out in the middle of its prefill and keep the work."""
         live = self._live[id]
+        if live in self._arriving:
+            self._arriving.remove(live)
+            return
         cache, tokens = live.lane.generator.remove([live.uid], return_prompt_caches=True)[live.uid]
         live.lane.drop(live.uid)
         live.left = len(live.job.prompt) - len(tokens)
@@ -246,6 +281,8 @@ class Runner:
         if live is None:
             return
         live.lane.sampler.remove(id)
+        if live in self._arriving:
+            self._arriving.remove(live)
         if live.uid in live.lane.ids:
             live.lane.generator.remove([live.uid])
             live.lane.drop(live.uid)
@@ -255,6 +292,8 @@ class Runner:
         sampled: list[Sampled] = []
         remaining: dict[str, int] = {}
         prefilled = 0
+        self._let_in()
+        began = time.perf_counter()
         # Those who only decode go first: the device has their work before the chunk.
         for lane in sorted((self._aside, *self._lanes), key=lambda lane: bool(lane.prompts)):
             if not lane.ids:
@@ -271,6 +310,7 @@ class Runner:
             remaining |= more
             prefilled += computed
             sampled += [self._note_token(lane, response) for response in generated]
+        self._step_s = time.perf_counter() - began
         return StepResult(tuple(sampled), remaining, prefilled)
 
     def _note_prompts(self, lane: Lane, prompts: list[Any]) -> tuple[dict[str, int], int]:
@@ -304,6 +344,7 @@ class Runner:
     def reset(self) -> None:
         """Drop every request with its caches and start over with a new generator."""
         self._live.clear()
+        self._arriving.clear()
         for lane in reversed((self._aside, *self._lanes)):  # each puts back the limits that it found
             lane.generator.close()
         self._aside = Lane(self._model, 1)
@@ -323,6 +364,11 @@ class Runner:
     def spare_bytes(self) -> int:
         """Bytes that MLX holds for arrays to come."""
         return int(mx.get_cache_memory())
+
+
+def arrays_of(state: Any) -> list[mx.array]:
+    """The arrays in a cache's state."""
+    return [value for _, value in tree_flatten(state) if isinstance(value, mx.array)]
 
 
 def likeliest(

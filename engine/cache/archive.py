@@ -21,6 +21,7 @@ from engine.cache.serde import decode, encode
 log = logging.getLogger("engine.cache")
 
 CLOSE_WAIT_S = 5.0
+REST = 2.0  # seconds without reading after each second of it, while others decode
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +60,7 @@ class Archive:
         self.pending: dict[bytes, Kept] = {}  # not written yet: read from here
         self.disk_bytes = folder.bytes_used()
         self.skipped = 0  # segments not written because too much was pending
+        self.considerate = False  # others decode: what is read makes their steps longer, so it comes in parts
         self._at_rest = at_rest
         self._most_pending = most_pending
         self._news: queue.SimpleQueue[News] = queue.SimpleQueue()
@@ -102,7 +104,11 @@ class Archive:
             self._news.put(Loaded(name, None))
             return
         with file:
-            self._news.put(Loaded(name, decode(file.name, whole)))
+            self._news.put(Loaded(name, decode(file.name, whole, self._rest)))
+
+    def _rest(self, worked_s: float) -> None:
+        if self.considerate:
+            time.sleep(REST * worked_s)
 
     def drop(self, name: bytes) -> None:
         """Delete it soon, after what is being written."""

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import json
 import struct
+import time
+from collections.abc import Callable
 from typing import Any
 
 import mlx.core as mx
@@ -71,9 +73,10 @@ def form_of(index: int, kept: Kept, at_rest: str) -> str:
     return at_rest
 
 
-def decode(path: str, whole: bool = True) -> Kept:
-    """Read a file that encode() made, and that was verified to be it; without `whole` no states of it. Raises
-    nothing of its own.
+def decode(path: str, whole: bool = True, rest: Callable[[float], None] = lambda worked_s: None) -> Kept:
+    """Read a file that encode() made, and that was verified to be it; without `whole` no states of it.
+
+    rest: called after each array with the seconds it took. Raises nothing of its own.
     """
     loaded: Any = mx.load(path, format="safetensors", return_metadata=True)
     tensors, metadata = loaded
@@ -82,8 +85,10 @@ def decode(path: str, whole: bool = True) -> Kept:
     count = about["slices"]
     for index, dtype in enumerate(about["dtypes"] if whole else about["dtypes"][:count]):
         parts = {suffix: tensors[f"{index}{suffix}"] for suffix in SUFFIXES if f"{index}{suffix}" in tensors}
+        began = time.perf_counter()
         arrays.append(grow(parts, about["form"], TYPES[dtype]))
-    mx.eval(arrays)
+        mx.eval(arrays[-1])
+        rest(time.perf_counter() - began)
     kept = Kept(
         about["start"], about["end"], tuple(arrays[:count]), tuple(arrays[count:]), tuple(about["spec"])
     )

@@ -86,9 +86,8 @@ class PrefixCache:
         self.archive = archive
         self.counts = StoreCounts()
         self.foreign: set[bytes] = set()  # first tokens of what other models left on disk
-        self.left: dict[
-            str, tuple[float, bytes]
-        ] = {}  # digest of a session: its last segment before this process
+        # digest of a session: its last segment before this process
+        self.left: dict[str, tuple[float, bytes]] = {}
         self._fingerprint = fingerprint
         self._model = model
         self._clock = clock
@@ -191,8 +190,7 @@ class PrefixCache:
         tokens = waiting.tokens
         match = self.radix.match(tokens, len(tokens) - 1)
         pieces = self._at_hand(match)
-        now = self._clock()
-        self.ram.touch((piece.segment for piece in pieces), now)
+        self.ram.touch((piece.segment for piece in pieces), self._clock())
         if self.archive is not None:
             self.archive.folder.touch([piece.segment.name for piece in match.pieces], time.time())
         length = pieces[-1].end if pieces else 0
@@ -308,11 +306,12 @@ class PrefixCache:
         """Forget a segment and all that goes on from it, on disk too."""
         self._lose(segment)
 
-    def tick(self) -> bool:
-        """Between two steps: take in what the disk did, and compute a little of what is to be kept.
-
-        Whether some of that is left.
+    def tick(self, decoding: bool = False) -> bool:
+        """Between two steps, of which those who decode wait for the next: take in what the disk did, compute
+        a little of what is to be kept. Whether some of that is left.
         """
+        if self.archive is not None:
+            self.archive.considerate = decoding
         for news in self.archive.news() if self.archive is not None else ():
             if isinstance(news, Loaded):
                 self._arrived(news)

@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
+import msgspec
 import pytest
 
+from engine import runner
 from engine.config import EngineConfig
 from engine.core import EngineCore
 from engine.model import LoadedModel
-from engine.types import Failed, Finished, GenerateRequest, Priority
+from engine.types import Failed, Finished, FinishReason, GenerateRequest, Priority
 from tests.engine.cache.test_layers import network
 from tests.engine.drive import Told, alone, collect, request, run
 
@@ -252,3 +254,51 @@ def test_more_than_the_budget_is_never_held(plain: Engines) -> None:
         assert stats.ram_bytes <= 300 * 512
     assert stats.evicted > 0
     assert mx.get_active_memory() < 2**28
+
+
+@pytest.fixture
+def slow(engines: Engines, monkeypatch: pytest.MonkeyPatch) -> Engines:
+    """What a newcomer brings from the cache is put together only when nobody decodes."""
+    monkeypatch.setattr(runner, "COPY_SHARE", 0.0)
+    return engines
+
+
+def known_and_stream(core: EngineCore) -> GenerateRequest:
+    """A prompt of which most is known; meanwhile a stream decodes."""
+    first = request("first", SYSTEM, max_tokens=8, ignore_eos=True)
+    prompt = next_prompt(first, alone(core, first), " and then?")
+    core.submit(request("stream", "abc", max_tokens=24, ignore_eos=True))
+    for _ in range(4):
+        core.step()
+    return request("newcomer", prompt, max_tokens=8, ignore_eos=True)
+
+
+def test_a_prefix_is_put_together_between_the_steps_of_others(slow: Engines) -> None:
+    fresh, core = slow.make(cache_ram=0), slow.make()
+    newcomer = known_and_stream(core)
+    core.submit(newcomer)
+    told = {id: Told() for id in ("stream", "newcomer")}
+    while core.busy:
+        before = told["stream"].end
+        collect(told, core.step())
+        assert before is not None or not told["newcomer"].text, "a copy within a step of the stream"
+    assert end_of(told["stream"]).reason is FinishReason.length
+    assert end_of(told["newcomer"]).cached_tokens >= len(SYSTEM)
+    expected = alone(fresh, msgspec.structs.replace(newcomer, id="again"))
+    assert told["newcomer"].text == expected.text
+
+
+def test_who_is_aborted_before_the_copy_is_done_leaves_nothing(slow: Engines) -> None:
+    core = slow.make()
+    newcomer = known_and_stream(core)
+    core.submit(newcomer)
+    for _ in range(3):
+        core.step()
+    core.abort("newcomer")
+    told = {"stream": Told()}
+    while core.busy:
+        collect(told, core.step())
+    assert end_of(told["stream"]).reason is FinishReason.length
+    assert core.stats().running == 0
+    again = alone(core, msgspec.structs.replace(newcomer, id="again"))
+    assert end_of(again).cached_tokens >= len(SYSTEM)
