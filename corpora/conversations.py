@@ -12,7 +12,7 @@ from corpora import lexicon
 from corpora.familiar import draw_familiar
 from corpora.invention import Tool, draw_date, draw_value, invent_tool
 from corpora.talk import draw_talk
-from corpora.wording import answer_text, join_requests, request_text
+from corpora.wording import answer_text, join_requests, plain_result, request_text, retold
 
 Message = dict[str, Any]
 
@@ -38,10 +38,12 @@ class Difficulty:
     parallel_share: float = 0.15
     talk_share: float = 0.08
     familiar_share: float = 0.18
+    plain_share: float = 0.0  # of tool results that are a sentence rather than JSON
 
 
 PARALLEL = Difficulty(most_requests=3, parallel_share=0.45)
 BINDING = Difficulty(most_requests=3, parallel_share=0.6)
+PLAIN = Difficulty(most_requests=3, parallel_share=0.6, plain_share=0.25)
 LONG = Difficulty(8, 4, 14, 0.5, 0.15, 0.05, 0.15)
 FIRST_STEPS = Difficulty(2, 2, 5, 0.2, 0.0, 0.03, 0.15)
 
@@ -71,7 +73,8 @@ def draw_conversation(rng: Random, level: Difficulty = Difficulty()) -> Conversa
             requests += [_sibling(rng, tools) for _ in range(1 if rng.random() < 0.6 else 2)]
         messages += _asked(rng, requests)
         if remaining > 1 or rng.random() < 0.4:
-            messages += _results(rng, requests, spoken=remaining == 1 or rng.random() < level.answer_share)
+            spoken = remaining == 1 or rng.random() < level.answer_share
+            messages += _results(rng, len(requests), spoken=spoken, plain_share=level.plain_share)
         requests = [_sibling(rng, tools)]
     return Conversation(definitions, tuple(messages))
 
@@ -168,16 +171,25 @@ def _in_schema_order(request: Request, call: dict[str, Any]) -> dict[str, Any]:
     return {"name": call["function"]["name"], "arguments": json.dumps(arguments, ensure_ascii=False)}
 
 
-def _results(rng: Random, requests: Sequence[Request], *, spoken: bool) -> list[Message]:
-    results = [_result(rng) for _ in requests]
+def _results(rng: Random, count: int, *, spoken: bool, plain_share: float) -> list[Message]:
+    pairs = [_plain_result(rng) if rng.random() < plain_share else _json_result(rng) for _ in range(count)]
     messages: list[Message] = [
-        {"role": "tool", "tool_call_id": f"call_{i}", "content": json.dumps(result, ensure_ascii=False)}
-        for i, result in enumerate(results)
+        {"role": "tool", "tool_call_id": f"call_{i}", "content": content}
+        for i, (content, _) in enumerate(pairs)
     ]
     if spoken:
-        answer = " ".join(answer_text(rng, result) for result in results)
-        messages.append({"role": "assistant", "content": answer})
+        messages.append({"role": "assistant", "content": " ".join(answer for _, answer in pairs)})
     return messages
+
+
+def _json_result(rng: Random) -> tuple[str, str]:
+    result = _result(rng)
+    return json.dumps(result, ensure_ascii=False), answer_text(rng, result)
+
+
+def _plain_result(rng: Random) -> tuple[str, str]:
+    result = plain_result(rng)
+    return result, retold(rng, result)
 
 
 def _result(rng: Random) -> dict[str, Any]:

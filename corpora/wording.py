@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from random import Random
 from typing import Any
 
+from corpora import lexicon
 from corpora.invention import Parameter, Tool
 
 _CUED = (
@@ -49,10 +50,7 @@ def join_requests(rng: Random, texts: Sequence[str]) -> str:
         return texts[0]
     joined = texts[0]
     for text in texts[1:]:
-        joined += (
-            rng.choice((" Also ", " Also, ", "\n", " And ", " Then also: ", " Besides, ", " And also "))
-            + text
-        )
+        joined += rng.choice(_JOINTS) + text
     return joined
 
 
@@ -130,6 +128,34 @@ def answer_text(rng: Random, result: Mapping[str, Any]) -> str:
     form = rng.choice(_RESULT_LINES)
     lines += [form.format(key=key.replace("_", " "), value=_spoken(value)) for key, value in result.items()]
     return " ".join(line for line in lines if line)
+
+
+_PLAIN = (
+    "{n} degrees, {word}", "{n} degrees and {word}", "It is {n} degrees in {name}.", "{name}: {phrase}",
+    "{phrase}", "Done. The {word} is {id}.", "Success: {id}", "OK", "OK, {n} {word}", "{n}", "{id}", "{name}",
+    "No {word} found.", "{word} not found", "Error: {word} is {phrase}", "Created {id} for {name}.",
+    "{id} {name}\n{id2} {name2}", "{n} results:\n- {phrase}\n- {name}", "Sent to {name}.",
+    "The {word} of {name} is {n}.", "Updated {n} rows",
+)  # fmt: skip
+_RETOLD = ("It says: {}", "The answer is: {}", "Result: {}", "{}", "Here it is. {}", "Got it: {}")
+
+
+def plain_result(rng: Random) -> str:
+    """What a tool returns that does not speak JSON: a few words, sometimes lines."""
+    return rng.choice(_PLAIN).format(
+        n=rng.randint(-20, 500),
+        word=rng.choice((lexicon.invented_word(rng), rng.choice(lexicon.NOUNS), "sunny", "rain", "clouds")),
+        name=lexicon.invented_name(rng),
+        name2=lexicon.invented_name(rng),
+        phrase=lexicon.phrase(rng),
+        id=lexicon.identifier(rng),
+        id2=lexicon.identifier(rng),
+    )
+
+
+def retold(rng: Random, result: str) -> str:
+    """A final answer that repeats a plain result word for word."""
+    return rng.choice(_RETOLD).format(result)
 
 
 def _spoken(value: Any) -> str:

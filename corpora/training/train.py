@@ -12,7 +12,7 @@ import json
 import shutil
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -28,6 +28,7 @@ from corpora.conversations import (
     FIRST_STEPS,
     LONG,
     PARALLEL,
+    PLAIN,
     Conversation,
     Difficulty,
     draw_conversation,
@@ -47,6 +48,8 @@ MENDING_FROM = (
     32_000_000  # tokens after which many turns need several calls, and some rows end in a mended slip
 )
 BINDING_FROM = 49_400_000  # tokens after which most requests need several calls; repeated spans come back
+GROWN_FROM = 60_500_000  # tokens after which there is a layer more, and some tools answer in plain words
+YOUNG_LAYERS = 5  # before that
 SCRIPT_TURNS = ((1, 1), (2, 6), (7, 20), (25, 60))
 SCRIPT_WEIGHTS = (40, 45, 12, 3)
 BESIDE = 0.1  # loss weight of everything that the assistant did not say
@@ -99,7 +102,9 @@ def stage(seen: int) -> Stage:
         return Stage(Difficulty(), 0.0, 0.04, 8192, world=0.5)
     if seen < BINDING_FROM:
         return Stage(PARALLEL, 0.0, 0.03, 8192, world=0.42, slips=0.1)
-    return Stage(BINDING, 0.25, 0.02, 8192, world=0.26, slips=0.06)
+    if seen < GROWN_FROM:
+        return Stage(BINDING, 0.25, 0.02, 8192, world=0.26, slips=0.06)
+    return Stage(PLAIN, 0.25, 0.02, 8192, world=0.18, slips=0.06)
 
 
 def draw_row(rng: Random, now: Stage, tokenizer: Tokenizer) -> Row | None:
@@ -188,13 +193,17 @@ def optimizers(network: Network) -> list[tuple[torch.optim.Optimizer, float]]:
 
 
 def rate(seen: int, total: int, decay: int) -> float:
-    """Learning-rate factor: short warm-up, constant, linear to a hundredth over the last `decay` tokens."""
-    warm = min(1.0, (seen + 20_000) / 300_000)
+    """Learning-rate factor: short warm-up (again after growth), constant, linear to a hundredth over the last
+    `decay` tokens.
+    """
+    fresh = seen if seen < GROWN_FROM else seen - GROWN_FROM
+    warm = min(1.0, (fresh + 20_000) / 300_000)
     return warm * max(0.01, min(1.0, (total - seen) / decay))
 
 
 def save(path: Path, network: Network, optims: list[torch.optim.Optimizer], seen: int) -> None:
-    """A checkpoint, replaced in one step."""
+    """A checkpoint, replaced in one step, and beside it the shape of its network."""
+    path.with_name("shape.json").write_text(json.dumps(asdict(network.shape)))
     part = path.with_suffix(".part")
     state = {"network": network.state_dict(), "optimizers": [o.state_dict() for o in optims], "seen": seen}
     torch.save(state, part)
@@ -204,8 +213,8 @@ def save(path: Path, network: Network, optims: list[torch.optim.Optimizer], seen
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--tokens", type=int, default=60_500_000)
-    parser.add_argument("--decay", type=int, default=14_000_000)
+    parser.add_argument("--tokens", type=int, default=74_400_000)
+    parser.add_argument("--decay", type=int, default=26_000_000)
     parser.add_argument("--batch", type=int, default=4096, help="tokens of one step, padding counted")
     parser.add_argument("--seed", type=int, default=40)
     parser.add_argument("--model", type=Path, help="start from this model directory, at --seen tokens")
@@ -227,7 +236,7 @@ def main() -> None:
     if not tokenizer_file.exists():
         train_tokenizer().save(str(tokenizer_file))
     tokenizer = Tokenizer.from_file(str(tokenizer_file))
-    network = Network(Shape(vocabulary=tokenizer.get_vocab_size())).to(options.device)
+    network = Network(_shape(options, tokenizer)).to(options.device)
     tuned = optimizers(network)
     checkpoint, seen = options.out / "checkpoint.pt", 0
     if checkpoint.exists():
@@ -239,14 +248,28 @@ def main() -> None:
     elif options.model:
         network.load_state_dict(load_file(options.model / "model.safetensors"))
         seen = options.seen
-    (options.out / "shape.json").write_text(json.dumps(asdict(Shape(vocabulary=tokenizer.get_vocab_size()))))
     run(options, tokenizer, network, tuned, seen)
+
+
+def _shape(options: argparse.Namespace, tokenizer: Tokenizer) -> Shape:
+    """Of OUT's network, of the model to start from, or of a new one."""
+    kept = options.out / "shape.json"
+    if kept.exists():
+        return Shape(**json.loads(kept.read_text()))
+    young = Shape(vocabulary=tokenizer.get_vocab_size(), layers=YOUNG_LAYERS)
+    if options.model:
+        config = json.loads((options.model / "config.json").read_text())
+        return replace(young, layers=config["num_hidden_layers"])
+    return young
 
 
 def run(options: argparse.Namespace, tokenizer: Tokenizer, network: Network, tuned: Any, start: int) -> None:
     """The training loop, up to `options.tokens` true tokens in all."""
     began, sums, steps = time.monotonic(), [0.0, 0.0], 0
     for tokens, weights, seen in batches(tokenizer, start, options.batch, options.seed):
+        if seen >= GROWN_FROM and network.shape.layers == YOUNG_LAYERS:
+            network = network.deeper(YOUNG_LAYERS // 2 + 1)
+            tuned = optimizers(network)
         factor = rate(seen, options.tokens, options.decay)
         loss, own = loss_of(network, tokens.to(options.device), weights.to(options.device))
         loss.backward()

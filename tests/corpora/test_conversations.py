@@ -9,7 +9,7 @@ from typing import Any
 import jsonschema_rs
 import pytest
 
-from corpora.conversations import FIRST_STEPS, Difficulty, draw_conversation, single_turn
+from corpora.conversations import FIRST_STEPS, PLAIN, Difficulty, draw_conversation, single_turn
 
 SEEDS = range(150)
 
@@ -35,3 +35,25 @@ def test_every_value_stands_in_the_request(seed: int) -> None:
     _, request = single_turn(Random(seed))
     for value in values(request.arguments):
         assert str(value) in request.text
+
+
+def test_plain_results_are_repeated_word_for_word() -> None:
+    plain = spoken = 0
+    for seed in SEEDS:
+        messages = draw_conversation(Random(seed), PLAIN).messages
+        for place, message in enumerate(messages):
+            if message["role"] != "tool" or message["content"].startswith("{"):
+                continue
+            plain += 1
+            after = next((m for m in messages[place + 1 :] if m["role"] == "assistant"), None)
+            if after is not None and after["content"]:
+                spoken += 1
+                assert message["content"] in after["content"]
+    assert plain > spoken > 20
+
+
+def test_results_are_json_where_none_are_to_be_plain() -> None:
+    for seed in SEEDS:
+        for message in draw_conversation(Random(seed), Difficulty()).messages:
+            if message["role"] == "tool":
+                assert isinstance(json.loads(message["content"]), dict)
