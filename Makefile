@@ -53,7 +53,7 @@ guard: install-dev
 # trains the bundled model from nothing (see docs/model.md) and puts it in place; RUN goes on from its checkpoint
 RUN   ?= runs/tiny
 MODEL := engine/models/fortieth-tiny
-# glibc else gives the memory of every step back to the kernel and asks for it again: half of a CPU's time
+# glibc else gives memory back to the kernel and asks for it again: half of the CPU time of a long run, seen once
 KEEP_MEMORY := glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold=64000000000:glibc.malloc.arena_max=1:glibc.malloc.hugetlb=1
 train-model: .venv-train/.done
 	GLIBC_TUNABLES=$(KEEP_MEMORY) .venv-train/bin/python -m corpora.training.train $(RUN) $(ARGS)
