@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 from typing import Any
 
@@ -43,7 +43,7 @@ class Difficulty:
 
 PARALLEL = Difficulty(most_requests=3, parallel_share=0.45)
 BINDING = Difficulty(most_requests=3, parallel_share=0.6)
-PLAIN = Difficulty(most_requests=3, parallel_share=0.6, plain_share=0.25)
+PLAIN = replace(BINDING, plain_share=0.25)
 LONG = Difficulty(8, 4, 14, 0.5, 0.15, 0.05, 0.15)
 FIRST_STEPS = Difficulty(2, 2, 5, 0.2, 0.0, 0.03, 0.15)
 

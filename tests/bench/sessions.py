@@ -19,6 +19,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeVar
 
+from engine.resolve import BUNDLED
 from tests.bench.engine import blas_library
 from tests.bench.kinds import PRINTABLE, model_path
 from tests.bench.servers import Running, Server, ours, rivals, running
@@ -115,8 +116,8 @@ async def loop(
     """So many turns, or as many as fit into the bundled model's context."""
     messages = opening(seed, SYSTEM_CHARS)
     done: list[Turn] = []
-    bundled = "tools" in fields or fields is SAYS
-    while len(done) < turns and not (bundled and done and done[-1].prompt > FULL):
+    full = FULL if name == BUNDLED[0] else None
+    while len(done) < turns and not (full and done and done[-1].prompt > full):
         done.append(await turn(live, name, messages, fields))
         await asyncio.sleep(think_s)
     return done
