@@ -50,7 +50,8 @@ fuzz: install-dev
 guard: install-dev
 	$(BIN)/python -m tests.proxy.guard_corpus
 
-# trains the bundled model from nothing (see docs/model.md) and puts it in place; RUN goes on from its checkpoint
+# trains the bundled model from nothing (see docs/model.md) and puts it in place; RUN goes on from its checkpoint.
+# Minutes on a GPU, a working day on two cores
 RUN   ?= runs/tiny
 MODEL := engine/models/fortieth-tiny
 # glibc else gives memory back to the kernel and asks for it again: half of the CPU time of a long run, seen once
@@ -122,6 +123,7 @@ evaluate-guard: install-dev
 # the charts of docs/model.md
 charts: install-dev
 	$(BIN)/python -m corpora.world.plot loss docs/img/loss.svg corpora/training/log.jsonl
+	$(BIN)/python -m corpora.world.plot learning docs/img/learning.svg corpora/training/probes.jsonl
 	$(BIN)/python -m corpora.world.plot validity docs/img/validity.svg \
 		$(foreach bits,full 8 4 3 2,runs/evaluation/$(bits)-0.json)
 

@@ -9,10 +9,19 @@ from random import Random
 from typing import Any
 
 from corpora import lexicon
-from corpora.familiar import draw_familiar
+from corpora.everyday import EVERYDAY
+from corpora.familiar import FAMILIAR, Familiar, ask_again, ask_for, draw_familiar
 from corpora.invention import Tool, draw_date, draw_value, invent_tool
 from corpora.talk import draw_talk
-from corpora.wording import answer_text, join_requests, plain_result, request_text, retold
+from corpora.wording import (
+    again_text,
+    answer_text,
+    flowing,
+    join_requests,
+    plain_result,
+    request_text,
+    retold,
+)
 
 Message = dict[str, Any]
 
@@ -39,22 +48,35 @@ class Difficulty:
     talk_share: float = 0.08
     familiar_share: float = 0.18
     plain_share: float = 0.0  # of tool results that are a sentence rather than JSON
+    echo_share: float = 0.0  # of further requests that name only what is new: "and in Porto?"
+    casual_share: float = 0.0  # of the talk, in small letters and without its last mark
+    familiar: tuple[Familiar, ...] = FAMILIAR
 
 
-PARALLEL = Difficulty(most_requests=3, parallel_share=0.45)
-BINDING = Difficulty(most_requests=3, parallel_share=0.6)
-PLAIN = replace(BINDING, plain_share=0.25)
+WHOLE = Difficulty(
+    most_requests=3,
+    parallel_share=0.55,
+    familiar_share=0.3,
+    plain_share=0.25,
+    echo_share=0.2,
+    casual_share=0.25,
+    familiar=EVERYDAY,
+)
 LONG = Difficulty(8, 4, 14, 0.5, 0.15, 0.05, 0.15)
 FIRST_STEPS = Difficulty(2, 2, 5, 0.2, 0.0, 0.03, 0.15)
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One wish: the tool that serves it, its arguments in schema order, and the words."""
+    """One wish: the tool that serves it, its arguments in schema order, and the words.
+
+    joint: how the words go on from those of the wish before, where they lean on it.
+    """
 
     tool: Tool
     arguments: dict[str, Any]
     text: str
+    joint: str | None = None
 
 
 def draw_conversation(rng: Random, level: Difficulty = Difficulty()) -> Conversation:
@@ -65,17 +87,20 @@ def draw_conversation(rng: Random, level: Difficulty = Difficulty()) -> Conversa
     messages: list[Message] = _opening(rng)
     if rng.random() < level.talk_share:
         question, answer = draw_talk(rng)
+        if rng.random() < level.casual_share:
+            question = question.lower().rstrip(".!?")
         messages += [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
         if rng.random() < 0.5:
             return Conversation(definitions if rng.random() < 0.8 else (), tuple(messages))
     for remaining in range(rng.randint(1, level.most_requests), 0, -1):
         if rng.random() < level.parallel_share:
-            requests += [_sibling(rng, tools) for _ in range(1 if rng.random() < 0.6 else 2)]
+            for _ in range(1 if rng.random() < 0.6 else 2):
+                requests.append(_beside(rng, tools, level, requests[-1]))
         messages += _asked(rng, requests)
         if remaining > 1 or rng.random() < 0.4:
             spoken = remaining == 1 or rng.random() < level.answer_share
             messages += _results(rng, len(requests), spoken=spoken, plain_share=level.plain_share)
-        requests = [_sibling(rng, tools)]
+        requests = [_follow_up(rng, tools, level, requests[-1])]
     return Conversation(definitions, tuple(messages))
 
 
@@ -107,17 +132,64 @@ def idle_turn(rng: Random, level: Difficulty = Difficulty()) -> Conversation:
 
 def _draw_request(rng: Random, level: Difficulty) -> Request:
     if rng.random() < level.familiar_share:
-        return Request(*draw_familiar(rng))
+        return Request(*draw_familiar(rng, level.familiar))
     return _request_for(rng, invent_tool(rng, level.most_parameters))
 
 
 def _request_for(rng: Random, tool: Tool) -> Request:
-    given = {p.name: draw_value(rng, p) for p in tool.parameters if p.required or rng.random() < 0.4}
+    given = _draw_arguments(rng, tool)
     return Request(tool, given, request_text(rng, tool, given))
+
+
+def _draw_arguments(rng: Random, tool: Tool) -> dict[str, Any]:
+    return {p.name: draw_value(rng, p) for p in tool.parameters if p.required or rng.random() < 0.4}
 
 
 def _sibling(rng: Random, tools: Sequence[Tool]) -> Request:
     return _request_for(rng, rng.choice([t for t in tools if t.intent != t.description]))
+
+
+def _beside(rng: Random, tools: Sequence[Tool], level: Difficulty, last: Request) -> Request:
+    """A further request of one message."""
+    leaning = _leaning(rng, level, last)
+    if leaning:
+        return leaning
+    request = _another(rng, tools, level)
+    if rng.random() >= level.echo_share:
+        return request
+    joint = rng.choice((" and then ", ", then ", ", and ", "; "))
+    return replace(request, text=flowing(request.text), joint=joint)
+
+
+def _follow_up(rng: Random, tools: Sequence[Tool], level: Difficulty, last: Request) -> Request:
+    """The first request of a further message."""
+    leaning = _leaning(rng, level, last)
+    if leaning is None:
+        return _another(rng, tools, level)
+    lead = rng.choice(("And ", "And ", "and ", "", "Now ", "What about "))
+    return replace(leaning, text=lead + leaning.text, joint=None)
+
+
+def _leaning(rng: Random, level: Difficulty, last: Request) -> Request | None:
+    """The tool of the last request once more, in words that lean on it; mostly None."""
+    if rng.random() >= level.echo_share:
+        return None
+    if last.tool.intent == last.tool.description:
+        again = ask_again(rng, last.tool, last.arguments, last.text)
+        return again and Request(last.tool, again[0], again[2], again[1])
+    given = _draw_arguments(rng, last.tool)
+    if not given:
+        return None
+    joint = rng.choice((" And ", " Then ", " Now "))
+    return Request(last.tool, given, again_text(rng, last.tool, given), joint)
+
+
+def _another(rng: Random, tools: Sequence[Tool], level: Difficulty) -> Request:
+    """A request for one of the tools; for an everyday one only in stages whose words lean on each other."""
+    known = [one for one in level.familiar if one.tool in tools]
+    if not level.echo_share or not known or rng.random() < 0.5:
+        return _sibling(rng, tools)
+    return Request(*ask_for(rng, rng.choice(known)))
 
 
 def _toolbox(rng: Random, wanted: Tool, level: Difficulty) -> list[Tool]:
@@ -127,7 +199,7 @@ def _toolbox(rng: Random, wanted: Tool, level: Difficulty) -> list[Tool]:
         tools.setdefault(neighbour.name, neighbour)
     for _ in range(rng.randint(0, level.most_tools - 1)):
         if rng.random() < level.familiar_share / 2:
-            other = draw_familiar(rng)[0]
+            other = draw_familiar(rng, level.familiar)[0]
         else:
             other = invent_tool(rng, level.most_parameters)
         if other.name not in tools and other.intent.split()[0] != wanted.intent.split()[0]:
@@ -152,7 +224,7 @@ def _opening(rng: Random) -> list[Message]:
 
 
 def _asked(rng: Random, requests: Sequence[Request]) -> list[Message]:
-    text = join_requests(rng, [r.text for r in requests])
+    text = join_requests(rng, [r.text for r in requests], [r.joint for r in requests])
     calls = [
         {
             "id": f"call_{i}",

@@ -174,3 +174,54 @@ def email_address(rng: Random) -> str:
     """An address under an invented domain."""
     user = invented_word(rng) + rng.choice(("", str(rng.randint(1, 99)), "." + invented_word(rng, 1)))
     return f"{user}@{invented_word(rng)}.{rng.choice(('com', 'org', 'net', 'io'))}"
+
+
+def command(rng: Random) -> str:
+    """A shell command of one or two programs."""
+    word, file = invented_word(rng), file_path(rng)
+    one = rng.choice(
+        (
+            f"ls {file}", f"ls -{rng.choice(('la', 'l', 'R'))} {file}", "ls -la", "ls", "pwd", "whoami",
+            "git status", "git log --oneline", f"git checkout {word}", f"git diff {file}", f"cat {file}",
+            f"grep -rn {word} {file}", f"grep {word} {file}", f"python {word}.py", f"pytest -k {word}",
+            f"npm {rng.choice(('test', 'install', f'run {word}'))}", f"make {word}", f"mkdir -p {file}",
+            f"rm {file}", f"cp {file} {word}.txt", f"find . -name {glob(rng)}", f"wc -l {file}",
+            f"head -n {rng.randint(1, 99)} {file}", f"echo {word}", f"docker run {word}:{rng.randint(1, 20)}",
+            f"curl {url(rng)}", "df -h", "ps aux",
+            f"./{word}.sh --{invented_word(rng, 1)} {rng.randint(0, 99)}",
+        )
+    )  # fmt: skip
+    if rng.random() < 0.2:
+        return f"{one} {rng.choice(('| grep', '| head -n 5 #', '&& cat', '> /tmp/', '| wc -l #'))} {word}"
+    return one
+
+
+def glob(rng: Random) -> str:
+    """A pattern of file names."""
+    ending = rng.choice("py txt md json csv log js ts yaml html toml".split())
+    word = invented_word(rng)
+    return rng.choice((f"*.{ending}", f"**/*.{ending}", f"{word}*.{ending}", f"{word}.{ending}", f"*{word}*"))
+
+
+def place(rng: Random, town: str) -> str:
+    """A town as people write it, sometimes with its state or country."""
+    if rng.random() < 0.5:
+        return town
+    state = "".join(rng.choice("ACDFILMNOTWY") for _ in range(2))
+    return f"{town}, {state if rng.random() < 0.7 else invented_name(rng).split()[0]}"
+
+
+def expression(rng: Random) -> str:
+    """Something to calculate."""
+    text = str(rng.randint(0, 999))
+    for _ in range(rng.randint(1, 3)):
+        number = rng.choice((rng.randint(1, 99), rng.randint(1, 9999), round(rng.uniform(0, 99), 2)))
+        text += f" {rng.choice('+-*/')} {number}"
+    return f"({text}) * {rng.randint(2, 20)}" if rng.random() < 0.15 else text
+
+
+def url(rng: Random) -> str:
+    """An address of a page."""
+    host = f"{invented_word(rng)}.{rng.choice(('com', 'org', 'io', 'net', 'dev'))}"
+    tail = rng.choice(("", "/", f"/{invented_word(rng)}", f"/{invented_word(rng)}/{rng.randint(1, 999)}"))
+    return f"{rng.choice(('https://', 'https://', 'http://'))}{rng.choice(('', 'www.'))}{host}{tail}"

@@ -28,7 +28,22 @@ _OPENERS = (
     "help me ", "let's ", "now ", "hey, ", "we have to ",
 )  # fmt: skip
 _JOINTS = (" Also ", " Also, ", "\n", " And ", " Then also: ", " Besides, ", " And also ")
+_SMALL_FIRST = {
+    *lexicon.VERBS,
+    "please",
+    "can",
+    "could",
+    "help",
+    "let's",
+    "now",
+    "we",
+    "what",
+    "how",
+    "is",
+    "run",
+}
 _STOPS = ("?", "!", ".", ",", ";", ":")  # at a value's end they could be the sentence's
+_AGAIN = ("the same, ", "once more, ", "again: ", "another one, ", "one more: ", "do it again, ")
 _CLOSERS = ("", "", "", ".", ".", "!", " please.", ", thanks.", " now.")
 
 
@@ -44,14 +59,37 @@ def request_text(rng: Random, tool: Tool, arguments: Mapping[str, Any]) -> str:
     return _finish(rng, f"{opener}{intent}{lead}{joiner.join(segments)}")
 
 
-def join_requests(rng: Random, texts: Sequence[str]) -> str:
-    """Several requests as one message, in their order."""
-    if len(texts) == 1:
-        return texts[0]
+def join_requests(rng: Random, texts: Sequence[str], joints: Sequence[str | None] = ()) -> str:
+    """Several requests as one message, in their order. joints: of each with what stands before it, where it
+    must be a certain one; one in the middle of a sentence takes the place of its end.
+    """
     joined = texts[0]
-    for text in texts[1:]:
-        joined += rng.choice(_JOINTS) + text
+    for i, text in enumerate(texts[1:], 1):
+        joint = joints[i] if joints else None
+        if joint is None:
+            joined += rng.choice(_JOINTS) + text
+        elif joint.strip()[:1].isupper():
+            joined += joint + text
+        else:
+            joined = joined.rstrip("?.!") + joint + text
     return joined
+
+
+def flowing(text: str) -> str:
+    """A request as it goes on in mid-sentence: its first letter small, where that is no value's."""
+    first = text.split(" ", 1)[0]
+    return text[0].lower() + text[1:] if first.lower() in _SMALL_FIRST else text
+
+
+def again_text(rng: Random, tool: Tool, arguments: Mapping[str, Any]) -> str:
+    """The same tool asked for once more, in words that hold only the arguments, each with its cue."""
+    given = [p for p in tool.parameters if p.name in arguments]
+    rng.shuffle(given)
+    segments = [_segment(rng, p, arguments[p.name], False) for p in given]
+    lead = rng.choice(
+        ("the same, ", "once more, ", "again: ", "another one, ", "one more: ", "do it again, ")
+    )
+    return f"{lead}{rng.choice((', ', '; ', ' and ')).join(segments)}{rng.choice(_CLOSERS)}"
 
 
 def _segments(rng: Random, tool: Tool, arguments: Mapping[str, Any]) -> list[str]:

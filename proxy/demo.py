@@ -17,7 +17,7 @@ from typing import Any
 import httpx
 from rich.console import Console
 
-from corpora.exam import held_out
+from corpora.questions import held_out
 from corpora.world import TOOLBOXES
 from corpora.world.driver import Ended, Step, play_script
 from corpora.world.script import Script, Task, write_script

@@ -3,7 +3,7 @@ trained weights are a standard model directory as they are."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -150,31 +150,6 @@ class Network(nn.Module):
             x = block(x, cos, sin)
         normed: Tensor = self.model.norm(x)
         return normed
-
-    def deeper(self, place: int) -> Network:
-        """A network with one layer more before layer `place`: that layer again, adding nothing yet.
-
-        It computes what this one does until its new output matrices, zero now, have learned (growth that
-        keeps the function: Net2Net, arXiv 1511.05641).
-        """
-        grown = Network(replace(self.shape, layers=self.shape.layers + 1))
-        with torch.no_grad():
-            for name, value in grown.state_dict().items():
-                old, at = self._origin(name, place)
-                value.copy_(self.state_dict()[old])
-                if at == place and name.endswith(("o_proj.weight", "down_proj.weight")):
-                    value.zero_()
-        return grown.to(self.model.embed_tokens.weight.device)
-
-    @staticmethod
-    def _origin(name: str, place: int) -> tuple[str, int | None]:
-        """Where a deeper network's parameter comes from, and the layer it belongs to."""
-        parts = name.split(".")
-        if parts[1] != "layers":
-            return name, None
-        at = int(parts[2])
-        parts[2] = str(at - (at > place))
-        return ".".join(parts), at
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Scores over the vocabulary for hidden states (…, width)."""

@@ -1,303 +1,209 @@
 """Training of the bundled model: `python -m corpora.training.train OUT [--tokens N ...]`.
 
-Muon on the matrices of the layers, Adam on embeddings and norms; constant learning rate, then a linear
-decay over the last tokens, so that a run can be cut short or prolonged from its checkpoint. The first
-tokens mix in repeated random spans and short single turns: that is where copying is learned.
+Muon on the matrices of the layers, Adam on embeddings and norms; the rate stays, then falls linearly. On a
+GPU each step is recorded once for every shape of batch and then played.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import shutil
+import os
 import time
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict
 from pathlib import Path
-from random import Random
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from corpora.conversations import (
-    BINDING,
-    FIRST_STEPS,
-    LONG,
-    PARALLEL,
-    PLAIN,
-    Conversation,
-    Difficulty,
-    draw_conversation,
-)
-from corpora.rendering import render_spans
-from corpora.slips import stumble
+from corpora.training.curriculum import BESIDE, Batch, pools
+from corpora.training.muon import Muon
 from corpora.training.network import Network, Shape
+from corpora.training.probe import probe, probe_rows
 from corpora.training.tokenizer import train_tokenizer
-from corpora.world import TOOLBOXES
-from corpora.world.script import to_conversation, write_script
 
-Row = tuple[list[int], list[float]]
-LOG_STEPS = 100  # also: of a checkpoint
+LOG_TOKENS = 400_000  # between two lines of the log
+PROBE_TOKENS = 10_000_000  # between two looks at what the network can do
+KEEP_SECONDS = 60  # between two checkpoints
 LEARNED = 0.33  # about the sum of the weights of a full batch, as a share of its tokens
-WORLD_FROM = 24_000_000  # tokens after which half of the rows are scripts of the tool world
-MENDING_FROM = (
-    32_000_000  # tokens after which many turns need several calls, and some rows end in a mended slip
-)
-BINDING_FROM = 49_400_000  # tokens after which most requests need several calls; repeated spans come back
-GROWN_FROM = 60_500_000  # tokens after which there is a layer more, and some tools answer in plain words
-YOUNG_LAYERS = 5  # before that
-SCRIPT_TURNS = ((1, 1), (2, 6), (7, 20), (25, 60))
-SCRIPT_WEIGHTS = (40, 45, 12, 3)
-BESIDE = 0.1  # loss weight of everything that the assistant did not say
+ADAM_RATE = 2e-3
 
 
-def encode(tokenizer: Tokenizer, conversation: Conversation) -> Row:
-    """Token ids and the loss weight of each."""
-    tokens: list[int] = []
-    weights: list[float] = []
-    for text, learned in render_spans(conversation):
-        ids = tokenizer.encode(text, add_special_tokens=False).ids
-        tokens += ids
-        weights += [1.0 if learned else BESIDE] * len(ids)
-    return tokens, weights
+def loss_of(network: Network, tokens: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+    """Weighted cross-entropy over a fixed share of the batch; (sum, number) of the assistant's tokens (nats).
 
-
-def repeated_span(rng: Random, vocabulary: int) -> Row:
-    """Random tokens said twice with noise between: only copying predicts the second half."""
-    span = [rng.randrange(3, vocabulary - 6) for _ in range(rng.randint(10, 60))]
-    noise = [rng.randrange(3, vocabulary - 6) for _ in range(rng.randint(0, 30))]
-    tokens = span + noise + span
-    return tokens, [0.0] * (len(span) + len(noise)) + [0.5] * len(span)
-
-
-@dataclass(frozen=True, slots=True)
-class Stage:
-    """A part of the curriculum: difficulty, shares of repeated spans, long conversations and scripts of the
-    tool world, longest row in tokens, share of conversations that end in a mended slip.
+    The fixed divisor keeps a batch of short rows, which hold little to learn, from counting like the others.
     """
-
-    level: Difficulty
-    spans: float
-    long: float
-    longest: int
-    world: float = 0.0
-    slips: float = 0.0
-
-
-def stage(seen: int) -> Stage:
-    """The curriculum after `seen` tokens."""
-    if seen < 2_000_000:
-        return Stage(FIRST_STEPS, 0.25, 0.0, 448)
-    if seen < 5_000_000:
-        return Stage(Difficulty(3, 3, 4, 0.3, 0.03, 0.04, 0.15), 0.05, 0.0, 576)
-    if seen < 12_000_000:
-        return Stage(Difficulty(), 0.02, 0.0, 768)
-    if seen < WORLD_FROM:
-        return Stage(Difficulty(), 0.02, 0.05, 2048)
-    if seen < MENDING_FROM:
-        return Stage(Difficulty(), 0.0, 0.04, 8192, world=0.5)
-    if seen < BINDING_FROM:
-        return Stage(PARALLEL, 0.0, 0.03, 8192, world=0.42, slips=0.1)
-    if seen < GROWN_FROM:
-        return Stage(BINDING, 0.25, 0.02, 8192, world=0.26, slips=0.06)
-    return Stage(PLAIN, 0.25, 0.02, 8192, world=0.18, slips=0.06)
-
-
-def draw_row(rng: Random, now: Stage, tokenizer: Tokenizer) -> Row | None:
-    """One row of the stage; None where it came out too long. Scripts are cut off instead."""
-    roll = rng.random()
-    if roll < now.spans:
-        return repeated_span(rng, tokenizer.get_vocab_size())
-    scripted = roll < now.spans + now.world
-    conversation = _script(rng) if scripted else _invented(rng, now)
-    slip = stumble(rng, conversation) if rng.random() < now.slips else None
-    tokens, weights = encode(tokenizer, slip or conversation)
-    if len(tokens) <= now.longest:
-        return tokens, weights
-    return (tokens[: now.longest], weights[: now.longest]) if scripted else None
-
-
-def _script(rng: Random) -> Conversation:
-    turns = rng.randint(*rng.choices(SCRIPT_TURNS, SCRIPT_WEIGHTS)[0])
-    return to_conversation(
-        write_script(rng, rng.choice(TOOLBOXES), turns, talk_share=0.15 if turns < 3 else 0.06)
+    aims, marks = tokens.roll(-1, 1).flatten(), F.pad(weights[:, 1:], (0, 1)).flatten()
+    with torch.autocast(tokens.device.type, dtype=torch.bfloat16, cache_enabled=not tokens.is_cuda):
+        hidden = network(tokens).flatten(0, 1)
+        if not tokens.is_cuda:  # the head costs a good part there: of the others' tokens a random quarter
+            some = (marks > BESIDE) | ((marks > 0) & (torch.rand_like(marks) < 0.25))
+            chosen = some.nonzero().squeeze(1)
+            hidden, aims, marks = hidden[chosen], aims[chosen], marks[chosen]
+            marks = torch.where(marks > BESIDE, marks, 4 * marks)
+        logits = network.logits(hidden)
+    each = F.cross_entropy(logits.float(), aims, reduction="none")
+    own = (marks == 1.0).float()
+    return (each * marks).sum() / (LEARNED * tokens.numel()), torch.stack(
+        ((each.detach() * own).sum(), own.sum())
     )
 
 
-def _invented(rng: Random, now: Stage) -> Conversation:
-    return draw_conversation(rng, LONG if rng.random() < now.long else now.level)
+class Trainer:
+    """A network and its optimizers; sums: of the loss, and (sum, number) of the assistant's tokens."""
 
+    def __init__(self, network: Network, rate: float) -> None:
+        self.network, self.device = network, network.cos.device
+        matrices = [p for n, p in network.named_parameters() if p.ndim == 2 and "embed" not in n]
+        others = [p for n, p in network.named_parameters() if p.ndim != 2 or "embed" in n]
+        self.rates = [(torch.tensor(full, device=self.device), full) for full in (rate, ADAM_RATE)]
+        fast = self.device.type == "cuda"
+        self.optimizers: list[torch.optim.Optimizer] = [
+            Muon(matrices, self.rates[0][0]),
+            torch.optim.AdamW(
+                others, self.rates[1][0], betas=(0.9, 0.95), weight_decay=0.0, capturable=fast, foreach=fast
+            ),
+        ]
+        self.sums = torch.zeros(3, device=self.device)
+        self._recorded: dict[torch.Size, tuple[torch.cuda.CUDAGraph, Tensor, Tensor]] = {}
+        self._seen: set[torch.Size] = set()
 
-def batches(tokenizer: Tokenizer, seen: int, size: int, seed: int) -> Iterator[tuple[Tensor, Tensor, int]]:
-    """Rows of similar length padded together: tokens, weights (rows, length), and the true tokens so far."""
-    rng = Random(seed * 1_000_003 + seen)
-    while True:
-        now = stage(seen)
-        pool: list[Row] = []
-        while sum(len(r[0]) for r in pool) < 16 * size:
-            row = draw_row(rng, now, tokenizer)
-            if row is not None:
-                pool.append(row)
-        pool.sort(key=lambda r: len(r[0]))
-        groups: list[list[Row]] = [[]]
-        for row in pool:
-            if (len(groups[-1]) + 1) * len(row[0]) > size and groups[-1]:
-                groups.append([])
-            groups[-1].append(row)
-        rng.shuffle(groups)
-        for group in groups:
-            seen += sum(len(r[0]) for r in group)
-            yield *_padded(group), seen
+    def step(self, batch: Batch, factor: float) -> None:
+        """One step at this share of the full rates."""
+        for tensor, full in self.rates:
+            tensor.fill_(full * factor)
+        tokens, weights = torch.from_numpy(batch.tokens), torch.from_numpy(batch.weights)
+        if self.device.type != "cuda":
+            self._step(tokens, weights)
+            return
+        shape = tokens.shape
+        if shape in self._recorded:
+            graph, held_tokens, held_weights = self._recorded[shape]
+            held_tokens.copy_(tokens)
+            held_weights.copy_(weights)
+            graph.replay()
+            return
+        tokens, weights = tokens.to(self.device), weights.to(self.device)
+        side = torch.cuda.Stream()
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):
+            self._step(tokens, weights)  # a step like any other; it also warms up what the recording needs
+        torch.cuda.current_stream().wait_stream(side)
+        if shape in self._seen:
+            self._record(tokens, weights)
+        self._seen.add(shape)
 
+    def _record(self, tokens: Tensor, weights: Tensor) -> None:
+        graph = torch.cuda.CUDAGraph()
+        pool = next(iter(self._recorded.values()))[0].pool() if self._recorded else None
+        with torch.cuda.graph(graph, pool=pool):
+            self._step(tokens, weights)
+        self._recorded[tokens.shape] = (graph, tokens, weights)
 
-def _padded(group: list[Row]) -> tuple[Tensor, Tensor]:
-    longest = max(len(r[0]) for r in group)
-    tokens = torch.zeros(len(group), longest, dtype=torch.long)
-    weights = torch.zeros(len(group), longest)
-    for i, (ids, marks) in enumerate(group):
-        tokens[i, : len(ids)] = torch.tensor(ids)
-        weights[i, : len(ids)] = torch.tensor(marks)
-    return tokens, weights
+    def _step(self, tokens: Tensor, weights: Tensor) -> None:
+        for parameter in self.network.parameters():
+            parameter.grad = None
+        loss, own = loss_of(self.network, tokens, weights)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
+        for optimizer in self.optimizers:
+            optimizer.step()
+        self.sums += torch.cat((loss.detach()[None], own))
 
+    def save(self, path: Path, seen: int, pool: int) -> None:
+        """A checkpoint, replaced in one step, and beside it the shape of its network."""
+        path.with_name("shape.json").write_text(json.dumps(asdict(self.network.shape)))
+        part = path.with_suffix(".part")
+        state = {"network": self.network.state_dict(), "seen": seen, "pool": pool}
+        torch.save(state | {"optimizers": [o.state_dict() for o in self.optimizers]}, part)
+        part.replace(path)
 
-def loss_of(network: Network, tokens: Tensor, weights: Tensor) -> tuple[Tensor, float]:
-    """Weighted cross-entropy over a fixed share of the batch, and the mean of the assistant's tokens (nats).
-
-    The fixed divisor keeps a batch of short rows, which hold little to learn, from counting like the others.
-
-    Of the other tokens a random quarter is scored, at four times their weight: the head costs a good part.
-    """
-    marks = weights[:, 1:].flatten()
-    chosen = ((marks > BESIDE) | ((marks > 0) & (torch.rand_like(marks) < 0.25))).nonzero().squeeze(1)
-    marks = marks[chosen]
-    marks = torch.where(marks > BESIDE, marks, 4 * marks)
-    with torch.autocast(tokens.device.type, dtype=torch.bfloat16):
-        hidden = network(tokens[:, :-1]).flatten(0, 1)[chosen]
-        logits = network.logits(hidden)
-    each = F.cross_entropy(logits.float(), tokens[:, 1:].flatten()[chosen], reduction="none")
-    own = each.detach()[marks == 1.0]
-    return (each * marks).sum() / (LEARNED * tokens.numel()), own.mean().item() if len(own) else 0.0
-
-
-def optimizers(network: Network) -> list[tuple[torch.optim.Optimizer, float]]:
-    """Each optimizer with its full learning rate."""
-    matrices = [p for n, p in network.named_parameters() if p.ndim == 2 and "embed" not in n]
-    others = [p for n, p in network.named_parameters() if p.ndim != 2 or "embed" in n]
-    muon = torch.optim.Muon(matrices, lr=0.015, momentum=0.95, weight_decay=0.01, adjust_lr_fn="original")
-    adam = torch.optim.AdamW(others, lr=2e-3, betas=(0.9, 0.95), weight_decay=0.0)
-    return [(muon, 0.015), (adam, 2e-3)]
+    def load(self, path: Path) -> tuple[int, int]:
+        """Goes on from a checkpoint: tokens seen, and the next pool."""
+        state = torch.load(path, map_location=self.device, weights_only=True)
+        self.network.load_state_dict(state["network"])
+        for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
+        for (tensor, _), optimizer in zip(self.rates, self.optimizers, strict=True):
+            optimizer.param_groups[0]["lr"] = tensor
+        return state["seen"], state["pool"]
 
 
 def rate(seen: int, total: int, decay: int) -> float:
-    """Learning-rate factor: short warm-up (again after growth), constant, linear to a hundredth over the last
-    `decay` tokens.
-    """
-    fresh = seen if seen < GROWN_FROM else seen - GROWN_FROM
-    warm = min(1.0, (fresh + 20_000) / 300_000)
-    return warm * max(0.01, min(1.0, (total - seen) / decay))
-
-
-def save(path: Path, network: Network, optims: list[torch.optim.Optimizer], seen: int) -> None:
-    """A checkpoint, replaced in one step, and beside it the shape of its network."""
-    path.with_name("shape.json").write_text(json.dumps(asdict(network.shape)))
-    part = path.with_suffix(".part")
-    state = {"network": network.state_dict(), "optimizers": [o.state_dict() for o in optims], "seen": seen}
-    torch.save(state, part)
-    part.replace(path)
+    """Share of the full rates: short warm-up, whole, linear to a hundredth over the last `decay` tokens."""
+    return min(1.0, (seen + 20_000) / 300_000) * max(0.01, min(1.0, (total - seen) / decay))
 
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--tokens", type=int, default=74_400_000)
-    parser.add_argument("--decay", type=int, default=26_000_000)
-    parser.add_argument("--batch", type=int, default=4096, help="tokens of one step, padding counted")
+    parser.add_argument("--tokens", type=int, default=95_000_000)
+    parser.add_argument("--decay", type=int, default=60_000_000)
+    parser.add_argument("--batch", type=int, default=8192, help="tokens of one step, padding counted")
+    parser.add_argument("--rate", type=float, default=0.02, help="of the matrices")
     parser.add_argument("--seed", type=int, default=40)
-    parser.add_argument("--model", type=Path, help="start from this model directory, at --seen tokens")
-    parser.add_argument("--seen", type=int, default=0)
     parser.add_argument("--threads", type=int, default=2)
+    spare = min(12, max(0, (os.cpu_count() or 1) - 2))
+    parser.add_argument("--workers", type=int, default=spare, help="processes that draw the rows, or 0")
+    parser.add_argument("--questions", type=int, default=100, help="of each kind, now and then")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     return parser.parse_args()
 
 
 def main() -> None:
-    """Train, or go on from OUT/checkpoint.pt; append one line a hundred steps to OUT/log.jsonl."""
+    """Train, or go on from OUT/checkpoint.pt; append to OUT/log.jsonl and OUT/probes.jsonl."""
     options = arguments()
     options.out.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(options.threads)
     torch.manual_seed(options.seed)
-    tokenizer_file = options.out / "bpe.json"
-    if options.model and not tokenizer_file.exists():
-        shutil.copyfile(options.model / "tokenizer.json", tokenizer_file)
-    if not tokenizer_file.exists():
-        train_tokenizer().save(str(tokenizer_file))
-    tokenizer = Tokenizer.from_file(str(tokenizer_file))
-    network = Network(_shape(options, tokenizer)).to(options.device)
-    tuned = optimizers(network)
-    checkpoint, seen = options.out / "checkpoint.pt", 0
-    if checkpoint.exists():
-        state = torch.load(checkpoint, map_location=options.device, weights_only=True)
-        network.load_state_dict(state["network"])
-        for (optimizer, _), saved in zip(tuned, state["optimizers"], strict=True):
-            optimizer.load_state_dict(saved)
-        seen = state["seen"]
-    elif options.model:
-        network.load_state_dict(load_file(options.model / "model.safetensors"))
-        seen = options.seen
-    run(options, tokenizer, network, tuned, seen)
+    words = options.out / "bpe.json"
+    if not words.exists():
+        train_tokenizer().save(str(words))
+    tokenizer = Tokenizer.from_file(str(words))
+    network = Network(Shape(vocabulary=tokenizer.get_vocab_size())).to(options.device)
+    trainer = Trainer(network, options.rate)
+    kept = options.out / "checkpoint.pt"
+    seen, pool = trainer.load(kept) if kept.exists() else (0, 0)
+    run(options, trainer, probe_rows(tokenizer, options.questions), seen, pool)
 
 
-def _shape(options: argparse.Namespace, tokenizer: Tokenizer) -> Shape:
-    """Of OUT's network, of the model to start from, or of a new one."""
-    kept = options.out / "shape.json"
-    if kept.exists():
-        return Shape(**json.loads(kept.read_text()))
-    young = Shape(vocabulary=tokenizer.get_vocab_size(), layers=YOUNG_LAYERS)
-    if options.model:
-        config = json.loads((options.model / "config.json").read_text())
-        return replace(young, layers=config["num_hidden_layers"])
-    return young
-
-
-def run(options: argparse.Namespace, tokenizer: Tokenizer, network: Network, tuned: Any, start: int) -> None:
+def run(options: argparse.Namespace, trainer: Trainer, asked: Any, seen: int, first: int) -> None:
     """The training loop, up to `options.tokens` true tokens in all."""
-    began, sums, steps = time.monotonic(), [0.0, 0.0], 0
-    for tokens, weights, seen in batches(tokenizer, start, options.batch, options.seed):
-        if seen >= GROWN_FROM and network.shape.layers == YOUNG_LAYERS:
-            network = network.deeper(YOUNG_LAYERS // 2 + 1)
-            tuned = optimizers(network)
-        factor = rate(seen, options.tokens, options.decay)
-        loss, own = loss_of(network, tokens.to(options.device), weights.to(options.device))
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-        for optimizer, full in tuned:
-            for group in optimizer.param_groups:
-                group["lr"] = full * factor
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
-        sums, steps = [sums[0] + loss.item(), sums[1] + own], steps + 1
-        if steps % LOG_STEPS == 0:
-            speed = (seen - start) / (time.monotonic() - began)
-            line = {
-                "seen": seen,
-                "loss": sums[0] / LOG_STEPS,
-                "own": sums[1] / LOG_STEPS,
-                "rate": factor,
-                "per_s": round(speed),
-            }
-            with (options.out / "log.jsonl").open("a") as log:
-                log.write(json.dumps(line) + "\n")
-            print(line, flush=True)
-            sums = [0.0, 0.0]
+    began, start, saved, steps = time.monotonic(), seen, time.monotonic(), 0
+    logged, probed, factor = seen, seen, 0.0
+    source = pools(options.out / "bpe.json", first, options.batch, options.seed, options.workers)
+    for number, batches in enumerate(source, first + 1):
+        for batch in batches:
+            factor = rate(seen, options.tokens, options.decay)
+            trainer.step(batch, factor)
+            seen, steps = seen + batch.true, steps + 1
         done = seen >= options.tokens
-        if steps % LOG_STEPS == 0 or done:
-            save(options.out / "checkpoint.pt", network, [o for o, _ in tuned], seen)
+        if seen - logged >= LOG_TOKENS or done:
+            loss, total, own = trainer.sums.tolist()
+            trainer.sums.zero_()
+            speed = round((seen - start) / (time.monotonic() - began))
+            line = {"seen": seen, "loss": loss / steps, "own": total / max(1.0, own), "rate": factor}
+            _note(options.out / "log.jsonl", line | {"per_s": speed})
+            logged, steps = seen, 0
+        if seen - probed >= PROBE_TOKENS or done:
+            shares = probe(trainer.network, asked, 8 * options.batch)
+            _note(options.out / "probes.jsonl", {"seen": seen, **shares})
+            probed = seen
+        if done or time.monotonic() - saved > KEEP_SECONDS:
+            trainer.save(options.out / "checkpoint.pt", seen, number)
+            saved = time.monotonic()
         if done:
             return
+
+
+def _note(path: Path, line: dict[str, float]) -> None:
+    with path.open("a") as log:
+        log.write(json.dumps(line) + "\n")
+    print(os.fspath(path.parent.name), line, flush=True)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
-"""Line charts as SVG, written by hand: validity over turns, and the loss of a training run.
+"""Line charts as SVG, written by hand: validity over turns, the loss of a training run, what it learned.
 
-`python -m corpora.world.plot validity OUT.svg SHEET.json ...` and `... loss OUT.svg LOG.jsonl`.
+`python -m corpora.world.plot validity OUT.svg SHEET.json ...`, `... loss OUT.svg LOG.jsonl` and
+`... learning OUT.svg PROBES.jsonl`.
 """
 
 from __future__ import annotations
@@ -19,6 +20,12 @@ LEFT, RIGHT, TOP, BOTTOM = 56, 16, 48, 96
 COLOURS = ("#0b6e99", "#d9730d", "#4d6461", "#ad1a72", "#6940a5", "#b59b00", "#e03e3e", "#37352f")
 GROUP = 5  # tool turns that make one point
 LOSS_POINTS = 80  # of each line of the loss chart, at most about
+PROBED = {
+    "unseen": "unseen tools",
+    "known": "known toolboxes",
+    "parallel": "2 or 3 calls, unseen tools",
+    "several": "2 or 3 calls, known toolboxes",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +120,7 @@ def _grouped(sheet: Sheet) -> list[tuple[float, float]]:
 
 def loss_chart(log: Path) -> str:
     """The loss of all tokens and of the assistant's own, over the tokens seen."""
-    lines = [json.loads(line) for line in log.read_text("utf-8").splitlines() if line.strip()]
+    lines = _read(log)
     names = (("loss", "all tokens, weighted"), ("own", "the assistant's own tokens"))
     size = max(1, len(lines) // LOSS_POINTS)
     groups = [lines[at : at + size] for at in range(0, len(lines), size)]
@@ -121,9 +128,27 @@ def loss_chart(log: Path) -> str:
         Series(label, tuple((group[-1]["seen"] / 1e6, _mean(group, key)) for group in groups))
         for key, label in names
     ]
+    return line_chart("Loss while training", series, _tokens(lines), Axis("nats per token", 0, 4, 0.5))
+
+
+def learning_chart(probes: Path) -> str:
+    """The share of right answers of each kind, over the tokens seen."""
+    lines = _read(probes)
+    series = [
+        Series(label, tuple((line["seen"] / 1e6, line[key]) for line in lines))
+        for key, label in PROBED.items()
+    ]
+    y = Axis("exactly right", 0, 1, 0.2, percent=True)
+    return line_chart("Questions kept aside while training", series, _tokens(lines), y)
+
+
+def _read(log: Path) -> list[dict[str, float]]:
+    return [json.loads(line) for line in log.read_text("utf-8").splitlines() if line.strip()]
+
+
+def _tokens(lines: Sequence[dict[str, float]]) -> Axis:
     last = max((line["seen"] for line in lines), default=1) / 1e6
-    x = Axis("million tokens seen", 0, max(10, -(-last // 10) * 10), 10)
-    return line_chart("Loss while training", series, x, Axis("nats per token", 0, 4, 0.5))
+    return Axis("million tokens seen", 0, max(10, -(-last // 10) * 10), 10)
 
 
 def _mean(lines: Sequence[dict[str, float]], key: str) -> float:
@@ -136,8 +161,10 @@ def main(arguments: Sequence[str]) -> None:
         chart = validity_chart([Sheet.load(Path(file)) for file in files])
     elif kind == "loss":
         chart = loss_chart(Path(files[0]))
+    elif kind == "learning":
+        chart = learning_chart(Path(files[0]))
     else:
-        raise SystemExit(f"the chart is validity or loss, got {kind!r}")
+        raise SystemExit(f"the chart is validity, loss or learning, got {kind!r}")
     Path(out).parent.mkdir(parents=True, exist_ok=True)
     Path(out).write_text(chart, "utf-8")
 

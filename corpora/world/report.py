@@ -17,7 +17,8 @@ from pathlib import Path
 
 import httpx
 
-from corpora.exam import EXAM_SEED, PARTS, Question, examine, held_out
+from corpora.exam import examine
+from corpora.questions import EXAM_SEED, PARTS, Question, held_out
 from corpora.world import TOOLBOXES
 from corpora.world.driver import Asking, Ended, Run, play_script
 from corpora.world.script import Script, write_script

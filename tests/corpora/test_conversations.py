@@ -9,12 +9,12 @@ from typing import Any
 import jsonschema_rs
 import pytest
 
-from corpora.conversations import FIRST_STEPS, PLAIN, Difficulty, draw_conversation, single_turn
+from corpora.conversations import FIRST_STEPS, WHOLE, Difficulty, draw_conversation, single_turn
 
 SEEDS = range(150)
 
 
-@pytest.mark.parametrize("level", [FIRST_STEPS, Difficulty()], ids=["first steps", "full"])
+@pytest.mark.parametrize("level", [FIRST_STEPS, Difficulty(), WHOLE], ids=["first steps", "full", "whole"])
 @pytest.mark.parametrize("seed", SEEDS)
 def test_every_call_is_valid_for_a_declared_tool(seed: int, level: Difficulty) -> None:
     conversation = draw_conversation(Random(seed), level)
@@ -40,7 +40,7 @@ def test_every_value_stands_in_the_request(seed: int) -> None:
 def test_plain_results_are_repeated_word_for_word() -> None:
     plain = spoken = 0
     for seed in SEEDS:
-        messages = draw_conversation(Random(seed), PLAIN).messages
+        messages = draw_conversation(Random(seed), WHOLE).messages
         for place, message in enumerate(messages):
             if message["role"] != "tool" or message["content"].startswith("{"):
                 continue

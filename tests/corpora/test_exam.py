@@ -10,7 +10,8 @@ import jsonschema_rs
 import pytest
 
 from corpora.conversations import single_turn
-from corpora.exam import EXAM_SEED, PARTS, Mark, Question, mark, questions, report, unseen, wilson
+from corpora.exam import Mark, mark, report, wilson
+from corpora.questions import EXAM_SEED, PARTS, Question, questions, unseen
 from corpora.world.driver import Answer
 
 NONE: list[tuple[str, str]] = []

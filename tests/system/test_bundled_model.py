@@ -12,7 +12,8 @@ import jsonschema_rs
 import openai
 from openai.types.chat import ChatCompletionMessageFunctionToolCall
 
-from corpora.exam import examine, questions, unseen
+from corpora.exam import examine
+from corpora.questions import questions, unseen
 from tests.system.conftest import Served
 
 CLIENTS = 20

@@ -10,10 +10,20 @@ from random import Random
 
 import pytest
 
-from corpora.exam import mark, unseen
+from corpora.exam import mark
+from corpora.questions import unseen
 from corpora.world.base import Call
 from corpora.world.driver import Answer, Ended, Run, Step
-from corpora.world.plot import Axis, Series, line_chart, loss_chart, main, validity_chart
+from corpora.world.plot import (
+    PROBED,
+    Axis,
+    Series,
+    learning_chart,
+    line_chart,
+    loss_chart,
+    main,
+    validity_chart,
+)
 from corpora.world.score import Kind
 from corpora.world.script import write_script
 from corpora.world.sheet import (
@@ -139,3 +149,10 @@ def test_the_loss_of_the_training_run_is_drawn(tmp_path: Path) -> None:
     assert all(line[0][1] < line[-1][1] for line in both)  # down the page is down in nats
     main(["loss", str(tmp_path / "a" / "loss.svg"), str(log)])
     assert (tmp_path / "a" / "loss.svg").read_text() == loss_chart(log)
+
+
+def test_what_the_training_run_could_do_is_drawn() -> None:
+    probes = Path(__file__).parents[3] / "corpora" / "training" / "probes.jsonl"
+    four = lines_of(learning_chart(probes))
+    assert len(four) == len(PROBED)
+    assert all(line[0][1] > line[-1][1] for line in four)  # up the page is up in right answers

@@ -1,0 +1,96 @@
+"""What the bundled model is trained on comes in the same batches however it is drawn, and none is lost."""
+
+from __future__ import annotations
+
+from itertools import islice
+from pathlib import Path
+from random import Random
+
+import numpy as np
+import pytest
+from tokenizers import Tokenizer
+
+from corpora.conversations import draw_conversation
+from corpora.rendering import render_spans
+from corpora.training.curriculum import (
+    BESIDE,
+    STAGES,
+    Row,
+    draw_pool,
+    draw_row,
+    encode,
+    group,
+    pools,
+    room,
+    stage,
+)
+
+WORDS = Path(__file__).parents[3] / "engine" / "models" / "fortieth-tiny" / "tokenizer.json"
+SIZE = 1024
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> Tokenizer:
+    return Tokenizer.from_file(str(WORDS))
+
+
+@pytest.mark.parametrize("start", [start for start, _ in STAGES])
+def test_rows_keep_to_their_stage(tokenizer: Tokenizer, start: int) -> None:
+    now, rng = stage(start), Random(start)
+    assert stage(start + 1) is now
+    rows = [row for _ in range(60) if (row := draw_row(rng, now, tokenizer))]
+    assert len(rows) > 30
+    for tokens, weights in rows:
+        assert len(tokens) == len(weights) <= now.longest
+        assert set(weights) <= {0.0, BESIDE, 0.5, 1.0}
+
+
+def test_only_what_the_assistant_says_has_full_weight(tokenizer: Tokenizer) -> None:
+    conversation = draw_conversation(Random(4))
+    tokens, weights = encode(tokenizer, conversation)
+    learned = [token for token, weight in zip(tokens, weights, strict=True) if weight == 1.0]
+    said = "".join(text for text, own in render_spans(conversation) if own)
+    assert tokenizer.decode(learned, skip_special_tokens=False) == said
+
+
+def rows_of(lengths: list[int]) -> list[Row]:
+    return [([number + 1] * length, [1.0] * length) for number, length in enumerate(lengths)]
+
+
+@pytest.mark.parametrize(
+    "lengths",
+    [[1], [5000], [30, 30, 31, 700, 9], [1024, 1025, 3], [10] * 300],
+    ids=lambda v: f"{len(v)} rows",
+)
+def test_grouping_loses_no_row_and_cuts_none(lengths: list[int]) -> None:
+    batches = group(rows_of(lengths), SIZE)
+    assert sum(batch.true for batch in batches) == sum(lengths)
+    found: dict[int, int] = {}
+    for batch in batches:
+        height, width = batch.tokens.shape
+        assert batch.weights.shape == batch.tokens.shape
+        assert height == max(1, SIZE // width)
+        assert ((batch.weights > 0) == (batch.tokens > 0)).all()
+        for row in batch.tokens:
+            if row.any():
+                found[int(row[0])] = int((row == row[0]).sum())
+    assert found == {number + 1: length for number, length in enumerate(lengths)}
+
+
+def test_few_lengths_that_hold_every_row() -> None:
+    lengths = {room(length) for length in range(1, 8193)}
+    assert len(lengths) < 60
+    assert all(0 <= room(length) - length < max(32, length // 4) for length in range(1, 8193))
+
+
+def test_a_pool_is_the_same_alone_and_from_several_processes(tokenizer: Tokenizer) -> None:
+    alone = [draw_pool(tokenizer, number, SIZE, 40) for number in (3, 4, 5)]
+    for workers in (0, 2):
+        drawn = list(islice(pools(WORDS, 3, SIZE, 40, workers), 3))
+        for one, other in zip(alone, drawn, strict=True):
+            assert len(one) == len(other)
+            for batch, same in zip(one, other, strict=True):
+                np.testing.assert_array_equal(batch.tokens, same.tokens)
+                np.testing.assert_array_equal(batch.weights, same.weights)
+    first = [batch.tokens.tobytes() for batch in alone[0]]
+    assert first != [batch.tokens.tobytes() for batch in draw_pool(tokenizer, 3, SIZE, 41)]
