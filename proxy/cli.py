@@ -188,6 +188,9 @@ def demo(
     turns: Annotated[int, typer.Option(min=1, max=200, help="Tool turns of the loop.")] = 40,
     seed: Annotated[int, typer.Option(min=0, help="Another seed is another loop.")] = 0,
     model: Annotated[str, typer.Option(help="As of serve.")] = "fortieth-tiny-4bit",
+    temperature: Annotated[
+        float, typer.Option(min=0.0, max=2.0, help="Hot enough for the model to break calls now and then.")
+    ] = 1.5,
     plain: Annotated[bool, typer.Option("--plain", help="No colours, and nothing that moves.")] = False,
 ) -> None:
     """Play one agent loop against the bundled model twice, guard off and guard on, and compare.
@@ -198,7 +201,7 @@ def demo(
 
     logging.basicConfig(level=logging.ERROR, format="%(levelname)s %(name)s: %(message)s")
     try:
-        good = run_demo(Demo(turns, seed, model), plain)
+        good = run_demo(Demo(turns, seed, model, temperature), plain)
     except StartError as error:
         typer.echo(f"fortieth: {error}", err=True)
         raise typer.Exit(1) from None

@@ -19,7 +19,7 @@ from rich.console import Console
 
 from corpora.questions import held_out
 from corpora.world import TOOLBOXES
-from corpora.world.driver import Ended, Step, play_script
+from corpora.world.driver import Asking, Ended, Step, play_script
 from corpora.world.script import Script, Task, write_script
 from proxy.account import Account
 from proxy.chat import ChatRequest, GuardMode
@@ -37,11 +37,18 @@ _PIPE_WIDTH = 150
 
 @dataclass(frozen=True, slots=True)
 class Demo:
-    """What is played. turns: tool turns of the loop, at least. seed: another one is another loop."""
+    """What is played. turns: tool turns of the loop, at least. seed: another one is another loop, and other
+    draws of the sampler.
+    """
 
     turns: int = 40
     seed: int = 0
     model: str = "fortieth-tiny-4bit"
+    temperature: float = 1.5  # at 0 and 1 the bundled model hardly ever breaks a call
+
+    @property
+    def title(self) -> str:
+        return f"{self.model}, seed {self.seed}, temperature {self.temperature:g}"
 
 
 def write_loop(demo: Demo) -> Script:
@@ -92,19 +99,22 @@ async def demonstrate(demo: Demo, console: Console) -> bool:
     """As run_demo, on any console."""
     script = write_loop(demo)
     settings = Settings(model=demo.model, port=0, log_level="error")
-    screen = Screen(console, script, demo.model, demo.seed)
+    screen = Screen(console, script, demo.title)
+    asking = Asking(temperature=demo.temperature, seed=demo.seed)
     with screen.starting():
         witness = Witness(await start_upstream(settings))
     try:
         async with serving(witness, settings) as base_url:
-            played = [await _play(base_url, mode, witness, script, screen) for mode in MODES]
+            played = [await _play(base_url, mode, witness, script, asking, screen) for mode in MODES]
     finally:
         await witness.close()
     screen.compare(played)
     return all(one.run.ended is not Ended.failed for one in played)
 
 
-async def _play(base_url: str, mode: GuardMode, witness: Witness, script: Script, screen: Screen) -> Played:
+async def _play(
+    base_url: str, mode: GuardMode, witness: Witness, script: Script, asking: Asking, screen: Screen
+) -> Played:
     """One loop under one mode, in a session of its own."""
     turns: list[Seen] = []
 
@@ -115,7 +125,7 @@ async def _play(base_url: str, mode: GuardMode, witness: Witness, script: Script
     headers = {GUARD_HEADER: mode.value, SESSION_HEADER: f"demo-{mode.value}"}
     async with httpx.AsyncClient(base_url=base_url, headers=headers, timeout=_TIMEOUT_S) as client:
         with screen.loop(mode.value):
-            run = await play_script(client, script, watch=watch)
+            run = await play_script(client, script, asking, watch)
     return Played(mode.value, run, tuple(turns))
 
 

@@ -71,11 +71,10 @@ class Score:
 class Screen:
     """Prints to `console`; a terminal also gets a live line below. Model text is never read as markup."""
 
-    def __init__(self, console: Console, script: Script, model: str, seed: int) -> None:
+    def __init__(self, console: Console, script: Script, title: str) -> None:
         self._console = console
         self._script = script
-        self._model = model
-        self._seed = seed
+        self._title = title
         self._mode = ""
         self._score = Score()
         self._task = -1
@@ -85,7 +84,7 @@ class Screen:
     def starting(self) -> Iterator[None]:
         """While the model is loaded."""
         script = self._script
-        self._print(f"{self._model}, seed {self._seed}: {script.tool_turns} tool turns in ", "bold", end="")
+        self._print(f"{self._title}: {script.tool_turns} tool turns in ", "bold", end="")
         self._print(f"{len(script.tasks)} tasks over the toolbox {script.toolbox.name}", "bold")
         with self._below(Text("loading the model ...")):
             yield
@@ -137,7 +136,7 @@ class Screen:
 
     def compare(self, played: Sequence[Played]) -> None:
         """The two loops side by side."""
-        table = Table(title=f"{self._model}, seed {self._seed}, {self._script.tool_turns} tool turns")
+        table = Table(title=f"{self._title}, {self._script.tool_turns} tool turns")
         table.add_column("")
         for one in played:
             table.add_column(f"guard {one.mode}", justify="right")
@@ -149,6 +148,12 @@ class Screen:
         for one in played:
             if one.run.ended is not Ended.served:
                 self._print(f"guard {one.mode} ended early: {one.run.reason}", "yellow")
+        if not any(
+            _troubled(step, seen)
+            for one in played
+            for step, seen in zip(one.run.steps, one.seen, strict=False)
+        ):
+            self._print("No call broke in this loop: a higher --temperature or another --seed may.", "dim")
 
     def _running(self) -> Text:
         score = self._score
@@ -165,6 +170,11 @@ class Screen:
 
     def _print(self, text: str, style: str, end: str = "\n") -> None:
         self._console.print(Text(text, style), end=end, soft_wrap=True)
+
+
+def _troubled(step: Step, seen: Seen) -> bool:
+    """Whether the turn broke a call, or the guard did anything."""
+    return step.kind in (Kind.invalid, Kind.malformed) or _guarding(step, seen) != ""
 
 
 def _guarding(step: Step, seen: Seen) -> str:

@@ -99,10 +99,13 @@ STEPS: dict[str, tuple[Step, Seen, list[str], list[str]]] = {
 }
 
 
+NOTHING = "No call broke in this loop"
+
+
 def shown(*steps: tuple[Step, Seen], terminal: bool = False) -> str:
     out = io.StringIO()
     console = Console(file=out, width=150, force_terminal=terminal, color_system=None, highlight=False)
-    screen = Screen(console, SCRIPT, "tiny", 7)
+    screen = Screen(console, SCRIPT, "tiny, seed 7")
     with screen.loop("full"):
         for one, seen in steps:
             screen.show(SCRIPT.tasks[0], one, seen)
@@ -128,7 +131,7 @@ def test_the_score_runs_along() -> None:
 
 def test_the_comparison_counts_each_loop() -> None:
     out = io.StringIO()
-    screen = Screen(Console(file=out, width=150), SCRIPT, "tiny", 7)
+    screen = Screen(Console(file=out, width=150), SCRIPT, "tiny, seed 7")
     off = Run(SCRIPT, (STEPS["exact"][0], STEPS["invalid"][0]), Ended.context, "too long", {})
     on = Run(SCRIPT, (STEPS["exact"][0], STEPS["reasked"][0]), Ended.served, "", SCRIPT.end)
     seen = {name: STEPS[name][1] for name in STEPS}
@@ -147,6 +150,15 @@ def test_the_comparison_counts_each_loop() -> None:
     assert rows["turns re-asked"] == ["0", "1"]
     assert rows["turns before the first broken one"] == ["1", "2"]
     assert "guard off ended early: too long" in out.getvalue()
+    assert NOTHING not in out.getvalue()
+
+
+def test_it_says_where_the_guard_had_nothing_to_do() -> None:
+    out = io.StringIO()
+    run = Run(SCRIPT, (STEPS["exact"][0],), Ended.served, "", SCRIPT.end)
+    played = [Played(mode, run, (STEPS["exact"][1],)) for mode in ("off", "full")]
+    Screen(Console(file=out, width=150), SCRIPT, "tiny, seed 7").compare(played)
+    assert NOTHING in out.getvalue()
 
 
 def test_a_seed_is_a_loop() -> None:
