@@ -54,6 +54,14 @@ class Toolbox:
     run: Callable[[State, str, Mapping[str, Any]], Any]
     wishes: Mapping[Callable[[Random, State], Wish], int]
 
+    def serve(self, state: State, name: str, arguments: Mapping[str, Any]) -> Any:
+        """As run, for a call that nobody planned: an argument that the tool does not declare is an error."""
+        declared = self.definition(name)["parameters"]["properties"]
+        unknown = next((one for one in arguments if one not in declared), None)
+        if unknown is not None:
+            return error(f"unknown argument {unknown}")
+        return self.run(state, name, arguments)
+
     def definition(self, name: str) -> Mapping[str, Any]:
         """The function object of one tool. Raises KeyError for a name it has not."""
         return _by_name(self.tools)[name]

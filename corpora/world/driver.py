@@ -240,4 +240,4 @@ class _Player:
     def _result(self, call: Emitted) -> Any:
         if call.flaw:
             return error(self._judge.complaint(call))
-        return self._script.toolbox.run(self._state, call.name, call.value)
+        return self._script.toolbox.serve(self._state, call.name, call.value)

@@ -1,8 +1,8 @@
 """Every variant of the bundled model, served and evaluated: `python -m corpora.world.variants OUT`.
 
-Starts `fortieth serve` for each of full precision, 8, 4, 3 and 2 bits, at temperature 0 and 0.7, with the
-guard off or in the modes of `--guard`, and leaves in OUT a sheet for each, `tables.md` and `validity.svg`. A
-sheet that is there is not made again.
+Starts `fortieth serve` for each of full precision, 8, 4, 3 and 2 bits, at each temperature, with the guard
+off or in the modes of `--guard`, and leaves in OUT a sheet for each, `tables.md` and `validity.svg`. A sheet
+that is there is not made again.
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ from corpora.world.report import evaluate, write_loops, write_questions
 from corpora.world.sheet import Sheet, to_markdown
 
 BITS = (None, 8, 4, 3, 2)
-TEMPERATURES = (0.0, 0.7)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--model", type=Path, default=Path("engine/models/fortieth-tiny"))
     parser.add_argument("--guard", nargs="+", default=["off"], help="modes, each an arm of its own")
+    parser.add_argument("--temperatures", nargs="+", type=float, default=[0.0, 0.7])
     parser.add_argument("--questions", type=int, default=200)
     parser.add_argument("--runs", type=int, default=18)
     parser.add_argument("--turns", type=int, default=40)
@@ -91,7 +91,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     questions, scripts = write_questions(options.questions), write_loops(options.runs, options.turns)
     sheets = []
-    for variant in (Variant(b, t, guard) for t in TEMPERATURES for b in BITS for guard in options.guard):
+    heats: list[float] = options.temperatures
+    for variant in (Variant(b, t, guard) for t in heats for b in BITS for guard in options.guard):
         if options.only and variant.file not in options.only:
             continue
         file = options.out / variant.file
