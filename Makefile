@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: install install-dev serve test check format lock wheel fuzz guard train-model quantize-model bench-repair bench-engine bench-attention bench-proxy soak-proxy soak-engine evaluate-model loops evaluate-variants evaluate-guard charts bench-sessions cache-torture clean
+.PHONY: install install-dev serve test check format lock wheel fuzz guard train-model quantize-model bench-repair bench-engine bench-attention bench-proxy soak-proxy soak-engine evaluate-model loops evaluate-variants evaluate-guard evaluate-beyond charts bench-sessions cache-torture clean
 
 $(BIN)/fortieth: pyproject.toml requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -121,12 +121,17 @@ evaluate-guard: install-dev
 		--runs $(LOOPS) --only 4-1.5.json 4-1.5-full.json $(ARGS)
 	cat runs/guarded/tables.md
 
+# the full model through loops of 80 tool turns, up to 1.7 times the length it was trained on
+evaluate-beyond: install-dev
+	$(BIN)/python -m corpora.world.variants runs/evaluation --context 20480 --turns 80 --questions 0 --runs 4 \
+		--only full-0-20480.json $(ARGS)
+
 # the charts of docs/model.md
 charts: install-dev
 	$(BIN)/python -m corpora.world.plot loss docs/img/loss.svg corpora/training/log.jsonl
 	$(BIN)/python -m corpora.world.plot learning docs/img/learning.svg corpora/training/probes.jsonl
 	$(BIN)/python -m corpora.world.plot validity docs/img/validity.svg \
-		$(foreach bits,full 8 4 3 2,runs/evaluation/$(bits)-0.json)
+		$(foreach bits,full 8 4 3 2,runs/evaluation/$(bits)-0.json) runs/evaluation/full-0-20480.json
 
 # the prefix cache: tables of what it saves, in the engine (ARGS) and over HTTP beside rivals (HTTP_ARGS), and a
 # folder that is killed and damaged while it works (docs/cache.md)

@@ -8,7 +8,9 @@ that is there is not made again.
 from __future__ import annotations
 
 import argparse
+import json
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -26,22 +28,25 @@ BITS = (None, 8, 4, 3, 2)
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """bits: None is full precision. guard: the server's mode."""
+    """bits: None is full precision. guard: the server's mode. context: tokens, None is the model's own."""
 
     bits: int | None
     temperature: float
     guard: str = "off"
+    context: int | None = None
 
     @property
     def label(self) -> str:
         size = "full precision" if self.bits is None else f"{self.bits} bits"
         heat = f", T={self.temperature:g}" if self.temperature else ""
-        return size + heat + (f", guard {self.guard}" if self.guard != "off" else "")
+        guard = f", guard {self.guard}" if self.guard != "off" else ""
+        return size + heat + guard + (f", up to {self.context} tokens" if self.context else "")
 
     @property
     def file(self) -> str:
         guarded = "" if self.guard == "off" else f"-{self.guard}"
-        return f"{self.bits or 'full'}-{self.temperature:g}{guarded}.json"
+        stretched = f"-{self.context}" if self.context else ""
+        return f"{self.bits or 'full'}-{self.temperature:g}{guarded}{stretched}.json"
 
 
 def quantised(model: Path, bits: int | None, out: Path) -> Path:
@@ -55,6 +60,17 @@ def quantised(model: Path, bits: int | None, out: Path) -> Path:
         command = [sys.executable, "-m", "corpora.training.quantize", str(model), str(bits), str(made)]
         subprocess.run(command, check=True)
     return made
+
+
+def stretched(model: Path, context: int | None, out: Path) -> Path:
+    """The model, or a copy of it in `out` that says it can do so many tokens, whatever it was trained on."""
+    if context is None:
+        return model
+    copied = out / f"{model.name}-{context}"
+    shutil.copytree(model, copied, dirs_exist_ok=True)
+    config = json.loads((copied / "config.json").read_text())
+    (copied / "config.json").write_text(json.dumps(config | {"max_position_embeddings": context}))
+    return copied
 
 
 @contextmanager
@@ -86,19 +102,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--runs", type=int, default=18)
     parser.add_argument("--turns", type=int, default=40)
     parser.add_argument("--streams", type=int, default=8)
+    parser.add_argument("--context", type=int, help="serve beyond the trained length, up to so many tokens")
     parser.add_argument("--only", nargs="*", default=(), help="of these files' variants, such as 4-0.json")
     options = parser.parse_args(arguments)
     options.out.mkdir(parents=True, exist_ok=True)
     questions, scripts = write_questions(options.questions), write_loops(options.runs, options.turns)
     sheets = []
     heats: list[float] = options.temperatures
-    for variant in (Variant(b, t, guard) for t in heats for b in BITS for guard in options.guard):
+    arms = [Variant(b, t, guard, options.context) for t in heats for b in BITS for guard in options.guard]
+    for variant in arms:
         if options.only and variant.file not in options.only:
             continue
         file = options.out / variant.file
         if not file.is_file():
             print(f"{variant.label}: {file}", file=sys.stderr)
-            with served(quantised(options.model, variant.bits, options.out), variant.guard) as base_url:
+            model = quantised(options.model, variant.bits, options.out)
+            with served(stretched(model, variant.context, options.out), variant.guard) as base_url:
                 asking = Asking(temperature=variant.temperature)
                 sheet = evaluate(base_url, variant.label, questions, scripts, asking, options.streams)
             sheet.save(file)
