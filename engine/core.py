@@ -167,9 +167,8 @@ class EngineCore:
         for id in plan.insert:
             writing = self._writing[id]
             self._insert(writing, now)
-        started = time.perf_counter()
         result = self._runner.step(plan.prefill_batch, plan.prefill_step)
-        self._scheduler.pace.observe(time.perf_counter() - started, len(result.sampled), result.prefilled)
+        self._scheduler.pace.observe(result.seconds, len(result.sampled), result.prefilled)
         for id, remaining in result.remaining.items():
             self._scheduler.progress(id, remaining)
             self._prompt_tokens += 0 if remaining else len(self._writing[id].job.prompt)

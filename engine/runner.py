@@ -71,12 +71,14 @@ class Sampled:
 class StepResult:
     """remaining: id -> prompt tokens still to prefill, of the prompts this step worked on; 0: it decodes.
 
-    prefilled: token positions computed for prompts, padding included.
+    prefilled: token positions computed for prompts, padding included. seconds: what that took, without what
+    was put together for those who arrive.
     """
 
     sampled: tuple[Sampled, ...]
     remaining: dict[str, int]
     prefilled: int
+    seconds: float
 
 
 @dataclass(slots=True, eq=False)
@@ -311,7 +313,7 @@ class Runner:
             prefilled += computed
             sampled += [self._note_token(lane, response) for response in generated]
         self._step_s = time.perf_counter() - began
-        return StepResult(tuple(sampled), remaining, prefilled)
+        return StepResult(tuple(sampled), remaining, prefilled, self._step_s)
 
     def _note_prompts(self, lane: Lane, prompts: list[Any]) -> tuple[dict[str, int], int]:
         """id -> tokens left, for each prompt; and the token positions computed, padding included."""

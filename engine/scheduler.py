@@ -63,7 +63,8 @@ class Stage(enum.Enum):
 @dataclass(slots=True)
 class Entry:
     """One request. remaining: prompt tokens still to prefill. due: arrival plus its own prefill time.
-    size: tokens it will have in the cache, as far as one can tell.
+    size: tokens it will have in the cache, as far as one can tell. fresh: its first token has been computed
+    and comes out of the next step.
     """
 
     id: str
@@ -74,6 +75,7 @@ class Entry:
     size: int
     stage: Stage = Stage.waiting
     started: float = 0.0
+    fresh: bool = False
 
     @property
     def placed(self) -> bool:
@@ -92,8 +94,9 @@ class Pace:
     def observe(self, seconds: float, decoded: int, prefilled: int) -> None:
         """One step of `seconds` that decoded for this many sequences and prefilled this many tokens."""
         if prefilled:
-            seconds -= self.decode_step if decoded else 0.0
-            token = max(seconds, 1e-6) / prefilled
+            # Half of it at least: decoding that was measured too slow must not make prefill look free.
+            own = max(seconds - self.decode_step, seconds / 2) if decoded else seconds
+            token = max(own, 1e-6) / prefilled
             weight = SLOWER if token > self.prefill_token else NEWEST
             self.prefill_token = mean(self.prefill_token, token, weight)
         elif decoded:
@@ -138,7 +141,8 @@ class Scheduler:
     limits: Limits
     pace: Pace = field(default_factory=Pace)
     entries: dict[str, Entry] = field(default_factory=dict)
-    last_chunk: int = 0  # tokens planned for the prompts now prefilling; 0: they have not begun
+    planned: int = 0  # tokens of a step for the prompts now prefilling
+    last_chunk: int = 0  # the same, of the last step that did work on them; 0: they have not begun
 
     def submit(
         self,
@@ -190,8 +194,10 @@ class Scheduler:
         """This many prompt tokens are still to be prefilled; 0: it decodes from now on."""
         entry = self.entries[id]
         entry.remaining = remaining
+        self.last_chunk = self.planned
         if remaining == 0:
             entry.stage = Stage.decoding
+            entry.fresh = True
 
     def grown(self, id: str, tokens: int) -> None:
         """The request now has this many tokens in the cache; unknown ids are fine."""
@@ -210,21 +216,30 @@ class Scheduler:
         cohort: list[Entry] = []
         if not prefilling:
             self.last_chunk = 0
-            cohort = self.next_cohort()
+            cohort = [] if self.take_fresh() else self.next_cohort()
             for entry in cohort:
                 entry.started = entry.started or now
                 entry.stage = Stage.prefilling
         members = [*prefilling, *cohort]
         rows = len(members)
         background = all(entry.priority is Priority.background for entry in members)
-        self.last_chunk = self.chunk_tokens(background, self.is_slow_start(members)) if rows else 0
-        step = max(self.limits.prefill_step_min, self.last_chunk // max(rows, 1))
+        self.planned = self.chunk_tokens(background, self.is_slow_start(members)) if rows else 0
+        step = max(self.limits.prefill_step_min, self.planned // max(rows, 1))
         return Plan(
             pause=tuple(entry.id for entry in pause),
             insert=tuple(entry.id for entry in cohort),
             prefill_batch=max(rows, 1),
             prefill_step=step,
         )
+
+    def take_fresh(self) -> bool:
+        """Whether the next step brings first tokens, which a new prompt's chunk would only make late; they
+        are fresh once.
+        """
+        fresh = [entry for entry in self.entries.values() if entry.fresh]
+        for entry in fresh:
+            entry.fresh = False
+        return bool(fresh)
 
     def at(self, stage: Stage) -> list[Entry]:
         return [entry for entry in self.entries.values() if entry.stage is stage]

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 from engine.errors import QueueFull
-from engine.scheduler import Limits, Pace, Scheduler, Stage
+from engine.scheduler import FIRST_CHUNK, Limits, Pace, Scheduler, Stage
 from engine.types import Priority
 
 INTERACTIVE, BACKGROUND, PROBE = Priority.interactive, Priority.background, Priority.probe
@@ -140,6 +140,44 @@ def test_a_very_long_prompt_starts_slowly_and_others_do_not(machine: Machine) ->
         assert machine.now - began == pytest.approx(0.001 * chunk, abs=1e-3)
         while machine.scheduler.entries:
             machine.step()
+
+
+def test_a_prompt_starts_slowly_however_long_it_takes_to_come_in() -> None:
+    """While what it has in the cache is put together, steps go by in which nothing of it is computed."""
+    scheduler = Scheduler(limits())
+    scheduler.submit("decodes", "", INTERACTIVE, 100, 10, 0.0)
+    scheduler.plan(0.0)
+    scheduler.progress("decodes", 0)
+    scheduler.submit("long", "", INTERACTIVE, 4096, 10, 0.0)
+    first, *others = (scheduler.plan(0.0) for _ in range(6))
+    assert first.insert == ()
+    assert {plan.prefill_step for plan in others} == {FIRST_CHUNK}
+    scheduler.progress("long", 4096 - FIRST_CHUNK)
+    assert scheduler.plan(0.0).prefill_step == 2 * FIRST_CHUNK
+
+
+def test_prefill_beside_slow_decoding_never_looks_free() -> None:
+    """A step that was slow for another reason must not let the chunks of a whole prompt grow."""
+    pace = Pace(prefill_token=0.0005, decode_step=0.02)
+    pace.observe(1.0, 3, 0)
+    for _ in range(50):
+        pace.observe(0.02 + 64 * 0.0005, 3, 64)
+    assert pace.prefill_token >= 0.0004
+
+
+def test_first_tokens_do_not_wait_for_the_next_prompt(machine: Machine) -> None:
+    """A first token comes out of the step after the one that computed it: no chunk makes that step longer."""
+    machine.submit("long", 4096)
+    machine.step()
+    for n in range(3):
+        machine.submit(f"short{n}", 20)
+    while not machine.first:
+        machine.step()
+    began = machine.now
+    machine.step()
+    assert machine.now - began == pytest.approx(0.010, abs=1e-3)
+    machine.step()
+    assert machine.now - began > 0.040
 
 
 def test_short_prompts_join_those_who_decode_together(machine: Machine) -> None:
@@ -295,6 +333,7 @@ def test_a_prefill_that_nobody_waits_for_is_hardly_noticed() -> None:
     plan = scheduler.plan(1.0)
     assert (plan.pause, plan.insert) == (("late",), ("now",))
     scheduler.progress("now", 0)
+    assert scheduler.plan(2.0).insert == ()  # the step that brings the first token
     back = scheduler.plan(2.0)
     assert (back.insert, back.prefill_step) == (("late",), 16)
 
