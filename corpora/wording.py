@@ -28,20 +28,7 @@ _OPENERS = (
     "help me ", "let's ", "now ", "hey, ", "we have to ",
 )  # fmt: skip
 _JOINTS = (" Also ", " Also, ", "\n", " And ", " Then also: ", " Besides, ", " And also ")
-_SMALL_FIRST = {
-    *lexicon.VERBS,
-    "please",
-    "can",
-    "could",
-    "help",
-    "let's",
-    "now",
-    "we",
-    "what",
-    "how",
-    "is",
-    "run",
-}
+_SMALL_FIRST = {*lexicon.VERBS, *"please can could help let's now we what how is run".split()}
 _STOPS = ("?", "!", ".", ",", ";", ":")  # at a value's end they could be the sentence's
 _AGAIN = ("the same, ", "once more, ", "again: ", "another one, ", "one more: ", "do it again, ")
 _CLOSERS = ("", "", "", ".", ".", "!", " please.", ", thanks.", " now.")
@@ -86,9 +73,7 @@ def again_text(rng: Random, tool: Tool, arguments: Mapping[str, Any]) -> str:
     given = [p for p in tool.parameters if p.name in arguments]
     rng.shuffle(given)
     segments = [_segment(rng, p, arguments[p.name], False) for p in given]
-    lead = rng.choice(
-        ("the same, ", "once more, ", "again: ", "another one, ", "one more: ", "do it again, ")
-    )
+    lead = rng.choice(_AGAIN)
     return f"{lead}{rng.choice((', ', '; ', ' and ')).join(segments)}{rng.choice(_CLOSERS)}"
 
 

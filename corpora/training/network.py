@@ -63,7 +63,7 @@ def _attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     parts = []
     for start in range(0, length, QUERIES):
         end = min(length, start + QUERIES)
-        future = torch.full((end - start, end - start), -torch.inf, dtype=q.dtype).triu(1)
+        future = torch.full((end - start, end - start), -torch.inf, dtype=q.dtype, device=q.device).triu(1)
         scores = torch.matmul(q[:, :, start:end], k[:, :, :end].transpose(-1, -2))
         scores[..., start:] += future
         parts.append(torch.matmul(scores.softmax(-1, dtype=v.dtype), v[:, :, :end]))
