@@ -16,7 +16,7 @@ from mlx_lm.models.cache import BatchKVCache, KVCache, make_prompt_cache
 from mlx_lm.utils import dequantize_model, get_total_parameters, load
 from tokenizers import Tokenizer
 
-from engine import attention
+from engine import attention, cpu
 from engine.config import EngineConfig
 from engine.errors import EngineFailed
 from engine.memory import KvCost, kv_budget, machine_memory, split_budget
@@ -80,8 +80,10 @@ def load_model(config: EngineConfig, blas: str) -> LoadedModel:
     if not all(hasattr(layer, "merge") for layer in make_prompt_cache(network)):
         raise EngineFailed(f"{settings.get('model_type')} keeps a cache that cannot be batched")
     on_gpu = mx.default_device().type != mx.DeviceType.cpu
+    longest = config.context_limit or context_length(settings)
     if not on_gpu:
         attention.install()
+        cpu.adapt(network, longest + 1)
     logits, cost = try_out(network)
     weights = sum(int(value.nbytes) for _, value in tree_flatten(network.parameters()))
     total = kv_budget(memory_limit(on_gpu), weights, on_gpu)
@@ -93,7 +95,7 @@ def load_model(config: EngineConfig, blas: str) -> LoadedModel:
         path=str(path),
         model_type=str(settings.get("model_type", "")),
         vocab_size=int(logits.shape[-1]),
-        context_length=min(config.context_limit or context_length(settings), tokens),
+        context_length=min(longest, tokens),
         eos_token_ids=tuple(sorted(int(token) for token in tokenizer.eos_token_ids)),
         parameters=int(get_total_parameters(network)),
         blas=blas,
@@ -107,11 +109,15 @@ def load_model(config: EngineConfig, blas: str) -> LoadedModel:
 
 
 def try_out(network: Any) -> tuple[mx.array, KvCost]:
-    """The logits of one token, and what the caches it made take per sequence and per token."""
+    """The logits of one token, and what the caches it made take per sequence and per token.
+
+    A second token goes through a batch's caches: what is compiled for a step of a batch is compiled now.
+    """
     cache = make_prompt_cache(network)
     logits = network(mx.array([[0]]), cache=cache)
     mx.eval(logits)
     costs = [layer_cost(layer) for layer in flatten_caches(cache)]
+    mx.eval(network(mx.array([[0]]), cache=[layer.merge([layer]) for layer in cache]))
     return logits, KvCost(sum(cost.fixed for cost in costs), sum(cost.per_token for cost in costs))
 
 
