@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import heapq
 import time
-from bisect import bisect_left
 from dataclasses import replace
 from itertools import takewhile
 
@@ -16,6 +15,7 @@ import msgspec
 
 from engine.config import EngineConfig
 from engine.constraints import BadGrammar, Grammars
+from engine.counts import Counts
 from engine.detokenize import Detokenizers
 from engine.errors import DeadlineExceeded, EngineError, EngineFault, InvalidRequest, to_failed
 from engine.frames import WorkerStats
@@ -27,7 +27,6 @@ from engine.runner import Computed, Job, Runner, Sampled
 from engine.scheduler import Limits, Scheduler, Stage
 from engine.stop import StopFinder
 from engine.types import (
-    BATCH_BOUNDS,
     Candidate,
     Failed,
     FinishReason,
@@ -76,15 +75,7 @@ class EngineCore:
         self._expiry: list[tuple[float, str]] = []  # a heap; ended requests stay in it until they are due
         self._memory = MemoryWatch()
         self._on_gpu = model.info.device != "cpu"
-        self._tokens_generated = 0
-        self._prompt_tokens = 0
-        self._prefilled_tokens = 0
-        self._steps = 0
-        self._batch_size = 0
-        self._peak_batch = 0
-        self._batch_sizes = [0] * (len(BATCH_BOUNDS) + 1)
-        self._faults = 0
-        self._expired = 0
+        self._counts = Counts()
 
     @property
     def busy(self) -> bool:
@@ -171,9 +162,9 @@ class EngineCore:
         self._scheduler.pace.observe(result.seconds, len(result.sampled), result.prefilled)
         for id, remaining in result.remaining.items():
             self._scheduler.progress(id, remaining)
-            self._prompt_tokens += 0 if remaining else len(self._writing[id].job.prompt)
+            self._counts.prompt_tokens += 0 if remaining else len(self._writing[id].job.prompt)
             self._note_prompt(id, remaining)
-        self._count(len(result.sampled), result.prefilled)
+        self._counts.step(len(result.sampled), result.prefilled)
         for sampled in result.sampled:
             self._write(sampled, events)
         ended, self._ended = self._ended, []
@@ -203,11 +194,16 @@ class EngineCore:
         return None
 
     def _note_prompt(self, id: str, remaining: int) -> None:
-        """Keep what a prompt has come to, where later prompts may go on from it."""
+        """Keep what a prompt has come to, where later prompts may go on from it. At once: the next step would
+        copy all of its buffers, if what is kept were still to be taken from them.
+        """
         job = self._writing[id].job
+        done = len(job.prompt) - remaining
         wanted = self.reuse.wants_prompt(id) or id in self._following.values()
-        if len(job.prompt) - remaining in job.marks or (remaining == 1 and wanted):
+        now = remaining == 1 or (self._runner.decoding and self.reuse.wants_part(id, done))
+        if done in job.marks or (now and wanted):
             self._keep(id)
+            self.reuse.cache.settle()
         if remaining == 1 and self._writing[id].prefill_only:
             self._end_prefill(id)
 
@@ -220,7 +216,7 @@ class EngineCore:
 
     def fail_all(self, reason: str) -> list[Event]:
         """After a step raised: what was in the batch fails, the generator is rebuilt, the queue goes on."""
-        self._faults += 1
+        self._counts.faults += 1
         error = EngineFault(reason)
         self._runner.reset()
         self.reuse.discard()
@@ -234,16 +230,16 @@ class EngineCore:
         return WorkerStats(
             running=self._scheduler.running,
             waiting=self._scheduler.waiting,
-            tokens_generated=self._tokens_generated,
-            prompt_tokens=self._prompt_tokens,
-            prefilled_tokens=self._prefilled_tokens,
-            steps=self._steps,
-            batch_size=self._batch_size if self.busy else 0,
-            peak_batch=self._peak_batch,
-            batch_sizes=tuple(self._batch_sizes),
-            faults=self._faults,
+            tokens_generated=self._counts.tokens_generated,
+            prompt_tokens=self._counts.prompt_tokens,
+            prefilled_tokens=self._counts.prefilled_tokens,
+            steps=self._counts.steps,
+            batch_size=self._counts.batch_size if self.busy else 0,
+            peak_batch=self._counts.peak_batch,
+            batch_sizes=tuple(self._counts.batch_sizes),
+            faults=self._counts.faults,
             constraint_failures=self._grammars.failures,
-            expired=self._expired,
+            expired=self._counts.expired,
             cache_bytes=self._runner.cache_bytes(),
             memory_bytes=self._runner.memory_bytes(),
             rss_bytes=resident_bytes(),
@@ -268,7 +264,7 @@ class EngineCore:
             if writing is None or writing.expires != expires:
                 continue  # it ended in time; the id may have come again
             events.append(to_failed(id, DeadlineExceeded(expires - writing.submitted)))
-            self._expired += 1
+            self._counts.expired += 1
             self.abort(id)
         return events
 
@@ -327,15 +323,6 @@ class EngineCore:
     def _release(self, id: str) -> None:
         if id not in self._compiling and id not in self._fetching and id not in self._following:
             self._scheduler.release(id)
-
-    def _count(self, decoded: int, prefilled: int) -> None:
-        self._steps += 1
-        self._prefilled_tokens += prefilled
-        if decoded:
-            self._batch_sizes[bisect_left(BATCH_BOUNDS, decoded)] += 1
-        self._batch_size = decoded
-        self._peak_batch = max(self._peak_batch, decoded)
-        self._tokens_generated += decoded
 
     def _write(self, sampled: Sampled, events: list[Event]) -> None:
         """Turn one token into text, and end the request where a token, a stop string or the limit ends it."""

@@ -12,7 +12,7 @@ from typing import Any
 
 import mlx.core as mx
 from mlx.utils import tree_flatten
-from mlx_lm.models.cache import BatchKVCache, KVCache, make_prompt_cache
+from mlx_lm.models.cache import KVCache, make_prompt_cache
 from mlx_lm.utils import dequantize_model, get_total_parameters, load
 from tokenizers import Tokenizer
 
@@ -210,97 +210,3 @@ def tensor_samples(file: Path) -> Iterator[bytes]:
             for at in {start, max(start, (start + end - SAMPLE) // 2), max(start, end - SAMPLE)}:
                 stream.seek(base + at)
                 yield stream.read(min(SAMPLE, end - at))
-
-
-class JoinedCache(BatchKVCache):  # type: ignore[misc]
-    """mlx_lm's cache of a batch, with fewer copies: each is a gap in the streams of the others.
-
-    extend() of mlx_lm pads both sides to one length and then copies both into one; this writes each in its
-    place. at_once: that copy is made now and not in the next step. A sequence that comes or stays alone is
-    not copied at all.
-    """
-
-    at_once = False
-
-    @classmethod
-    def merge(cls, caches: Any) -> Any:
-        """The caches of some sequences as one batch; a single one's arrays become the batch's."""
-        if len(caches) == 1 and caches[0].size():
-            batch = cls([0])
-            keys, values, end = caches[0].state
-            batch.state = (keys, values, batch.offset + end, batch.left_padding, end)
-        elif any(cache.size() for cache in caches):
-            batch = super().merge(caches)
-        else:
-            batch = cls([0] * len(caches))
-        batch.at_once = caches[0].at_once
-        return batch
-
-    def filter(self, batch_indices: Any) -> None:
-        """Keep these rows; keeping all of them copies nothing."""
-        if list(batch_indices) != list(range(self.offset.size)):
-            super().filter(batch_indices)
-
-    def extract(self, idx: int) -> KVCache:
-        """The cache of one row, as a view: what is taken from it is copied then."""
-        keys, values, _, padding, end = self.state
-        start = int(padding[idx].item())
-        row = KVCache()
-        row.state = (keys[idx : idx + 1, :, start:end], values[idx : idx + 1, :, start:end], end - start)
-        return row
-
-    def extend(self, other: Any) -> None:
-        """Take the rows of another batch in, behind these. Both end at the same place, as before."""
-        if self.empty() or other.empty():
-            super().extend(other)
-            return
-        keys, values, offset, padding, end = self.state
-        more_keys, more_values, more_offset, more_padding, more_end = other.state
-        last = max(end, more_end)
-        self.state: Any = (
-            joined(((keys, end), (more_keys, more_end)), last, self.step),
-            joined(((values, end), (more_values, more_end)), last, self.step),
-            mx.concatenate([offset, more_offset]),
-            mx.concatenate([padding + (last - end), more_padding + (last - more_end)]),
-            last,
-        )
-        if self.at_once:
-            mx.eval(self.keys, self.values)
-
-
-def joined(pieces: tuple[tuple[mx.array, int], ...], last: int, step: int) -> mx.array:
-    """Buffers [rows, heads, size, width], filled up to a place each, as one that is filled up to `last`."""
-    first, _ = pieces[0]
-    rows = sum(piece.shape[0] for piece, _ in pieces)
-    whole = mx.zeros((rows, first.shape[1], last - last % step + step, first.shape[3]), dtype=first.dtype)
-    at = 0
-    for piece, end in pieces:
-        whole[at : at + piece.shape[0], :, last - end : last] = piece[:, :, :end]
-        at += piece.shape[0]
-    return whole
-
-
-class RowCache(KVCache):  # type: ignore[misc]
-    """The cache of one sequence that will be part of a JoinedCache."""
-
-    def __init__(self, layer: KVCache, at_once: bool) -> None:
-        super().__init__()
-        self.state = layer.state
-        self.at_once = at_once
-
-    @classmethod
-    def merge(cls, caches: Any) -> Any:
-        """The caches of some sequences as one batch."""
-        return JoinedCache.merge(caches)
-
-
-def joinable(network: Any, layers: list[Any] | None) -> list[Any]:
-    """The caches of one sequence, new where there are none; those of plain attention join cheaply.
-
-    Every second one is copied in the step of the join, the others in the next: two gaps, half as long.
-    """
-    layers = make_prompt_cache(network) if layers is None else layers
-    return [
-        RowCache(layer, at_once=n % 2 == 0) if type(layer) is KVCache else layer
-        for n, layer in enumerate(layers)
-    ]

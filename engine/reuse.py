@@ -27,6 +27,7 @@ from engine.types import CacheReport, CacheStats, GenerateRequest, SessionInfo
 
 log = logging.getLogger("engine.cache")
 
+PART = 256  # tokens of a long prompt that are kept at a time while others decode
 PROMPT_KEEP = 256  # tokens a prompt must add to be kept before its answer is there
 LEAST_PATIENCE_S = 1.0  # a young process does not know yet how slow its prefill is
 MOST_PATIENCE_S = 30.0
@@ -97,6 +98,12 @@ class Reuse:
         if self.cache.layout.sliceable:
             return request.prefill_only or size - taken.length > PROMPT_KEEP
         return request.prefill_only or not any(place >= size - LEAST_AHEAD for place in self.marks(id))
+
+    def wants_part(self, id: str, done: int) -> bool:
+        """Whether the first `done` tokens of its prompt, which others compute beside their answers, should be
+        kept before the rest is computed: to keep all of it at once would be a long step for them.
+        """
+        return self.cache.layout.sliceable and done - self._known(self._tokens[id]) >= PART
 
     def keep(self, id: str, tokens: Sequence[int], caches: Sequence[Any]) -> None:
         """These tokens of a request have been computed, and are exactly those in the caches."""

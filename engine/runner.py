@@ -16,9 +16,9 @@ from llguidance import LLMatcher
 from mlx.utils import tree_flatten
 from mlx_lm.generate import BatchGenerator, StopSequences
 
+from engine.batch_cache import joinable
 from engine.constraints import Allowed, Constraint, Grammars, ThinkingBudget
 from engine.lanes import Company, choose_lane
-from engine.model import joinable
 from engine.sampling import BatchSampler, Processor, UnexpectedRows, make_processors
 from engine.types import FinishReason, SamplingParams, ThinkingLimit
 

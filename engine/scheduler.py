@@ -379,6 +379,5 @@ class Scheduler:
         tokens = int(seconds / self.pace.prefill_token)
         if slow_start:
             tokens = min(tokens, 2 * self.last_chunk or FIRST_CHUNK)
-        if tokens > 32:
-            tokens -= tokens % 32
+        tokens -= tokens % (32 if tokens >= 256 else 8)
         return min(self.limits.prefill_step, max(self.limits.prefill_step_min, tokens))

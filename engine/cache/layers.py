@@ -12,6 +12,7 @@ from typing import Any
 
 import mlx.core as mx
 
+from engine.batch_cache import staggered
 from engine.cache.radix import Piece
 
 ANSWER_ROOM = 256  # tokens, as a cache of mlx_lm grows by
@@ -88,7 +89,8 @@ class Layout:
         states = list(last.states)
         for layer, is_plain in zip(leaves(caches), self._plain, strict=True):
             if is_plain:
-                keys, values = (joined(pieces, 2 * plain + offset, room) for offset in (0, 1))
+                spare = room + staggered(plain) if room else 0
+                keys, values = (joined(pieces, 2 * plain + offset, spare) for offset in (0, 1))
                 layer.state = (keys, values, pieces[-1].end)
                 plain += 1
             else:

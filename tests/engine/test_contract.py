@@ -10,7 +10,8 @@ import pytest
 from mlx_lm.generate import BatchGenerator, StopSequences
 from mlx_lm.models.cache import BatchKVCache, KVCache, make_prompt_cache
 
-from engine.model import JoinedCache, LoadedModel, RowCache
+from engine.batch_cache import JoinedCache, RowCache, joinable
+from engine.model import LoadedModel
 
 PROMPT = [ord(character) for character in "a prompt of some length, to be prefilled in several chunks"]
 
@@ -218,6 +219,22 @@ def test_caches_that_join_with_less_copying_hold_what_mlx_lms_own_hold() -> None
         one, other = ours[0].extract(n), plain[0].extract(n)
         assert mx.array_equal(one.keys, other.keys).item()
         assert mx.array_equal(one.values, other.values).item()
+
+
+def test_the_layers_of_a_batch_grow_in_different_steps(loaded: LoadedModel) -> None:
+    """A full buffer is copied: of all layers in one step that would be a gap for all who decode."""
+    layers = [layer.merge([layer]) for layer in joinable(loaded.network, None)]
+    assert all(isinstance(layer, JoinedCache) for layer in layers)
+    sizes = [0] * len(layers)
+    grown: list[list[int]] = []
+    for _ in range(700):
+        for layer in layers:
+            layer.update_and_fetch(mx.ones((1, 2, 1, 8)), mx.ones((1, 2, 1, 8)))
+        now = [layer.keys.shape[2] for layer in layers]
+        grown.append([n for n, (old, new) in enumerate(zip(sizes, now, strict=True)) if old != new])
+        sizes = now
+    assert sorted(n for step in grown[1:] for n in step) == [0, 0, 1, 1]
+    assert all(len(step) <= 1 for step in grown[1:])
 
 
 def test_a_batch_of_empty_caches_joins_too() -> None:

@@ -9,7 +9,8 @@ import pytest
 from engine.constraints import Grammars
 from engine.model import LoadedModel
 from engine.runner import Job, Runner
-from engine.types import SamplingParams
+from engine.scheduler import Limits, Pace, Scheduler
+from engine.types import Priority, SamplingParams
 
 
 def test_the_time_of_putting_a_prefix_together_is_no_time_of_the_step(
@@ -32,3 +33,26 @@ def test_the_time_of_putting_a_prefix_together_is_no_time_of_the_step(
     assert [step.seconds for step in steps] == [0.0] * 4
     assert now[0] == 240.0
     assert sum(step.prefilled for step in steps) >= 58
+
+
+def test_where_a_chunk_costs_something_by_itself_the_share_is_still_used_up() -> None:
+    """20 ms a chunk and 0.6 ms a token, 7.5 steps of 6.4 ms: 46 tokens fit. Chunks of whole thirty-twos made
+    small ones look dear, so that they stayed at 32.
+    """
+    scheduler = Scheduler(Limits(4, 8, 256, 16, 7.5), Pace(prefill_token=0.0005, decode_step=0.0064))
+    scheduler.submit("other", "", Priority.interactive, 1, 400, 0.0)
+    scheduler.plan(0.0)
+    scheduler.progress("other", 0)
+    scheduler.plan(0.0)
+    scheduler.submit("long", "", Priority.interactive, 4096, 4, 0.0)
+    left, chunks = 4096, []
+    while left:
+        plan = scheduler.plan(0.0)
+        chunk = min(left, plan.prefill_step)
+        left -= chunk
+        chunks.append(chunk)
+        scheduler.pace.observe(0.0064 + 0.02 + 0.0006 * chunk, 1, chunk)
+        scheduler.progress("long", left)
+    later = chunks[20:-1]
+    assert min(later) >= 40
+    assert max(later) <= 48
