@@ -74,29 +74,31 @@ def normed(dimensions: int, width: int, eps: float) -> Callable[[mx.array, mx.ar
 
 
 class TableRope(nn.RoPE):  # type: ignore[misc]
-    """mlx.nn.RoPE that looks sines and cosines up, where each row of a batch decodes one token."""
+    """mlx.nn.RoPE that looks sines and cosines up, where each row of a batch has a position of its own."""
 
     def __init__(self, rope: nn.RoPE, positions: int) -> None:
         super().__init__(rope.dims, rope.traditional, rope.base, rope.scale)
         self.positions = positions
 
     def __call__(self, x: mx.array, offset: int | mx.array = 0) -> mx.array:
-        """x [rows, heads, tokens, width] at the positions from offset on: one of all rows, or one each."""
-        if self.traditional or not decodes(x, offset) or x.shape[-1] != self.dims:
+        """x [rows, heads, tokens, width] at the positions from offset on: one of all rows, or one each.
+        Positions before the first, of padding, count as the first.
+        """
+        alike = not self.traditional and x.shape[-1] == self.dims and batched(x)
+        if not alike or not isinstance(offset, mx.array) or offset.ndim != 1:
             found: mx.array = super().__call__(x, offset)
             return found
         cosines, sines = table(self.dims, self.base, self.scale, self.positions)
-        at = mx.minimum(offset, self.positions - 1)[:, None, None]
+        at = offset[:, None] + mx.arange(x.shape[2]) if x.shape[2] > 1 else offset[:, None]
+        at = mx.clip(at, 0, self.positions - 1)[:, None]
         half = self.dims // 2
         swapped = mx.concatenate([x[..., half:], x[..., :half]], axis=-1)
         return turned(x, swapped, cosines[at], sines[at])
 
 
-def decodes(x: mx.array, offset: int | mx.array) -> bool:
-    """Whether it is one token a row, in float32, with a position for each row."""
-    if x.ndim != 4 or x.shape[2] != 1 or x.dtype != mx.float32:
-        return False
-    return isinstance(offset, mx.array) and offset.ndim == 1
+def batched(x: mx.array) -> bool:
+    """Whether it is a batch of heads, in float32."""
+    return x.ndim == 4 and x.dtype == mx.float32
 
 
 @partial(mx.compile, shapeless=True)

@@ -25,7 +25,7 @@ QUIET_CHUNK_S = 0.5  # longest prefill chunk while nobody decodes: how late abor
 BACKGROUND_CHUNK_S = 0.05  # the same, of a prefill that nobody waits for
 NEWEST = 0.3  # weight of the newest measurement in the running means
 SLOWER = 0.8  # its weight where prefill got slower, as it does along a long prompt: a gap hurts at once
-FIRST_CHUNK = 64  # tokens; where a prompt starts slowly, its chunks start here and at most double
+FIRST_CHUNK = 16  # tokens; where a prompt starts slowly, its chunks start here and at most double
 EXPECTED_ANSWER = 1024  # tokens set aside for an answer: agents allow far longer ones than they get
 PREEMPT_FACTOR = 2.0  # a paused prefill costs a copy of its cache: the newcomer must be this much shorter
 
@@ -379,5 +379,6 @@ class Scheduler:
         tokens = int(seconds / self.pace.prefill_token)
         if slow_start:
             tokens = min(tokens, 2 * self.last_chunk or FIRST_CHUNK)
-        tokens -= tokens % (32 if tokens >= 256 else 8)
+        unit = 32 if tokens >= 256 else 8
+        tokens = (tokens + unit // 2) // unit * unit
         return min(self.limits.prefill_step, max(self.limits.prefill_step_min, tokens))

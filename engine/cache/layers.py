@@ -80,9 +80,10 @@ class Layout:
     def join(self, pieces: Sequence[Piece], more: int = 0) -> list[Any]:
         """Caches of a sequence of all tokens of the pieces, which are in RAM and leave no gap; lazy.
 
-        more: tokens that are going to be added; the buffers have room for them and need not grow.
+        more: tokens that are going to be added; the buffers have room for them and need not grow, unless they
+        are more than what is joined: room has to be filled with zeros before the first of them is computed.
         """
-        room = more + ANSWER_ROOM if more else 0
+        room = min(more, pieces[-1].end) + ANSWER_ROOM if more else 0
         caches = self._make()
         plain = other = 0
         last: Kept = pieces[-1].segment.kept

@@ -12,7 +12,7 @@ from mlx.utils import tree_flatten
 from mlx_lm.models.cache import BatchKVCache
 from mlx_lm.utils import load
 
-from engine.cpu import TABLE_BYTES, FusedNorm, TableRope, adapt, decodes, laid_out
+from engine.cpu import TABLE_BYTES, FusedNorm, TableRope, adapt, batched, laid_out
 
 POSITIONS = 500
 
@@ -52,11 +52,14 @@ def test_a_norm_of_half_precision_stays_the_librarys() -> None:
 
 @pytest.mark.parametrize("dims", [2, 16, 64])
 @pytest.mark.parametrize(("base", "scale"), [(10000.0, 1.0), (1e6, 0.25)])
-def test_a_token_of_each_row_is_turned_as_the_library_does(dims: int, base: float, scale: float) -> None:
+@pytest.mark.parametrize("tokens", [1, 2, 37])
+def test_the_tokens_of_each_row_are_turned_as_the_library_does(
+    dims: int, base: float, scale: float, tokens: int
+) -> None:
     rope = nn.RoPE(dims, base=base, scale=scale)
-    x = mx.random.normal((4, 3, 1, dims))
-    offset = mx.array([0, 1, 77, POSITIONS - 1])
-    assert decodes(x, offset)
+    x = mx.random.normal((4, 3, tokens, dims))
+    offset = mx.array([0, 1, 77, POSITIONS - tokens])
+    assert batched(x)
     assert largest(TableRope(rope, POSITIONS)(x, offset), rope(x, offset=offset)) <= 1e-6
 
 
@@ -66,18 +69,18 @@ def test_all_else_is_turned_by_the_library_itself() -> None:
     for rope, x, offset in (
         (traditional, one, rows),
         (plain, one, 3),
-        (plain, mx.random.normal((2, 2, 5, 16)), mx.array([3, -2])),
         (plain, mx.random.normal((1, 2, 1, 24)), rows),
         (plain, one.astype(mx.bfloat16), rows),
     ):
         assert largest(TableRope(rope, POSITIONS)(x, offset), rope(x, offset=offset)) == 0
 
 
-def test_a_position_behind_the_last_one_reads_nothing_outside_the_table() -> None:
+def test_a_position_outside_reads_nothing_outside_the_table() -> None:
     rope = TableRope(nn.RoPE(16), POSITIONS)
     x = mx.random.normal((1, 2, 1, 16))
-    last = rope(x, mx.array([POSITIONS - 1]))
+    first, last = rope(x, mx.array([0])), rope(x, mx.array([POSITIONS - 1]))
     assert largest(rope(x, mx.array([POSITIONS + 1000])), last) == 0
+    assert largest(rope(x, mx.array([-3])), first) == 0
 
 
 def test_a_laid_out_matrix_has_the_same_values() -> None:

@@ -117,3 +117,13 @@ def test_what_comes_next_needs_no_other_buffer(loaded: LoadedModel) -> None:
     again = layout.cut(joined, 0, len(TEXT))
     for one, other in zip(again.arrays, kept.arrays, strict=True):
         np.testing.assert_allclose(np.array(one), np.array(other), atol=2e-5)
+
+
+def test_a_few_known_tokens_bring_no_room_for_a_long_prompt(loaded: LoadedModel) -> None:
+    """All of it would be filled with zeros before the prompt begins."""
+    layout = Layout(lambda: make_prompt_cache(loaded.network), KVCache)
+    caches = make_prompt_cache(loaded.network)
+    run(loaded.network, TEXT, caches)
+    kept = layout.cut(caches, 0, len(TEXT))
+    joined = layout.join(kept_in([(0, 8, kept)]), 4000)
+    assert [layer.keys.shape[2] for layer in joined] == [16 + ANSWER_ROOM + staggered(n) for n in range(2)]
