@@ -21,6 +21,7 @@ from engine.errors import QueueFull
 from engine.types import Priority
 
 MAX_COHORT = 8
+COHORT_CHUNKS = 1.5  # of some short prompts, whose tokens cost less together than in the chunks before
 QUIET_CHUNK_S = 0.5  # longest prefill chunk while nobody decodes: how late aborts and newcomers are seen
 BACKGROUND_CHUNK_S = 0.05  # the same, of a prefill that nobody waits for
 NEWEST = 0.3  # weight of the newest measurement in the running means
@@ -224,6 +225,8 @@ class Scheduler:
         rows = len(members)
         background = all(entry.priority is Priority.background for entry in members)
         self.planned = self.chunk_tokens(background, self.is_slow_start(members)) if rows else 0
+        if rows > 1:
+            self.planned = max(self.planned, rows * max(entry.remaining for entry in members))
         step = max(self.limits.prefill_step_min, self.planned // max(rows, 1))
         return Plan(
             pause=tuple(entry.id for entry in pause),
@@ -334,7 +337,7 @@ class Scheduler:
         cohort = candidates[:1]
         if cohort[0].stage is Stage.paused:
             return cohort
-        budget = self.chunk_tokens()
+        budget = COHORT_CHUNKS * self.chunk_tokens()
         for entry in candidates[1:]:
             lengths = [member.remaining for member in (*cohort, entry)]
             padded = max(lengths) * len(lengths)

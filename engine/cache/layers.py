@@ -80,17 +80,17 @@ class Layout:
     def join(self, pieces: Sequence[Piece], more: int = 0) -> list[Any]:
         """Caches of a sequence of all tokens of the pieces, which are in RAM and leave no gap; lazy.
 
-        more: tokens that are going to be added; the buffers have room for them and need not grow, unless they
-        are more than what is joined: room has to be filled with zeros before the first of them is computed.
+        more: tokens that are going to be added, before an answer; the buffers have room for both and need
+        not grow. They double at most: room has to be filled with zeros before the first token is computed.
         """
-        room = min(more, pieces[-1].end) + ANSWER_ROOM if more else 0
+        room = min(more + ANSWER_ROOM, pieces[-1].end) if more else 0
         caches = self._make()
         plain = other = 0
         last: Kept = pieces[-1].segment.kept
         states = list(last.states)
         for layer, is_plain in zip(leaves(caches), self._plain, strict=True):
             if is_plain:
-                spare = room + staggered(plain) if room else 0
+                spare = room + min(room, staggered(plain))
                 keys, values = (joined(pieces, 2 * plain + offset, spare) for offset in (0, 1))
                 layer.state = (keys, values, pieces[-1].end)
                 plain += 1

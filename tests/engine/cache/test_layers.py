@@ -110,7 +110,7 @@ def test_what_comes_next_needs_no_other_buffer(loaded: LoadedModel) -> None:
     kept = layout.cut(caches, 0, len(TEXT))
     joined = layout.join(kept_in([(0, 110, kept)]), len(TEXT) - 110)
     sizes = [layer.keys.shape[2] for layer in joined]
-    assert sizes == [len(TEXT) + ANSWER_ROOM + staggered(n) for n in range(len(joined))]
+    assert sizes == [2 * 110 + staggered(n) for n in range(len(joined))]
     assert len(set(sizes)) > 1, "not all are full in one step"
     np.testing.assert_allclose(run(loaded.network, TEXT[110:], joined), expected, atol=2e-5)
     assert [layer.keys.shape[2] for layer in joined] == sizes
@@ -120,10 +120,20 @@ def test_what_comes_next_needs_no_other_buffer(loaded: LoadedModel) -> None:
 
 
 def test_a_few_known_tokens_bring_no_room_for_a_long_prompt(loaded: LoadedModel) -> None:
-    """All of it would be filled with zeros before the prompt begins."""
+    """All of it would be filled with zeros before the prompt begins; many bring as much as is needed."""
     layout = Layout(lambda: make_prompt_cache(loaded.network), KVCache)
     caches = make_prompt_cache(loaded.network)
     run(loaded.network, TEXT, caches)
     kept = layout.cut(caches, 0, len(TEXT))
     joined = layout.join(kept_in([(0, 8, kept)]), 4000)
-    assert [layer.keys.shape[2] for layer in joined] == [16 + ANSWER_ROOM + staggered(n) for n in range(2)]
+    assert [layer.keys.shape[2] for layer in joined] == [16, 24]
+    one = Layout(lambda: [KVCache()], KVCache)
+    many = one.cut([grown(1000)], 0, 1000)
+    (layer,) = one.join(kept_in([(0, 1000, many)]), 100)
+    assert layer.keys.shape[2] == 1000 + 100 + ANSWER_ROOM
+
+
+def grown(tokens: int) -> KVCache:
+    cache = KVCache()
+    cache.update_and_fetch(mx.ones((1, 2, tokens, 4)), mx.zeros((1, 2, tokens, 4)))
+    return cache
