@@ -41,7 +41,7 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
     context_limit: int | None = None
     prefill_step: int | None = None
     prefill_step_min: int = 16
-    prefill_share: float = 7.0
+    prefill_share: float = 7.5
     kv_budget: int | None = None
     cache_ram: int | None = None
     cache_dir: str | None = None
