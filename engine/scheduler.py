@@ -225,7 +225,7 @@ class Scheduler:
         rows = len(members)
         background = all(entry.priority is Priority.background for entry in members)
         self.planned = self.chunk_tokens(background, self.is_slow_start(members)) if rows else 0
-        if rows > 1:
+        if rows > 1 and not background:
             self.planned = max(self.planned, rows * max(entry.remaining for entry in members))
         step = max(self.limits.prefill_step_min, self.planned // max(rows, 1))
         return Plan(

@@ -88,7 +88,7 @@ def test_a_laid_out_matrix_has_the_same_values() -> None:
     assert mx.array_equal(laid_out(weight), weight)
 
 
-def test_the_bundled_network_computes_the_same(tiny: Path) -> None:
+def test_a_network_made_ready_computes_the_same(tiny: Path) -> None:
     network, _ = load(str(tiny))
     network.set_dtype(mx.float32)
     before = dict(tree_flatten(network.parameters()))

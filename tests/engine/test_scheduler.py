@@ -357,3 +357,17 @@ def test_background_requests_take_no_room_to_wait_from_others() -> None:
     for priority in (Priority.background, Priority.interactive):
         with pytest.raises(QueueFull):
             scheduler.submit("more", "u", priority, 100, 10, 1.0)
+
+
+def test_several_prefills_that_nobody_waits_for_are_as_small_as_one() -> None:
+    """Beside one who decodes; each of them on its turn, however many begin together."""
+    scheduler = Scheduler(limits(), Pace(prefill_token=0.0005, decode_step=0.02))
+    scheduler.submit("decodes", "", INTERACTIVE, 100, 10, 0.0)
+    scheduler.plan(0.0)
+    scheduler.progress("decodes", 0)
+    scheduler.plan(0.0)
+    for n in range(3):
+        scheduler.submit(f"ahead{n}", "", BACKGROUND, 40, 10, 0.0)
+    plan = scheduler.plan(0.0)
+    assert len(plan.insert) > 1
+    assert plan.prefill_step == scheduler.limits.prefill_step_min
