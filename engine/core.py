@@ -189,7 +189,7 @@ class EngineCore:
         left = len(writing.job.prompt) - taken.length
         if writing.prefill_only and left <= LEAST_AHEAD:
             return self._end_prefill(id)
-        self._runner.insert(writing.job, taken.caches, taken.length)
+        self._runner.insert(writing.job, taken.join, taken.length)
         self._scheduler.entries[id].remaining = left
         return None
 

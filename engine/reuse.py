@@ -76,7 +76,7 @@ class Reuse:
     def start(self, id: str) -> Taken:
         """Its place is there: what it starts from."""
         taken = self.cache.take(id)
-        self._taken[id] = replace(taken, caches=None)  # they are the batch's: who held them would get a copy
+        self._taken[id] = replace(taken, join=None)  # it holds what it joins
         request = self._requests[id]
         self._reasons[id] = self.sessions.explain(request.session, self._tokens[id], taken)
         return taken

@@ -6,23 +6,24 @@ Runs on the one thread that owns MLX.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from concurrent.futures import Future, wait
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
 import mlx.core as mx
 import numpy as np
 from llguidance import LLMatcher
-from mlx.utils import tree_flatten
 from mlx_lm.generate import BatchGenerator, StopSequences
 
 from engine.batch_cache import joinable
 from engine.constraints import Allowed, Constraint, Grammars, ThinkingBudget
+from engine.joiner import Join, Joiner
 from engine.lanes import Company, choose_lane
 from engine.sampling import BatchSampler, Processor, UnexpectedRows, make_processors
 from engine.types import FinishReason, SamplingParams, ThinkingLimit
 
-COPY_SHARE = 0.3  # of a step of those who decode, for putting together what a newcomer has in the cache
+JOIN_SHARE = 0.3  # of a step, which those who decode wait once for what a newcomer has in the cache
 LEAST_LOGPROB = -9999.0  # what the OpenAI API shows for "never": JSON has no infinity
 
 
@@ -84,8 +85,8 @@ class StepResult:
 @dataclass(slots=True, eq=False)
 class Live:
     """A request that was inserted at least once. left: prompt tokens not yet in its cache, of which the last
-    starts the decoding. cache: what a pause set aside, or it comes with. made: tokens sampled. uncopied:
-    arrays of that cache which are still to be put together.
+    starts the decoding. cache: what a pause set aside, or it comes with; joining: while that is put together.
+    made: tokens sampled.
     """
 
     job: Job
@@ -96,7 +97,7 @@ class Live:
     cache: list[Any] | None = None
     constraint: Constraint | None = None
     made: int = 0
-    uncopied: list[mx.array] = field(default_factory=list)
+    joining: Future[list[Any]] | None = None
 
     @property
     def tokens(self) -> int:
@@ -172,6 +173,7 @@ class Runner:
         self._aside = Lane(model, 1)  # of those apart, which come one at a time
         self._lanes: list[Lane] = []
         self._arriving: list[Live] = []  # whose caches are put together while others decode
+        self._joiner = Joiner()
         self._step_s = 0.0
 
     def _lane_for(self, job: Job) -> Lane:
@@ -191,31 +193,34 @@ class Runner:
         longest = max((self._live[id].tokens for id in lane.ids.values()), default=0)
         return Company(len(lane.ids), longest)
 
-    def insert(self, job: Job, caches: list[Any] | None = None, done: int = 0) -> None:
+    def insert(self, job: Job, join: Join | None = None, done: int = 0) -> None:
         """Queue a new job for the next step, or bring a paused one back where it stopped.
 
-        caches: of the first `done` tokens of a new job's prompt, which must leave one to run; lazy ones are
-        computed over several steps where others decode, for whom a long copy would be a gap.
+        join: makes the caches of the first `done` tokens of a new job's prompt, which must leave one to run.
+        Others decode on meanwhile, for whom a long copy would be a gap.
         """
         live = self._live.get(job.id)
         if live is None:
             live = self._live[job.id] = self._begin(job)
-            live.left, live.cache = len(job.prompt) - done, caches
-            live.uncopied = [array for layer in caches or [] for array in arrays_of(layer.state)]
-        if live.uncopied and self.decoding:
-            self._arriving.append(live)
-        else:
+            live.left = len(job.prompt) - done
+            live.joining = None if join is None else self._joiner.begin(join)
+        if live.joining is None:
             self._enter(live)
+            return
+        if self.decoding:
+            self._joiner.breaks.hurry(True)
+            wait([live.joining], JOIN_SHARE * self._step_s)
+        self._arriving.append(live)
 
     def _let_in(self) -> None:
-        """Copy for a part of a step while others decode, or all that is left; who is complete takes part."""
-        until = time.perf_counter() + COPY_SHARE * self._step_s
+        """Those whose caches have been put together take part; where nobody decodes, they are waited for."""
+        self._joiner.breaks.hurry(not self.decoding)
         while self._arriving:
             live = self._arriving[0]
-            while live.uncopied:
-                if self.decoding and time.perf_counter() >= until:
-                    return
-                mx.eval(live.uncopied.pop())
+            assert live.joining is not None, "it arrives"
+            if self.decoding and not live.joining.done():
+                return
+            live.cache, live.joining = live.joining.result(), None
             self._enter(self._arriving.pop(0))
 
     @property
@@ -237,7 +242,7 @@ class Runner:
             logits_processors=[live.processors],
             stop_sequences=[self._no_stop if job.sampling.ignore_eos else self._eos],
         )
-        live.cache, live.uncopied = None, []
+        live.cache = None
         lane.ids[live.uid] = job.id
         lane.prompts.append(job.id)
 
@@ -285,6 +290,8 @@ class Runner:
         live.lane.sampler.remove(id)
         if live in self._arriving:
             self._arriving.remove(live)
+        if live.joining is not None:
+            live.joining.cancel()
         if live.uid in live.lane.ids:
             live.lane.generator.remove([live.uid])
             live.lane.drop(live.uid)
@@ -345,7 +352,9 @@ class Runner:
 
     def reset(self) -> None:
         """Drop every request with its caches and start over with a new generator."""
-        self._live.clear()
+        for id in list(self._live):
+            if (joining := self._live.pop(id).joining) is not None:
+                joining.cancel()
         self._arriving.clear()
         for lane in reversed((self._aside, *self._lanes)):  # each puts back the limits that it found
             lane.generator.close()
@@ -366,11 +375,6 @@ class Runner:
     def spare_bytes(self) -> int:
         """Bytes that MLX holds for arrays to come."""
         return int(mx.get_cache_memory())
-
-
-def arrays_of(state: Any) -> list[mx.array]:
-    """The arrays in a cache's state."""
-    return [value for _, value in tree_flatten(state) if isinstance(value, mx.array)]
 
 
 def likeliest(

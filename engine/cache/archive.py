@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import msgspec
 
+from engine.cache.breaks import Breaks
 from engine.cache.disk import Folder, Record, digest_of
 from engine.cache.layers import Kept
 from engine.cache.serde import decode, encode
@@ -21,7 +22,7 @@ from engine.cache.serde import decode, encode
 log = logging.getLogger("engine.cache")
 
 CLOSE_WAIT_S = 5.0
-REST = 2.0  # seconds without reading after each second of it, while others decode
+BREAKS = 3.0  # seconds after each second of reading or writing, while others decode
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +61,7 @@ class Archive:
         self.pending: dict[bytes, Kept] = {}  # not written yet: read from here
         self.disk_bytes = folder.bytes_used()
         self.skipped = 0  # segments not written because too much was pending
-        self.considerate = False  # others decode: what is read makes their steps longer, so it comes in parts
+        self.breaks = Breaks(BREAKS)
         self._at_rest = at_rest
         self._most_pending = most_pending
         self._news: queue.SimpleQueue[News] = queue.SimpleQueue()
@@ -89,8 +90,10 @@ class Archive:
     def _write(self, record: Record, kept: Kept) -> None:
         parts = encode(kept, self._at_rest)
         size = sum(memoryview(part).nbytes for part in parts)
-        whole = msgspec.structs.replace(record, size=size, checksum=digest_of(parts), saved=time.time())
-        gone = self.folder.write(whole, parts)
+        whole = msgspec.structs.replace(
+            record, size=size, checksum=digest_of(parts, self.breaks), saved=time.time()
+        )
+        gone = self.folder.write(whole, parts, self.breaks)
         self.disk_bytes = self.folder.bytes_used()
         self._news.put(Saved(record.name, 0 if gone is None else size, tuple(gone or ())))
 
@@ -99,16 +102,12 @@ class Archive:
         self._reads.put(Task(lambda: self._read(name, whole), Loaded(name, None)))
 
     def _read(self, name: bytes, whole: bool) -> None:
-        file = self.folder.read(name)
+        file = self.folder.read(name, self.breaks)
         if file is None:
             self._news.put(Loaded(name, None))
             return
         with file:
-            self._news.put(Loaded(name, decode(file.name, whole, self._rest)))
-
-    def _rest(self, worked_s: float) -> None:
-        if self.considerate:
-            time.sleep(REST * worked_s)
+            self._news.put(Loaded(name, decode(file.name, whole, self.breaks)))
 
     def drop(self, name: bytes) -> None:
         """Delete it soon, after what is being written."""
@@ -142,6 +141,7 @@ class Archive:
 
     def close(self) -> None:
         """Write what is pending, for some seconds at most, and let others use the folder."""
+        self.breaks.hurry(True)
         for tasks in (self._writes, self._reads):
             tasks.put(None)
         for thread in self._threads:

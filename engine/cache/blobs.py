@@ -11,6 +11,8 @@ from typing import Any
 
 import diskcache
 
+from engine.cache.breaks import NO_BREAKS, Breaks
+
 INLINE = 32 * 1024  # bytes; smaller values lie in the database
 FILENAME = re.compile(r"[0-9a-f]{2}/[0-9a-f]{2}/[0-9a-f]{28}\.val")
 FAILURES = (OSError, sqlite3.Error, diskcache.Timeout)
@@ -47,9 +49,10 @@ def tidy(items: Any) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Buffers:
-    """A value in several parts, written one after the other."""
+    """A value in several parts, written one after the other. breaks: of the thread that writes them."""
 
     parts: tuple[Any, ...]
+    breaks: Breaks = NO_BREAKS
 
     @property
     def nbytes(self) -> int:
@@ -79,7 +82,7 @@ class BytesDisk(diskcache.Disk):  # type: ignore[misc]  # diskcache has no types
     def store(self, value: Any, read: bool, key: Any = b"") -> tuple[int, int, str | None, Any]:
         if read or not isinstance(value, bytes | Buffers):
             raise NotBytes(f"a value must be bytes, got {type(value).__name__}")
-        parts = value.parts if isinstance(value, Buffers) else (value,)
+        buffers = value if isinstance(value, Buffers) else Buffers((value,))
         if isinstance(value, bytes) and len(value) < self.min_file_size:
             return 0, diskcache.core.MODE_RAW, None, sqlite3.Binary(value)
         filename, full_path = self.filename(key, value)
@@ -87,8 +90,9 @@ class BytesDisk(diskcache.Disk):  # type: ignore[misc]  # diskcache has no types
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             with path.open("xb") as file:
-                for part in parts:
-                    file.write(part)
+                for part in buffers.parts:
+                    with buffers.breaks.work():
+                        file.write(part)
         except OSError:
             self.remove(filename)
             raise

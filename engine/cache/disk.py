@@ -23,14 +23,15 @@ from typing import Any
 import msgspec
 
 from engine.cache.blobs import DAMAGE, FAILURES, Buffers, is_damage, open_items, tidy
+from engine.cache.breaks import NO_BREAKS, Breaks
 
 log = logging.getLogger("engine.cache")
 
-FORMAT = 2
+FORMAT = 3
 DIGEST = 20
 BLOCK = 4096
 SLACK = 2 * 2**20  # the database may grow by this much within one write
-CHUNK = 4 * 2**20
+CHUNK = 2**20
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,11 +72,15 @@ def decode_record(data: bytes) -> Record | None:
     return record if record.format == FORMAT else None
 
 
-def digest_of(parts: Iterable[Any]) -> bytes:
-    digest = hashlib.blake2b(digest_size=DIGEST)
+def digest_of(parts: Iterable[Any], breaks: Breaks = NO_BREAKS) -> bytes:
+    """The checksum of these bytes, one after the other. breaks: of the thread that computes it."""
+    digest = hashlib.sha256()  # for which processors have instructions: twice as fast as blake2b
     for part in parts:
-        digest.update(part)
-    return digest.digest()
+        view = memoryview(part)
+        for start in range(0, view.nbytes, CHUNK):
+            with breaks.work():
+                digest.update(view[start : start + CHUNK])
+    return digest.digest()[:DIGEST]
 
 
 def blocks(size: int) -> int:
@@ -226,11 +231,11 @@ class Folder:
                 if name in self.entries:
                     self.entries[name].used = now
 
-    def write(self, record: Record, parts: Sequence[Any]) -> list[bytes] | None:
+    def write(self, record: Record, parts: Sequence[Any], breaks: Breaks = NO_BREAKS) -> list[bytes] | None:
         """Store a segment; the names of those that went for it. None when it was not stored.
 
         One whose parent is not stored is not either: it could never be used. Failure of the disk ends writing
-        for good, with one warning.
+        for good, with one warning. breaks: of the thread that writes. parts: of single bytes.
         """
         if self.readonly or not self._wanted(record):
             return None
@@ -238,7 +243,7 @@ class Folder:
         if gone is None:
             return None
         try:
-            self._cache.set(b"t" + record.name, Buffers(tuple(parts)))
+            self._cache.set(b"t" + record.name, Buffers(tuple(parts), breaks))
             self._cache.set(b"m" + record.name, encode_record(record))
         except (*FAILURES, *DAMAGE) as error:
             self._stop_writing(error)
@@ -302,10 +307,10 @@ class Folder:
             self._cache.delete(b"m" + name)
             self._cache.delete(b"t" + name)
 
-    def read(self, name: bytes) -> BufferedReader | None:
+    def read(self, name: bytes, breaks: Breaks = NO_BREAKS) -> BufferedReader | None:
         """The file of a segment's tensors, whole and verified, at its beginning; None when it is damaged.
 
-        What is damaged is counted and removed.
+        What is damaged is counted and removed. breaks: of the thread that reads, while it verifies.
         """
         with self._mutex:
             entry = self.entries.get(name)
@@ -316,7 +321,7 @@ class Folder:
         except (*FAILURES, *DAMAGE):
             file = None
         if isinstance(file, BufferedReader):
-            if checks(file, entry):
+            if checks(file, entry, breaks):
                 self.counts.read += 1
                 return file
             file.close()
@@ -343,11 +348,17 @@ class Folder:
         return len(names)
 
 
-def checks(file: BufferedReader, entry: Entry) -> bool:
+def checks(file: BufferedReader, entry: Entry, breaks: Breaks) -> bool:
     """Whether it has the size and checksum of its record; leaves it at its beginning."""
     if file.seek(0, 2) != entry.size:
         return False
     file.seek(0)
-    digest = digest_of(iter(lambda: file.read(CHUNK), b""))
+    digest = hashlib.sha256()
+    left = entry.size
+    while left > 0:
+        with breaks.work():
+            chunk = file.read(CHUNK)
+            digest.update(chunk)
+        left = left - len(chunk) if chunk else 0
     file.seek(0)
-    return digest == entry.checksum
+    return digest.digest()[:DIGEST] == entry.checksum

@@ -13,7 +13,6 @@ from typing import Any
 import mlx.core as mx
 
 from engine.batch_cache import staggered
-from engine.cache.radix import Piece
 
 ANSWER_ROOM = 256  # tokens, as a cache of mlx_lm grows by
 
@@ -52,6 +51,15 @@ class Kept:
         return sum(int(array.nbytes) for array in self.arrays)
 
 
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Tokens [start, end) of what is kept, which stays in memory while this does."""
+
+    kept: Kept
+    start: int
+    end: int
+
+
 class Layout:
     """How the caches of one model are cut. make: new caches for one sequence; plain: what can be sliced."""
 
@@ -77,22 +85,22 @@ class Layout:
                 spec.append(pack(layer.state, states))
         return Kept(start, end, tuple(slices), tuple(states), tuple(spec))
 
-    def join(self, pieces: Sequence[Piece], more: int = 0) -> list[Any]:
-        """Caches of a sequence of all tokens of the pieces, which are in RAM and leave no gap; lazy.
+    def join(self, parts: Sequence[Part], more: int = 0) -> list[Any]:
+        """Caches of a sequence of all tokens of the parts, which leave no gap; lazy. From any thread.
 
         more: tokens that are going to be added, before an answer; the buffers have room for both and need
         not grow. They double at most: room has to be filled with zeros before the first token is computed.
         """
-        room = min(more + ANSWER_ROOM, pieces[-1].end) if more else 0
+        room = min(more + ANSWER_ROOM, parts[-1].end) if more else 0
         caches = self._make()
         plain = other = 0
-        last: Kept = pieces[-1].segment.kept
+        last = parts[-1].kept
         states = list(last.states)
         for layer, is_plain in zip(leaves(caches), self._plain, strict=True):
             if is_plain:
                 spare = room + min(room, staggered(plain))
-                keys, values = (joined(pieces, 2 * plain + offset, spare) for offset in (0, 1))
-                layer.state = (keys, values, pieces[-1].end)
+                keys, values = (joined(parts, 2 * plain + offset, spare) for offset in (0, 1))
+                layer.state = (keys, values, parts[-1].end)
                 plain += 1
             else:
                 layer.state = unpack(last.spec[other], states)
@@ -110,19 +118,19 @@ def leaves(layers: Any) -> Iterator[Any]:
             yield from leaves(inner)
 
 
-def joined(pieces: Sequence[Piece], index: int, room: int) -> mx.array:
-    """One array of the whole length and `room` tokens of zeros; never one that a segment keeps: caches write
-    into theirs.
+def joined(parts: Sequence[Part], index: int, room: int) -> mx.array:
+    """One array of the whole length and `room` tokens of zeros; never one that is kept: caches write into
+    theirs.
     """
-    parts = []
-    for piece in pieces:
-        kept: Kept = piece.segment.kept
-        parts.append(kept.slices[index][..., piece.start - kept.start : piece.end - kept.start, :])
+    arrays = [
+        part.kept.slices[index][..., part.start - part.kept.start : part.end - part.kept.start, :]
+        for part in parts
+    ]
     if room:
-        shape = list(parts[0].shape)
+        shape = list(arrays[0].shape)
         shape[-2] = room
-        parts.append(mx.zeros(shape, dtype=parts[0].dtype))
-    return mx.concatenate(parts, axis=-2)
+        arrays.append(mx.zeros(shape, dtype=arrays[0].dtype))
+    return mx.concatenate(arrays, axis=-2)
 
 
 def pack(value: Any, arrays: list[mx.array]) -> Any:

@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import json
 import struct
-import time
-from collections.abc import Callable
 from typing import Any
 
 import mlx.core as mx
 import numpy as np
 
+from engine.cache.breaks import NO_BREAKS, Breaks
 from engine.cache.layers import Kept
 
 SUFFIXES = ("", ".q", ".scale", ".low")
@@ -73,10 +72,10 @@ def form_of(index: int, kept: Kept, at_rest: str) -> str:
     return at_rest
 
 
-def decode(path: str, whole: bool = True, rest: Callable[[float], None] = lambda worked_s: None) -> Kept:
+def decode(path: str, whole: bool = True, breaks: Breaks = NO_BREAKS) -> Kept:
     """Read a file that encode() made, and that was verified to be it; without `whole` no states of it.
 
-    rest: called after each array with the seconds it took. Raises nothing of its own.
+    breaks: of the thread that reads, after each array. Raises nothing of its own.
     """
     loaded: Any = mx.load(path, format="safetensors", return_metadata=True)
     tensors, metadata = loaded
@@ -85,10 +84,9 @@ def decode(path: str, whole: bool = True, rest: Callable[[float], None] = lambda
     count = about["slices"]
     for index, dtype in enumerate(about["dtypes"] if whole else about["dtypes"][:count]):
         parts = {suffix: tensors[f"{index}{suffix}"] for suffix in SUFFIXES if f"{index}{suffix}" in tensors}
-        began = time.perf_counter()
-        arrays.append(grow(parts, about["form"], TYPES[dtype]))
-        mx.eval(arrays[-1])
-        rest(time.perf_counter() - began)
+        with breaks.work():
+            arrays.append(grow(parts, about["form"], TYPES[dtype]))
+            mx.eval(arrays[-1])
     kept = Kept(
         about["start"], about["end"], tuple(arrays[:count]), tuple(arrays[count:]), tuple(about["spec"])
     )

@@ -11,13 +11,14 @@ import hashlib
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from engine.cache.archive import Archive, Loaded
 from engine.cache.disk import FORMAT, Record
-from engine.cache.layers import Kept, Layout
+from engine.cache.layers import Kept, Layout, Part
 from engine.cache.radix import Match, Piece, Radix, Segment, Tokens, as_tokens
 from engine.cache.ram import RamTier, Rank
 from engine.cache.settle import Settler
@@ -42,13 +43,14 @@ class Waiting:
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """What a request starts from. caches: of its first `length` tokens, None when there are none.
+    """What a request starts from. join: makes the caches of its first `length` tokens, on any thread; None:
+    there are none.
 
     tier: ram, disk (some of it was fetched) or none. known: tokens that were known, used or not; forks: where
     a model whose state cannot be cut should keep one, because conversations part there.
     """
 
-    caches: list[Any] | None = None
+    join: Callable[[], list[Any]] | None = None
     length: int = 0
     tier: str = "none"
     known: int = 0
@@ -201,8 +203,9 @@ class PrefixCache:
         self._count(tier, late, length, len(tokens))
         fork = min(match.length, len(tokens) - 1)
         forks = (fork,) if not self.layout.sliceable and length < fork else ()
-        caches = self.layout.join(pieces, len(tokens) - length) if pieces else None
-        return Taken(caches, length, tier, match.length, late, forks)
+        parts = [Part(piece.segment.kept, piece.start, piece.end) for piece in pieces]
+        join = partial(self.layout.join, parts, len(tokens) - length) if parts else None
+        return Taken(join, length, tier, match.length, late, forks)
 
     def _at_hand(self, match: Match) -> tuple[Piece, ...]:
         """The pieces that are in RAM up to the first that is not, ending where the model can go on."""
@@ -311,7 +314,7 @@ class PrefixCache:
         a little of what is to be kept. Whether some of that is left.
         """
         if self.archive is not None:
-            self.archive.considerate = decoding
+            self.archive.breaks.hurry(not decoding)
         for news in self.archive.news() if self.archive is not None else ():
             if isinstance(news, Loaded):
                 self._arrived(news)

@@ -255,45 +255,55 @@ def bench_traces(turns: int) -> None:
             )
 
 
-def bench_gap(loaded: LoadedModel, folder: Path, tokens: int) -> None:
+def bench_gap(loaded: LoadedModel, folder: Path, tokens: int, rounds: int = 5) -> None:
     """Three decode while one comes back from disk, and while one is written: the worst steps of theirs."""
     config = {"cache_dir": str(folder / "gap"), "cache_disk": 2**32}
     core = make(loaded, **config)
     ask(core, text(5, tokens), answer=1)
-    size = core.stats().cache.ram_bytes
+    size = core.stats().cache.ram_bytes >> 20
     core.close()
+    found = [gaps(loaded, config, (*text(5, tokens), 1)) for _ in range(rounds)]
+    read, own, again, written = (float(np.median([one[index] for one in found])) for index in range(4))
+    about = f"of {rounds} rounds, {min(one[0] for one in found):.2f} to {max(one[0] for one in found):.2f}"
+    label = f"10M: worst step of 3 others while {size} MB come from disk / normal p99"
+    row(label, f"{read:.2f} (median {about})", "<= 1.5", read <= 1.5)
+    label = "the same, steps in which the newcomer is computed too; when it comes from RAM"
+    row(label, f"{own:.2f}; {again:.2f}", "", True)
+    about = f"of {rounds} rounds, {min(one[3] for one in found):.2f} to {max(one[3] for one in found):.2f}"
+    label = f"10M: worst step of 3 others while {size} MB are written / normal p99"
+    row(label, f"{written:.2f} (median {about})", "<= 1.5", written <= 1.5)
+
+
+def gaps(
+    loaded: LoadedModel, config: dict[str, Any], prompt: tuple[int, ...]
+) -> tuple[float, float, float, float]:
+    """Worst steps of three who decode, over their normal p99: while what a newcomer needs comes from disk and
+    is put together; when the newcomer is computed too; the same when it comes from RAM; while it is written.
+    """
     core = make(loaded, **config)
     for n in range(3):
-        core.submit(request(f"d{n}", text(20 + n, 64), max_tokens=400, ignore_eos=True))
-    for _ in range(40):
+        core.submit(request(f"d{n}", text(20 + n, 64), max_tokens=800, ignore_eos=True))
+    while not core.calm:
         core.step()
-    normal = steps(core, 100)
-    core.submit(request("back", (*text(5, tokens), 1), max_tokens=1, ignore_eos=True))
-    *before, own = until_done(core, "back")
-    quiet = float(np.percentile(normal, 99))
-    worst = max(before) / quiet
-    value = f"{worst:.2f} in {len(before)} steps; then its own token: {own / quiet:.1f}"
-    row(
-        f"10M: worst step of 3 others while {size >> 20} MB come from disk / normal p99",
-        value,
-        "<= 1.5",
-        worst <= 1.5,
-    )
+    steps(core, 30)
+    quiet = p99(steps(core, 100))
+    core.submit(request("back", prompt, max_tokens=1, ignore_eos=True))
+    # its only token is computed in one step and comes out of the next
+    *coming, first, second = until_done(core, "back")
+    core.submit(request("again", prompt, max_tokens=1, ignore_eos=True))
+    again = until_done(core, "again")[-2:]
     for _ in range(20):
         core.step()
-    normal = steps(core, 50)
-    writing = while_written(core)
-    worst = max(writing, default=0.0) / float(np.percentile(normal, 99))
-    value = f"{worst:.2f} in {len(writing)} steps"
-    row(
-        f"10M: worst step of 3 others while {size >> 20} MB are written / normal p99",
-        value,
-        "<= 1.5",
-        worst <= 1.5,
-    )
+    before = p99(steps(core, 50))
+    written = max(while_written(core), default=0.0) / before
     while core.busy:
         core.step()
     core.close()
+    return max(coming) / quiet, max(first, second) / quiet, max(again) / quiet, written
+
+
+def p99(times: list[float]) -> float:
+    return float(np.percentile(times, 99))
 
 
 def while_written(core: EngineCore) -> list[float]:

@@ -11,7 +11,7 @@ import mlx.core as mx
 import msgspec
 import pytest
 
-from engine import runner
+from engine import joiner, runner
 from engine.config import EngineConfig
 from engine.core import EngineCore
 from engine.model import LoadedModel
@@ -258,8 +258,9 @@ def test_more_than_the_budget_is_never_held(plain: Engines) -> None:
 
 @pytest.fixture
 def slow(engines: Engines, monkeypatch: pytest.MonkeyPatch) -> Engines:
-    """What a newcomer brings from the cache is put together only when nobody decodes."""
-    monkeypatch.setattr(runner, "COPY_SHARE", 0.0)
+    """What a newcomer has in the cache is put together when nobody decodes: there is a break till then."""
+    monkeypatch.setattr(joiner, "BREAKS", 1e6)
+    monkeypatch.setattr(runner, "JOIN_SHARE", 0.0)
     return engines
 
 

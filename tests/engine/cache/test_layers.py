@@ -10,8 +10,7 @@ import pytest
 from mlx_lm.models.cache import CacheList, KVCache, RotatingKVCache, make_prompt_cache
 
 from engine.batch_cache import staggered
-from engine.cache.layers import ANSWER_ROOM, Kept, Layout, pack, unpack
-from engine.cache.radix import Piece, Segment
+from engine.cache.layers import ANSWER_ROOM, Kept, Layout, Part, pack, unpack
 from engine.model import LoadedModel
 from tests.engine.test_architectures import WINDOW, hybrid, sliding_window
 
@@ -34,8 +33,8 @@ def run(model: Any, tokens: list[int], caches: Any) -> np.ndarray[Any, Any]:
     return np.array(logits[0, -1])
 
 
-def kept_in(pieces: list[tuple[int, int, Kept]]) -> list[Piece]:
-    return [Piece(Segment(b"", kept.start, kept.end, kept=kept), lo, hi) for lo, hi, kept in pieces]
+def kept_in(parts: list[tuple[int, int, Kept]]) -> list[Part]:
+    return [Part(kept, start, end) for start, end, kept in parts]
 
 
 @pytest.mark.parametrize("cut", [1, 40, WINDOW, 100])

@@ -46,7 +46,7 @@ class Bench:
     def compute(self, tokens: Sequence[int], start: Taken | None = None) -> tuple[Any, np.ndarray[Any, Any]]:
         """The caches of all tokens, and the logits of the last."""
         taken = start or Taken()
-        caches = taken.caches or make_prompt_cache(self.model)
+        caches = taken.join() if taken.join is not None else make_prompt_cache(self.model)
         logits = self.model(mx.array([list(tokens[taken.length :])]), cache=caches)
         mx.eval(logits)
         return caches, np.array(logits[0, -1])

@@ -1,0 +1,34 @@
+"""Threads that work beside those who decode take breaks: their work makes the steps of the others longer."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Iterator
+
+
+class Breaks:
+    """Of one thread. share: seconds of break after each second of work, while others decode."""
+
+    def __init__(self, share: float) -> None:
+        self.share = share
+        self._hurried = threading.Event()
+        self._hurried.set()
+
+    def hurry(self, on: bool) -> None:
+        """Without breaks from now on, one that is being taken included; or with them. For any thread."""
+        if on:
+            self._hurried.set()
+        else:
+            self._hurried.clear()
+
+    @contextlib.contextmanager
+    def work(self) -> Iterator[None]:
+        """Around a piece of work, which a break may follow."""
+        began = time.perf_counter()
+        yield
+        self._hurried.wait(self.share * (time.perf_counter() - began))
+
+
+NO_BREAKS = Breaks(0.0)
