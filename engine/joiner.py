@@ -10,6 +10,7 @@ import mlx.core as mx
 from mlx.utils import tree_flatten
 
 from engine.cache.breaks import Breaks
+from engine.cache.copying import compute
 
 BREAKS = 3.0  # seconds after each second of copying, while others decode
 
@@ -37,15 +38,12 @@ class Joiner:
     def _run(self, joining: Future[list[Any]], join: Join) -> None:
         try:
             caches = join()
-            for array in arrays_of([layer.state for layer in caches]):
-                if joining.cancelled():
-                    return
-                with self.breaks.work():
-                    mx.eval(array)
+            compute(arrays_of([layer.state for layer in caches]), self.breaks, joining.cancelled)
         except Exception as error:  # the boundary of a thread: whoever takes the caches has it
             joining.set_exception(error)
         else:
-            joining.set_result(caches)
+            if not joining.cancelled():
+                joining.set_result(caches)
 
 
 def arrays_of(state: Any) -> list[mx.array]:

@@ -23,7 +23,8 @@ from engine.lanes import Company, choose_lane
 from engine.sampling import BatchSampler, Processor, UnexpectedRows, make_processors
 from engine.types import FinishReason, SamplingParams, ThinkingLimit
 
-JOIN_SHARE = 0.3  # of a step, which those who decode wait once for what a newcomer has in the cache
+JOIN_SHARE = 0.3  # of a step, which those who decode wait once for what a newcomer has in the cache,
+JOIN_TOKENS = 512  # where it is no more than this
 LEAST_LOGPROB = -9999.0  # what the OpenAI API shows for "never": JSON has no infinity
 
 
@@ -207,7 +208,7 @@ class Runner:
         if live.joining is None:
             self._enter(live)
             return
-        if self.decoding:
+        if self.decoding and done <= JOIN_TOKENS:
             self._joiner.breaks.hurry(True)
             wait([live.joining], JOIN_SHARE * self._step_s)
         self._arriving.append(live)

@@ -23,6 +23,11 @@ class Breaks:
         else:
             self._hurried.clear()
 
+    @property
+    def hurried(self) -> bool:
+        """Whether no breaks are taken."""
+        return self._hurried.is_set()
+
     @contextlib.contextmanager
     def work(self) -> Iterator[None]:
         """Around a piece of work, which a break may follow."""

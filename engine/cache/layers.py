@@ -13,6 +13,7 @@ from typing import Any
 import mlx.core as mx
 
 from engine.batch_cache import staggered
+from engine.cache.copying import stream
 
 ANSWER_ROOM = 256  # tokens, as a cache of mlx_lm grows by
 
@@ -122,15 +123,16 @@ def joined(parts: Sequence[Part], index: int, room: int) -> mx.array:
     """One array of the whole length and `room` tokens of zeros; never one that is kept: caches write into
     theirs.
     """
-    arrays = [
-        part.kept.slices[index][..., part.start - part.kept.start : part.end - part.kept.start, :]
-        for part in parts
-    ]
-    if room:
-        shape = list(arrays[0].shape)
-        shape[-2] = room
-        arrays.append(mx.zeros(shape, dtype=arrays[0].dtype))
-    return mx.concatenate(arrays, axis=-2)
+    with mx.stream(stream(index)):
+        arrays = [
+            part.kept.slices[index][..., part.start - part.kept.start : part.end - part.kept.start, :]
+            for part in parts
+        ]
+        if room:
+            shape = list(arrays[0].shape)
+            shape[-2] = room
+            arrays.append(mx.zeros(shape, dtype=arrays[0].dtype))
+        return mx.concatenate(arrays, axis=-2)
 
 
 def pack(value: Any, arrays: list[mx.array]) -> Any:

@@ -15,6 +15,7 @@ import mlx.core as mx
 import numpy as np
 
 from engine.cache.breaks import NO_BREAKS, Breaks
+from engine.cache.copying import compute, stream
 from engine.cache.layers import Kept
 
 SUFFIXES = ("", ".q", ".scale", ".low")
@@ -77,16 +78,18 @@ def decode(path: str, whole: bool = True, breaks: Breaks = NO_BREAKS) -> Kept:
 
     breaks: of the thread that reads, after each array. Raises nothing of its own.
     """
-    loaded: Any = mx.load(path, format="safetensors", return_metadata=True)
-    tensors, metadata = loaded
-    about = json.loads(metadata["kept"])
+    loaded: Any = [
+        mx.load(path, format="safetensors", return_metadata=True, stream=stream(n)) for n in range(2)
+    ]
+    about = json.loads(loaded[0][1]["kept"])
     arrays: list[mx.array] = []
     count = about["slices"]
     for index, dtype in enumerate(about["dtypes"] if whole else about["dtypes"][:count]):
+        tensors = loaded[index % 2][0]
         parts = {suffix: tensors[f"{index}{suffix}"] for suffix in SUFFIXES if f"{index}{suffix}" in tensors}
-        with breaks.work():
+        with mx.stream(stream(index)):
             arrays.append(grow(parts, about["form"], TYPES[dtype]))
-            mx.eval(arrays[-1])
+    compute(arrays, breaks)
     kept = Kept(
         about["start"], about["end"], tuple(arrays[:count]), tuple(arrays[count:]), tuple(about["spec"])
     )

@@ -1,0 +1,32 @@
+"""New large arrays, two at a time: on a CPU most of a copy is the system giving out fresh memory."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+
+import mlx.core as mx
+
+from engine.cache.breaks import Breaks
+
+_own = threading.local()
+
+
+def stream(number: int) -> mx.Stream:
+    """One of this thread's two streams; what they compute, they compute side by side."""
+    if not hasattr(_own, "streams"):
+        _own.streams = [mx.new_stream(mx.default_device()) for _ in range(2)]
+    chosen: mx.Stream = _own.streams[number % 2]
+    return chosen
+
+
+def compute(arrays: Sequence[mx.array], breaks: Breaks, stop: Callable[[], bool] = lambda: False) -> None:
+    """Compute them in order: two at a time, or while others decode one, with a break after it. stop: asked
+    before each; whether the rest is not wanted any more.
+    """
+    at = 0
+    while at < len(arrays) and not stop():
+        together = 2 if breaks.hurried else 1
+        with breaks.work():
+            mx.eval(arrays[at : at + together])
+        at += together
