@@ -23,8 +23,8 @@ from engine.lanes import Company, choose_lane
 from engine.sampling import BatchSampler, Processor, UnexpectedRows, make_processors
 from engine.types import FinishReason, SamplingParams, ThinkingLimit
 
-JOIN_SHARE = 0.3  # of a step, which those who decode wait once for what a newcomer has in the cache,
-JOIN_TOKENS = 512  # where it is no more than this
+JOIN_SHARE = 0.3  # of a step, which those who decode wait once for what a newcomer has in the cache
+JOIN_TOKENS = 512  # in the cache of a newcomer, up to which they wait
 LEAST_LOGPROB = -9999.0  # what the OpenAI API shows for "never": JSON has no infinity
 
 
