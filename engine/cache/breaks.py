@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 
 class Breaks:
-    """Of the threads that share it. share: seconds of break after each second of work, while others decode."""
+    """Of some threads. share: seconds of break after each second of work, while others decode."""
 
     def __init__(self, share: float) -> None:
         self.share = share
