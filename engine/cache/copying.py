@@ -14,9 +14,18 @@ _own = threading.local()
 
 def stream(number: int) -> mx.Stream:
     """One of this thread's two streams; what they compute, they compute side by side."""
-    if not hasattr(_own, "streams"):
-        _own.streams = [mx.new_stream(mx.default_device()) for _ in range(2)]
-    chosen: mx.Stream = _own.streams[number % 2]
+    return _one_of("streams", mx.default_device(), number)
+
+
+def reading(number: int) -> mx.Stream:
+    """The same for files, which MLX reads on the CPU only, whatever computes with them then."""
+    return _one_of("reading", mx.cpu, number)
+
+
+def _one_of(name: str, device: mx.Device | mx.DeviceType, number: int) -> mx.Stream:
+    if not hasattr(_own, name):
+        setattr(_own, name, [mx.new_stream(device) for _ in range(2)])
+    chosen: mx.Stream = getattr(_own, name)[number % 2]
     return chosen
 
 

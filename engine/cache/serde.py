@@ -15,7 +15,7 @@ import mlx.core as mx
 import numpy as np
 
 from engine.cache.breaks import NO_BREAKS, Breaks
-from engine.cache.copying import compute, stream
+from engine.cache.copying import compute, reading, stream
 from engine.cache.layers import Kept
 
 SUFFIXES = ("", ".q", ".scale", ".low")
@@ -79,7 +79,7 @@ def decode(path: str, whole: bool = True, breaks: Breaks = NO_BREAKS) -> Kept:
     breaks: of the thread that reads, after each array. Raises nothing of its own.
     """
     loaded: Any = [
-        mx.load(path, format="safetensors", return_metadata=True, stream=stream(n)) for n in range(2)
+        mx.load(path, format="safetensors", return_metadata=True, stream=reading(n)) for n in range(2)
     ]
     about = json.loads(loaded[0][1]["kept"])
     arrays: list[mx.array] = []

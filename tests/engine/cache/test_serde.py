@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from safetensors import safe_open
 
+from engine.cache import serde
 from engine.cache.layers import Kept
 from engine.cache.serde import by_group, decode, encode
 
@@ -52,6 +53,25 @@ def test_read_back(tmp_path: Path, dtype: mx.Dtype, at_rest: str, error: float, 
         assert values(after).tolist() == values(before).tolist(), "states are never made smaller"
     if dtype == mx.float32:
         assert size < ratio * kept.nbytes + 4096
+
+
+def test_files_are_read_on_the_cpu_whatever_the_device(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """MLX has no operation that reads a file on a GPU: it raises where it is asked for one."""
+    written(tmp_path / "file.val", segment(), "keep")
+    library, loads = mx.load, []
+    computing = mx.new_stream(mx.cpu)  # as if it were one of the default device
+
+    def load(*args: Any, stream: Any, **named: Any) -> Any:
+        loads.append(stream)
+        return library(*args, stream=stream, **named)
+
+    monkeypatch.setattr(mx, "load", load)
+    monkeypatch.setattr(serde, "stream", lambda number: computing)
+    decode(str(tmp_path / "file.val"))
+    assert loads
+    assert all(one != computing and one.device.type == mx.DeviceType.cpu for one in loads)
 
 
 @pytest.mark.parametrize("dtype", [mx.float32, mx.bfloat16])
