@@ -17,7 +17,7 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from engine.blas import prepare_blas
+from engine.blas import keep_float32, prepare_blas
 from engine.config import EngineConfig
 from engine.errors import EngineError
 from engine.frames import (
@@ -162,6 +162,7 @@ def serve(link: Link) -> None:
     logging.getLogger().setLevel(config.log_level.upper())
     started = time.monotonic()
     try:
+        keep_float32()
         blas = prepare_blas(config.blas)
         # These bring MLX in, which must find the BLAS already loaded.
         from engine.core import EngineCore

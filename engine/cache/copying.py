@@ -18,7 +18,7 @@ def stream(number: int) -> mx.Stream:
 
 
 def reading(number: int) -> mx.Stream:
-    """The same for files, which MLX reads on the CPU only, whatever computes with them then."""
+    """The same for files, which MLX reads on the CPU by default, and on Metal nowhere else."""
     return _one_of("reading", mx.cpu, number)
 
 

@@ -13,7 +13,7 @@ import sys
 import time
 from pathlib import Path
 
-from engine.blas import prepare_blas
+from engine.blas import keep_float32, prepare_blas
 
 PROMPT_TOKENS = 32
 GRAMMAR = "start: %json " + json.dumps(
@@ -93,6 +93,7 @@ def constrained(model: Path, streams: int, tokens: int, prompt: int) -> float:
 def main() -> None:
     model, what, *numbers = sys.argv[1:]
     streams, tokens, prompt = (int(number) for number in numbers)
+    keep_float32()
     prepare_blas("auto")
     measure = {"decode": decode, "constrained": constrained}[what]
     print(json.dumps(measure(Path(model), streams, tokens, prompt)))

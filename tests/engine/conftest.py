@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from engine.blas import keep_float32
 from engine.config import EngineConfig
 from engine.core import EngineCore
 from engine.model import LoadedModel, load_model
 from tests.engine.tiny import make_model
 
+keep_float32()
 collect_ignore = [] if sys.platform == "linux" else ["test_blas.py"]  # MLX brings its own BLAS elsewhere
 
 

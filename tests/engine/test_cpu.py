@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import mlx.core as mx
@@ -15,6 +16,13 @@ from mlx_lm.utils import load
 from engine.cpu import TABLE_BYTES, FusedNorm, TableRope, adapt, batched, laid_out
 
 POSITIONS = 500
+
+
+@pytest.fixture(autouse=True)
+def on_a_cpu() -> Iterator[None]:
+    """Whatever else is there."""
+    with mx.stream(mx.cpu):
+        yield
 
 
 def largest(a: mx.array, b: mx.array) -> float:

@@ -88,6 +88,7 @@ def test_context_length(settings: dict[str, object], expected: int) -> None:
     assert context_length(settings) == expected
 
 
+@pytest.mark.skipif(mx.default_device().type != mx.DeviceType.cpu, reason="for CPUs only")
 def test_quantised_weights_are_unpacked_on_a_cpu_and_mean_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     config = EngineConfig(model=str(bundled("fortieth-tiny-4bit")))
     tokens = mx.array([list(range(3, 40))])
@@ -100,3 +101,11 @@ def test_quantised_weights_are_unpacked_on_a_cpu_and_mean_the_same(monkeypatch: 
     assert any(name.endswith("scales") for name, _ in tree_flatten(packed.network.parameters()))
     same = mx.allclose(packed.network(tokens), unpacked.network(tokens), rtol=0.0, atol=1e-3)
     assert same.item()
+
+
+def test_products_of_float32_are_exact() -> None:
+    """On GPUs too, where MLX would take factors of 10 bits behind the point."""
+    little = 1 + 2.0**-20
+    for rows in (1, 5, 64):
+        product = mx.full((rows, 256), little) @ mx.eye(256)
+        assert mx.all(product == little).item()

@@ -58,7 +58,7 @@ def test_read_back(tmp_path: Path, dtype: mx.Dtype, at_rest: str, error: float, 
 def test_files_are_read_on_the_cpu_whatever_the_device(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """MLX has no operation that reads a file on a GPU: it raises where it is asked for one."""
+    """On Metal MLX has no operation that reads a file, and raises where it is asked for one."""
     written(tmp_path / "file.val", segment(), "keep")
     library, loads = mx.load, []
     computing = mx.new_stream(mx.cpu)  # as if it were one of the default device
