@@ -3,7 +3,8 @@
 MLX's Linux wheel links the reference BLAS, about a thirtieth of what the machine can do. The dynamic linker
 takes the first definition of a symbol it finds, so loading an optimised library globally before MLX is
 imported replaces the routines MLX calls. `scipy-openblas32` has them under a `scipy_` prefix: a small
-library that forwards the seven names is compiled at first use and cached per user.
+library that forwards the seven names is compiled at first use and cached per user. Products of few rows it
+computes in pieces (products.c).
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ log = logging.getLogger("engine.blas")
 SYMBOLS = ("cblas_sgemm", "cblas_dgemm", "cblas_cgemm", "sgetrf_", "dgetrf_", "spotrf_", "dpotrf_")
 PACKAGE = "scipy_openblas32"
 LIBRARY = "libscipy_openblas.so"
+PRODUCTS = Path(__file__).with_name("products.c")  # defines cblas_sgemm
 REFERENCE = "reference"
 SMALL_MACHINE = 4  # cores up to which one BLAS thread serves best beside the proxy's process
 
@@ -99,6 +101,14 @@ def load_forwarder(library: Path) -> None:
             ctypes.CDLL(str(forwarding_library(library, Path(folder))), mode=ctypes.RTLD_GLOBAL)
 
 
+def in_pieces() -> bool:
+    """Whether products of few rows are computed in pieces: the forwarder is loaded, and for this machine that
+    is faster.
+    """
+    asked = getattr(ctypes.CDLL(None), "fortieth_pieces", None) if sys.platform == "linux" else None
+    return asked is not None and bool(asked())
+
+
 def load_installed_openblas() -> str:
     """A distribution's OpenBLAS, whose symbols have the plain names. Raises BlasUnavailable, OSError."""
     name = ctypes.util.find_library("openblas")
@@ -125,12 +135,12 @@ def forwarding_library(library: Path, folder: Path) -> Path:
 
 
 def forwarding_source(machine: str) -> str:
-    """One global function per symbol, each a jump to its prefixed twin (AT&T or A64 assembly in C)."""
+    """One global function per symbol: our own product, and jumps to prefixed twins (AT&T or A64 assembly)."""
     lines = [".text"]
-    for name in SYMBOLS:
+    for name in SYMBOLS[1:]:
         jump = FORWARD[machine].format(name=name)
         lines.append(f".globl {name}\\n.type {name},%function\\n{name}: {jump}\\n.size {name},.-{name}")
-    return "\n".join(f'__asm__("{line}\\n");' for line in lines) + "\n"
+    return "\n".join(f'__asm__("{line}\\n");' for line in lines) + "\n" + PRODUCTS.read_text("utf-8")
 
 
 def build(source: str, library: Path, target: Path) -> None:
@@ -143,7 +153,7 @@ def build(source: str, library: Path, target: Path) -> None:
         code = Path(folder) / "forward.c"
         code.write_text(source)
         built = Path(folder) / "forward.so"
-        command = [compiler, "-shared", "-fPIC", "-o", str(built), str(code), str(library)]
+        command = [compiler, "-O2", "-shared", "-fPIC", "-o", str(built), str(code), str(library)]
         command += [f"-Wl,-rpath,{library.parent}", "-Wl,-z,noexecstack"]
         done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
         if done.returncode:

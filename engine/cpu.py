@@ -15,6 +15,9 @@ import mlx.core as mx
 from mlx import nn
 from mlx.utils import tree_map
 
+from engine.blas import in_pieces
+
+MANY_INPUTS = 1024
 TABLE_BYTES = 1 << 26  # of sines and cosines at most, for one kind of rotary embedding
 
 
@@ -25,21 +28,27 @@ def adapt(network: Any, positions: int) -> None:
     """
     tied = not any(name.endswith("lm_head") for name, _ in network.named_modules())  # logits of the embedding
 
+    pieces = in_pieces()
+
     def adapted(module: nn.Module) -> nn.Module:
         if type(module) is nn.RMSNorm and module.weight.size > 1:  # for one number MLX compiles a wrong sum
             return FusedNorm(module)
         if type(module) is nn.RoPE and 2 * 4 * module.dims * positions <= TABLE_BYTES:
             return TableRope(module, positions)
         if type(module) is nn.Linear or (tied and type(module) is nn.Embedding):
-            module.weight = laid_out(module.weight)
+            module.weight = laid_out(module.weight, pieces)
         return module
 
     leaves = tree_map(adapted, network.leaf_modules(), is_leaf=nn.Module.is_module)
     network.update_modules(leaves)
 
 
-def laid_out(weight: mx.array) -> mx.array:
-    """The same matrix [out, in], with the numbers of one input beside each other in memory."""
+def laid_out(weight: mx.array, pieces: bool = False) -> mx.array:
+    """The same matrix [out, in], with the numbers of one input beside each other in memory. pieces: whether
+    BLAS works in pieces, for which many inputs are better left as they are.
+    """
+    if pieces and weight.shape[1] >= MANY_INPUTS:
+        return weight
     turned = mx.contiguous(weight.T).T
     mx.eval(turned)
     return turned

@@ -2,7 +2,8 @@
 
 All over HTTP with the same load generator, the same model directory and, where they let themselves be
 preloaded, the same BLAS; the bare library in a process of its own. Every figure is a median of several
-rounds, and the bare library's rounds alternate with ours. Prints Markdown, each bar beside what was measured.
+rounds, and what is compared takes turns: a machine is not as fast now as a minute ago. Prints Markdown, each
+bar beside what was measured.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import atexit
+import contextlib
 import json
 import os
 import platform
@@ -74,21 +76,33 @@ def row(*cells: str) -> None:
 
 
 def speeds(server: Server, model: Path, sizes: list[int], tokens: int, rounds: int) -> tuple[Speeds, Speeds]:
-    """(its own, those of the bare library in between where the server is ours). Raises RuntimeError."""
+    """(its own, those of what it takes turns with: the bare library where the server is ours, else our
+    server, which is up at the same time). Raises RuntimeError.
+    """
     own: Speeds = {size: [] for size in sizes}
-    raw: Speeds = {size: [] for size in sizes}
-    alternate = server.name == "fortieth"
-    with running(server, model, None if alternate else blas_library()) as live:
+    other: Speeds = {size: [] for size in sizes}
+    is_ours = server.name == "fortieth"
+    with contextlib.ExitStack() as stack:
+        live = stack.enter_context(running(server, model, None if is_ours else blas_library()))
         target = Target(live, served_name(server, model))
         asyncio.run(throughput(target, 2, 16))
+        if not is_ours:
+            mine = Target(stack.enter_context(running(unguarded(), model)), model.name)
+            asyncio.run(throughput(mine, 2, 16))
         for _ in range(rounds):
             for size in sizes:
                 rate = asyncio.run(throughput(target, size, tokens))
                 own[size].append(rate)
-                if alternate:
+                if is_ours:
                     decode, whole = bare(model, "decode", size, tokens, rate.prompt)
-                    raw[size].append(Rate(decode, whole, rate.prompt))
-    return own, raw
+                    other[size].append(Rate(decode, whole, rate.prompt))
+                else:
+                    other[size].append(asyncio.run(throughput(mine, size, tokens)))
+    return own, other
+
+
+def unguarded() -> Server:
+    return ours("--guard", "off", *cached())
 
 
 def throughput_table(model: Path, folder: Path, arguments: argparse.Namespace) -> list[tuple[str, ...]]:
@@ -98,23 +112,22 @@ def throughput_table(model: Path, folder: Path, arguments: argparse.Namespace) -
     row("server", *(f"{size} streams" for size in sizes))
     row("---", *("--:" for _ in sizes))
     bars: list[tuple[str, ...]] = []
-    first: Speeds = {}
-    for server in [ours("--guard", "off", *cached()), ours(*cached()), *rivals(folder)]:
+    for server in [unguarded(), ours(*cached()), *rivals(folder)]:
         if server.missing:
             row(label(server), f"not measured: {server.missing}", *[""] * (len(sizes) - 1))
             continue
         try:
-            own, raw = speeds(server, model, sizes, arguments.tokens, arguments.rounds)
+            own, other = speeds(server, model, sizes, arguments.tokens, arguments.rounds)
         except RuntimeError as error:
             row(label(server), f"failed: {' '.join(str(error).split())[-160:]}", *[""] * (len(sizes) - 1))
             continue
         row(label(server), *(shown(own[size]) for size in sizes))
-        if server.name != "fortieth":
-            bars += beside_rival(first, own, server.name)
-            continue
-        row("bare BatchGenerator, in between", *(shown(raw[size]) for size in sizes))
-        bars += beside_bare(own, raw, label(server))
-        first = first or own
+        if server.name == "fortieth":
+            row("bare BatchGenerator, in between", *(shown(other[size]) for size in sizes))
+            bars += beside_bare(own, other, label(server))
+        else:
+            row("fortieth, guard off, in between", *(shown(other[size]) for size in sizes))
+            bars += beside_rival(other, own, server.name)
     return bars
 
 
@@ -141,13 +154,11 @@ def beside_bare(own: Speeds, raw: Speeds, name: str) -> list[tuple[str, ...]]:
 
 
 def beside_rival(own: Speeds, other: Speeds, name: str) -> list[tuple[str, ...]]:
+    """As beside_bare()."""
     return [
         bar(
             f"fortieth, guard off / {name}, {size} streams",
-            [
-                statistics.median(r.decode for r in own[size])
-                / statistics.median(r.decode for r in other[size])
-            ],
+            [a.decode / b.decode for a, b in zip(own[size], other[size], strict=True)],
             least=1.0 if size < 8 else 1.3,
         )
         for size in own
@@ -167,8 +178,7 @@ def fairness(model: Path, rounds: int) -> list[tuple[str, ...]]:
     """The bars that need our server alone, and the cost of grammars. Each token leaves by itself: else the
     normal gap would be the interval at which text leaves.
     """
-    alone = ours("--guard", "off", *cached())
-    server = replace(alone, environment=(("FORTIETH_STREAM_INTERVAL_MS", "0"),))
+    server = replace(unguarded(), environment=(("FORTIETH_STREAM_INTERVAL_MS", "0"),))
     with running(server, model) as live:
         target = Target(live, model.name)
         gaps = [asyncio.run(gap(target)) for _ in range(rounds)]

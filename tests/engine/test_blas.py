@@ -9,12 +9,16 @@ import subprocess
 import sys
 from importlib import util
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 from engine import blas
 from engine.process import child_environment
 
+ROW_MAJOR, PLAIN, TURNED = 101, 111, 112  # of cblas.h
+Floats = np.ndarray[Any, np.dtype[np.float32]]
 PRODUCT = """
 import sys
 from engine.blas import prepare_blas
@@ -68,6 +72,68 @@ def test_off_leaves_mlx_alone(tmp_path: Path) -> None:
 def test_the_forwarder_defines_the_plain_names(tmp_path: Path) -> None:
     loaded = ctypes.CDLL(str(blas.forwarding_library(library(), tmp_path)))
     assert all(hasattr(loaded, name) for name in blas.SYMBOLS)
+
+
+@pytest.fixture(scope="module")
+def forwarder(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
+    return ctypes.CDLL(str(blas.forwarding_library(library(), tmp_path_factory.mktemp("blas"))))
+
+
+def pointer(array: Floats) -> ctypes.c_void_p:
+    return ctypes.c_void_p(array.ctypes.data)
+
+
+@pytest.mark.parametrize("turned", [False, True])
+@pytest.mark.parametrize("beta", [0.0, 0.5])
+@pytest.mark.parametrize(
+    ("depth", "columns"), [(320, 896), (320, 3125), (896, 320), (1024, 700), (1030, 33), (7, 5)]
+)
+def test_products_in_pieces_are_the_product(
+    forwarder: ctypes.CDLL, depth: int, columns: int, beta: float, turned: bool
+) -> None:
+    """Of matrices that are parts of wider ones, too."""
+    random = np.random.default_rng(depth)
+    for rows in (1, 2, 4, 8, 15, 16, 17, 31, 32, 33, 70):
+        a = random.standard_normal((rows, depth + 3), np.float32)
+        b = random.standard_normal((columns, depth + 5) if turned else (depth, columns + 5), np.float32)
+        c = random.standard_normal((rows, columns + 2), np.float32)
+        matrix = b[:, :depth].T if turned else b[:, :columns]
+        expected = a[:, :depth].astype(np.float64) @ matrix + beta * c[:, :columns]
+        beside = c[:, columns:].copy()
+        forwarder.cblas_sgemm(
+            *(ROW_MAJOR, PLAIN, TURNED if turned else PLAIN, rows, columns, depth),
+            *(ctypes.c_float(1.0), pointer(a), a.shape[1], pointer(b), b.shape[1]),
+            *(ctypes.c_float(beta), pointer(c), c.shape[1]),
+        )
+        np.testing.assert_allclose(c[:, :columns], expected, atol=2e-3)
+        assert (c[:, columns:] == beside).all()
+
+
+@pytest.mark.parametrize(
+    ("rows", "columns", "depth", "turned", "at_a_time"),
+    [
+        (8, 320, 320, False, 320),  # small as it is
+        (8, 896, 320, False, 384),
+        (8, 320, 896, False, 128),
+        (16, 320, 896, False, 320),  # the pieces would be too narrow
+        (1, 4096, 320, False, 3120),
+        (33, 896, 320, False, 896),  # many rows are worth the copy
+        (8, 896, 320, True, 896),
+        (8, 3072, 1024, True, 112),
+        (32, 1024, 3072, True, 1024),
+    ],
+)
+def test_what_is_computed_in_pieces(
+    forwarder: ctypes.CDLL, rows: int, columns: int, depth: int, turned: bool, at_a_time: int
+) -> None:
+    forwarder.scipy_openblas_set_num_threads(1)
+    kind = TURNED if turned else PLAIN
+    expected = at_a_time if forwarder.fortieth_pieces() else columns
+    assert forwarder.fortieth_columns(ROW_MAJOR, PLAIN, kind, rows, columns, depth) == expected
+    assert forwarder.fortieth_columns(ROW_MAJOR, TURNED, kind, rows, columns, depth) == columns
+    forwarder.scipy_openblas_set_num_threads(2)  # which share a large product, and no small one
+    assert forwarder.fortieth_columns(ROW_MAJOR, PLAIN, kind, rows, columns, depth) == columns
+    forwarder.scipy_openblas_set_num_threads(1)
 
 
 def test_without_compiler_and_library_one_warning_says_so(

@@ -13,7 +13,7 @@ from mlx.utils import tree_flatten
 from mlx_lm.models.cache import BatchKVCache
 from mlx_lm.utils import load
 
-from engine.cpu import TABLE_BYTES, FusedNorm, TableRope, adapt, batched, laid_out
+from engine.cpu import MANY_INPUTS, TABLE_BYTES, FusedNorm, TableRope, adapt, batched, laid_out
 
 POSITIONS = 500
 
@@ -94,6 +94,9 @@ def test_a_position_outside_reads_nothing_outside_the_table() -> None:
 def test_a_laid_out_matrix_has_the_same_values() -> None:
     weight = mx.random.normal((48, 16))
     assert mx.array_equal(laid_out(weight), weight)
+    many = mx.random.normal((3, MANY_INPUTS))
+    assert laid_out(many, pieces=True) is many
+    assert mx.array_equal(laid_out(many), many)
 
 
 def test_a_network_made_ready_computes_the_same(tiny: Path) -> None:
