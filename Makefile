@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: install install-dev serve test check format lock wheel fuzz guard train-model quantize-model bench-repair bench-engine bench-attention bench-proxy soak-proxy soak-engine evaluate-model loops evaluate-variants evaluate-guard evaluate-beyond charts bench-sessions cache-torture clean
+.PHONY: install install-dev serve test check format lock wheel fuzz guard train-model quantize-model bench-repair bench-engine bench-attention bench-products bench-proxy soak-proxy soak-engine evaluate-model loops evaluate-variants evaluate-guard evaluate-beyond charts bench-sessions cache-torture clean
 
 $(BIN)/fortieth: pyproject.toml requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -86,6 +86,10 @@ bench-engine: install-dev
 # attention by numpy beside MLX's own, on a CPU
 bench-attention: install-dev
 	$(BIN)/python -m tests.bench.attention $(ARGS)
+
+# products of few rows by OpenBLAS, whole and in pieces (docs/decisions/0010), on a Linux CPU
+bench-products: install-dev
+	$(BIN)/python -m tests.bench.products $(ARGS)
 
 # what fortieth adds to an upstream's answers, beside LiteLLM's proxy (RIVALS/litellm: a virtual environment with
 # litellm[proxy], where there is one); three minutes, and nothing else may run
