@@ -1,6 +1,6 @@
 """`make bench-products`: products of few rows by OpenBLAS, whole and in pieces of columns, for both orders of
-the matrix; beside them what engine/products.c chooses. For Linux CPUs. Each call from here costs a microsecond
-or two of its own.
+the matrix; beside them what engine/products.c chooses. For Linux CPUs. Each call from here costs some
+microseconds of its own.
 """
 
 from __future__ import annotations
