@@ -17,7 +17,7 @@ from mlx.utils import tree_map
 
 from engine.blas import in_pieces
 
-MANY_INPUTS = 1024
+MANY_INPUTS = 1024  # of a matrix, from which on its pieces are faster as [out, in]: docs/decisions/0010
 TABLE_BYTES = 1 << 26  # of sines and cosines at most, for one kind of rotary embedding
 
 
@@ -27,7 +27,6 @@ def adapt(network: Any, positions: int) -> None:
     positions: no token will stand behind that many.
     """
     tied = not any(name.endswith("lm_head") for name, _ in network.named_modules())  # logits of the embedding
-
     pieces = in_pieces()
 
     def adapted(module: nn.Module) -> nn.Module:

@@ -77,7 +77,7 @@ def measure(blas: ctypes.CDLL, depth: int, width: int, rows: int, rounds: int) -
             def work(matrix: Floats, turned: bool = turned, columns: int = columns) -> None:
                 multiply(blas, a, matrix, turned, c, columns)
 
-            cells.append(f"{microseconds(work, matrices, rounds):.0f}" if columns else "")
+            cells.append(f"{microseconds(work, matrices, rounds):.0f}")
         chosen = blas.fortieth_columns(ROW_MAJOR, PLAIN, TURNED if turned else PLAIN, rows, width, depth)
         cells.append("whole" if chosen == width else f"{chosen} columns")
     return " | ".join([f"{depth} x {width}", str(rows), *cells])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import mlx.core as mx
 import pytest
 from mlx.utils import tree_flatten
 
+from engine.blas import keep_float32
 from engine.config import EngineConfig
 from engine.model import context_length, fingerprint, load_model
 from engine.resolve import bundled
@@ -103,8 +105,19 @@ def test_quantised_weights_are_unpacked_on_a_cpu_and_mean_the_same(monkeypatch: 
     assert same.item()
 
 
+@pytest.mark.parametrize(("asked", "kept"), [(None, "0"), ("1", "1"), ("0", "0")])
+def test_products_stay_exact_unless_the_user_has_it_otherwise(
+    monkeypatch: pytest.MonkeyPatch, asked: str | None, kept: str
+) -> None:
+    monkeypatch.delenv("MLX_ENABLE_TF32", raising=False)
+    if asked is not None:
+        monkeypatch.setenv("MLX_ENABLE_TF32", asked)
+    keep_float32()
+    assert os.environ["MLX_ENABLE_TF32"] == kept
+
+
 def test_products_of_float32_are_exact() -> None:
-    """On GPUs too, where MLX would take factors of 10 bits behind the point."""
+    """Fails on GPUs only, where MLX would take factors of 10 bits behind the point."""
     little = 1 + 2.0**-20
     for rows in (1, 5, 64):
         product = mx.full((rows, 256), little) @ mx.eye(256)
