@@ -25,7 +25,7 @@ class AttemptAccount:
 
     usage: as far as it is known. constrained: decoding was asked to be constrained; unconstrained: and was
     not, or not to its end. asked: the deployments of an upstream that were asked for it, in order; the last
-    one answered.
+    one answered. text: what an attempt that was broken off had written until then; "" for one that ended.
     """
 
     verdict: TurnVerdict | None
@@ -37,6 +37,7 @@ class AttemptAccount:
     error: str = ""
     unconstrained: bool = False
     asked: tuple[str, ...] = ()
+    text: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -99,7 +99,7 @@ class Exchange:
                     self._observer.hear(event)
             settled = await self._settle()
         except RequestError as error:
-            self._book.failed(error)
+            self._book.failed(error, self._listener)
             raise
         for last in self._last(settled):
             self._book.shown()
@@ -108,7 +108,7 @@ class Exchange:
         self._guard.delivered(self._about.request, heard)
 
     async def aclose(self) -> None:
-        self._book.left()
+        self._book.left(self._listener)
         await self._generation.aclose()
 
     def _last(self, settled: Settled) -> list[Event]:
@@ -163,8 +163,10 @@ class Exchange:
             reask = Reask(
                 self._guard.upstream, self._asked, self._tools, self._turn_policy, policy.reask, self._refuse
             )
-            done = await reask.run(first, problems)
-            self._book.reasked(done.attempts)
+            try:
+                done = await reask.run(first, problems)
+            finally:  # a client may also go away while the model is asked again
+                self._book.reasked(reask.attempts)
             problems = done.problems
             if done.turned is not None:
                 turned = done.turned

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import queue
+import re
 import sqlite3
 import threading
 import time
@@ -41,12 +43,15 @@ _BATCH = 256
 # Of each text in a record; fixes and problems may quote whole arguments.
 _MAX_CHARS = 2000
 _REDACTED = "[redacted]"
+# A step of a JSON pointer that is no index of an array: a key, which a model or a client chose.
+_KEY = re.compile(r"(?<=/)(?!\d+(?:/|$))[^/]*")
+_MODE = 0o600
 
 
 @dataclass(frozen=True, slots=True)
 class LedgerLimits:
     """rows, bytes: the oldest rows go when there are more. queued: accounts that may wait to be written.
-    redact: leaves out values of calls, which fixes, problems and errors quote.
+    redact: leaves out what models and clients wrote, which fixes, problems and errors quote.
     """
 
     rows: int = 100_000
@@ -69,17 +74,23 @@ class Entry:
 
 
 def to_record(account: Account, redact: bool) -> dict[str, Any]:
-    """The account as JSON values. redact: what the model or a client wrote is left out; kinds, rules and
-    paths stay.
+    """The account as JSON values. redact: what the model or a client wrote is left out, the keys of paths
+    too; kinds, rules and indices stay.
     """
     record: dict[str, Any] = asdict(account)
-    quoting = [record, *record["attempts"]]
-    for place in quoting:
+    for place in (record, *record["attempts"]):
         for fix in place["fixes"]:
             fix["before"], fix["after"] = _shown(fix["before"], redact), _shown(fix["after"], redact)
         for problem in place["problems"]:
             problem["message"] = _shown(problem["message"], redact)
+        for found in (*place["fixes"], *place["problems"]):
+            found["path"] = _KEY.sub("*", found["path"]) if redact else found["path"]
         place["error"] = _shown(place["error"], redact)
+    for attempt in record["attempts"]:
+        attempt["text"] = _shown(attempt["text"], redact)
+    if record["cache"] is not None:
+        for name in ("before", "now"):
+            record["cache"][name] = _shown(record["cache"][name], redact)
     return record
 
 
@@ -98,6 +109,8 @@ class Ledger:
         self._clock = clock
         self._queue: queue.Queue[tuple[float, Account] | None] = queue.Queue(limits.queued)
         self._dropped = 0
+        self._newest = 0  # its rows' numbers go on in a new file
+        self._outage = 0  # accounts lost since the file could last be written
         self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._write_all, name="ledger", daemon=True)
 
@@ -105,16 +118,15 @@ class Ledger:
     def open(
         cls, path: Path, limits: LedgerLimits | None = None, clock: Callable[[], float] = time.time
     ) -> Ledger:
-        """Makes the file where there is none. Raises StartError."""
+        """Makes the file where there is none; only its owner may read it. Raises StartError."""
         ledger = cls(path, limits or LedgerLimits(), clock)
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
             with closing(_connect(path)) as connection:
-                version = connection.execute("PRAGMA user_version").fetchone()[0]
-                if version not in (0, _VERSION):
-                    raise StartError(f"{path}: a ledger of version {version}, this one writes {_VERSION}")
-                connection.executescript(_SCHEMA + f"PRAGMA user_version = {_VERSION};")
-        except (OSError, sqlite3.Error) as error:
+                _prepare(connection, 0)
+                ledger._newest = _newest(connection)
+            if path.stat().st_mode & 0o007:
+                _log.warning("%s can be read by every user of this machine; chmod 600 mends that", path)
+        except (OSError, sqlite3.Error, _NoLedger) as error:
             raise StartError(f"{path}: cannot be used as a ledger: {error}") from error
         ledger._thread.start()
         return ledger
@@ -148,9 +160,10 @@ class Ledger:
             batch, last = self._take()
             try:
                 self._write(batch)
-            except (OSError, sqlite3.Error) as error:
-                self._drop(len(batch))
-                _log.warning("%s: %d requests were not written: %s", self.path, len(batch), error)
+            except (OSError, sqlite3.Error, _NoLedger) as error:
+                self._lost(len(batch), error)
+            else:
+                self._wrote(len(batch))
             for _ in range(len(batch) + last):
                 self._queue.task_done()
             if last:
@@ -167,21 +180,76 @@ class Ledger:
             item = self._queue.get()
         return batch, True
 
+    def _lost(self, count: int, error: Exception) -> None:
+        """One warning for each outage, however long it lasts."""
+        self._drop(count)
+        if not self._outage:
+            _log.warning("%s cannot be written, requests are not kept until it can: %s", self.path, error)
+        self._outage += count
+
+    def _wrote(self, count: int) -> None:
+        if count and self._outage:
+            _log.warning("%s is written again, %d requests were not kept", self.path, self._outage)
+            self._outage = 0
+
     def _write(self, batch: Sequence[tuple[float, Account]]) -> None:
+        if not batch:
+            return
         rows = [_row(at, account, self._limits.redact) for at, account in batch]
         with closing(_connect(self.path)) as connection:
+            if _prepare(connection, self._newest):
+                _log.warning("%s was moved or deleted: a new ledger has been begun there", self.path)
             with connection:
                 connection.executemany(_INSERT, rows)
                 _trim(connection, self._limits)
+            self._newest = max(self._newest, _newest(connection))
             connection.executescript("PRAGMA incremental_vacuum;")  # execute() frees a single page
 
 
+class _NoLedger(Exception):
+    """The file is a database of something else."""
+
+
 def _connect(path: Path) -> sqlite3.Connection:
+    """To a file of its own, made where there is none. Files that SQLite puts beside it get its mode."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, _MODE))
     connection = sqlite3.connect(path, timeout=5)
-    connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
-    connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute("PRAGMA synchronous = NORMAL")
+    try:
+        _check_ours(connection)
+        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = NORMAL")
+    except BaseException:
+        connection.close()
+        raise
     return connection
+
+
+def _check_ours(connection: sqlite3.Connection) -> None:
+    """Raises _NoLedger before anything is written to another program's database."""
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    other = version == 0 and connection.execute("SELECT name FROM sqlite_master LIMIT 1").fetchone()
+    if other:
+        raise _NoLedger(f"it is a database of something else, with a {other[0]!r} in it")
+    if version not in (0, _VERSION):
+        raise _NoLedger(f"a ledger of version {version}, this one writes {_VERSION}")
+
+
+def _prepare(connection: sqlite3.Connection, newest: int) -> bool:
+    """Makes the table where there is none, with numbers that go on from `newest`; tells whether it did."""
+    known = connection.execute("SELECT name FROM sqlite_master WHERE name = 'requests'").fetchone()
+    if known is not None:
+        return False
+    connection.executescript(_SCHEMA + f"PRAGMA user_version = {_VERSION};")
+    with connection:
+        connection.execute("INSERT INTO sqlite_sequence (name, seq) VALUES ('requests', ?)", (newest,))
+    return True
+
+
+def _newest(connection: sqlite3.Connection) -> int:
+    """The number of the newest row, 0 where there is none."""
+    return int(connection.execute("SELECT MAX(id) FROM requests").fetchone()[0] or 0)
 
 
 def _row(at: float, account: Account, redact: bool) -> tuple[object, ...]:
@@ -191,7 +259,7 @@ def _row(at: float, account: Account, redact: bool) -> tuple[object, ...]:
 
 def _trim(connection: sqlite3.Connection, limits: LedgerLimits) -> None:
     """Deletes the oldest rows beyond the limits; by bytes a tenth more, so as not to do it at each write."""
-    newest = connection.execute("SELECT MAX(id) FROM requests").fetchone()[0] or 0
+    newest = _newest(connection)
     connection.execute("DELETE FROM requests WHERE id <= ?", (newest - limits.rows,))
     page, pages, free = (
         connection.execute(f"PRAGMA {name}").fetchone()[0]

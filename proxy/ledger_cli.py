@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sqlite3
 import time
@@ -36,7 +37,9 @@ def tail(
         last = _print(entries, 0)
         while follow:
             time.sleep(_POLL_S)
-            last = _print(read_entries(file, after=max(last, 1), verdict=verdict), last)
+            # a file that was moved away comes back with the next request, and its numbers go on
+            with contextlib.suppress(FileNotFoundError, sqlite3.OperationalError):
+                last = _print(read_entries(file, after=last or -1, verdict=verdict), last)
 
 
 def _print(entries: Iterable[Entry], last: int) -> int:
@@ -83,7 +86,7 @@ def _whole(entry: Entry) -> dict[str, Any]:
 def one_line(entry: Entry) -> str:
     """Number, time, model, turn, verdict, and what was done to it."""
     record = entry.record
-    at = datetime.fromtimestamp(entry.at).strftime("%H:%M:%S")
+    at = datetime.fromtimestamp(entry.at).strftime("%Y-%m-%d %H:%M:%S")
     parts = [
         f"{entry.id:>6} {at} {entry.model} turn {record['turn']} {record['verdict']}",
         f"{record['calls']} calls" if record["calls"] else "",

@@ -85,6 +85,7 @@ class Listener:
         self._turn = Turn(tools, generation.format, policy, generation.generation_prompt)
         self._calls: list[UpstreamCall] = []
         self._raw: list[str] = []
+        self._heard: list[str] = []
         self._text: list[str] = []
         self._reasoning: list[str] = []
         self._tokens = 0
@@ -97,7 +98,13 @@ class Listener:
         """Generated so far, as the upstream counted them on the way."""
         return self._tokens
 
+    @property
+    def heard(self) -> str:
+        """All that was written so far, in the model's own order: text, reasoning, and calls in words."""
+        return "".join(self._heard)
+
     def hear(self, event: UpstreamEvent) -> list[Delta]:
+        self._note(event)
         match event:
             case UpstreamText():
                 self._raw.append(event.text)
@@ -110,6 +117,15 @@ class Listener:
             case UpstreamFinish():
                 self._finish = event
         return []
+
+    def _note(self, event: UpstreamEvent) -> None:
+        match event:
+            case UpstreamText() | UpstreamReasoning():
+                self._heard.append(event.text)
+            case UpstreamCall():
+                self._heard.append(_in_words(event))
+            case UpstreamFinish():
+                pass
 
     def _show(self, deltas: list[Delta], tokens: int) -> list[Delta]:
         self._tokens += tokens

@@ -11,7 +11,7 @@ from proxy.account import Account, AttemptAccount, Ending, Sink, Timings
 from proxy.chat import CacheReport, ChatRequest, Finish, GuardMode, Usage, Verdict
 from proxy.drift import SessionKey
 from proxy.errors import RequestError
-from proxy.guarding.attempt import Attempt
+from proxy.guarding.attempt import Attempt, Listener
 from repair.types import Fix, Problem
 
 
@@ -94,17 +94,29 @@ class Book:
         """What was delivered, what was wrong with that which was not, and with that which was."""
         self._calls, self._fixes, self._problems, self._invalid = calls, fixes, problems, invalid
 
-    def failed(self, error: RequestError) -> None:
-        """The upstream failed: closes the book. An attempt that was under way stands in it."""
-        if error.asked and not self._attempts:
-            seconds = self._now() - self._timings.admitted
-            constrained = self._about.request.constrained
-            self._attempts.append(
-                AttemptAccount(
-                    None, seconds=seconds, constrained=constrained, error=error.message, asked=error.asked
-                )
-            )
+    def failed(self, error: RequestError, listener: Listener | None = None) -> None:
+        """The upstream failed: closes the book. An attempt that was under way stands in it, with what the
+        listener had heard of it.
+        """
+        if error.asked or (listener is not None and listener.heard):
+            self._broken_off(listener, error.message, error.asked)
         self.close(Ending.failed, error=error.message)
+
+    def _broken_off(self, listener: Listener | None, error: str, asked: tuple[str, ...] = ()) -> None:
+        """Notes the first attempt, if it was under way."""
+        if self._attempts or self._closed:
+            return
+        self._attempts.append(
+            AttemptAccount(
+                None,
+                usage=Usage(completion_tokens=listener.tokens if listener else 0),
+                seconds=self._now() - self._timings.admitted,
+                constrained=self._about.request.constrained,
+                error=error,
+                asked=asked,
+                text=listener.heard if listener else "",
+            )
+        )
 
     @property
     def cache(self) -> CacheReport | None:
@@ -126,10 +138,15 @@ class Book:
             sum(usage.reasoning_tokens for usage in spent),
         )
 
-    def left(self) -> None:
-        """Nobody waits for the answer any more: its time was up, or the client went away."""
+    def left(self, listener: Listener | None = None) -> None:
+        """Nobody waits for the answer any more: its time was up, or the client went away. listener: of the
+        first attempt, where it was admitted.
+        """
         until = self._about.until
-        if until is not None and asyncio.get_running_loop().time() >= until:
+        late = until is not None and asyncio.get_running_loop().time() >= until
+        if listener is not None:
+            self._broken_off(listener, "stopped")
+        if late:
             self.close(Ending.failed, error="it took longer than it may")
         else:
             self.close(Ending.abandoned)

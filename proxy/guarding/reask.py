@@ -37,7 +37,6 @@ class Reasked:
 
     turned: Turned | None
     problems: tuple[Problem, ...]
-    attempts: tuple[AttemptAccount, ...]
 
 
 class Reask:
@@ -77,7 +76,12 @@ class Reask:
         turned: Turned | None = None
         if self._has_room and self._limits.attempts > 0:
             turned = await self._repeat(first)
-        return Reasked(turned, self._problems, tuple(self._attempts))
+        return Reasked(turned, self._problems)
+
+    @property
+    def attempts(self) -> tuple[AttemptAccount, ...]:
+        """Those made so far; one that was cancelled is among them."""
+        return tuple(self._attempts)
 
     def _tell(self, attempt: Attempt) -> None:
         """Goes on with the fork: the attempt and its problems. Calls of it are only called right if they are
@@ -172,6 +176,7 @@ class Reask:
                     error="" if attempt else error,
                     unconstrained=attempt.unconstrained if attempt else False,
                     asked=asked,
+                    text=listener.heard if listener and not attempt else "",
                 )
             )
 
