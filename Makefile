@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: install install-dev serve test check format lock wheel fuzz guard train-model quantize-model bench-repair bench-engine bench-attention bench-products bench-proxy soak-proxy soak-engine evaluate-model loops evaluate-variants evaluate-guard evaluate-beyond charts bench-sessions cache-torture clean
+.PHONY: install install-dev serve test check format lock wheel fuzz guard train-model quantize-model bench-repair bench-engine bench-calls bench-attention bench-products bench-proxy soak-proxy soak-engine evaluate-model loops evaluate-variants evaluate-guard evaluate-beyond charts bench-sessions cache-torture clean
 
 $(BIN)/fortieth: pyproject.toml requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -82,6 +82,10 @@ bench-repair: install-dev
 RIVALS ?= /tmp/fortieth-rivals
 bench-engine: install-dev
 	$(BIN)/python -m tests.bench.engine --rivals "$(RIVALS)" $(ARGS)
+
+# requests for one call each, of the bundled model: what stands behind it
+bench-calls: install-dev
+	$(BIN)/python -m tests.bench.calls $(ARGS)
 
 # attention by numpy beside MLX's own, on a CPU
 bench-attention: install-dev

@@ -14,7 +14,7 @@ from typing import Any
 from repair.formats import FORMATS, UNMARKED, harmony, llama3
 from repair.grammars.forms import FORMS, Form, json_arguments, python_arguments, write_call
 from repair.grammars.rules import ANY, Rules, one_of, regex
-from repair.grammars.schemas import OPTIONS, object_schema, reduce_schema
+from repair.grammars.schemas import OPTIONS, call_schema, object_schema, reduce_schema
 from repair.tools import Tool, ToolSet
 
 _SPACE = r"/[ \r\n]{0,4}/"
@@ -70,15 +70,16 @@ def tool_grammar(
 ) -> Grammar | None:
     """A turn with calls in `format`; None where the format has no grammar, or no tool is there to call.
 
-    required: at least one call, and nothing before it but reasoning. tool_name: the only tool that may be
-    called. json_answer: a turn without a call is one JSON value of answer_schema (None: any object), and a
-    turn with one begins with it; where calls are bare JSON too, there is no grammar for that.
+    required: at least one call, nothing before it but reasoning, and nothing behind it but more calls.
+    tool_name: the only tool that may be called. parallel: False allows one call, and only white space behind
+    it. json_answer: a turn without a call is one JSON value of answer_schema (None: any object), and a turn
+    with one begins with it.
     open_reasoning and tokens: as in answer_grammar.
     """
     chosen = [tool for name in tools.names if (tool := tools.get(name)) and tool_name in (None, name)]
     writer = _MESSAGES.get(format) or (_triggered if format in FORMS else None)
     json_answer = json_answer and not required
-    if writer is None or not chosen or (json_answer and writer is _bare):
+    if writer is None or not chosen:
         return None
     rules = Rules(tokens)
     answer = _json_value(rules, answer_schema, "the answer") if json_answer else ""
@@ -137,17 +138,20 @@ def _triggered(rules: Rules, format: str, tools: Mapping[str, Mapping[str, Any]]
     calls = one_of([write_call(rules, form, name, schema) for name, schema in tools.items()])
     unit = _unit(rules, form, calls, wish.parallel)
     lead = _lead(rules, FORMATS[format].REASONING, wish.open_reasoning)
-    more = wish.parallel
-    tail = _tail(rules, format, form, "" if more else form.trigger)
-    again = f"({rules.until(form.trigger, tail)} {unit})*" if more else ""
-    at_once = f"{_SPACE} {rules.literal(form.trigger)} {unit} {again} {tail}"
+    at_once = f"{_SPACE} {rules.literal(form.trigger)} {unit}"
     if wish.required:
-        return f"{lead} {at_once}"
+        return f"{lead} ({at_once})+ {_SPACE}" if wish.parallel else f"{lead} {at_once} {_SPACE}"
+    # Of a model that may not begin another call, free text would be what it wrote instead of one.
+    again = _SPACE
+    if wish.parallel:
+        tail = _tail(rules, format)
+        again = f"({rules.until(form.trigger, tail)} {unit})* {tail}"
+    at_once += f" {again}"
     if wish.answer:
         return f"{lead} ({_SPACE} {wish.answer} | {at_once})"
     free = _speech(rules, start="" if wish.open_reasoning else _openings(rules, format))
     first = rules.until(form.trigger, free)
-    return f"{lead} ({free} | {first} {unit} {again} {tail})"
+    return f"{lead} ({free} | {first} {unit} {again})"
 
 
 def _unit(rules: Rules, form: Form, calls: str, parallel: bool) -> str:
@@ -159,17 +163,19 @@ def _unit(rules: Rules, form: Form, calls: str, parallel: bool) -> str:
     return rules.add(body)
 
 
-def _tail(rules: Rules, format: str, form: Form, trigger: str) -> str:
+def _tail(rules: Rules, format: str) -> str:
     """Text behind a call: none of the markers that would put its end in doubt, and nothing that
     looks like more of it.
     """
     start = r"\s*[\"':,;{}\[\]]" if format in UNMARKED else ""
-    return _speech(rules, trigger, *FORMATS[format].CLOSERS, start=start)
+    return _speech(rules, *FORMATS[format].CLOSERS, start=start)
 
 
 def _bare(rules: Rules, format: str, tools: Mapping[str, Mapping[str, Any]], wish: _Wish) -> str:
     """JSON calls that are the whole message, with or without Llama's marker."""
     key = "parameters" if format == llama3.NAME else "arguments"
+    if wish.answer:
+        return _bare_beside_an_answer(rules, format, call_schema(tools, key), wish)
     form = Form("", f'{{{{"name": "{{name}}", "{key}": ', "}", json_arguments)
     calls = one_of([write_call(rules, form, name, schema) for name, schema in tools.items()])
     if format == llama3.NAME:
@@ -180,6 +186,19 @@ def _bare(rules: Rules, format: str, tools: Mapping[str, Mapping[str, Any]], wis
         body = f'({calls} | "[" {calls} {more} "]")'
     marker = "" if llama3.OPENERS[0] in rules.tokens else "|" + regex(llama3.OPENERS[0])
     return _message(rules, format, body, rf"\s*(\{{|\[|`{marker})", wish)
+
+
+def _bare_beside_an_answer(rules: Rules, format: str, call: dict[str, Any], wish: _Wish) -> str:
+    """The answer or calls: both begin with a brace, so that calls have to be in JSON's own lexemes."""
+    several = {
+        **{"type": "array", "items": {"anyOf": call["anyOf"]}, "$defs": call["$defs"], "minItems": 1},
+        **({} if wish.parallel else {"maxItems": 1}),
+    }
+    one = rules.json({**call, "x-guidance": OPTIONS})
+    if format == llama3.NAME:
+        more = f'("; " {one})*' if wish.parallel else ""
+        return _message(rules, format, f"({rules.literal(llama3.OPENERS[0])})? {one} {more}", "", wish)
+    return _message(rules, format, f"({one} | {rules.json({**several, 'x-guidance': OPTIONS})})", "", wish)
 
 
 def _bare_python(rules: Rules, format: str, tools: Mapping[str, Mapping[str, Any]], wish: _Wish) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -56,6 +57,7 @@ def _gemma_arguments(quotes: Quotes) -> Arguments:
         key=lambda key: write_value({key: 0}, quotes)[1:-2],
         any_key=lambda rules: rules.terminal(r"/[A-Za-z_][A-Za-z0-9_.$-]*:/"),
         joint=",",
+        markers=(quotes.token,),
     )
 
     def write(rules: Rules, schema: Mapping[str, Any], name: str) -> str:
@@ -174,9 +176,9 @@ FORMS: dict[str, Form] = {
 
 def write_call(rules: Rules, form: Form, name: str, schema: Mapping[str, Any]) -> str:
     """An expression for one call of the tool `name`, without its trigger."""
-    head = form.head.format(name=_quoted(form, name), index="\0")
-    parts = [rules.literal(one) if one else '""' for one in head.split("\0")]
-    before = " /[0-9]+/ ".join(parts)
+    pieces = re.split("([\0\1])", form.head.format(name="\0", index="\1"))
+    holes = {"\0": rules.data(_quoted(form, name)), "\1": "/[0-9]+/"}
+    before = " ".join(holes.get(one) or rules.literal(one) for one in pieces)
     return rules.add(f"{before} {form.arguments(rules, schema, name)} {rules.literal(form.tail)}")
 
 

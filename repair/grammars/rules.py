@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,6 +24,7 @@ class Rules:
     lines: list[str] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
     _count: int = 0
+    _forcing: bool = True
 
     def add(self, body: str, kind: str = "r") -> str:
         """A rule of its own; its name."""
@@ -36,19 +37,28 @@ class Rules:
         return self.add(body, "T")
 
     def json(self, schema: Mapping[str, Any]) -> str:
-        return self.add(f"%json {json.dumps(schema)}")
+        text = json.dumps(schema, ensure_ascii=False)
+        self._note_markers(text)
+        return self.add(f"%json {text}")
 
-    def parts(self, text: str) -> list[str | int]:
-        """`text` as pieces of text and tokens."""
-        if not self.tokens:
+    def parts(self, text: str, markers: Collection[str] | None = None) -> list[str | int]:
+        """`text` as pieces of text and tokens. markers: those that stand as tokens in it; None: all."""
+        known = self.tokens if markers is None else [one for one in markers if one in self.tokens]
+        if not known:
             return [text] if text else []
-        ordered = sorted(self.tokens, key=len, reverse=True)
+        ordered = sorted(known, key=len, reverse=True)
         pieces = re.split("(" + "|".join(map(re.escape, ordered)) + ")", text)
         return [self.tokens.get(one, one) for one in pieces if one]
 
-    def literal(self, text: str) -> str:
-        """`text` itself, as an expression."""
-        return " ".join(_written(one) for one in self.parts(text)) or '""'
+    def literal(self, text: str, markers: Collection[str] | None = None) -> str:
+        """`text` itself, as an expression. markers: as in parts()."""
+        if markers is not None:
+            self._note_markers(text)
+        return " ".join(_written(one) for one in self.parts(text, markers)) or '""'
+
+    def data(self, text: str) -> str:
+        """A name or a value: text, even where it is spelled like a marker."""
+        return self.literal(text, ())
 
     def until(self, text: str, before: str = ANY) -> str:
         """Any text up to the first `text`, and that; a rule. before: what may stand before it."""
@@ -61,8 +71,15 @@ class Rules:
             head = name
         return self.add(" ".join((head, *(_written(one) for one in rest))))
 
+    def _note_markers(self, data: str) -> None:
+        """Text that can go on in one way only is written in the tokens that the tokenizer has for it: where
+        data is spelled like a marker, that would be the marker.
+        """
+        self._forcing = self._forcing and not any(one in data for one in self.tokens)
+
     def text(self, start: str) -> str:
-        return "\n".join(("%llguidance {}", f"start: {start}", *self.lines, ""))
+        options = "{}" if self._forcing else '{"no_forcing": true}'
+        return "\n".join((f"%llguidance {options}", f"start: {start}", *self.lines, ""))
 
 
 def _written(part: str | int) -> str:

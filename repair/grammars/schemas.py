@@ -164,8 +164,25 @@ def part_schema(root: Mapping[str, Any], key: str) -> dict[str, Any]:
     base = part if isinstance(part, Mapping) else {}
     if not _has_references(part):
         return {**base, "x-guidance": OPTIONS}
-    moved = _moved({name: item for name, item in root.items() if name != "x-guidance"})
+    moved = _moved(root, "#/$defs/root")
     return {"$defs": {"root": moved}, "$ref": f"#/$defs/root/properties{escape(key)}", "x-guidance": OPTIONS}
+
+
+def call_schema(tools: Mapping[str, Mapping[str, Any]], key: str) -> dict[str, Any]:
+    """The schema of a call written as `{"name": ..., key: {...}}`. tools: name -> schema of the arguments,
+    reduced.
+    """
+    calls = [
+        {
+            "type": "object",
+            "properties": {"name": {"const": name}, key: {"$ref": f"#/$defs/{number}"}},
+            "required": ["name", key],
+            "additionalProperties": False,
+        }
+        for number, name in enumerate(tools)
+    ]
+    moved = {str(number): _moved(one, f"#/$defs/{number}") for number, one in enumerate(tools.values())}
+    return {"$defs": moved, "anyOf": calls}
 
 
 def _has_references(node: Any) -> bool:
@@ -174,11 +191,12 @@ def _has_references(node: Any) -> bool:
     return isinstance(node, list) and any(_has_references(one) for one in node)
 
 
-def _moved(node: Any) -> Any:
-    """`node` with its local references pointing to where the root now stands."""
+def _moved(node: Any, root: str) -> Any:
+    """`node`, free of options, with its local references pointing to where its root now stands."""
     if isinstance(node, Mapping):
         return {
-            key: "#/$defs/root" + item[1:] if key == "$ref" and isinstance(item, str) else _moved(item)
+            key: root + item[1:] if key == "$ref" and isinstance(item, str) else _moved(item, root)
             for key, item in node.items()
+            if key != "x-guidance"
         }
-    return [_moved(one) for one in node] if isinstance(node, list) else node
+    return [_moved(one, root) for one in node] if isinstance(node, list) else node

@@ -46,7 +46,7 @@ def write_parameters(rules: Rules, tags: Tags, root: Mapping[str, Any], name: st
     entry, follows, may_end = "", end, True
     for key in reversed(properties):
         value = _value(rules, tags, properties[key], root, name + "/properties" + escape(key))
-        head = f"{rules.literal(key + tags.middle)}"
+        head = f"{rules.data(key)} {rules.literal(tags.middle)}"
         body = _before(rules, tags, value, text, entry, may_end, follows)
         own = rules.add(f"{head} {body}")
         entry = own if key in required or not entry else rules.add(f"{own} | {entry}")
@@ -92,7 +92,7 @@ def _value(rules: Rules, tags: Tags, node: Any, root: Mapping[str, Any], at: str
         return None
     options = [node["const"]] if "const" in node else node.get("enum")
     if isinstance(options, list) and options:
-        return one_of([rules.literal(one if isinstance(one, str) else json.dumps(one)) for one in options])
+        return one_of([rules.data(one if isinstance(one, str) else json.dumps(one)) for one in options])
     kinds = _kinds(node, root, 0)
     if "string" not in kinds:
         return rules.json(part_schema(root, _key_of(at)))

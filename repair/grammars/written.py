@@ -23,6 +23,7 @@ _DEEPEST = 12
 class Notation:
     """string: a rule for any string. constant: a value as text. key: a member's key and what separates it
     from its value; any_key: the same for a key that no schema declares. joint: between members or items.
+    markers: of the notation itself, which are no text in what constant and key write.
     """
 
     string: Callable[[Rules], str]
@@ -30,6 +31,7 @@ class Notation:
     key: Callable[[str], str]
     any_key: Callable[[Rules], str]
     joint: str
+    markers: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -52,9 +54,9 @@ class Values:
         if isinstance(node.get("$ref"), str):
             return self._reference(node["$ref"][1:], depth)
         if "const" in node:
-            return self.rules.literal(self.notation.constant(node["const"]))
+            return self._data(self.notation.constant(node["const"]))
         if isinstance(node.get("enum"), list) and node["enum"]:
-            return one_of([self.rules.literal(self.notation.constant(one)) for one in node["enum"]])
+            return one_of([self._data(self.notation.constant(one)) for one in node["enum"]])
         for key in ("anyOf", "oneOf"):
             if isinstance(node.get(key), list) and node[key]:
                 parts = [
@@ -76,9 +78,9 @@ class Values:
                 plain = _INTEGER if kind == "integer" else _NUMBER
                 return self.rules.json({"type": kind, **bounds}) if bounds else plain
             case "boolean":
-                return one_of([self.rules.literal(self.notation.constant(one)) for one in (True, False)])
+                return one_of([self._data(self.notation.constant(one)) for one in (True, False)])
             case "null":
-                return self.rules.literal(self.notation.constant(None))
+                return self._data(self.notation.constant(None))
             case "array":
                 items = self.value(node.get("items", True), f"{pointer}/items", depth + 1)
                 return self._list(items)
@@ -115,13 +117,16 @@ class Values:
         entry, rest, closed = "", '""', True
         for key in reversed(properties):
             inner = self.value(properties[key], f"{pointer}/properties{escape(key)}", depth + 1)
-            own = f"{self.rules.literal(write_key(key))} {inner} {rest}"
+            own = f"{self._data(write_key(key))} {inner} {rest}"
             entry = self.rules.add(own if key in required or not entry else f"{own} | {entry}")
             closed = closed and key not in required
             rest = self.rules.add(f'{joint} {entry} | ""' if closed else f"{joint} {entry}")
         if not entry:
             return '""'
         return self.rules.add(f'{entry} | ""' if closed else entry)
+
+    def _data(self, text: str) -> str:
+        return self.rules.literal(text, self.notation.markers)
 
     def string(self) -> str:
         return self._shared("string", lambda: self.notation.string(self.rules))
@@ -131,7 +136,7 @@ class Values:
         if "anything" not in self._known:
             name = self._known["anything"] = self.rules.add("")
             at = self.rules.lines.index(f"{name}: ")
-            words = [self.rules.literal(self.notation.constant(one)) for one in (True, False, None)]
+            words = [self._data(self.notation.constant(one)) for one in (True, False, None)]
             parts = [self.string(), _NUMBER, *words, self._list(name), self._open_object()]
             self.rules.lines[at] = f"{name}: {' | '.join(parts)}"
         return self._known["anything"]
