@@ -17,6 +17,7 @@ from engine.validate import MAX_GRAMMAR
 from proxy.chat import ChatRequest, ToolMode
 from repair.dialect import dialect
 from repair.grammar import Grammar, answer_grammar, tool_grammar
+from repair.reasoning import left_open
 from repair.tools import ToolSet
 
 _log = logging.getLogger(__name__)
@@ -70,7 +71,7 @@ class Constraints:
             wanted = "answer"
         else:
             return NO_CONSTRAINT
-        open_reasoning = self._left_open(generation_prompt)
+        open_reasoning = left_open(generation_prompt, self._reasoning.items())
         key = _key(request, wanted, open_reasoning)
         if key not in self._made:
             made = (
@@ -83,14 +84,6 @@ class Constraints:
                 self._made.popitem(last=False)
         self._made.move_to_end(key)
         return Constraint(True, self._made[key])
-
-    def _left_open(self, prompt: str) -> str:
-        """The closing marker of the reasoning that the prompt leaves open, or ""."""
-        for opener, closer in self._reasoning.items():
-            at = prompt.rfind(opener)
-            if at >= 0 and closer not in prompt[at:]:
-                return closer
-        return ""
 
     def _tools(self, request: ChatRequest, open_reasoning: str) -> Grammar | None:
         choice = request.tool_choice

@@ -6,11 +6,13 @@ import functools
 import re
 from dataclasses import dataclass
 
-from repair.formats import DROPPED, FRAME_ENDS, MESSAGES, NAMED_OPENERS, formats_for
+from repair.formats import DROPPED, FRAME_ENDS, FRAMED, MESSAGES, NAMED_OPENERS, STARTS, formats_for
+from repair.reasoning import KNOWN, SUFFIXED, SUFFIXED_END, closes_alone
 from repair.regions import Format
 from repair.tools import ToolSet
 
 FENCE = "```"
+_SHORTEST_LEAD = 4
 
 
 @dataclass(frozen=True)
@@ -32,18 +34,47 @@ class Markers:
 @dataclass(frozen=True)
 class Dialect:
     """calls: opening marker -> formats to try, in order. words: those of them that begin with a name.
-    reasoning: opening -> closing marker. dropped: frame markers. messages: formats whose call is the
-    whole message. framed: the frame's end markers count from the start. closers: of all its formats.
+    reasoning: opening -> closing marker. lone: closing markers that count without their
+    opening, and the beginnings of suffixed ones. dropped:
+    frame markers. messages: formats whose call is the whole message. framed: the frame's end markers count
+    from the start. closers: of all its formats. starts: what prompts of its formats end with, beginnings of
+    markers.
     """
 
     calls: dict[str, tuple[Format, ...]]
     words: frozenset[str]
     reasoning: dict[str, str]
+    lone: frozenset[str]
     dropped: frozenset[str]
     messages: tuple[Format, ...]
     framed: bool
     text: Markers
     closers: tuple[str, ...] = ()
+    starts: tuple[str, ...] = ()
+
+    def lead(self, prompt: str) -> str:
+        """The end of a generation prompt that is a call's opening marker or begins one: what a model
+        writes goes on from there. Without a prompt, the start that the formats' own prompts have.
+        """
+        if not prompt:
+            return self.starts[0] if self.starts else ""
+        ended = prompt.rstrip()
+        whole = max((one for one in self.calls if ended.endswith(one)), key=len, default="")
+        if whole:
+            return prompt[len(ended) - len(whole) :]
+        tails = (
+            prompt[-size:] for size in range(min(len(prompt), self.text.longest), _SHORTEST_LEAD - 1, -1)
+        )
+        return next((one for one in tails if one in self.text.held and not one[0].isalnum()), "")
+
+    def begin(self, text: str, lead: int, *, with_calls: bool, final: bool) -> int:
+        """Where a turn begins in `text`, whose first `lead` characters end its prompt: at 0 if an opening
+        marker of a call stands across them, else behind them; -1 where more text decides.
+        """
+        found = self.text.pattern.match(text) if with_calls else None
+        if found and found.group() in self.calls and found.end() >= len(text[:lead].rstrip()):
+            return 0
+        return -1 if with_calls and not final and text in self.text.held else lead
 
     def thinking(self, closer: str, with_calls: bool) -> Markers:
         """Markers inside a reasoning block that `closer` ends."""
@@ -53,6 +84,11 @@ class Dialect:
         """Whether a message that begins with `text` may be nothing but a call; None: too short to tell."""
         answers = [MESSAGES[one.NAME](text, tools) for one in self.messages]
         return True if True in answers else None if None in answers else False
+
+
+def is_word(char: str) -> bool:
+    """Whether a name may go on behind this character."""
+    return char.isalnum() or (char in ("_", "-", ".") and char != "")
 
 
 def compile_markers(literals: tuple[str, ...]) -> Markers:
@@ -75,7 +111,7 @@ def dialect(name: str, names: tuple[str, ...]) -> Dialect:
     """
     formats = formats_for(name)
     calls: dict[str, tuple[Format, ...]] = {}
-    reasoning: dict[str, str] = {}
+    reasoning: dict[str, str] = dict(KNOWN)
     dropped: set[str] = set()
     words: set[str] = set()
     for one in formats:
@@ -89,18 +125,25 @@ def dialect(name: str, names: tuple[str, ...]) -> Dialect:
         for opener in (*one.OPENERS, *named) if names else ():
             calls[opener] = (*calls.get(opener, ()), one)
     messages = tuple(one for one in formats if one.NAME in MESSAGES) if names else ()
-    literals = (*calls, *reasoning, *dropped, *((FENCE,) if names else ()))
-    framed = name in DROPPED
+    lone = frozenset((SUFFIXED, SUFFIXED_END, *filter(closes_alone, reasoning.values())))
+    starts = tuple(dict.fromkeys(STARTS[one.NAME] for one in formats if one.NAME in STARTS)) if names else ()
+    literals = (*calls, *reasoning, *lone, *dropped, *((FENCE,) if names else ()))
+    framed = name in FRAMED
     return Dialect(
         calls,
         frozenset(words),
         reasoning,
+        lone,
         frozenset(dropped),
         messages,
         framed,
         compile_markers(literals),
         tuple(closer for one in formats for closer in one.CLOSERS),
+        starts,
     )
 
 
-__all__ = ["FENCE", "FRAME_ENDS", "Dialect", "Markers", "dialect"]
+#: markers that show that messages stand in a frame
+FRAMES = frozenset(one for name in FRAMED for one in DROPPED[name])
+
+__all__ = ["FENCE", "FRAMES", "FRAME_ENDS", "Dialect", "Markers", "dialect", "is_word"]

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from itertools import groupby
 
-from repair.regions import Region
+from repair.regions import Region, is_blank
 from repair.types import Fix
 
 
@@ -51,7 +51,57 @@ class Draft:
     text: str
 
 
-Event = Text | Reasoning | Calls | Junk | Draft
+@dataclass(frozen=True, slots=True)
+class Unopened:
+    """The end of a reasoning block that nothing has opened, behind a call: what it ends was thought."""
+
+    raw: str
+
+
+Event = Text | Reasoning | Calls | Junk | Draft | Unopened
+
+
+def text_of(event: Event) -> str:
+    """All its bytes."""
+    match event:
+        case Calls(_, raw) | Junk(raw, _) | Unopened(raw):
+            return raw
+        case Text(text) | Reasoning(text) | Draft(text):
+            return text
+
+
+def without_lead(event: Event, count: int) -> Event | None:
+    """The event without its first `count` characters, which are the prompt's own; None if nothing is left."""
+    rest = text_of(event)[count:]
+    match event:
+        case Calls():
+            return replace(event, raw=rest)
+        case Junk():
+            return replace(event, raw=rest)
+        case Unopened():
+            return Unopened(rest)
+        case Text() | Reasoning() | Draft():
+            return type(event)(rest) if rest else None
+
+
+def settle_reasoning(events: list[Event], drafts: bool) -> list[Event]:
+    """The same events; from the first call to the last end of a block that nothing has opened, all is
+    reasoning, and what was said before that call stays what it was, as it may have left already. drafts: a
+    call in it counts as long as no answer follows.
+    """
+    last = next((at for at in reversed(range(len(events))) if isinstance(events[at], Unopened)), None)
+    if last is not None:
+        first = next((at for at, one in enumerate(events) if isinstance(one, Calls | Draft)), last)
+        thought = "".join(text_of(one) for one in events[first:last])
+        events = [*events[:first], *([Draft(thought)] if thought else []), *events[last + 1 :]]
+    at = next((at for at, one in enumerate(events) if isinstance(one, Draft)), None)
+    if at is None or (drafts and not any(_answers(one) for one in events[at + 1 :])):
+        return events
+    return [*events[:at], Reasoning(text_of(events[at])), *events[at + 1 :]]
+
+
+def _answers(event: Event) -> bool:
+    return isinstance(event, Calls) or (isinstance(event, Text) and not is_blank(event.text))
 
 
 def join_texts(events: Iterable[Event]) -> list[Event]:

@@ -16,6 +16,7 @@ from repair.types import Bare, Fix, FixKind, Problem
 _KEY = re.compile(r"(?P<key>[\w.$ -]{1,256}?)\s*:")
 #: the quoting tokens of the family; one that is not this format's own is no part of a word either
 _TOKENS = ('<|"|>', "<escape>")
+_SINGLE = re.compile(r"'(?P<text>[^'\\\n]*)'")
 _PLAIN_END = re.compile(r"[,}\])]")
 
 
@@ -96,6 +97,12 @@ class _Reader:
             if not self.text.startswith(":", at):
                 raise _Unclear("syntax", f"a colon is due after the key {key!r}")
             return key, at + 1
+        if self.text[at : at + 1] in ('"', "'"):
+            key, end = self.plain_quoted(at, escape(""))
+            end = skip_space(self.text, end)
+            if not isinstance(key, str) or not self.text.startswith(":", end):
+                raise _Unclear("syntax", f"a colon is due after a key, got {self.text[at : at + 30]!r}")
+            return key, end + 1
         found = _KEY.match(self.text, at)
         if found is None:
             rule = "syntax" if at < len(self.text) else "truncated"
@@ -125,8 +132,8 @@ class _Reader:
             return self.items(at, path, level + 1)
         if char == "":
             raise _Unclear("truncated", "the text ends where a value is due")
-        if char == '"':
-            return self.json(at, path)
+        if char in ('"', "'"):
+            return self.plain_quoted(at, path)
         try:
             value, end = decode_strict(self.text, at)
         except ValueError:
@@ -134,8 +141,19 @@ class _Reader:
         following = self.after(end)
         return (value, end) if following in (",", closer) else self.words(at, path, closer, level)
 
-    def json(self, at: int, path: str) -> tuple[Any, int]:
-        """A string in JSON's quotes. Its backslashes have two readings: escapes, or Gemma's raw text."""
+    def plain_quoted(self, at: int, path: str) -> tuple[Any, int]:
+        """A string in JSON's or Python's quotes. A backslash in it has two readings, an escape or Gemma's raw
+        text, and so has a quote that may end it or not.
+        """
+        if self.text[at] == "'":
+            found = _SINGLE.match(self.text, at)
+            if found is None or self.after(found.end()) not in (",", ":", "}", "]", ")"):
+                raise _Unclear(
+                    "quotes", f"where a quoted text ends is not certain: {self.text[at : at + 30]!r}"
+                )
+            value = found.group("text")
+            self.result.fixes.append(Fix(FixKind.bare_word, path, found.group(), encode(value)))
+            return value, found.end()
         try:
             value, end = decode_strict(self.text, at)
         except ValueError as error:

@@ -116,8 +116,15 @@ def _read_one(
         result.refuse("ambiguous_end", f"where the value of {key!r} ends is not certain", bound)
         return bound
     result.fixes.append(Fix(FixKind.missing_closer, escape(key), "", grammar.close))
-    _store(text, start, bound, key, tool, grammar, result)
+    # a line break that stands where the closing tag is due is layout, in formats without any in the value too
+    end = bound if grammar.newline else _before_line_break(text, start, bound)
+    _store(text, start, end, key, tool, grammar, result)
     return bound
+
+
+def _before_line_break(text: str, start: int, end: int) -> int:
+    line_break = "\r\n" if text.endswith("\r\n", start, end) else "\n"
+    return end - len(line_break) if text.endswith(line_break, start, end) else end
 
 
 def _read_verbatim(text: str, start: int, key: str, grammar: Grammar, result: Parameters) -> int:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from repair.events import Calls, Draft, Junk, Text, join_sections
+from repair.events import Calls, Draft, Junk, Text, join_sections, settle_reasoning
 from repair.ladder import emit_plain, repair_call
 from repair.names import resolve_name
 from repair.regions import is_blank
@@ -66,7 +66,7 @@ def take_apart(
     for as a whole.
     """
     parser = StreamParser(tools, format, generation_prompt=generation_prompt)
-    events = join_sections([*parser.feed(text), *parser.close()])
+    events = join_sections(settle_reasoning([*parser.feed(text), *parser.close()], drafts=True))
     regions = [event for event in events if isinstance(event, Calls)]
     said = "".join(event.text for event in events if isinstance(event, Text))
     if not regions or any(isinstance(event, Draft | Junk) for event in events):

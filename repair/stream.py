@@ -11,12 +11,13 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from repair.dialect import FENCE, FRAME_ENDS, dialect
-from repair.events import Calls, Draft, Event, Reasoning, Text
+from repair.dialect import FENCE, FRAME_ENDS, FRAMES, dialect, is_word
+from repair.events import Calls, Draft, Event, Reasoning, Text, Unopened, without_lead
 from repair.fence import parse_fenced
 from repair.garbage import Finder, parse_garbage
 from repair.limits import LIMITS
-from repair.regions import Format, Region, match_literal, problem_call, skip_space
+from repair.reasoning import left_open, read_marker
+from repair.regions import Format, Region, is_blank, match_literal, problem_call, skip_space
 from repair.release import ANYTHING, NOTHING, Certainty, Wait, judge_release
 from repair.sections import SECTIONS, OpenSection, open_section, possible_parts
 from repair.tools import ToolSet
@@ -27,8 +28,8 @@ class StreamParser:
     """One model turn. feed() any pieces, then close() once.
 
     with_calls: look for calls at all. drafts: also inside reasoning. generation_prompt: what the chat
-    template put after the prompt; an opening reasoning marker in it counts. Raises KeyError for an
-    unknown format.
+    template put after the prompt; an opening reasoning marker in it counts, and so does the beginning of
+    a call. Raises KeyError for an unknown format.
     """
 
     def __init__(
@@ -45,30 +46,25 @@ class StreamParser:
         self._framed = self._dialect.framed
         self._drafts = drafts and with_calls
         self._events: list[Event] = []
-        self._carry = ""
+        lead = self._dialect.lead(generation_prompt)
+        self._carry = lead
+        self._lead, self._led = len(lead), not lead  # the prompt's own characters; whether a marker has them
         self._wait: Wait | None = None
         self._resumed: Wait | None = None
         self._trail: Trail | None = None
         self._section: OpenSection | None = None
         self._blank: list[str] = []
         self._started = False
+        self._reasoned = self._spoken = False  # a block was read; text has left before any call
         self._fenced = False
         self._span = False
         self._boundary = True
         self._last = ""
         self._regions = 0
         self._finder = Finder()
-        self._thinking = self._open_reasoning(generation_prompt)
-        self._fresh = self._thinking != ""
+        self._thinking = left_open(generation_prompt, self._dialect.reasoning.items())
+        self._reasoned = self._fresh = self._thinking != ""
         self._draft: list[str] | None = None
-
-    def _open_reasoning(self, prompt: str) -> str:
-        """The closing marker of the block that the prompt leaves open, or ""."""
-        for opener, closer in self._dialect.reasoning.items():
-            at = prompt.rfind(opener)
-            if at >= 0 and closer not in prompt[at:]:
-                return closer
-        return ""
 
     def feed(self, text: str) -> list[Event]:
         """Events that are certain now."""
@@ -89,7 +85,7 @@ class StreamParser:
     def read_all(self, text: str) -> list[Event]:
         """All events of a text that is complete: as feed() and close(), but nothing is looked at twice."""
         self._finder = Finder()
-        self._run(text, final=True)
+        self._run(self._carry + text, final=True)
         if self._draft is not None:
             self._emit(Draft("".join(self._draft)))
         if self._blank:
@@ -101,10 +97,18 @@ class StreamParser:
         return events
 
     def _emit(self, event: Event) -> None:
-        self._events.append(event)
+        own = without_lead(event, self._lead) if self._lead else event
+        if own is not None:
+            self._events.append(own)
 
     def _run(self, text: str, final: bool) -> None:
         at = 0
+        if not self._led:
+            at = self._dialect.begin(text, self._lead, with_calls=not self._thinking, final=final)
+            if at < 0:
+                self._carry = text
+                return
+            self._led, self._lead = True, self._lead - at
         while at < len(text) and self._wait is None:
             if self._trail is not None:
                 step = self._behind(text, at, self._trail, final)
@@ -114,6 +118,7 @@ class StreamParser:
                 step = self._reason(text, at, final) if self._thinking else self._content(text, at, final)
             if step < 0:
                 break
+            self._lead = max(0, self._lead - (step - at))
             at = step
         if self._wait is None:
             self._carry = text[at:]
@@ -240,6 +245,7 @@ class StreamParser:
         self._begin()
         self._last = text[-1]
         self._boundary = self._boundary and not text.strip()
+        self._spoken = self._spoken or (self._regions == 0 and not is_blank(text))
         self._emit(Text(text))
 
     def _marker(self, text: str, at: int, marker: str, final: bool) -> int:
@@ -249,25 +255,49 @@ class StreamParser:
             self._say(marker)
             return end
         quoted = self._fenced or self._last == "`"
+        if marker in self._dialect.lone:
+            return self._reasoning_marker(text, at, marker, quoted, final)
         if marker in self._dialect.dropped and not quoted and (self._framed or marker not in FRAME_ENDS):
-            self._framed = True
+            self._framed = self._framed or marker in FRAMES
             self._boundary, self._last = True, ""
             return end
-        if marker in FRAME_ENDS or (marker in self._dialect.words and _is_word(self._last)):
+        if marker in FRAME_ENDS or (marker in self._dialect.words and is_word(self._last)):
             self._say(marker[:1])
             return at + 1
-        if marker in self._dialect.reasoning and marker not in self._dialect.calls:
-            if quoted or not (self._boundary or self._last in ("", "\n")):
-                self._say(marker)
-            else:
-                self._thinking = self._dialect.reasoning[marker]
-                self._framed = self._framed or self._thinking in FRAME_ENDS
-            return end
+        closer = "" if marker in self._dialect.calls else self._dialect.reasoning.get(marker, "")
+        if closer:
+            return self._open_reasoning(text, at, end, closer, quoted)
         if quoted:
             self._say(marker)
             self._span = not self._fenced
             return end
         return self._call(text, at, marker) if final else self._open_call(text, at, marker)
+
+    def _reasoning_marker(self, text: str, at: int, marker: str, quoted: bool, final: bool) -> int:
+        """A marker with a suffix, or the end of a block that nothing has opened."""
+        end, closer = read_marker(text, at, marker, final)
+        if end < 0:
+            return -1
+        if closer:
+            return self._open_reasoning(text, at, end, closer, quoted)
+        if closer is None or quoted or self._reasoned or (self._spoken and not self._regions):
+            self._say(text[at:end])
+            return end
+        # what stands before it was thought, as far as none of it has left: white space and calls
+        if self._started:
+            self._emit(Unopened(text[at:end]))
+        self._reasoned, self._blank = True, []
+        self._boundary, self._last = True, ""
+        return end
+
+    def _open_reasoning(self, text: str, at: int, end: int, closer: str, quoted: bool) -> int:
+        if quoted or not (self._boundary or self._last in ("", "\n")):
+            self._say(text[at:end])
+        else:
+            self._thinking = closer
+            self._reasoned = True
+            self._framed = self._framed or closer in FRAME_ENDS
+        return end
 
     def _open_call(self, text: str, at: int, marker: str) -> int:
         """The region that `marker` begins, if it is certain already; else wait for what may end it."""
@@ -364,10 +394,6 @@ class StreamParser:
             return at
         self._emit(junk)
         return at + len(junk.raw)
-
-
-def _is_word(char: str) -> bool:
-    return char.isalnum() or (char in ("_", "-", ".") and char != "")
 
 
 _SPAN_END = re.compile(r"`|\n\n")

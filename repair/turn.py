@@ -7,7 +7,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from repair.attempts import find_attempt, find_residue
-from repair.events import Calls, Draft, Event, Junk, Reasoning, Text, join_sections, join_texts
+from repair.events import (
+    Calls,
+    Draft,
+    Event,
+    Junk,
+    Reasoning,
+    Text,
+    Unopened,
+    join_sections,
+    join_texts,
+    settle_reasoning,
+    text_of,
+)
 from repair.ladder import emit_plain, repair_call
 from repair.limits import LIMITS
 from repair.regions import is_blank
@@ -72,6 +84,7 @@ class Turn:
         self._policy = policy
         self._format = format
         self._said: list[str] = []
+        self._left: list[str] = []
         self._kept: list[Event] = []
         self._judged: list[_Judged] = []
         self._parser = StreamParser(
@@ -92,9 +105,10 @@ class Turn:
 
     def feed(self, text: str) -> list[TextDelta | ReasoningDelta]:
         """What may be shown now; from the first call on nothing, until close()."""
-        silent = all(is_blank(one) for one in self._said)
-        events = self._note(self._parser.feed(text))
+        silent = all(map(is_blank, self._left))
+        events = self._settled(self._note(self._parser.feed(text)))
         split = 0 if self._kept else _leaving(events, silent)
+        self._left += _texts(events[:split])
         self._kept += events[split:]
         if self._policy.enabled:
             self._judged += [_judge_region(one, self._tools) for one in events if isinstance(one, Calls)]
@@ -102,14 +116,25 @@ class Turn:
 
     def _note(self, events: list[Event]) -> list[Event]:
         """Keep the content, to tell a broken call from prose."""
-        for event in events:
-            if isinstance(event, Text):
-                self._said.append(event.text)
+        self._said += _texts(events)
+        return events
+
+    def _settled(self, events: list[Event]) -> list[Event]:
+        """What is kept was thought if `events` hold the end of a block that nothing has opened: then it is
+        among the events returned.
+        """
+        if not any(isinstance(one, Unopened | Draft) for one in (*self._kept, *events)):
+            return events
+        kept, self._kept, self._judged = self._kept, [], []
+        policy = self._policy
+        events = settle_reasoning([*kept, *events], drafts=policy.calls_in_reasoning and policy.enabled)
+        self._said = self._left + _texts(events)
         return events
 
     def close(self, finish_reason: str | None) -> Outcome:
         """finish_reason: the upstream's; only `length` is believed."""
-        events = join_texts([*self._kept, *self._note(self._parser.close())])
+        last = self._settled(self._note(self._parser.close()))
+        events = join_texts([*self._kept, *last])
         if not self._policy.enabled:
             return _plain(_settle_bare(join_sections(events)), self._tools)
         events = _settle_bare(events)
@@ -162,9 +187,9 @@ class Turn:
     def _judge_draft(self, events: list[Event], draft: Draft, cut: bool) -> Outcome:
         """Calls that end the reasoning: promoted if all are accepted and nothing follows them."""
         inner = StreamParser(self._tools, self._format, drafts=False)
-        parts = _settle_bare(inner.read_all(draft.text))
+        parts = _settle_bare(settle_reasoning(inner.read_all(draft.text), drafts=False))
         last = next((index for index, one in enumerate(reversed(parts)) if isinstance(one, Calls)), None)
-        trailing = "" if last is None else "".join(_text(one) for one in parts[len(parts) - last :])
+        trailing = "" if last is None else "".join(text_of(one) for one in parts[len(parts) - last :])
         kept = [Reasoning(draft.text) if event is draft else event for event in events]
         if last is None or trailing.strip():
             return self._without_calls(kept)
@@ -175,31 +200,29 @@ class Turn:
         if problems:
             return Outcome(tuple(_deltas(kept, raw=True)), (), Verdict.reask, (), tuple(problems))
         spoken = [
-            Reasoning(_text(one)) for one in parts if not isinstance(one, Calls | Junk) and _text(one).strip()
+            Reasoning(text_of(one))
+            for one in parts
+            if not isinstance(one, Calls | Junk) and text_of(one).strip()
         ]
         fixes.append(Fix(FixKind.promoted, "", "reasoning", "call"))
         kept = [one for event in events for one in (spoken if event is draft else [event])]
         return Outcome(_around(kept), tuple(calls), Verdict.repaired, tuple(fixes))
 
 
+def _texts(events: list[Event]) -> list[str]:
+    return [one.text for one in events if isinstance(one, Text)]
+
+
 def _leaving(events: list[Event], silent: bool) -> int:
     """How many of `events` leave at once: all before the first call, and before the white space that alone
     stands before it (silent: nothing else has been said).
     """
-    first = next((index for index, one in enumerate(events) if isinstance(one, Calls)), None)
+    first = next((index for index, one in enumerate(events) if isinstance(one, Calls | Draft)), None)
     if first is None:
         return len(events)
     said = next((index for index, one in enumerate(events[:first]) if isinstance(one, Text)), first)
     alone = silent and all(is_blank(one.text) for one in events[:first] if isinstance(one, Text))
     return said if alone else first
-
-
-def _text(event: Event) -> str:
-    match event:
-        case Calls(_, raw) | Junk(raw, _):
-            return raw
-        case Text(text) | Reasoning(text) | Draft(text):
-            return text
 
 
 def _deltas(events: list[Event], raw: bool = False) -> list[TextDelta | ReasoningDelta]:
@@ -212,7 +235,7 @@ def _deltas(events: list[Event], raw: bool = False) -> list[TextDelta | Reasonin
             case Text(text):
                 result.append(TextDelta(text))
             case _ if raw:
-                result.append(TextDelta(_text(event)))
+                result.append(TextDelta(text_of(event)))
     return result
 
 
@@ -306,7 +329,7 @@ def _plain(events: list[Event], tools: ToolSet) -> Outcome:
         if found:
             calls += found
         else:
-            kept.append(Text(_text(event)) if isinstance(event, Junk | Calls) else event)
+            kept.append(Text(text_of(event)) if isinstance(event, Junk | Calls) else event)
     verdict = Verdict.clean if calls else Verdict.none
     return Outcome(_around(kept) if calls else tuple(_deltas(kept)), tuple(calls), verdict)
 

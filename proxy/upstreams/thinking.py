@@ -8,6 +8,7 @@ from engine.template import ChatTemplate, Rendered
 from engine.types import ThinkingLimit
 from proxy.chat import ChatRequest
 from repair.dialect import dialect
+from repair.reasoning import left_open
 
 _SWITCH = "enable_thinking"
 
@@ -24,25 +25,22 @@ def limit_thinking(
         return rendered, None
     markers = dialect(format, ()).reasoning
     prompt = rendered.generation_prompt
-    for opener, closer in markers.items():
-        at = prompt.rfind(opener)
-        if at >= 0:
-            return rendered, None if closer in prompt[at:] else _limit(
-                template, asked.thinking_budget, closer
-            )
+    opened = left_open(prompt, markers.items())
+    if opened or any(opener in prompt for opener in markers):
+        return rendered, _limit(template, asked.thinking_budget, opened) if opened else None
     switched_off = asked.template_options.get(_SWITCH) is False
     if _SWITCH not in template.source or switched_off:
         return rendered, None
     for opener, closer in markers.items():
-        if closer in template.source:
+        if opener in template.source and closer in template.source:
             begun = f"{opener}\n"
-            opened = replace(
+            begins = replace(
                 rendered,
                 tokens=rendered.tokens + template.encode(begun),
                 text=rendered.text + begun,
                 generation_prompt=prompt + begun,
             )
-            return opened, _limit(template, asked.thinking_budget, closer)
+            return begins, _limit(template, asked.thinking_budget, closer)
     return rendered, None
 
 

@@ -79,8 +79,11 @@ MESSAGES: dict[str, Callable[[str, ToolSet], bool | None]] = {
 }
 
 # markers that belong to a message's frame and to nobody's content
-DROPPED = {harmony.NAME: harmony.DROPPED}
+DROPPED = {harmony.NAME: harmony.DROPPED, command.NAME: command.DROPPED}
+FRAMED = frozenset((harmony.NAME,))
 FRAME_ENDS = harmony.FRAME_ENDS
+# what the generation prompt ends with where that is the beginning of a call's opening marker
+STARTS = {harmony.NAME: harmony.START}
 
 _NEIGHBOURS = {
     "hermes": ("qwen_xml",),

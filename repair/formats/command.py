@@ -22,6 +22,7 @@ ACTION = "Action:"
 FENCE = "```"
 OPENERS = (OPEN, ACTION)
 CLOSERS = (CLOSE,)
+DROPPED = ("<|START_RESPONSE|>", "<|END_RESPONSE|>", "<|START_TEXT|>", "<|END_TEXT|>")
 REASONING = (("<|START_THINKING|>", "<|END_THINKING|>"),)
 
 _FENCE = re.compile(r"[ \t]*(?:\r?\n)?```(?:json)?[ \t]*\r?\n\s*(?=[\[{])")

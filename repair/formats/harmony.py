@@ -44,13 +44,18 @@ _HEAD = re.compile(
     r"(?:<\|start\|>assistant)?\s*(?:<\|channel\|>\w+)?\s*to=(?:functions\.)?(?P<name>[^\s<]{1,256})\s*"
     r"(?:<\|channel\|>\w+)?\s*(?:(?:<\|constrain\|>)?\s*\w+)?\s*<\|message\|>"
 )
+# a header that the end of the text cuts off
+_HEAD_BEGUN = re.compile(
+    r"(?:<\|start\|>assistant)?\s*(?:<\|channel\|>\w+)?\s*to=[^\s<]{0,256}\s*(?:<\|channel\|>\w*)?\s*"
+    r"(?:(?:<\|constrain\|>)?\s*\w*)?\s*(?:<[|a-z>]{0,12})?\Z"
+)
 
 
 def parse(text: str, at: int, tools: ToolSet) -> Region | None:
     head = _HEAD.match(text, at)
     if head is None:
         rest = text[at : at + 600]
-        if MESSAGE in rest:
+        if _HEAD_BEGUN.match(rest) is None:
             return None
         call = RawCall("", Body.arguments, rest, False, problems=(_cut(),))
         return Region(at, len(text), at, (call,), closed=False)

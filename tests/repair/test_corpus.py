@@ -34,6 +34,8 @@ def test_nothing_is_lost_when_there_is_no_call(case: dict[str, Any]) -> None:
     answer = repair_request(request_of(case))
     if answer["tool_calls"] or answer["reasoning"] or case.get("channel", "content") != "content":
         return
+    if "content" in case:  # told by the case itself
+        return
     if "<think>" not in case["text"] and "<|message|>" not in case["text"]:
         assert answer["content"] == case["text"]
 

@@ -1,0 +1,61 @@
+"""How models mark their reasoning. The markers belong to the model, not to the format of its calls: the same
+calls are written with and without thinking, and with several markers of it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+Pair = tuple[str, str]
+
+#: (opening, closing) literals of published models
+KNOWN: tuple[Pair, ...] = (
+    ("<think>", "</think>"),
+    ("<mm:think>", "</mm:think>"),
+    ("<seed:think>", "</seed:think>"),
+    ("<longcat_think>", "</longcat_think>"),
+    ("[THINK]", "[/THINK]"),
+    ("\u25c1think\u25b7", "\u25c1/think\u25b7"),
+    ("<|START_THINKING|>", "<|END_THINKING|>"),
+    ("<|inner_prefix|>", "<|inner_suffix|>"),
+)
+#: pairs whose opening stands in prompts alone: in an answer the same words are prose
+IN_PROMPTS: tuple[Pair, ...] = (("Here are my reasoning steps:", "[BEGIN FINAL RESPONSE]"),)
+
+# closing markers that end any message of their family: alone they say nothing about reasoning
+_ENDS_ANYTHING = frozenset(("<|end|>", "<channel|>", "<|eom|>"))
+# checkpoints of one family tell their markers apart by a suffix: <think:6124c78e> ... </think:6124c78e>
+SUFFIXED, SUFFIXED_END = "<think:", "</think:"
+_OPENING = re.compile(r"<think(?P<suffix>:[\w.-]{1,40})>")
+_CLOSING = re.compile(r"</think:[\w.-]{1,40}>")
+_BEGUN = re.compile(r"</?think:[\w.-]{0,40}\Z")
+
+
+def closes_alone(closer: str) -> bool:
+    """Whether `closer` marks what stands before it as reasoning even where nothing has opened it."""
+    return closer not in _ENDS_ANYTHING
+
+
+def read_marker(text: str, at: int, marker: str, final: bool) -> tuple[int, str | None]:
+    """A marker that ends a block, or has a suffix: the index after it, and the literal that closes what it
+    opens: "" where it ends a block itself, None where it is no marker. -1 where more text decides.
+    """
+    if marker not in (SUFFIXED, SUFFIXED_END):
+        return at + len(marker), ""
+    opening, closing = _OPENING.match(text, at), _CLOSING.match(text, at)
+    if opening:
+        return opening.end(), f"</think{opening.group('suffix')}>"
+    if closing:
+        return closing.end(), ""
+    return (-1, None) if not final and _BEGUN.match(text, at) else (at + len(marker), None)
+
+
+def left_open(prompt: str, pairs: Iterable[Pair]) -> str:
+    """The closing marker of the block that a generation prompt leaves open, or "": of `pairs`, of those that
+    stand in prompts alone, or of a suffixed one; the opening that stands last decides.
+    """
+    found = [(at, closer) for opener, closer in (*pairs, *IN_PROMPTS) if (at := prompt.rfind(opener)) >= 0]
+    found += [(one.start(), f"</think{one.group('suffix')}>") for one in _OPENING.finditer(prompt)]
+    at, closer = max(found, default=(-1, ""))
+    return closer if at >= 0 and closer not in prompt[at:] else ""
