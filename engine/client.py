@@ -98,6 +98,7 @@ class EngineClient:
             on_sessions=self._answer,
         )
         self._asked: dict[int, asyncio.Future[SessionList]] = {}
+        self._closing: asyncio.Task[None] | None = None
 
     async def start(self) -> ModelInfo:
         """Start the engine process and wait for its model. Raises EngineFailed with the reason."""
@@ -199,9 +200,18 @@ class EngineClient:
             future.set_result(answer)
 
     async def close(self) -> None:
-        """End the process; requests still running get EngineDied. Idempotent."""
-        await self._supervisor.close()
-        self._fail_all("the engine was closed")
+        """End the process, when it has written what is to be kept; requests still running get EngineDied at
+        once. Idempotent.
+        """
+        if self._closing is None:
+            self._closing = asyncio.create_task(self._supervisor.close())
+            await asyncio.sleep(0)  # nothing is admitted from here on
+            self._fail_all("the engine was closed")
+        await asyncio.shield(self._closing)
+
+    def kill(self) -> None:
+        """End the process at once, even while it is being closed: what it has not written is lost."""
+        self._supervisor.kill()
 
     def _receive(self, events: Events) -> None:
         self._worker = events.stats

@@ -170,9 +170,21 @@ class EngineCore:
         ended, self._ended = self._ended, []
         return events + ended
 
-    def close(self) -> None:
-        """Write what is to be kept on disk, and let others use the folder."""
-        self.reuse.cache.close()
+    def wind_up(self) -> tuple[int, float]:
+        """End every request and keep what has been computed of it: bytes that are to be written now, and the
+        seconds that may take. To be followed by close().
+        """
+        for id in list(self._writing):
+            self.abort(id)
+        self.reuse.cache.flush()
+        archive = self.reuse.cache.archive
+        return (archive.waiting, archive.grace_s) if archive is not None else (0, 0.0)
+
+    def close(self, grace_s: float | None = None) -> int:
+        """Write what is to be kept on disk, for so long at most, and let others use the folder; bytes that
+        were not written.
+        """
+        return self.reuse.cache.close(grace_s)
 
     def rest(self) -> bool:
         """To be called while there are no requests; whether there is more to be done at once."""

@@ -53,6 +53,10 @@ class Prefetch(msgspec.Struct, frozen=True, tag="prefetch"):
     id: str
 
 
+class End(msgspec.Struct, frozen=True, tag="end"):
+    """The last frame to the engine process: it writes what is to be kept and exits. Answered by Ending."""
+
+
 class WorkerStats(msgspec.Struct, frozen=True, kw_only=True):
     """The engine process's half of EngineStats (see there)."""
 
@@ -101,8 +105,17 @@ class SessionList(msgspec.Struct, frozen=True, tag="session_list"):
     known: bool = True
 
 
-ToWorker = Load | Submit | Abort | Sessions | Prefetch
-FromWorker = Ready | LoadFailed | Events | SessionList
+class Ending(msgspec.Struct, frozen=True, tag="ending"):
+    """The last frame of a process that was asked to end. waiting: bytes of the prefix cache that it is about
+    to write; grace_s: how long it does so at most, before it exits.
+    """
+
+    waiting: int
+    grace_s: float
+
+
+ToWorker = Load | Submit | Abort | Sessions | Prefetch | End
+FromWorker = Ready | LoadFailed | Events | SessionList | Ending
 
 Incoming = TypeVar("Incoming")
 

@@ -1,12 +1,14 @@
 """One incarnation of the engine process, seen from its parent: start it, talk to it, see it end.
 
 The process ends with its parent: it holds the read end of a pipe (its standard input) whose write end only
-the parent has, and exits when that closes. It also exits when the frame socket closes.
+the parent has, and exits when that closes. It also exits when the frame socket closes, and when it is asked
+to; before it does, it writes what is to be kept.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import signal
 import socket
@@ -16,8 +18,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import cast
 
-from engine.frames import BrokenFrame, FromWorker, ToWorker, client_reader, encode
+from engine.frames import BrokenFrame, End, Ending, FromWorker, ToWorker, client_reader, encode
 
+log = logging.getLogger("engine.supervisor")
+
+ASKED_S = 12.0  # until a process that was asked to end has finished a step and computed what it keeps
+PATIENT_S = 2.0  # of writing, after which it is told why the end takes so long
 GRACE_S = 2.0  # what a process that was asked to end may take before it is killed
 SECOND_LOOK_S = 0.2  # what waits in the socket is read before silence counts: our own loop may have been busy
 STDERR = 2
@@ -31,6 +37,8 @@ class Connection(asyncio.Protocol):
         self._reader = client_reader()
         self._transport: asyncio.Transport | None = None
         self.lost = asyncio.Event()
+        self.told_end = asyncio.Event()
+        self.ending: Ending | None = None  # what the process said of its end
         self.last_seen = 0.0
         self.error = ""
 
@@ -41,7 +49,11 @@ class Connection(asyncio.Protocol):
         self.last_seen = asyncio.get_running_loop().time()
         try:
             for frame in self._reader.feed(data):
-                self._on_frame(frame)
+                if isinstance(frame, Ending):
+                    self.ending = frame
+                    self.told_end.set()
+                else:
+                    self._on_frame(frame)
         except BrokenFrame as error:
             self.error = f"broken frame: {error}"
             self.close()
@@ -92,6 +104,34 @@ class EngineProcess:
             self._connection.error or f"the engine process ended: {describe_exit(self._process.returncode)}"
         )
 
+    async def end(self) -> None:
+        """Have a process that serves write what is to be kept, wait for that as long as it said it may take,
+        and stop it. Idempotent.
+        """
+        self.send(End())
+        gone = asyncio.ensure_future(self._process.wait())
+        told = asyncio.ensure_future(self._connection.told_end.wait())
+        try:
+            await asyncio.wait({gone, told}, timeout=ASKED_S, return_when=asyncio.FIRST_COMPLETED)
+            if (ending := self._connection.ending) is not None:
+                await asyncio.wait({gone}, timeout=PATIENT_S)
+                if not gone.done():
+                    log.warning(
+                        "%d MB of the prefix cache are being written to disk, for %.0f s at most",
+                        ending.waiting >> 20,
+                        ending.grace_s,
+                    )
+                    await asyncio.wait({gone}, timeout=ending.grace_s)
+        finally:
+            gone.cancel()
+            told.cancel()
+            await self.stop()
+
+    def kill(self) -> None:
+        """End it at once: what waits to be written is lost."""
+        if self._process.returncode is None:
+            self._process.kill()
+
     async def stop(self, grace_s: float = GRACE_S) -> None:
         """Close the connection and the lifeline, and kill what has not ended after `grace_s`. Idempotent."""
         self._connection.close()
@@ -100,8 +140,7 @@ class EngineProcess:
         try:
             await asyncio.wait_for(self._process.wait(), max(grace_s, 0.001))
         except TimeoutError:
-            if self._process.returncode is None:
-                self._process.kill()
+            self.kill()
             await self._process.wait()
 
 

@@ -99,14 +99,21 @@ class Supervisor:
             self._process.send(frame)
 
     async def close(self) -> None:
-        """End the process and stay down. Idempotent."""
+        """End the process, when it has written what is to be kept, and stay down. Idempotent."""
+        serves = self.state == "ready"
         self._set("closed", "closed")
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
-        if self._process is not None:
-            await self._process.stop()
+        process = self._process
+        if process is not None:
+            await (process.end() if serves else process.stop())
             self._process = None
+
+    def kill(self) -> None:
+        """End the process at once; what it has not written is lost."""
+        if self._process is not None:
+            self._process.kill()
 
     def _set(self, state: State, reason: str) -> None:
         self.state, self.reason = state, reason

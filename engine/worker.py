@@ -1,12 +1,14 @@
 """The engine process: `python -m engine.worker --fd N`. One thread owns MLX: drain, step, publish.
 
 Frames (engine.frames) go over the socket inherited as N. Standard input is a lifeline: the parent holds its
-other end and never writes; when the parent is gone, however it died, the read returns and this process exits.
+other end and never writes; when the parent is gone, however it died, the read returns and this process exits,
+at once while it loads its model, else as soon as what was computed is on disk.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import logging
 import os
 import selectors
@@ -22,6 +24,8 @@ from engine.config import EngineConfig
 from engine.errors import EngineError
 from engine.frames import (
     Abort,
+    End,
+    Ending,
     Events,
     FromWorker,
     Load,
@@ -44,6 +48,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("engine.worker")
 
 READ_SIZE = 1 << 20
+NOTICE_S = 10.0  # until a step in progress has ended and the end of the client is seen
 
 
 class Disconnected(Exception):
@@ -79,7 +84,7 @@ class Link:
 
 
 class Worker:
-    """Serves one core over one link until the client goes away."""
+    """Serves one core over one link until the client asks it to end or goes away."""
 
     def __init__(self, link: Link, core: EngineCore, config: EngineConfig) -> None:
         self._link = link
@@ -90,7 +95,7 @@ class Worker:
         self._unsettled = True
 
     def run(self) -> None:
-        """Raises Disconnected, and nothing else."""
+        """Returns when it is asked to end. Raises Disconnected."""
         while True:
             events: list[Event] = []
             frames = self._link.receive(self._rest_s())
@@ -107,6 +112,8 @@ class Worker:
                         self._link.send(SessionList(number, self._core.reuse.listed(), known))
                     case Prefetch(id):
                         self._core.reuse.sessions.prefetch(id)
+                    case End():
+                        return
                     case Load():
                         log.warning("a second load frame was ignored")
             if frames:
@@ -143,15 +150,36 @@ class Worker:
             self._core.watch_memory()
 
 
-def exit_with_parent() -> None:
-    """Wait for the end of the lifeline, then end at once, whatever the main thread is doing."""
-    while os.read(0, 1):
-        pass
-    os._exit(0)
+class Lifeline:
+    """Ends the process when its parent is gone, whatever the main thread is doing by then."""
+
+    def __init__(self) -> None:
+        self._notice_s = 0.0
+        self._until = 0.0
+
+    def serves(self) -> None:
+        """From now on there is something to be kept, and the main thread will see the end by itself."""
+        self._notice_s = NOTICE_S
+
+    def allow(self, seconds: float) -> None:
+        """The main thread is ending the process, which takes so long at most."""
+        self._until = time.monotonic() + seconds
+
+    def watch(self) -> None:
+        """Never returns; to be run by a thread of its own."""
+        while os.read(0, 1):
+            pass
+        gone = time.monotonic()
+        while time.monotonic() < max(gone + self._notice_s, self._until):
+            time.sleep(0.02)
+        os._exit(0)
 
 
-def serve(link: Link) -> None:
-    """Load what the first frame says, answer Ready or LoadFailed, and serve. Raises Disconnected."""
+def serve(link: Link, lifeline: Lifeline) -> None:
+    """Load what the first frame says, answer Ready or LoadFailed, serve, and write what is to be kept.
+
+    Raises Disconnected.
+    """
     frames: list[ToWorker] = []
     while not frames:
         frames = link.receive(1.0)
@@ -176,27 +204,46 @@ def serve(link: Link) -> None:
         return
     log.info("loaded %s in %.1f s, %s", config.model, time.monotonic() - started, blas)
     link.send(Ready(core.info))
+    lifeline.serves()
     try:
         Worker(link, core, config).run()
     finally:
-        core.close()
+        end(link, lifeline, core)
+
+
+def end(link: Link, lifeline: Lifeline, core: EngineCore) -> None:
+    """Keep what has been computed: on disk, within a time that fits what waits to be written."""
+    try:
+        waiting, grace_s = core.wind_up()
+        lifeline.allow(grace_s + NOTICE_S)
+        with contextlib.suppress(Disconnected):
+            link.send(Ending(waiting, grace_s))
+        if waiting:
+            log.info("%d MB of the prefix cache are written, for %.0f s at most", waiting >> 20, grace_s)
+        if left := core.close(grace_s):
+            log.warning("%d of %d MB of the prefix cache were not written", left >> 20, waiting >> 20)
+    except Exception:  # the process boundary: it ends all the same
+        log.exception("not all of the prefix cache could be written")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="engine.worker")
     parser.add_argument("--fd", type=int, required=True, help="inherited socket to the client")
     arguments = parser.parse_args()
-    for number in (signal.SIGINT, signal.SIGTERM):  # these reach the whole group; the parent decides
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # of the whole group; the parent decides
         signal.signal(number, signal.SIG_IGN)
     logging.basicConfig(
         stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s"
     )
-    threading.Thread(target=exit_with_parent, name="lifeline", daemon=True).start()
+    lifeline = Lifeline()
+    threading.Thread(target=lifeline.watch, name="lifeline", daemon=True).start()
     try:
         with socket.socket(fileno=arguments.fd) as sock:
-            serve(Link(sock))
+            serve(Link(sock), lifeline)
     except Disconnected:
         log.info("the client is gone")
+    logging.shutdown()
+    os._exit(0)  # without waiting for threads whose work nobody asks for any more
 
 
 if __name__ == "__main__":

@@ -50,13 +50,18 @@ class HttpServer(uvicorn.Server):
 
 
 class Stop:
-    """How urgently the server was asked to stop: once, let streams end; twice, at once."""
+    """How urgently the server was asked to stop: once, let streams end; twice, end them at once; three times,
+    do not even write what the cache is to keep.
+    """
 
     def __init__(self) -> None:
         self.asked = asyncio.Event()
         self.urgent = asyncio.Event()
+        self.abandoned = asyncio.Event()
 
     def ask(self) -> None:
+        if self.urgent.is_set():
+            self.abandoned.set()
         if self.asked.is_set():
             self.urgent.set()
         self.asked.set()
@@ -88,8 +93,19 @@ async def _serve(settings: Settings, announce: Callable[[str], None]) -> None:
             await run_http(upstream, settings, listener, stop, announce, ledger=ledger)
         finally:
             warming.cancel()
-            await upstream.close()
+            await _close(upstream, stop)
             await asyncio.gather(warming, return_exceptions=True)
+
+
+async def _close(upstream: Upstream, stop: Stop) -> None:
+    """Ends the upstream; the engine first writes what its cache is to keep, unless it is told not to."""
+    closing = asyncio.create_task(upstream.close())
+    abandoning = asyncio.create_task(stop.abandoned.wait())
+    await asyncio.wait({closing, abandoning}, return_when=asyncio.FIRST_COMPLETED)
+    if not closing.done() and isinstance(upstream, BundledUpstream):
+        upstream.client.kill()
+    abandoning.cancel()
+    await closing
 
 
 @contextmanager
@@ -231,7 +247,7 @@ async def run_http(
     server.should_exit = True
     if not await _until(serving, stop.urgent, _GRACE_S):
         _log.warning("requests that still run end with an error")
-        await upstream.close()
+        await _close(upstream, stop)
     if not await _until(serving, asyncio.Event(), _GRACE_S):
         server.force_exit = True
     await serving

@@ -14,14 +14,17 @@ from dataclasses import dataclass
 
 import msgspec
 
-from engine.cache.breaks import Breaks
+from engine.cache.breaks import Breaks, Stopped
 from engine.cache.disk import Folder, Record, digest_of
 from engine.cache.layers import Kept
 from engine.cache.serde import decode, encode
 
 log = logging.getLogger("engine.cache")
 
-CLOSE_WAIT_S = 5.0
+LEAST_GRACE_S = 5.0  # for the writing of what waits, when the process ends
+MOST_GRACE_S = 60.0
+SLOW_DISK = 20 * 2**20  # bytes a second: of a memory card, or a disk that others use too
+CUT_S = 2.0  # until a thread that was stopped in the middle of something has put it away
 BREAKS = 3.0  # seconds after each second of reading or writing, while others decode
 
 
@@ -67,6 +70,7 @@ class Archive:
         self._news: queue.SimpleQueue[News] = queue.SimpleQueue()
         self._writes: queue.SimpleQueue[Task | None] = queue.SimpleQueue()
         self._reads: queue.SimpleQueue[Task | None] = queue.SimpleQueue()
+        self._closing = threading.Event()
         self._threads = [
             threading.Thread(target=self._work, args=(tasks,), name=name, daemon=True)
             for name, tasks in (("cache-writer", self._writes), ("cache-reader", self._reads))
@@ -74,13 +78,23 @@ class Archive:
         for thread in self._threads:
             thread.start()
 
-    def save(self, record: Record, kept: Kept) -> bool:
+    @property
+    def waiting(self) -> int:
+        """Bytes that are to be written, as of the last news()."""
+        return sum(kept.nbytes for kept in self.pending.values())
+
+    @property
+    def grace_s(self) -> float:
+        """How long the writing of what waits may take, on a slow disk."""
+        return min(MOST_GRACE_S, LEAST_GRACE_S + self.waiting / SLOW_DISK)
+
+    def save(self, record: Record, kept: Kept, bounded: bool = True) -> bool:
         """Write it soon; False when it will not be. The record's size and checksum are filled in.
 
-        What is pending stays in memory, so there is a bound on it.
+        What is pending stays in memory, so there is a bound on it, but where it is in memory anyway.
         """
-        waiting = sum(one.nbytes for one in self.pending.values())
-        if self.folder.readonly or waiting + kept.nbytes > self._most_pending:
+        above = bounded and self.waiting + kept.nbytes > self._most_pending
+        if self.folder.readonly or above:
             self.skipped += 1
             return False
         self.pending[record.name] = kept
@@ -132,18 +146,32 @@ class Archive:
     def _work(self, tasks: queue.SimpleQueue[Task | None]) -> None:
         """One of the threads. A task that fails must not end it: what it was to do is then a miss."""
         while (task := tasks.get()) is not None:
+            if self._closing.is_set() and tasks is self._reads:
+                continue  # nobody asks for it any more
             try:
                 task.run()
+            except Stopped:
+                log.debug("a task of the disk cache was cut short: the process ends")
             except Exception:  # the boundary of a thread: a file may hold anything, the disk may do anything
                 log.exception("the disk cache failed at something and goes on")
                 if task.failed is not None:
                     self._news.put(task.failed)
 
-    def close(self) -> None:
-        """Write what is pending, for some seconds at most, and let others use the folder."""
+    def close(self, grace_s: float | None = None) -> int:
+        """Write what is pending, for `grace_s` at most, and let others use the folder; bytes left out.
+
+        What is being written when the time is over is removed again. None: what grace_s says.
+        """
+        until = time.monotonic() + (self.grace_s if grace_s is None else grace_s)
         self.breaks.hurry(True)
+        self._closing.set()
         for tasks in (self._writes, self._reads):
             tasks.put(None)
         for thread in self._threads:
-            thread.join(CLOSE_WAIT_S)
+            thread.join(max(0.0, until - time.monotonic()))
+        self.breaks.stop()
+        for thread in self._threads:
+            thread.join(CUT_S)
+        written = {one.name for one in self.news() if isinstance(one, Saved) and one.nbytes}
         self.folder.close()
+        return sum(kept.nbytes for name, kept in self.pending.items() if name not in written)

@@ -23,7 +23,7 @@ from typing import Any
 import msgspec
 
 from engine.cache.blobs import DAMAGE, FAILURES, Buffers, is_damage, open_items, tidy
-from engine.cache.breaks import NO_BREAKS, Breaks
+from engine.cache.breaks import NO_BREAKS, Breaks, Stopped
 
 log = logging.getLogger("engine.cache")
 
@@ -245,6 +245,8 @@ class Folder:
         try:
             self._cache.set(b"t" + record.name, Buffers(tuple(parts), breaks))
             self._cache.set(b"m" + record.name, encode_record(record))
+        except Stopped:
+            return None
         except (*FAILURES, *DAMAGE) as error:
             self._stop_writing(error)
             return None

@@ -262,3 +262,13 @@ def common(first: Tokens, second: Tokens) -> int:
     if first.tobytes() == second.tobytes():
         return size
     return int(np.argmax(first != second))
+
+
+def path_tokens(segment: Segment) -> Tokens:
+    """All tokens up to the end of a segment."""
+    node = max(segment.nodes, key=lambda node: node.start)
+    parts: list[Tokens] = []
+    while node.parent is not None:
+        parts.append(node.tokens)
+        node = node.parent
+    return as_tokens(np.concatenate(parts[::-1]))

@@ -19,7 +19,7 @@ import numpy as np
 from engine.cache.archive import Archive, Loaded
 from engine.cache.disk import FORMAT, Record
 from engine.cache.layers import Kept, Layout, Part
-from engine.cache.radix import Match, Piece, Radix, Segment, Tokens, as_tokens
+from engine.cache.radix import Match, Piece, Radix, Segment, Tokens, as_tokens, path_tokens
 from engine.cache.ram import RamTier, Rank
 from engine.cache.settle import Settler
 
@@ -263,11 +263,11 @@ class PrefixCache:
         self.counts.refused += gone is None
         self._evicted([segment] if gone is None else gone)
 
-    def _save(self, segment: Segment, kept: Kept) -> None:
+    def _save(self, segment: Segment, kept: Kept, bounded: bool = True) -> None:
         """To the disk, when it is not there yet and all of it is at hand."""
         known = segment.stored or self.archive is None or segment.name in self.archive.pending
         if self.archive is not None and kept.whole and not known:
-            self.archive.save(self._record(segment), kept)
+            self.archive.save(self._record(segment), kept, bounded)
 
     def discard(self) -> None:
         """Forget what keep() left to do: the model failed, and what it computed is not to be trusted."""
@@ -355,11 +355,17 @@ class PrefixCache:
         """As of the last write: measuring them is work for the disk."""
         return self.archive.disk_bytes if self.archive is not None else 0
 
-    def close(self) -> None:
-        """Compute and write what is left."""
+    def flush(self) -> None:
+        """Compute what is left, and give the disk all that is in RAM and not there yet."""
         self.settle()
-        if self.archive is not None:
-            self.archive.close()
+        self.tick()
+        for segment in sorted(self.ram.held.values(), key=lambda segment: segment.start):
+            self._save(segment, segment.kept, bounded=False)
+
+    def close(self, grace_s: float | None = None) -> int:
+        """Write what is left, for so long at most; bytes that were not written. See Archive.close()."""
+        self.flush()
+        return self.archive.close(grace_s) if self.archive is not None else 0
 
 
 def lacks(segment: Segment, whole: bool) -> bool:
@@ -385,13 +391,3 @@ def reach(pieces: Sequence[Piece]) -> int:
 def digest_name(session: str) -> str:
     """A session's name as it lies on disk."""
     return hashlib.blake2b(session.encode("utf-8", "replace"), digest_size=12).hexdigest() if session else ""
-
-
-def path_tokens(segment: Segment) -> Tokens:
-    """All tokens up to the end of a segment."""
-    node = max(segment.nodes, key=lambda node: node.start)
-    parts: list[Tokens] = []
-    while node.parent is not None:
-        parts.append(node.tokens)
-        node = node.parent
-    return as_tokens(np.concatenate(parts[::-1]))

@@ -182,7 +182,7 @@ async def test_kill_9_mid_stream_is_a_clean_error_and_the_engine_comes_back(tiny
 async def test_signals_meant_for_the_server_do_not_end_the_engine(client: EngineClient) -> None:
     """Ctrl-C and service managers signal the whole process group; the server ends the engine itself."""
     pid = client.stats().pid
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         os.kill(pid, number)
     await client.probe(20)
     assert client.stats().pid == pid
