@@ -6,11 +6,20 @@ import asyncio
 import itertools
 from collections import deque
 from collections.abc import AsyncGenerator
+from pathlib import Path
 
 import msgspec
 
+from engine.cache.ownership import look_at
 from engine.config import EngineConfig
-from engine.errors import DeadlineExceeded, EngineDied, EngineError, EngineUnavailable, from_failed
+from engine.errors import (
+    DeadlineExceeded,
+    EngineDied,
+    EngineError,
+    EngineFailed,
+    EngineUnavailable,
+    from_failed,
+)
 from engine.frames import Abort, Events, Prefetch, SessionList, Sessions, Submit, WorkerStats
 from engine.outbox import join
 from engine.supervisor import Supervisor
@@ -101,7 +110,11 @@ class EngineClient:
         self._closing: asyncio.Task[None] | None = None
 
     async def start(self) -> ModelInfo:
-        """Start the engine process and wait for its model. Raises EngineFailed with the reason."""
+        """Start the engine process and wait for its model. Raises EngineFailed with the reason; a folder for
+        the cache that is somebody else's is one.
+        """
+        if why := await asyncio.to_thread(refusal, self._config):
+            raise EngineFailed(why)
         self.info = await self._supervisor.start()
         return self.info
 
@@ -275,3 +288,13 @@ class EngineClient:
     def _fail_all(self, reason: str) -> None:
         for stream in self._streams.values():
             stream.put(EngineDied(reason))
+
+
+def refusal(config: EngineConfig) -> str:
+    """Why the cache's folder may not be used at all; "" where it may, or where only trying can tell."""
+    if config.cache_dir is None or config.cache_ram == 0:
+        return ""
+    try:
+        return look_at(Path(config.cache_dir).expanduser()).why
+    except (OSError, ValueError, RuntimeError):
+        return ""  # the engine tries, says what is the matter, and serves without it

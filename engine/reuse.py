@@ -15,10 +15,11 @@ from tokenizers import Tokenizer
 
 from engine.cache.archive import Archive
 from engine.cache.blobs import FAILURES
-from engine.cache.disk import FORMAT, Folder
+from engine.cache.disk import Folder
 from engine.cache.layers import Layout
 from engine.cache.radix import Tokens, as_tokens, common
 from engine.cache.ram import RamTier, Rank
+from engine.cache.record import FORMAT
 from engine.cache.sessions import Reason, Sessions
 from engine.cache.store import PrefixCache, Taken
 from engine.config import EngineConfig

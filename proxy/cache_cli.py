@@ -50,18 +50,21 @@ def groups(folder: Folder) -> list[Group]:
 
 @contextmanager
 def opened(path: Path | None, write: bool = False) -> Iterator[Folder]:
-    """The folder with its records read. Exits with a line where there is none or it cannot be read.
+    """The folder with its records read. Exits with a line where there is none, it is not ours or it cannot be
+    read. Nothing in it changes without `write`.
 
-    A server that starts meanwhile could not write to a folder that was opened for writing.
+    A server that starts meanwhile could not write to a folder that was opened for writing, and waits for it.
     """
     from engine.cache.blobs import FAILURES
     from engine.cache.disk import Folder
+    from engine.cache.ownership import look_at
 
-    place = cache_folder() if path is None else path
-    if not (place / "segments").is_dir():
-        typer.echo(f"fortieth: there is no cache at {place}", err=True)
-        raise typer.Exit(1)
+    place = (cache_folder() if path is None else path).expanduser()
     try:
+        found = look_at(place)
+        if not found.usable:
+            typer.echo(f"fortieth: {found.why or f'there is no cache at {place}'}", err=True)
+            raise typer.Exit(1)
         folder = Folder(place, 2**62, write)
         folder.load()
     except FAILURES as error:
@@ -104,14 +107,15 @@ def stats(cache_dir: Dir = None) -> None:
 
 @cache_app.command()
 def verify(cache_dir: Dir = None) -> None:
-    """Read everything and compare checksums; what is damaged is removed. Exit code 1 if anything was.
+    """Read everything and compare checksums. Exit code 1 if anything was damaged.
 
-    While a server writes there, damage is told and left to it.
+    Nothing is changed: a server removes what is damaged when it meets it.
     """
-    with opened(cache_dir, write=True) as folder:
+    with opened(cache_dir) as folder:
         total = len(folder.entries)
         bad = folder.counts.damaged + len(folder.verify())
-        typer.echo(f"{total} segments read, {bad} damaged{' and removed' if not folder.readonly else ''}")
+        gone = f", {folder.counts.gone} removed by a server meanwhile" if folder.counts.gone else ""
+        typer.echo(f"{total - folder.counts.gone} segments read, {bad} damaged{gone}")
         if bad:
             raise typer.Exit(1)
 

@@ -15,8 +15,9 @@ from dataclasses import dataclass
 import msgspec
 
 from engine.cache.breaks import Breaks, Stopped
-from engine.cache.disk import Folder, Record, digest_of
+from engine.cache.disk import Folder
 from engine.cache.layers import Kept
+from engine.cache.record import Record, digest_of
 from engine.cache.serde import decode, encode
 
 log = logging.getLogger("engine.cache")

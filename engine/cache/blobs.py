@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import re
 import sqlite3
-import warnings
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,25 +11,21 @@ from typing import Any
 import diskcache
 
 from engine.cache.breaks import NO_BREAKS, Breaks
+from engine.cache.ownership import DATABASE, FILENAME, SETTINGS, is_folder, our_files, remove_file
+from engine.cache.snapshot import NotBytes, open_plain, read_rows
 
-INLINE = 32 * 1024  # bytes; smaller values lie in the database
-FILENAME = re.compile(r"[0-9a-f]{2}/[0-9a-f]{2}/[0-9a-f]{28}\.val")
 FAILURES = (OSError, sqlite3.Error, diskcache.Timeout)
 # a flipped bit in the database reaches us as any of these: text that is none, a column of another type
 DAMAGE = (sqlite3.Error, ValueError, TypeError, LookupError, AttributeError)
+COLUMNS = (
+    "rowid, key, raw, store_time, expire_time, access_time, access_count, tag, size, mode, filename, value"
+)
 OF_THE_DISK = ("readonly", "full", "unable to open", "locked", "disk I/O")
 
 
 def open_items(path: Path, limit: int) -> Any:
     """A diskcache.Cache of bytes. It evicts nothing itself: what may go is known to engine.cache.disk."""
-    return diskcache.Cache(
-        str(path),
-        disk=BytesDisk,
-        disk_min_file_size=INLINE,
-        eviction_policy="none",
-        size_limit=limit,
-        cull_limit=0,
-    )
+    return diskcache.Cache(str(path), disk=BytesDisk, size_limit=limit, **SETTINGS)
 
 
 def is_damage(error: Exception) -> bool:
@@ -40,11 +35,17 @@ def is_damage(error: Exception) -> bool:
     return isinstance(error, DAMAGE)
 
 
-def tidy(items: Any) -> None:
-    """Remove files that no row names, and rows without their file. Nobody else may be writing."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it warns of each; what matters is counted when records are read
-        items.check(fix=True)
+def tidy(base: Path) -> None:
+    """Remove our files that no row names, and rows without their file. Nobody else may be writing."""
+    with closing(sqlite3.connect(base / DATABASE[0], isolation_level=None)) as database:
+        database.execute(f"SELECT {COLUMNS} FROM Cache LIMIT 0")  # a flipped bit may have renamed one
+        rows = database.execute("SELECT filename FROM Cache WHERE filename IS NOT NULL").fetchall()
+        named = {name for (name,) in rows if isinstance(name, str) and FILENAME.fullmatch(name)}
+        there = set(our_files(base))
+        for name in there - named:
+            remove_file(base, name)
+        for name in named - there:
+            database.execute("DELETE FROM Cache WHERE filename = ?", (name,))
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +60,28 @@ class Buffers:
         return sum(memoryview(part).nbytes for part in self.parts)
 
 
-class NotBytes(TypeError):
-    """Something other than bytes was to be stored, or was found."""
+class Snapshot:
+    """The items that a database held when this was made, for one who does not write; read as of diskcache."""
+
+    def __init__(self, base: Path) -> None:
+        self._base = base
+        self.rows = read_rows(base) if (base / DATABASE[0]).exists() else {}
+
+    def get(self, key: bytes, read: bool = False) -> Any:
+        """Its bytes, or with `read` the open file of them; None where there is no such item."""
+        row = self.rows.get(key)
+        if row is None or (row.value is not None and not read):
+            return None if row is None else row.value
+        if row.filename is None or not FILENAME.fullmatch(row.filename):
+            raise NotBytes("an item in the database is not plain bytes")
+        file = open_plain(self._base / row.filename)
+        if read:
+            return file
+        with file:
+            return file.read()
+
+    def close(self) -> None:
+        """Nothing is held open."""
 
 
 class BytesDisk(diskcache.Disk):  # type: ignore[misc]  # diskcache has no types
@@ -68,6 +89,10 @@ class BytesDisk(diskcache.Disk):  # type: ignore[misc]  # diskcache has no types
 
     Short bytes lie in the database, long ones and all Buffers in files.
     """
+
+    def __init__(self, directory: str, **settings: Any) -> None:
+        super().__init__(directory, **settings)
+        self.base = Path(directory)
 
     def put(self, key: Any) -> tuple[Any, bool]:
         if type(key) is not bytes:
@@ -87,7 +112,7 @@ class BytesDisk(diskcache.Disk):  # type: ignore[misc]  # diskcache has no types
             return 0, diskcache.core.MODE_RAW, None, sqlite3.Binary(value)
         filename, full_path = self.filename(key, value)
         path = Path(full_path)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_steps(path)
         try:
             with path.open("xb") as file:
                 for part in buffers.parts:
@@ -103,8 +128,24 @@ class BytesDisk(diskcache.Disk):  # type: ignore[misc]  # diskcache has no types
             return bytes(value)
         if mode != diskcache.core.MODE_BINARY or filename is None or not FILENAME.fullmatch(filename):
             raise NotBytes("an item in the database is not plain bytes")
-        return super().fetch(mode, filename, value, read)
+        file = open_plain(self.base / filename)
+        if read:
+            return file
+        with file:
+            return file.read()
 
     def remove(self, file_path: str) -> None:
-        if FILENAME.fullmatch(file_path):
-            super().remove(file_path)
+        remove_file(self.base, file_path)
+
+
+def make_steps(file: Path) -> None:
+    """The two folders above a file, and none above those: the folder of the cache may have been taken away.
+
+    Raises OSError, also where one of them is a link.
+    """
+    for folder in (file.parent.parent, file.parent):
+        try:
+            folder.mkdir()
+        except FileExistsError:
+            if not is_folder(folder):
+                raise

@@ -8,79 +8,35 @@ holds the checksum of the tensors. What does not agree is removed and is a miss.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import logging
-import shutil
-import sqlite3
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
-from engine.cache.blobs import DAMAGE, FAILURES, Buffers, is_damage, open_items, tidy
+from engine.cache.blobs import DAMAGE, FAILURES, Buffers, Snapshot, is_damage, open_items, tidy
 from engine.cache.breaks import NO_BREAKS, Breaks, Stopped
+from engine.cache.contents import Contents, read_contents
+from engine.cache.ownership import (
+    DATABASE,
+    LOCK,
+    SEGMENTS,
+    Lock,
+    NotOurs,
+    Standing,
+    claim,
+    look_at,
+    remove_all,
+)
+from engine.cache.record import CHUNK, DIGEST, FORMAT, Record, encode_record
 
 log = logging.getLogger("engine.cache")
 
-FORMAT = 3
-DIGEST = 20
 BLOCK = 4096
 SLACK = 2 * 2**20  # the database may grow by this much within one write
-CHUNK = 2**20
-
-
-class Record(msgspec.Struct, frozen=True, kw_only=True):
-    """One segment. fingerprint: of what can use it; model: for people. parent: the segment it goes on from.
-
-    tokens: [start, end) as little-endian int32. size, checksum: of its tensors. saved: Unix seconds. session:
-    a digest of the name of the session that computed it, "" for none.
-    """
-
-    format: int = FORMAT
-    fingerprint: str
-    model: str
-    name: bytes
-    parent: bytes | None
-    start: int
-    end: int
-    tokens: bytes
-    size: int
-    checksum: bytes
-    saved: float
-    session: str = ""
-
-
-def encode_record(record: Record) -> bytes:
-    body = msgspec.msgpack.encode(record)
-    return digest_of((body,)) + body
-
-
-def decode_record(data: bytes) -> Record | None:
-    """None when it is damaged or of another format."""
-    mark, body = data[:DIGEST], data[DIGEST:]
-    if digest_of((body,)) != mark:
-        return None
-    try:
-        record = msgspec.msgpack.decode(body, type=Record)
-    except msgspec.MsgspecError:
-        return None
-    return record if record.format == FORMAT else None
-
-
-def digest_of(parts: Iterable[Any], breaks: Breaks = NO_BREAKS) -> bytes:
-    """The checksum of these bytes, one after the other. breaks: of the thread that computes it."""
-    digest = hashlib.sha256()  # for which processors have instructions: twice as fast as blake2b
-    for part in parts:
-        view = memoryview(part)
-        for start in range(0, view.nbytes, CHUNK):
-            with breaks.work():
-                digest.update(view[start : start + CHUNK])
-    return digest.digest()[:DIGEST]
 
 
 def blocks(size: int) -> int:
@@ -104,19 +60,23 @@ class Entry:
 
 @dataclass(slots=True)
 class Counts:
+    """gone: that another process had removed. outages: times that writing stopped."""
+
     written: int = 0
     read: int = 0
     damaged: int = 0
     evicted: int = 0
+    gone: int = 0
+    outages: int = 0
 
 
 @dataclass(slots=True)
 class Folder:
-    """Opens `path` at once; raises OSError, sqlite3.Error or diskcache.Timeout where that cannot be.
+    """Opens `path` at once; raises OSError (NotOurs is one) or sqlite3.Error where nothing there can be read.
 
     One process at a time may write: another one that opens the same folder only reads, and so does one that
-    does not want to `write`. limit: bytes that all
-    of it may take on disk. Safe to use from several threads.
+    does not want to `write`, and one that may not. Who only reads changes nothing there. limit: bytes that
+    all of it may take on disk. Safe to use from several threads.
     """
 
     path: Path
@@ -126,82 +86,104 @@ class Folder:
     protected: frozenset[bytes] = frozenset()  # not evicted
     counts: Counts = field(default_factory=Counts)
     readonly: str = ""  # why nothing is written
-    _cache: Any = None
-    _lock_file: Any = None
+    _items: Any = None  # a diskcache.Cache, or a Snapshot
+    _lock: Lock | None = None
+    _found: Contents = field(default_factory=lambda: Contents())
     _mutex: threading.RLock = field(default_factory=threading.RLock)
 
     def __post_init__(self) -> None:
-        self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._lock_file = (self.path / "lock").open("a")
+        self.path = self.path.absolute()
+        found = look_at(self.path)
+        if found.standing is Standing.foreign:
+            raise NotOurs(found.why)
         try:
-            if self.write_wanted:
-                fcntl.flock(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            else:
-                self.readonly = "it was opened for reading"
-        except BlockingIOError:
-            self.readonly = "another process writes to it"
-        try:
-            self._open()
-        except (*FAILURES, *DAMAGE) as error:
-            if self.readonly or not is_damage(error):
-                raise error if isinstance(error, FAILURES) else sqlite3.DatabaseError(str(error)) from error
-            self._start_over(error)
+            self.readonly = self._begin_writing() if self.write_wanted else "it was opened for reading"
+        except OSError as error:
+            if not found.usable:
+                raise
+            self.readonly = str(error)
+        if self.readonly:
+            self._found = read_contents(self.base)
+            self._items = self._found.items
 
-    def _open(self) -> None:
-        self._cache = open_items(self.path / "segments", self.limit)
-        if not self.readonly:
-            tidy(self._cache)
+    @property
+    def base(self) -> Path:
+        return self.path / SEGMENTS
+
+    def _begin_writing(self) -> str:
+        """Make the folder ours, lock it and open its database; why not, where another keeps us from it.
+
+        Raises OSError, leaving no lock behind.
+        """
+        claim(self.path)
+        self._lock = Lock.take(self.path / LOCK)
+        if self._lock is None:
+            return "another process writes to it"
+        try:
+            return self._open()
+        except BaseException:
+            self._unlock()
+            raise
+
+    def _open(self) -> str:
+        self.base.mkdir(exist_ok=True)
+        try:
+            self._found = read_contents(self.base)
+            if self._found.formats:
+                self._unlock()
+                return (
+                    f"another version of fortieth wrote it (format {min(self._found.formats)}, not {FORMAT})"
+                )
+            self._items = open_items(self.base, self.limit)
+            tidy(self.base)
+        except (*FAILURES, *DAMAGE) as error:
+            if not is_damage(error):
+                raise error if isinstance(error, OSError) else OSError(str(error)) from error
+            self._start_over(error)
+        return ""
+
+    def _unlock(self) -> None:
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
 
     def _start_over(self, error: Exception) -> None:
         log.warning("the cache at %s is damaged (%s) and starts empty", self.path, error)
-        if self._cache is not None:
+        if self._items is not None:
             with contextlib.suppress(*FAILURES, *DAMAGE):
-                self._cache.close()
+                self._items.close()
         self.counts.damaged += 1
         self.entries.clear()
-        shutil.rmtree(self.path / "segments", ignore_errors=True)
-        self._open()
+        self._found = Contents()
+        remove_all(self.base)
+        self._items = open_items(self.base, self.limit)
 
     def close(self) -> None:
         """Lets others write."""
         with contextlib.suppress(*FAILURES):
-            self._cache.close()
-        self._lock_file.close()
+            self._items.close()
+        self._unlock()
 
     def load(self) -> list[Record]:
         """Every whole record, parents before what goes on from them; what is damaged is removed."""
-        try:
-            records = list(self._read_records())
-        except (*FAILURES, *DAMAGE) as error:
-            records = []
-            if self.readonly or not is_damage(error):
-                log.warning("the cache at %s cannot be read: %s", self.path, error)
-            else:
-                self._start_over(error)
-        records.sort(key=lambda record: (record.start, record.end))
-        for record in records:
-            self._note(record)
-        for record in records:
-            self._count_child(record.parent, 1)
+        found = self._found.records.values()
+        records = sorted(found, key=lambda record: (record.start, record.end))
+        # who only reads may see what the writer is about to evict: that shows when it is read
+        bad = self._found.damaged | (set() if self.readonly else self._found.missing)
+        records = [record for record in records if record.name not in bad]
+        self.counts.damaged += len(bad)
+        for name in bad | self._found.loose:
+            with contextlib.suppress(*FAILURES, *DAMAGE):
+                self._delete(name)
+        with self._mutex:
+            for record in records:
+                self._note(record)
+            for record in records:
+                self._count_child(record.parent, 1)
+        self._found = Contents()
         if not self.readonly:
             self._make_room(0, None)  # the limit may be lower than it was
         return records
-
-    def _read_records(self) -> Iterator[Record]:
-        keys = set(self._cache.iterkeys())
-        for key in keys:
-            name = key[1:]
-            if key[:1] == b"t":
-                if b"m" + name not in keys:
-                    self._delete(name)
-                continue
-            data = self._cache.get(key)
-            record = decode_record(data) if data is not None else None
-            if record is None or record.name != name or b"t" + name not in keys:
-                self.counts.damaged += 1
-                self._delete(name)
-            else:
-                yield record
 
     def _note(self, record: Record) -> None:
         self.entries[record.name] = Entry(
@@ -216,11 +198,10 @@ class Folder:
 
     def bytes_used(self) -> int:
         """On disk, the database and its log included."""
-        base = self.path / "segments"
         database = 0
-        for suffix in ("", "-wal", "-shm"):
-            with contextlib.suppress(FileNotFoundError):
-                database += (base / f"cache.db{suffix}").stat().st_size
+        for name in DATABASE:
+            with contextlib.suppress(OSError):
+                database += (self.base / name).stat().st_size
         with self._mutex:
             return database + sum(blocks(entry.size) for entry in self.entries.values())
 
@@ -243,8 +224,8 @@ class Folder:
         if gone is None:
             return None
         try:
-            self._cache.set(b"t" + record.name, Buffers(tuple(parts), breaks))
-            self._cache.set(b"m" + record.name, encode_record(record))
+            self._items.set(b"t" + record.name, Buffers(tuple(parts), breaks))
+            self._items.set(b"m" + record.name, encode_record(record))
         except Stopped:
             return None
         except (*FAILURES, *DAMAGE) as error:
@@ -306,22 +287,29 @@ class Folder:
 
     def _delete(self, name: bytes) -> None:
         if not self.readonly:
-            self._cache.delete(b"m" + name)
-            self._cache.delete(b"t" + name)
+            self._items.delete(b"m" + name)
+            self._items.delete(b"t" + name)
 
     def read(self, name: bytes, breaks: Breaks = NO_BREAKS) -> BufferedReader | None:
         """The file of a segment's tensors, whole and verified, at its beginning; None when it is damaged.
 
-        What is damaged is counted and removed. breaks: of the thread that reads, while it verifies.
+        What is damaged is counted and removed; what another process removed is only gone. breaks: of the
+        thread that reads, while it verifies.
         """
         with self._mutex:
             entry = self.entries.get(name)
         if entry is None:
             return None
+        file: Any = None
         try:
-            file = self._cache.get(b"t" + name, read=True)
+            file = self._items.get(b"t" + name, read=True)
+        except FileNotFoundError:
+            if self.readonly:  # whoever writes here evicts what it likes
+                self.counts.gone += 1
+                self.remove(name)
+                return None
         except (*FAILURES, *DAMAGE):
-            file = None
+            pass
         if isinstance(file, BufferedReader):
             if checks(file, entry, breaks):
                 self.counts.read += 1
@@ -332,15 +320,24 @@ class Folder:
         return None
 
     def verify(self) -> list[bytes]:
-        """Read everything; the names of what was damaged, now removed."""
+        """Read everything; the names of what was damaged, now removed if this process writes."""
         bad: list[bytes] = []
+        gone: list[bytes] = []
         for name in list(self.entries):
+            before = self.counts.gone
             file = self.read(name)
-            if file is None:
-                bad.append(name)
-            else:
+            if file is not None:
                 file.close()
-        return bad
+            else:
+                (gone if self.counts.gone > before else bad).append(name)
+        lost = self._still_named(gone)
+        self.counts.gone -= len(lost)
+        return bad + lost
+
+    def _still_named(self, names: list[bytes]) -> list[bytes]:
+        """Of those whose files are not there, the ones that the database names all the same."""
+        rows = Snapshot(self.base).rows if names else {}
+        return [name for name in names if b"t" + name in rows]
 
     def purge(self, fingerprint: str | None = None) -> int:
         """Remove all segments, or those of one fingerprint; how many."""

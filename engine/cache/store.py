@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 
 from engine.cache.archive import Archive, Loaded
-from engine.cache.disk import FORMAT, Record
 from engine.cache.layers import Kept, Layout, Part
 from engine.cache.radix import Match, Piece, Radix, Segment, Tokens, as_tokens, path_tokens
 from engine.cache.ram import RamTier, Rank
+from engine.cache.record import FORMAT, Record
 from engine.cache.settle import Settler
 
 HEAD_BYTES = 32 * 4  # so many tokens tell one conversation from another

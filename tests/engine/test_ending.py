@@ -14,8 +14,9 @@ import pytest
 
 from engine.cache.archive import LEAST_GRACE_S, MOST_GRACE_S, SLOW_DISK, Archive
 from engine.cache.breaks import Breaks
-from engine.cache.disk import FORMAT, Folder, Record
+from engine.cache.disk import Folder
 from engine.cache.layers import Kept
+from engine.cache.record import FORMAT, Record
 from engine.client import EngineClient
 from engine.config import EngineConfig
 from engine.errors import EngineDied

@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 from engine.cache.disk import Folder
 from engine.cache.place import cache_folder
 from proxy.cli import cli
+from tests.engine.cache.folders import NOT_OURS, state
 from tests.engine.cache.torture import LIMIT, segment
 
 
@@ -44,12 +45,27 @@ def test_ls_and_stats(place: Path) -> None:
     assert "4 of 2 models" in text
 
 
-def test_verify_tells_damage_and_removes_it(place: Path) -> None:
-    assert run(place, "verify") == (0, "4 segments read, 0 damaged and removed\n")
-    victim = next(place.rglob("*.val"))
-    victim.write_bytes(victim.read_bytes()[1:] + b"x")
-    assert run(place, "verify") == (1, "4 segments read, 1 damaged and removed\n")
-    assert run(place, "verify") == (0, "3 segments read, 0 damaged and removed\n")
+def test_verify_tells_damage_and_leaves_it_to_the_server(place: Path) -> None:
+    assert run(place, "verify") == (0, "4 segments read, 0 damaged\n")
+    changed, lost, *_ = place.rglob("*.val")
+    changed.write_bytes(changed.read_bytes()[1:] + b"x")
+    lost.unlink()
+    assert run(place, "verify") == (1, "4 segments read, 2 damaged\n")
+    assert run(place, "verify") == (1, "4 segments read, 2 damaged\n")
+
+
+def test_what_a_server_evicts_meanwhile_is_no_damage(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    server = Folder(place, LIMIT)
+    names = [record.name for record in server.load()]
+    verify = Folder.verify
+
+    def evict_first(folder: Folder) -> list[bytes]:
+        server.remove(names[0])
+        return verify(folder)
+
+    monkeypatch.setattr(Folder, "verify", evict_first)
+    assert run(place, "verify") == (0, "3 segments read, 0 damaged, 1 removed by a server meanwhile\n")
+    server.close()
 
 
 def test_purge(place: Path) -> None:
@@ -82,3 +98,17 @@ def test_where_it_lies(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert cache_folder() == tmp_path / "fortieth" / "prefix"
     monkeypatch.setattr("sys.platform", "darwin")
     assert cache_folder().parts[-4:] == ("Library", "Caches", "fortieth", "prefix")
+
+
+@pytest.mark.parametrize("name", NOT_OURS)
+def test_a_folder_that_is_not_ours_is_refused_by_serve_and_every_command(name: str, tmp_path: Path) -> None:
+    path = tmp_path / "cache"
+    NOT_OURS[name](path)
+    before = state(tmp_path)
+    for command in (["ls"], ["stats"], ["verify"], ["purge", "--all"], ["purge", "--model", "f"]):
+        code, text = run(path, *command)
+        assert (code, text.startswith("fortieth: "), text.count("Traceback")) == (1, True, 0)
+    result = CliRunner().invoke(cli, ["serve", "--port", "0", "--ledger", "off", "--cache-dir", str(path)])
+    assert result.exit_code == 1
+    assert result.output.startswith("fortieth: the folder for the cache, "), result.output
+    assert state(tmp_path) == before

@@ -20,7 +20,7 @@ import numpy as np
 from mlx.utils import tree_flatten
 from mlx_lm.models import gemma3_text, lfm2, qwen3
 
-from engine.cache.disk import Record
+from engine.cache.record import Record
 from engine.config import EngineConfig
 from engine.core import EngineCore
 from engine.model import LoadedModel, load_model, try_out

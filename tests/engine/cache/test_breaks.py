@@ -17,7 +17,8 @@ from mlx_lm.models.cache import KVCache
 
 from engine import joiner
 from engine.cache.breaks import NO_BREAKS, Breaks
-from engine.cache.disk import CHUNK, Folder, digest_of
+from engine.cache.disk import Folder
+from engine.cache.record import CHUNK, digest_of
 from engine.joiner import Joiner
 from tests.engine.cache.torture import segment
 

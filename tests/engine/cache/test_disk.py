@@ -13,8 +13,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from engine.cache.blobs import BytesDisk, NotBytes, open_items
-from engine.cache.disk import Folder, Record, decode_record, encode_record
+from engine.cache.blobs import BytesDisk, open_items
+from engine.cache.disk import Folder
+from engine.cache.record import OtherFormat, Record, decode_record, encode_record
+from engine.cache.snapshot import NotBytes
 from tests.engine.cache.torture import LIMIT, damage, kill_a_writer, read_all, segment
 
 
@@ -97,7 +99,7 @@ def test_a_record_is_whole_or_nothing() -> None:
     for at in range(0, len(data), 3):
         assert decode_record(data[:at]) is None
         assert decode_record(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]) is None
-    assert decode_record(encode_record(msgspec.structs.replace(record, format=99))) is None
+    assert decode_record(encode_record(msgspec.structs.replace(record, format=99))) == OtherFormat(99)
 
 
 def test_the_limit_is_never_exceeded_and_the_longest_unused_goes(tmp_path: Path) -> None:

@@ -17,7 +17,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from engine.cache.disk import Folder, Record, digest_of
+from engine.cache.disk import Folder
+from engine.cache.record import Record, digest_of
 
 LIMIT = 24 * 2**20
 
