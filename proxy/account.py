@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
-from proxy.chat import CacheReport, FinishReason, GuardMode, Usage, Verdict
+from proxy.chat import CacheReport, FinishReason, GiveUp, GuardMode, Usage, Verdict
 from repair.types import Fix, Problem
 from repair.types import Verdict as TurnVerdict
 
@@ -63,6 +63,8 @@ class Account:
     did not finish. session_source: what named the session. cache: of the first attempt's prompt, where the
     upstream tells. empty: tools were declared, and the model neither called nor said anything. invalid: calls
     that were delivered against their schemas, which only happens where the guard is told not to act.
+    given_up: how, where the verdict is `failed`. handed_over: invalid calls that giving up delivered, which
+    are not counted as invalid.
     """
 
     request_id: str
@@ -88,6 +90,8 @@ class Account:
     cache: CacheReport | None = None
     empty: bool = False
     invalid: int = 0
+    given_up: GiveUp | None = None
+    handed_over: int = 0
 
 
 class Sink(Protocol):

@@ -165,6 +165,19 @@ class GuardMode(StrEnum):
     constrain = "constrain"
 
 
+class GiveUp(StrEnum):
+    """What the client gets for calls that could not be saved. text: the model's own text, and in words what
+    happened. error: an error that says what failed. client: calls of declared tools whose JSON is sound go
+    out although they break their schemas, for clients that validate and tell the model; else as text.
+    passthrough: the calls as the model emitted them, whatever is wrong with them; else as text.
+    """
+
+    text = "text"
+    error = "error"
+    client = "client"
+    passthrough = "passthrough"
+
+
 @dataclass(frozen=True, slots=True)
 class Usage:
     """Token counts. cached_tokens is a part of prompt_tokens, reasoning_tokens of completion_tokens."""
@@ -268,7 +281,8 @@ class Finish:
     """The last event of every turn that did not fail. fixes: how many changes the repair made. attempts: how
     often the model was asked. usage: of all attempts together. answer_valid: whether the text is what the
     request's json_answer and answer_schema ask for; None where they ask for nothing. cache: of the first
-    attempt's prompt, None where the upstream does not tell.
+    attempt's prompt, None where the upstream does not tell. given_up: with the verdict `failed`, what the
+    client gets in place of the calls.
     """
 
     reason: FinishReason
@@ -278,6 +292,7 @@ class Finish:
     attempts: int = 1
     answer_valid: bool | None = None
     cache: CacheReport | None = None
+    given_up: GiveUp | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -228,6 +228,7 @@ def total(finishes: Sequence[Finish]) -> Finish:
         max(finish.attempts for finish in finishes),
         all(valid) if valid else None,
         first.cache,
+        next((finish.given_up for finish in finishes if finish.given_up is not None), None),
     )
 
 

@@ -13,6 +13,7 @@ from proxy.chat import (
     Event,
     Finish,
     FinishReason,
+    GiveUp,
     GuardMode,
     Scores,
     ToolCallReady,
@@ -26,7 +27,7 @@ from proxy.guarding.book import Book, Circumstances
 from proxy.guarding.caller import NOBODY, Caller, turn_of
 from proxy.guarding.giveup import give_up
 from proxy.guarding.loops import nudge, refuse_loop
-from proxy.guarding.policy import REASKING, GiveUp, GuardPolicy, LoopLimits
+from proxy.guarding.policy import REASKING, GuardPolicy, LoopLimits
 from proxy.guarding.reask import Reask
 from proxy.sessions.ahead import Foresight, reply_of
 from proxy.sessions.identity import identify
@@ -57,6 +58,7 @@ class Settled:
     reason: FinishReason
     fixes: tuple[Fix, ...] = ()
     problems: tuple[Problem, ...] = ()
+    given_up: GiveUp | None = None
 
 
 class Exchange:
@@ -122,11 +124,14 @@ class Exchange:
             len(settled.fixes),
             self._book.attempts,
             cache=self._book.cache,
+            given_up=settled.given_up,
         )
         invalid = misfits(settled.calls, self._tools)
-        if invalid and self._about.mode in _JUDGING and self._guard.policy.give_up is not GiveUp.passthrough:
+        handed_over = invalid if settled.given_up is not None else 0
+        if invalid and not handed_over and self._about.mode in _JUDGING:
             _log.error("%d calls go out that do not fit their schemas: a defect of ours", invalid)
-        self._book.settled(len(settled.calls), settled.fixes, settled.problems, invalid)
+        calls = len(settled.calls)
+        self._book.settled(calls, settled.fixes, settled.problems, invalid - handed_over, handed_over)
         self._book.close(Ending.finished, finish)
         _report(settled)
         return [*events, finish]
@@ -173,8 +178,8 @@ class Exchange:
                 rest = unshown(first) if turned.calls else _answer(first, turned.text)
                 reason = FinishReason.tool_calls if turned.calls else FinishReason.stop
                 return Settled(rest, turned.calls, Verdict.reasked, reason, turned.fixes)
-        given = give_up(policy.give_up, first, problems, self._tools, self._book.attempts)
-        return Settled(given.rest, given.calls, Verdict.failed, given.reason, (), problems)
+        given = give_up(self._about.give_up, first, problems, self._tools, self._book.attempts)
+        return Settled(given.rest, given.calls, Verdict.failed, given.reason, (), problems, given.how)
 
 
 class Guard:
@@ -252,7 +257,14 @@ class Guard:
         if callable_ and (drifted or mode is GuardMode.constrain):
             request = replace(request, constrained=True)
         return Circumstances(
-            request, mode, key, turn_of(request), caller.request_id, drifted=drifted, until=caller.until
+            request,
+            mode,
+            key,
+            turn_of(request),
+            caller.request_id,
+            drifted=drifted,
+            until=caller.until,
+            give_up=caller.give_up or self.policy.give_up,
         )
 
 

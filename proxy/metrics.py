@@ -46,15 +46,7 @@ class Metrics:
         self._fixes = self._counter("fixes", "Repairs of delivered calls", _MODEL, "kind")
         self._attempts = self._counter("attempts", "Times that a model was asked", _MODEL)
         self._calls = self._counter("tool_calls", "Delivered tool calls", _MODEL)
-        self._invalid = self._counter(
-            "invalid_calls_delivered", "Of those, calls that do not fit their schemas", _MODEL, "mode"
-        )
-        self._turns = self._counter(
-            "call_turns", "Turns that held calls", _MODEL, "verdict", "format", "from_turn"
-        )
-        self._problems = self._counter("problems", "What was wrong with calls, all attempts", _MODEL, "rule")
-        self._reasks = self._counter("reasks", "Times that a model was asked again", _MODEL, "verdict")
-        self._empty = self._counter("empty_answers", "Neither a call nor a word", _MODEL)
+        self._judgements = Judgements(self._counter)
         self._added = self._histogram(
             "added_latency_seconds", "From the end of the first attempt to that of the answer", _ADDED
         )
@@ -97,7 +89,9 @@ class Metrics:
         self._cached.labels(model).inc(account.usage.cached_tokens)
         self._generated.labels(model).inc(account.usage.completion_tokens)
         self._calls.labels(model).inc(account.calls)
-        self._judged(account)
+        self._judgements.record(account)
+        if account.timings.heard is not None:
+            self._added.labels(model).observe(account.timings.total - account.timings.heard)
         for fix in account.fixes:
             self._fixes.labels(model, fix.kind.value).inc()
         if account.ending is Ending.finished and account.reason is not None:
@@ -105,22 +99,6 @@ class Metrics:
             self._verdicts.labels(model, account.verdict.value).inc()
             self._prompts.labels(model).observe(account.usage.prompt_tokens)
             self._answers.labels(model).observe(account.usage.completion_tokens)
-
-    def _judged(self, account: Account) -> None:
-        """What the guard found and did, beside the verdict."""
-        model = account.model
-        # made even where it is 0: an alarm on it needs the series
-        self._invalid.labels(model, account.mode.value).inc(account.invalid)
-        self._reasks.labels(model, account.verdict.value).inc(max(0, len(account.attempts) - 1))
-        self._empty.labels(model).inc(account.empty)
-        for attempt in account.attempts:
-            for problem in attempt.problems:
-                self._problems.labels(model, problem.rule).inc()
-        if account.verdict is not Verdict.none:
-            turn = str(bucket(account.turn))
-            self._turns.labels(model, account.verdict.value, account.format, turn).inc()
-        if account.timings.heard is not None:
-            self._added.labels(model).observe(account.timings.total - account.timings.heard)
 
     def answered(self, status: int) -> None:
         """An HTTP response has left, whatever it was asked for."""
@@ -143,6 +121,41 @@ class Metrics:
 
     def _histogram(self, name: str, text: str, buckets: tuple[float, ...]) -> Histogram:
         return Histogram(f"fortieth_{name}", text, (_MODEL,), buckets=buckets, registry=self._registry)
+
+
+class Judgements:
+    """What the guard found and did, beside the verdict. counter: makes one, by name, text and labels."""
+
+    def __init__(self, counter: Callable[..., Counter]) -> None:
+        self._invalid = counter(
+            "invalid_calls_delivered", "Of those, calls that do not fit their schemas", _MODEL, "mode"
+        )
+        self._given_up = counter(
+            "given_up_turns", "Turns whose calls could not be saved, by what went out", _MODEL, "give_up"
+        )
+        self._handed_over = counter(
+            "handed_over_calls", "Calls that giving up delivered against their schemas", _MODEL
+        )
+        self._turns = counter("call_turns", "Turns that held calls", _MODEL, "verdict", "format", "from_turn")
+        self._problems = counter("problems", "What was wrong with calls, all attempts", _MODEL, "rule")
+        self._reasks = counter("reasks", "Times that a model was asked again", _MODEL, "verdict")
+        self._empty = counter("empty_answers", "Neither a call nor a word", _MODEL)
+
+    def record(self, account: Account) -> None:
+        model = account.model
+        # made even where it is 0: an alarm on it needs the series
+        self._invalid.labels(model, account.mode.value).inc(account.invalid)
+        self._reasks.labels(model, account.verdict.value).inc(max(0, len(account.attempts) - 1))
+        self._empty.labels(model).inc(account.empty)
+        self._handed_over.labels(model).inc(account.handed_over)
+        if account.given_up is not None:
+            self._given_up.labels(model, account.given_up.value).inc()
+        for attempt in account.attempts:
+            for problem in attempt.problems:
+                self._problems.labels(model, problem.rule).inc()
+        if account.verdict is not Verdict.none:
+            turn = str(bucket(account.turn))
+            self._turns.labels(model, account.verdict.value, account.format, turn).inc()
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from proxy.codecs.openai_chat import OpenAIChat
 from proxy.delivery import Deadline, Delivery, open_delivery, read_timeout, total
 from proxy.errors import BodyTooLarge, ModelNotFound, Unauthorized
 from proxy.guard import Guard
-from proxy.guarding.caller import read_caller
+from proxy.guarding.caller import GIVE_UP_HEADER, read_caller
 from proxy.health import HealthCheck
 from proxy.ledger import Ledger
 from proxy.ledger_api import list_requests, show_request
@@ -147,6 +147,8 @@ def _verdict_headers(finish: Finish) -> dict[str, str]:
         "x-fortieth-fixes": str(finish.fixes),
         "x-fortieth-attempts": str(finish.attempts),
     }
+    if finish.given_up is not None:
+        headers[GIVE_UP_HEADER] = finish.given_up.value
     if finish.answer_valid is not None:
         headers["x-fortieth-answer"] = "valid" if finish.answer_valid else "invalid"
     if finish.cache is not None:

@@ -13,10 +13,10 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
 from engine.config import LEAST_CACHE_DISK
-from proxy.chat import GuardMode
+from proxy.chat import GiveUp, GuardMode
 from proxy.drift import DEFAULT_RULE
 from proxy.errors import SettingsError
-from proxy.guarding.policy import GiveUp, GuardPolicy, LoopLimits, ReaskLimits
+from proxy.guarding.policy import GuardPolicy, LoopLimits, ReaskLimits
 from proxy.sessions.canonical import Rule
 from proxy.upstreams.target import Target, read_targets
 

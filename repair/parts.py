@@ -28,12 +28,13 @@ _HEAD = re.compile(
 @dataclass(frozen=True, slots=True)
 class Part:
     """One call. name: the declared tool that it names, "" where it names none. right: of a refused one, the
-    arguments in which nothing is wrong.
+    arguments in which nothing is wrong. sound: of a refused one, see sound_call().
     """
 
     name: str
     outcome: Accepted | Rejected
     right: Mapping[str, Any] = field(default_factory=dict)
+    sound: ToolCall | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,14 +114,38 @@ def _judge(event: Calls, tools: ToolSet, cut: bool) -> _Block:
             problems += outcome.problems
             clear = clear and _is_sound(raw)
         name = _named(raw, tools)
-        right = _right(raw, name, tools, outcome.problems) if isinstance(outcome, Rejected) else {}
-        parts.append(Part(name, outcome, right))
+        parts.append(
+            _refused(raw, name, tools, outcome) if isinstance(outcome, Rejected) else Part(name, outcome)
+        )
     return _Block(tuple(parts), tuple(problems), clear)
 
 
-def _right(raw: RawCall, name: str, tools: ToolSet, problems: tuple[Problem, ...]) -> Mapping[str, Any]:
+def _refused(raw: RawCall, name: str, tools: ToolSet, outcome: Rejected) -> Part:
     plain = emit_plain(raw, tools) if name else None
-    return right_arguments(ToolCall(name, plain.arguments), tools, problems) if plain else {}
+    if plain is None:
+        return Part(name, outcome)
+    return refused_part(ToolCall(name, plain.arguments), tools, outcome)
+
+
+def refused_part(call: ToolCall, tools: ToolSet, outcome: Rejected) -> Part:
+    """call: as the model wrote it, by the declared name."""
+    right = right_arguments(call, tools, outcome.problems)
+    return Part(call.name, outcome, right, sound_call(call, tools))
+
+
+def sound_call(call: ToolCall, tools: ToolSet) -> ToolCall | None:
+    """The call itself where its tool is declared, its arguments are a sound JSON object, and its schema
+    refuses them: whoever validates it can tell the model what is wrong. None where it is refused for anything
+    else.
+    """
+    tool = tools.get(call.name)
+    try:
+        value, end = decode_strict(call.arguments)
+    except ValueError:
+        return None
+    if tool is None or not isinstance(value, dict) or call.arguments[end:].strip():
+        return None
+    return None if tool.schema.validator.is_valid(value) else call
 
 
 def _is_sound(raw: RawCall) -> bool:

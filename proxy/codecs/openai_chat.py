@@ -200,6 +200,8 @@ def _candidate_object(candidate: Candidate) -> dict[str, Any]:
 
 def _verdict_comment(finish: Finish) -> bytes:
     comment = f": x-fortieth-verdict: {finish.verdict}; fixes={finish.fixes}; attempts={finish.attempts}"
+    if finish.given_up is not None:
+        comment += f"; give-up={finish.given_up}"
     if finish.answer_valid is not None:
         comment += f"; answer={'valid' if finish.answer_valid else 'invalid'}"
     if finish.cache is not None:

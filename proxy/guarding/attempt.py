@@ -19,9 +19,9 @@ from proxy.upstreams.base import (
     UpstreamReasoning,
     UpstreamText,
 )
+from repair.names import resolve_name
 from repair.offline import repair_arguments
-from repair.parts import Part, Parts, emit_as_it_is, take_apart
-from repair.right import right_arguments
+from repair.parts import Part, Parts, emit_as_it_is, refused_part, take_apart
 from repair.tools import ToolSet
 from repair.turn import Outcome, Turn, TurnPolicy
 from repair.types import (
@@ -233,11 +233,12 @@ class Listener:
         name = self._declared(call.name)
         if not name or isinstance(outcome, Accepted):
             return Part(name, outcome)
-        plain = ToolCall(name, call.arguments)
-        return Part(name, outcome, right_arguments(plain, self._tools, outcome.problems))
+        return refused_part(ToolCall(name, call.arguments), self._tools, outcome)
 
     def _declared(self, name: str) -> str:
-        return name if self._tools.get(name) is not None else ""
+        """The tool that this name means, "" where it means none."""
+        resolved = resolve_name(name, self._tools)
+        return "" if isinstance(resolved, Problem) else resolved[0].name
 
     def _beside(self, outcome: Outcome, calls: tuple[ToolCall, ...]) -> tuple[list[Problem], list[Fix]]:
         """What the text beside structured calls adds. The same calls once more are an echo; others are a
@@ -294,7 +295,7 @@ def _against(policy: TurnPolicy, calls: tuple[ToolCall, ...]) -> list[Problem]:
 
 def _in_words(call: UpstreamCall) -> str:
     """A structured call as text, in no model's own format: nobody may take it for a call again."""
-    return f"(not executed) {call.name}: {call.arguments}"
+    return f"[The call of {call.name} was not executed: {call.arguments}]"
 
 
 def unshown(attempt: Attempt) -> tuple[Delta, ...]:
@@ -302,6 +303,17 @@ def unshown(attempt: Attempt) -> tuple[Delta, ...]:
     said = attempt.parts.said if attempt.parts else ""
     rest = said[attempt.shown :] if said.startswith(attempt.text[: attempt.shown]) else ""
     return (TextDelta(rest),) if rest.strip() else ()
+
+
+def sound_calls(attempt: Attempt) -> tuple[ToolCall, ...]:
+    """All calls of a refused attempt, where only schemas are against those that were refused; else none."""
+    if attempt.parts is None or attempt.parts.open_ended:
+        return ()
+    found = [
+        part.outcome.call if isinstance(part.outcome, Accepted) else part.sound
+        for part in attempt.parts.calls
+    ]
+    return tuple(call for call in found if call is not None) if None not in found else ()
 
 
 def as_emitted(attempt: Attempt, tools: ToolSet) -> tuple[ToolCall, ...]:

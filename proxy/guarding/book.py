@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from proxy.account import Account, AttemptAccount, Ending, Sink, Timings
-from proxy.chat import CacheReport, ChatRequest, Finish, GuardMode, Usage, Verdict
+from proxy.chat import CacheReport, ChatRequest, Finish, GiveUp, GuardMode, Usage, Verdict
 from proxy.drift import SessionKey
 from proxy.errors import RequestError
 from proxy.guarding.attempt import Attempt, Listener
@@ -17,7 +17,9 @@ from repair.types import Fix, Problem
 
 @dataclass(frozen=True, slots=True)
 class Circumstances:
-    """What is known of a request before it is asked. until: its time is up, on the event loop's clock."""
+    """What is known of a request before it is asked. until: its time is up, on the event loop's clock.
+    give_up: what the client gets for calls that cannot be saved.
+    """
 
     request: ChatRequest
     mode: GuardMode
@@ -27,6 +29,7 @@ class Circumstances:
     looping: bool = False
     drifted: bool = False
     until: float | None = None
+    give_up: GiveUp = GiveUp.text
 
 
 class Book:
@@ -45,6 +48,7 @@ class Book:
         self._cache: CacheReport | None = None
         self._empty = False
         self._invalid = 0
+        self._handed_over = 0
         self._closed = False
 
     def _now(self) -> float:
@@ -89,10 +93,18 @@ class Book:
         self._timings = replace(self._timings, reasking=self._now() - self._timings.judged)
 
     def settled(
-        self, calls: int, fixes: tuple[Fix, ...], problems: tuple[Problem, ...], invalid: int
+        self,
+        calls: int,
+        fixes: tuple[Fix, ...],
+        problems: tuple[Problem, ...],
+        invalid: int,
+        handed_over: int,
     ) -> None:
-        """What was delivered, what was wrong with that which was not, and with that which was."""
-        self._calls, self._fixes, self._problems, self._invalid = calls, fixes, problems, invalid
+        """What was delivered, what was wrong with that which was not, and with that which was: against the
+        guard's will and by it.
+        """
+        self._calls, self._fixes, self._problems = calls, fixes, problems
+        self._invalid, self._handed_over = invalid, handed_over
 
     def failed(self, error: RequestError, listener: Listener | None = None) -> None:
         """The upstream failed: closes the book. An attempt that was under way stands in it, with what the
@@ -180,6 +192,8 @@ class Book:
             cache=self._cache,
             empty=self._empty,
             invalid=self._invalid,
+            given_up=finish.given_up if finish else None,
+            handed_over=self._handed_over,
         )
         for sink in self._sinks:
             sink.record(account)

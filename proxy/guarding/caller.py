@@ -4,24 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import StrEnum
+from typing import TypeVar
 
-from proxy.chat import UNNAMED, ChatRequest, GuardMode, Role, SessionId
+from proxy.chat import UNNAMED, ChatRequest, GiveUp, GuardMode, Role, SessionId
 from proxy.errors import BadRequest
 from proxy.sessions.identity import from_headers
 
 GUARD_HEADER = "x-fortieth-guard"
+GIVE_UP_HEADER = "x-fortieth-give-up"
+
+E = TypeVar("E", bound=StrEnum)
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """mode: asked for in the request's header, None where it says nothing. session: as the headers name it.
-    request_id: the client's own or "". until: when the request's time is up, on the event loop's clock.
+    """mode, give_up: asked for in the request's headers, None where they say nothing. session: as the headers
+    name it. request_id: the client's own or "". until: when the request's time is up, on the event loop's
+    clock.
     """
 
     mode: GuardMode | None = None
     session: SessionId = UNNAMED
     request_id: str = ""
     until: float | None = None
+    give_up: GiveUp | None = None
 
 
 NOBODY = Caller()
@@ -30,18 +37,23 @@ NOBODY = Caller()
 def read_caller(headers: Mapping[str, str], until: float | None = None) -> Caller:
     """headers: names in lower case. Raises BadRequest for a mode that does not exist."""
     return Caller(
-        _mode(headers.get(GUARD_HEADER, "")), from_headers(headers), headers.get("x-request-id", ""), until
+        _choice(headers, GUARD_HEADER, GuardMode),
+        from_headers(headers),
+        headers.get("x-request-id", ""),
+        until,
+        _choice(headers, GIVE_UP_HEADER, GiveUp),
     )
 
 
-def _mode(value: str) -> GuardMode | None:
+def _choice(headers: Mapping[str, str], header: str, choices: type[E]) -> E | None:
+    value = headers.get(header, "")
     wanted = value.strip().lower()
     if not wanted:
         return None
-    if wanted not in list(GuardMode):
-        known = ", ".join(GuardMode)
-        raise BadRequest(f"{GUARD_HEADER} must be one of {known}, got {value[:40]!r}", param=GUARD_HEADER)
-    return GuardMode(wanted)
+    if wanted not in list(choices):
+        known = ", ".join(choices)
+        raise BadRequest(f"{header} must be one of {known}, got {value[:40]!r}", param=header)
+    return choices(wanted)
 
 
 def turn_of(request: ChatRequest) -> int:

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from proxy.chat import FinishReason
+from proxy.chat import FinishReason, GiveUp
 from proxy.errors import CallFailed
-from proxy.guarding.attempt import Attempt, Delta, as_emitted, unshown
-from proxy.guarding.policy import GiveUp
+from proxy.guarding.attempt import Attempt, Delta, as_emitted, sound_calls, unshown
 from repair.tools import ToolSet
 from repair.types import Problem, TextDelta, ToolCall
+
+_TOLD = 3
+_TOLD_CHARS = 300
 
 
 @dataclass(frozen=True, slots=True)
 class GivenUp:
-    """What goes out in place of the calls."""
+    """What goes out in place of the calls. how: what was done, which is `text` where no call could be handed
+    over.
+    """
 
     rest: tuple[Delta, ...]
     calls: tuple[ToolCall, ...]
     reason: FinishReason
+    how: GiveUp
 
 
 def give_up(
@@ -28,23 +34,41 @@ def give_up(
 
     Raises CallFailed where the client shall get an error.
     """
-    reason = FinishReason.length if first.cut else FinishReason.stop
-    if first.filtered:
-        reason = FinishReason.content_filter
+    loop = next((problem for problem in problems if problem.rule == "loop"), None)
     if how is GiveUp.error:
-        told = [f"{one.path}: {one.message}" if one.path else one.message for one in problems]
-        raise CallFailed(told, attempts)
+        raise CallFailed(_told(problems), attempts)
     if how is GiveUp.passthrough:
         calls = first.calls or as_emitted(first, tools)
         if calls:
-            return GivenUp(first.rest if first.calls else unshown(first), calls, FinishReason.tool_calls)
-    loop = next((problem for problem in problems if problem.rule == "loop"), None)
+            rest = first.rest if first.calls else unshown(first)
+            return GivenUp(rest, calls, FinishReason.tool_calls, how)
+    if how is GiveUp.client and (calls := sound_calls(first)):
+        return GivenUp(unshown(first), calls, FinishReason.tool_calls, how)
     if first.calls and loop is not None:
         # the call was right in itself: its markup would only be noise
-        return GivenUp((*first.rest, TextDelta(_stopped(first, loop))), (), FinishReason.stop)
-    return GivenUp(first.rest, (), reason)
+        told = f"Stopped: {loop.message}. The call was not made again."
+        return GivenUp((*first.rest, _behind(first, told)), (), FinishReason.stop, GiveUp.text)
+    rest = (*first.rest, _behind(first, explain(problems, attempts)))
+    return GivenUp(rest, (), _reason(first), GiveUp.text)
 
 
-def _stopped(first: Attempt, loop: Problem) -> str:
-    lead = "\n\n" if first.text.strip() else ""
-    return f"{lead}Stopped: {loop.message}. The call was not made again."
+def explain(problems: Sequence[Problem], attempts: int) -> str:
+    """What happened, for a person or a model that reads on. attempts: how often the model was asked."""
+    times = {1: "once", 2: "twice"}.get(attempts, f"{attempts} times")
+    told = [one if len(one) <= _TOLD_CHARS else f"{one[:_TOLD_CHARS]} ..." for one in _told(problems)[:_TOLD]]
+    said = f"The model was asked {times} and made no call that can be executed: {'; '.join(told)}"
+    return f"[No tool was executed. {said}.]"
+
+
+def _told(problems: Sequence[Problem]) -> list[str]:
+    return [f"{one.path}: {one.message}" if one.path else one.message for one in problems]
+
+
+def _reason(first: Attempt) -> FinishReason:
+    if first.filtered:
+        return FinishReason.content_filter
+    return FinishReason.length if first.cut else FinishReason.stop
+
+
+def _behind(first: Attempt, told: str) -> TextDelta:
+    return TextDelta(("\n\n" if first.text.strip() else "") + told)

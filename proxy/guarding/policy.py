@@ -4,22 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
 
-from proxy.chat import GuardMode
+from proxy.chat import GiveUp, GuardMode
 from proxy.drift import DEFAULT_RULE, DriftRule
 
 REASKING = (GuardMode.full, GuardMode.constrain)
-
-
-class GiveUp(StrEnum):
-    """What the client gets for calls that could not be saved. text: the model's own text. error: an error
-    that says what failed. passthrough: the calls as the model emitted them.
-    """
-
-    text = "text"
-    error = "error"
-    passthrough = "passthrough"
 
 
 @dataclass(frozen=True, slots=True)

@@ -94,7 +94,7 @@ def test_fortieth_behind_litellms_proxy(tmp_path: Path) -> None:
         (Wish(CALLS, False), Got(200, SAID, [RIGHT], "tool_calls"), True),
         (Wish(CALLS, False), Got(200, SAID, [RIGHT, RIGHT], "tool_calls"), False),
         (Wish(CALLS, False), Got(200, SAID, [], "stop"), False),
-        (Wish(replace(CALLS, wrong="always"), True), Got(200, SAID + "(not executed)", finish="stop"), True),
+        (Wish(replace(CALLS, wrong="always"), True), Got(200, SAID + "[The call of ", finish="stop"), True),
         (Wish(replace(CALLS, wrong="always"), True), Got(200, SAID, [RIGHT], "tool_calls"), False),
         (Wish(CUT, True), Got(200, "k1k.0 ", errors=1), True),
         (Wish(CUT, True), Got(503, errors=1), True),

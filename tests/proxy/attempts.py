@@ -82,7 +82,7 @@ def ring(
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What a client got, streamed or not."""
+    """What a client got, streamed or not. told: what the guard wrote behind the model's own content."""
 
     status: int
     content: str = ""
@@ -94,6 +94,8 @@ class Seen:
     fixes: int = 0
     usage: dict[str, Any] = field(default_factory=dict)
     error: dict[str, Any] = field(default_factory=dict)
+    give_up: str = ""
+    told: str = ""
 
 
 def ask(
@@ -119,9 +121,10 @@ def _whole(response: httpx.Response) -> Seen:
     choice = body["choices"][0]
     message = choice["message"]
     calls = message.get("tool_calls", [])
+    content, told = parted(message["content"])
     return Seen(
         200,
-        message["content"] or "",
+        content,
         message.get("reasoning_content", ""),
         tuple((call["function"]["name"], call["function"]["arguments"]) for call in calls),
         choice["finish_reason"],
@@ -129,6 +132,8 @@ def _whole(response: httpx.Response) -> Seen:
         int(response.headers["x-fortieth-attempts"]),
         int(response.headers["x-fortieth-fixes"]),
         body["usage"],
+        give_up=response.headers.get("x-fortieth-give-up", ""),
+        told=told,
     )
 
 
@@ -155,6 +160,7 @@ def _streamed(text: str) -> Seen:
                 if "id" in part:
                     calls.append([part["function"]["name"], ""])
                 calls[part["index"]][1] += part["function"]["arguments"]
+    content, told = parted(content)
     counts = dict(item.split("=") for item in verdict.split("; ")[1:])
     return Seen(
         200,
@@ -167,4 +173,12 @@ def _streamed(text: str) -> Seen:
         int(counts.get("fixes", 0)),
         usage,
         error,
+        counts.get("give-up", ""),
+        told,
     )
+
+
+def parted(content: str | None) -> tuple[str, str]:
+    """The model's own content, and what the guard wrote behind it of calls that could not be saved."""
+    own, mark, told = (content or "").partition("[No tool was executed. ")
+    return own.removesuffix("\n\n") if mark else own, mark + told

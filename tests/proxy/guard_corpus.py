@@ -226,6 +226,8 @@ def judge(play: Play, stream: bool, seen: Seen, answered: list[tuple[str, Any]])
         faults += _faults_of_saved(play, seen, kept)
     elif (seen.verdict, seen.calls) != ("failed", ()) or seen.attempts > 3:
         faults.append(f"{seen.verdict} after {seen.attempts} attempts: {seen.calls}")
+    elif not seen.told.endswith(".]"):
+        faults.append("the answer does not say what happened")
     elif play.arm == "text" and (seen.content, seen.reasoning) != _own_text(play):
         faults.append(f"text lost: {seen.content!r}")
     return Judged(play, stream, seen, tuple(faults), tuple(kept))

@@ -120,7 +120,7 @@ TURNS: dict[str, tuple[tuple[Any, ...], Seen]] = {
         (Script(("Let me see.", BAD)),),
         Seen(
             200,
-            'Let me see.\n(not executed) get_weather: {"days": 2}',
+            'Let me see.\n[The call of get_weather was not executed: {"days": 2}]',
             reason="stop",
             verdict="failed",
             attempts=3,
@@ -166,7 +166,8 @@ def test_turns(full: Ring, name: str, stream: bool) -> None:
     scripts, expected = TURNS[name]
     key = full.attempts.plan(f"{name} {stream}", *scripts)
     seen = ask(full.server, key, stream)
-    assert replace(seen, usage={}) == expected
+    assert replace(seen, usage={}, give_up="", told="") == expected
+    assert (seen.give_up, bool(seen.told)) == (("text", True) if seen.verdict == "failed" else ("", False))
     assert len(full.attempts.asked[key]) == seen.attempts
     assert all(played.closed for played in full.upstream.played)
 
@@ -240,7 +241,7 @@ def test_no_call_is_wanted(full: Ring) -> None:
     key = full.attempts.plan("none", Script(("Hi.", BAD)))
     seen = ask(full.server, key, True, tool_choice="none")
     assert (seen.verdict, seen.attempts, seen.calls) == ("none", 1, ())
-    assert seen.content == 'Hi.\n(not executed) get_weather: {"days": 2}'
+    assert seen.content == 'Hi.\n[The call of get_weather was not executed: {"days": 2}]'
 
 
 @pytest.mark.parametrize("pair", [(CALL, BAD_TYPE_CALL), (GOOD, BAD)], ids=["text", "structure"])

@@ -9,14 +9,15 @@ import httpx
 import pytest
 
 from proxy.account import Ending
-from proxy.chat import Usage
+from proxy.chat import GiveUp, Usage
 from proxy.errors import BadRequest, UpstreamUnavailable
-from proxy.guarding.policy import GiveUp, GuardPolicy, ReaskLimits
+from proxy.guarding.policy import GuardPolicy, ReaskLimits
 from proxy.routes import Limits
+from proxy.upstreams.base import UpstreamCall
 from proxy.upstreams.scripted import Script, Stall
-from tests.proxy.attempts import Ring, Seen, ask, ring
+from tests.proxy.attempts import Ring, ask, ring
 from tests.proxy.live import LoopThread
-from tests.proxy.requests import BAD_TYPE_CALL, CALL, CUT_CALL, HOPELESS_CALL, LISBON, TOOLS
+from tests.proxy.requests import BAD_TYPE_CALL, CALL, CUT_CALL, HOPELESS_CALL, LISBON, SLOPPY_CALL, TOOLS
 
 STREAM = pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
 
@@ -76,23 +77,118 @@ def test_a_later_attempt_that_runs_away_is_one_that_failed(full: Ring) -> None:
     assert [one.sampling.max_tokens for one in full.attempts.asked[key]] == [4, 4, 4]
 
 
+UNDECLARED_CALL = CALL.replace("get_weather", "get_moon")
+UNQUOTED_CALL = HOPELESS_CALL.replace("2", "two")
+TWO_KEYS_CALL = HOPELESS_CALL.replace('"days": 2', '"days": 2, "days": 3')
+OTHER_CASE_CALL = HOPELESS_CALL.replace("get_weather", "Get_Weather")
+# how, what the model emits again and again, what the client gets as calls; none is text
 GIVEN_UP = {
-    (GiveUp.text, HOPELESS_CALL): Seen(200, f"Hm. {HOPELESS_CALL}", reason="stop", verdict="failed"),
-    (GiveUp.passthrough, HOPELESS_CALL): Seen(
-        200, "Hm. ", calls=(("get_weather", '{"days": 2}'),), reason="tool_calls", verdict="failed"
+    "text": (GiveUp.text, HOPELESS_CALL, ()),
+    "passthrough": (GiveUp.passthrough, HOPELESS_CALL, (("get_weather", '{"days": 2}'),)),
+    "passthrough_cut": (GiveUp.passthrough, CUT_CALL, ()),
+    "client": (GiveUp.client, HOPELESS_CALL, (("get_weather", '{"days": 2}'),)),
+    "client_name_in_another_case": (GiveUp.client, OTHER_CASE_CALL, (("get_weather", '{"days": 2}'),)),
+    "client_with_a_right_one": (
+        GiveUp.client,
+        f"{SLOPPY_CALL}\n{HOPELESS_CALL}",
+        (LISBON, ("get_weather", '{"days": 2}')),
     ),
-    (GiveUp.passthrough, CUT_CALL): Seen(200, f"Hm. {CUT_CALL}", reason="stop", verdict="failed"),
+    "client_cut": (GiveUp.client, CUT_CALL, ()),
+    "client_undeclared": (GiveUp.client, UNDECLARED_CALL, ()),
+    "client_no_json": (GiveUp.client, UNQUOTED_CALL, ()),
+    "client_a_key_twice": (GiveUp.client, TWO_KEYS_CALL, ()),
+    "client_one_undeclared_of_two": (GiveUp.client, f"{HOPELESS_CALL}\n{UNDECLARED_CALL}", ()),
 }
 
 
 @STREAM
-@pytest.mark.parametrize(("how", "call"), GIVEN_UP)
-def test_giving_up(thread: LoopThread, how: GiveUp, call: str, stream: bool) -> None:
+@pytest.mark.parametrize(("how", "emitted", "calls"), GIVEN_UP.values(), ids=GIVEN_UP)
+def test_giving_up(
+    thread: LoopThread, how: GiveUp, emitted: str, calls: tuple[tuple[str, str], ...], stream: bool
+) -> None:
     with ring(GuardPolicy(give_up=how), thread=thread) as stage:
-        seen = ask(stage.server, stage.attempts.plan("x", f"Hm. {call}"), stream)
-        expected = GIVEN_UP[how, call]
-        assert (seen.content, seen.calls, seen.reason) == (expected.content, expected.calls, expected.reason)
+        seen = ask(stage.server, stage.attempts.plan("x", f"Hm. {emitted}"), stream)
         assert (seen.verdict, seen.attempts) == ("failed", 3)
+        assert seen.calls == calls
+        assert seen.reason == ("tool_calls" if calls else "stop")
+        assert seen.give_up == (how if calls else "text")
+        account = stage.accounts.kept[-1]
+        assert account.given_up == seen.give_up
+        assert (account.invalid, account.handed_over) == (0, 1 if calls else 0)
+        if calls:
+            assert seen.content.strip() == "Hm."
+        else:
+            assert seen.content == f"Hm. {emitted}", "nothing of the model's own text is lost"
+            assert "The model was asked 3 times and made no call" in seen.told
+
+
+STRUCTURES = {
+    "sound": ('{"days": 2}', ("get_weather", '{"days": 2}')),
+    "no_object": ("[2]", None),
+    "no_json": ('{"days": two}', None),
+    "cut": ('{"days": 2', None),
+}
+
+
+@STREAM
+@pytest.mark.parametrize(("arguments", "call"), STRUCTURES.values(), ids=STRUCTURES)
+def test_the_client_may_get_structured_calls_that_only_its_schema_refuses(
+    thread: LoopThread, arguments: str, call: tuple[str, str] | None, stream: bool
+) -> None:
+    with ring(GuardPolicy(give_up=GiveUp.client), thread=thread) as stage:
+        key = stage.attempts.plan("x", Script(("Hm.", UpstreamCall("get_weather", arguments))))
+        seen = ask(stage.server, key, stream)
+        assert (seen.verdict, seen.calls) == ("failed", (call,) if call else ())
+        assert seen.give_up == ("client" if call else "text")
+        assert seen.content.startswith(
+            "Hm." if call else f"Hm.\n[The call of get_weather was not executed: {arguments}]"
+        )
+
+
+@STREAM
+@pytest.mark.parametrize("how", GiveUp)
+def test_a_request_says_how_it_is_given_up(full: Ring, how: GiveUp, stream: bool) -> None:
+    key = full.attempts.plan(f"by header {how} {stream}", HOPELESS_CALL)
+    seen = ask(full.server, key, stream, {"x-fortieth-give-up": how.value.upper()})
+    if how is GiveUp.error:
+        assert seen.error["code"] == "tool_call_failed"
+    else:
+        assert seen.give_up == how
+        assert bool(seen.calls) == (how is not GiveUp.text)
+
+
+def test_a_way_of_giving_up_that_does_not_exist(full: Ring) -> None:
+    key = full.attempts.plan("which way", CALL)
+    seen = ask(full.server, key, False, {"x-fortieth-give-up": "loudly"})
+    assert (seen.status, seen.error["param"]) == (400, "x-fortieth-give-up")
+    assert "text, error, client, passthrough" in seen.error["message"]
+
+
+def test_a_call_that_goes_too_far_round_is_never_handed_over(full: Ring) -> None:
+    history = [
+        {"role": "user", "content": "round"},
+        *(
+            message
+            for i in range(4)
+            for message in (
+                {
+                    "role": "assistant",
+                    "tool_calls": [
+                        {
+                            "id": f"c{i}",
+                            "type": "function",
+                            "function": {"name": LISBON[0], "arguments": LISBON[1]},
+                        }
+                    ],
+                },
+                {"role": "tool", "tool_call_id": f"c{i}", "content": "rain"},
+            )
+        ),
+    ]
+    full.attempts.plan("round", CALL)
+    seen = ask(full.server, "round", False, {"x-fortieth-give-up": "client"}, messages=history)
+    assert (seen.verdict, seen.calls, seen.give_up) == ("failed", (), "text")
+    assert "Stopped:" in seen.content
 
 
 @STREAM

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from proxy.chat import ChatRequest, Message, PastCall, Role, ToolMode
+from proxy.chat import ChatRequest, GiveUp, Message, PastCall, Role, ToolMode
 from proxy.codecs.hints import polling_tools
 from proxy.guarding.loops import find_loop, nudge, refuse_loop, steps_of
-from proxy.guarding.policy import GiveUp, GuardPolicy, LoopLimits
+from proxy.guarding.policy import GuardPolicy, LoopLimits
 from proxy.upstreams.scripted import ScriptedUpstream
 from repair.types import ToolCall
 from tests.proxy.attempts import Accounts, Attempts, ask

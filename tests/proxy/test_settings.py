@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from proxy.chat import GuardMode
+from proxy.chat import GiveUp, GuardMode
 from proxy.errors import SettingsError
-from proxy.guarding.policy import GiveUp, GuardPolicy, LoopLimits, ReaskLimits
+from proxy.guarding.policy import GuardPolicy, LoopLimits, ReaskLimits
 from proxy.serving import engine_config
 from proxy.settings import Settings, foreign_variables, load_settings
 
