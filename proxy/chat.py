@@ -167,8 +167,8 @@ class GuardMode(StrEnum):
 
 class GiveUp(StrEnum):
     """What the client gets for calls that could not be saved. text: the model's own text, and in words what
-    happened. error: an error that says what failed. client: calls of declared tools whose JSON is sound go
-    out although they break their schemas, for clients that validate and tell the model; else as text.
+    happened. error: an error that says what failed. client: the calls go out
+    so that whoever validates refuses them and tells the model; where that is not certain, as text.
     passthrough: the calls as the model emitted them, whatever is wrong with them; else as text.
     """
 

@@ -305,17 +305,6 @@ def unshown(attempt: Attempt) -> tuple[Delta, ...]:
     return (TextDelta(rest),) if rest.strip() else ()
 
 
-def sound_calls(attempt: Attempt) -> tuple[ToolCall, ...]:
-    """All calls of a refused attempt, where only schemas are against those that were refused; else none."""
-    if attempt.parts is None or attempt.parts.open_ended:
-        return ()
-    found = [
-        part.outcome.call if isinstance(part.outcome, Accepted) else part.sound
-        for part in attempt.parts.calls
-    ]
-    return tuple(call for call in found if call is not None) if None not in found else ()
-
-
 def as_emitted(attempt: Attempt, tools: ToolSet) -> tuple[ToolCall, ...]:
     """The attempt's calls with their arguments as the model wrote them; none where one cannot be told."""
     if attempt.emitted:

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from proxy.chat import FinishReason, GiveUp
 from proxy.errors import CallFailed
-from proxy.guarding.attempt import Attempt, Delta, as_emitted, sound_calls, unshown
+from proxy.guarding.attempt import Attempt, Delta, as_emitted, unshown
+from repair.parts import Part
 from repair.tools import ToolSet
-from repair.types import Problem, TextDelta, ToolCall
+from repair.types import Accepted, Problem, TextDelta, ToolCall
 
 _TOLD = 3
 _TOLD_CHARS = 300
+# The argument that stands in place of all others, and holds them as the model wrote them.
+NOT_EXECUTED = "not_executed"
+# What servers accept as a name when the client sends its history back.
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +49,7 @@ def give_up(
         if calls:
             rest = first.rest if first.calls else unshown(first)
             return GivenUp(rest, calls, FinishReason.tool_calls, how)
-    if how is GiveUp.client and (calls := sound_calls(first)):
+    if how is GiveUp.client and (calls := hand_over(first, tools)):
         return GivenUp(unshown(first), calls, FinishReason.tool_calls, how)
     if first.calls and loop is not None:
         # the call was right in itself: its markup would only be noise
@@ -50,6 +57,30 @@ def give_up(
         return GivenUp((*first.rest, _behind(first, told)), (), FinishReason.stop, GiveUp.text)
     rest = (*first.rest, _behind(first, explain(problems, attempts)))
     return GivenUp(rest, (), _reason(first), GiveUp.text)
+
+
+def hand_over(first: Attempt, tools: ToolSet) -> tuple[ToolCall, ...]:
+    """All calls of a refused attempt, each so that whoever validates it cannot execute it but those that were
+    right; none where that cannot be said of every one of them.
+    """
+    emitted = as_emitted(first, tools)
+    if first.cut or first.filtered or first.parts is None or len(first.parts.calls) != len(emitted):
+        return ()
+    pairs = zip(first.parts.calls, emitted, strict=True)
+    calls = [_as_refused(part, call, tools) for part, call in pairs]
+    return tuple(call for call in calls if call is not None) if None not in calls else ()
+
+
+def _as_refused(part: Part, emitted: ToolCall, tools: ToolSet) -> ToolCall | None:
+    if isinstance(part.outcome, Accepted):
+        return part.outcome.call
+    if part.sound is not None:
+        return part.sound
+    name = part.name or emitted.name
+    tool = tools.get(name)
+    if not (_NAME.fullmatch(name) if tool is None else tool.schema.required - {NOT_EXECUTED}):
+        return None
+    return ToolCall(name, json.dumps({NOT_EXECUTED: emitted.arguments}, ensure_ascii=False))
 
 
 def explain(problems: Sequence[Problem], attempts: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from typing import Any
 
@@ -18,6 +19,11 @@ from proxy.upstreams.scripted import Script, Stall
 from tests.proxy.attempts import Ring, ask, ring
 from tests.proxy.live import LoopThread
 from tests.proxy.requests import BAD_TYPE_CALL, CALL, CUT_CALL, HOPELESS_CALL, LISBON, SLOPPY_CALL, TOOLS
+
+
+def fits(call: tuple[str, Any]) -> bool:
+    return call[0] == "get_weather" and set(call[1]) == {"city"}
+
 
 STREAM = pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
 
@@ -84,37 +90,47 @@ OTHER_CASE_CALL = HOPELESS_CALL.replace("get_weather", "Get_Weather")
 # how, what the model emits again and again, what the client gets as calls; none is text
 GIVEN_UP = {
     "text": (GiveUp.text, HOPELESS_CALL, ()),
-    "passthrough": (GiveUp.passthrough, HOPELESS_CALL, (("get_weather", '{"days": 2}'),)),
+    "passthrough": (GiveUp.passthrough, HOPELESS_CALL, (("get_weather", {"days": 2}),)),
     "passthrough_cut": (GiveUp.passthrough, CUT_CALL, ()),
-    "client": (GiveUp.client, HOPELESS_CALL, (("get_weather", '{"days": 2}'),)),
-    "client_name_in_another_case": (GiveUp.client, OTHER_CASE_CALL, (("get_weather", '{"days": 2}'),)),
+    "client": (GiveUp.client, HOPELESS_CALL, (("get_weather", {"days": 2}),)),
+    "client_name_in_another_case": (GiveUp.client, OTHER_CASE_CALL, (("get_weather", {"days": 2}),)),
     "client_with_a_right_one": (
         GiveUp.client,
         f"{SLOPPY_CALL}\n{HOPELESS_CALL}",
-        (LISBON, ("get_weather", '{"days": 2}')),
+        (("get_weather", {"city": "Lisbon"}), ("get_weather", {"days": 2})),
     ),
     "client_cut": (GiveUp.client, CUT_CALL, ()),
-    "client_undeclared": (GiveUp.client, UNDECLARED_CALL, ()),
-    "client_no_json": (GiveUp.client, UNQUOTED_CALL, ()),
-    "client_a_key_twice": (GiveUp.client, TWO_KEYS_CALL, ()),
-    "client_one_undeclared_of_two": (GiveUp.client, f"{HOPELESS_CALL}\n{UNDECLARED_CALL}", ()),
+    "client_undeclared": (GiveUp.client, UNDECLARED_CALL, (("get_moon", {"not_executed": LISBON[1]}),)),
+    "client_no_json": (GiveUp.client, UNQUOTED_CALL, (("get_weather", {"not_executed": '{"days": two}'}),)),
+    "client_a_key_twice": (
+        GiveUp.client,
+        TWO_KEYS_CALL,
+        (("get_weather", {"not_executed": '{"days": 2, "days": 3}'}),),
+    ),
+    "client_one_undeclared_of_two": (
+        GiveUp.client,
+        f"{HOPELESS_CALL}\n{UNDECLARED_CALL}",
+        (("get_weather", {"days": 2}), ("get_moon", {"not_executed": LISBON[1]})),
+    ),
+    "client_could_execute_it": (GiveUp.client, UNQUOTED_CALL.replace("get_weather", "get_time"), ()),
+    "client_no_name_at_all": (GiveUp.client, UNDECLARED_CALL.replace("get_moon", "get the moon"), ()),
 }
 
 
 @STREAM
 @pytest.mark.parametrize(("how", "emitted", "calls"), GIVEN_UP.values(), ids=GIVEN_UP)
 def test_giving_up(
-    thread: LoopThread, how: GiveUp, emitted: str, calls: tuple[tuple[str, str], ...], stream: bool
+    thread: LoopThread, how: GiveUp, emitted: str, calls: tuple[tuple[str, Any], ...], stream: bool
 ) -> None:
     with ring(GuardPolicy(give_up=how), thread=thread) as stage:
         seen = ask(stage.server, stage.attempts.plan("x", f"Hm. {emitted}"), stream)
         assert (seen.verdict, seen.attempts) == ("failed", 3)
-        assert seen.calls == calls
+        assert tuple((name, json.loads(arguments)) for name, arguments in seen.calls) == calls
         assert seen.reason == ("tool_calls" if calls else "stop")
         assert seen.give_up == (how if calls else "text")
         account = stage.accounts.kept[-1]
         assert account.given_up == seen.give_up
-        assert (account.invalid, account.handed_over) == (0, 1 if calls else 0)
+        assert (account.invalid, account.handed_over) == (0, sum(not fits(call) for call in calls))
         if calls:
             assert seen.content.strip() == "Hm."
         else:
@@ -122,23 +138,27 @@ def test_giving_up(
             assert "The model was asked 3 times and made no call" in seen.told
 
 
+# arguments, the upstream's finish, and what the client gets as arguments; None is text
 STRUCTURES = {
-    "sound": ('{"days": 2}', ("get_weather", '{"days": 2}')),
-    "no_object": ("[2]", None),
-    "no_json": ('{"days": two}', None),
-    "cut": ('{"days": 2', None),
+    "sound": ('{"days": 2}', "stop", {"days": 2}),
+    "no_object": ("[2]", "stop", {"not_executed": "[2]"}),
+    "no_json": ('{"days": two}', "stop", {"not_executed": '{"days": two}'}),
+    "cut_without_a_word": ('{"days": 2', "stop", {"not_executed": '{"days": 2'}),
+    "cut_by_the_limit": ('{"days": 2', "length", None),
 }
 
 
 @STREAM
-@pytest.mark.parametrize(("arguments", "call"), STRUCTURES.values(), ids=STRUCTURES)
-def test_the_client_may_get_structured_calls_that_only_its_schema_refuses(
-    thread: LoopThread, arguments: str, call: tuple[str, str] | None, stream: bool
+@pytest.mark.parametrize(("arguments", "finish", "got"), STRUCTURES.values(), ids=STRUCTURES)
+def test_the_client_gets_structured_calls_so_that_it_must_refuse_them(
+    thread: LoopThread, arguments: str, finish: str, got: Any, stream: bool
 ) -> None:
     with ring(GuardPolicy(give_up=GiveUp.client), thread=thread) as stage:
-        key = stage.attempts.plan("x", Script(("Hm.", UpstreamCall("get_weather", arguments))))
+        key = stage.attempts.plan("x", Script(("Hm.", UpstreamCall("get_weather", arguments)), finish))
         seen = ask(stage.server, key, stream)
-        assert (seen.verdict, seen.calls) == ("failed", (call,) if call else ())
+        call = got is not None
+        assert (seen.verdict, len(seen.calls)) == ("failed", call)
+        assert [json.loads(arguments) for _, arguments in seen.calls] == ([got] if call else [])
         assert seen.give_up == ("client" if call else "text")
         assert seen.content.startswith(
             "Hm." if call else f"Hm.\n[The call of get_weather was not executed: {arguments}]"
