@@ -6,7 +6,7 @@ one thread that owns MLX.
 
 from __future__ import annotations
 
-import heapq
+import math
 import time
 from dataclasses import replace
 from itertools import takewhile
@@ -72,15 +72,14 @@ class EngineCore:
         self._fetching: set[str] = set()  # requests whose prefix is on its way from the disk
         self._compiling: set[str] = set()
         self._following: dict[str, str] = {}  # requests that wait for another's prompt to be computed
-        self._expiry: list[tuple[float, str]] = []  # a heap; ended requests stay in it until they are due
         self._memory = MemoryWatch()
         self._on_gpu = model.info.device != "cpu"
         self._counts = Counts()
 
     @property
     def busy(self) -> bool:
-        """Whether there are requests."""
-        return bool(self._writing)
+        """Whether there are requests, or an end that step() has still to tell."""
+        return bool(self._writing or self._ended)
 
     @property
     def calm(self) -> bool:
@@ -88,10 +87,13 @@ class EngineCore:
         return all(entry.stage is Stage.decoding for entry in self._scheduler.entries.values())
 
     def rest_s(self, longest: float) -> float:
-        """How long step() would have nothing to do, as far as one can tell: `longest` at most."""
-        if self._scheduler.runnable:
+        """How long step() would have nothing to do, as far as one can tell: `longest` at most.
+
+        Only requests that have not ended are asked: what is over can wake nobody.
+        """
+        if self._scheduler.runnable or self._ended:
             return 0.0
-        due = self._expiry[0][0] - time.monotonic() if self._expiry else longest
+        due = min((one.expires for one in self._writing.values()), default=math.inf) - time.monotonic()
         held = self._compiling or self._fetching or self._following
         return max(0.0, min(due, HELD_POLL_S if held else longest))
 
@@ -133,7 +135,6 @@ class EngineCore:
             self._compiling.add(request.id)
         if request.deadline_s is not None:
             writing.expires = now + request.deadline_s
-            heapq.heappush(self._expiry, (writing.expires, request.id))
         return None
 
     def abort(self, id: str) -> None:
@@ -235,7 +236,7 @@ class EngineCore:
         gone = self._scheduler.drop_running()
         for id in gone:
             del self._writing[id]
-            self.reuse.forget(id)
+            self._forget(id)
         return [to_failed(id, error) for id in gone]
 
     def stats(self) -> WorkerStats:
@@ -269,16 +270,11 @@ class EngineCore:
 
     def _expire(self, now: float) -> list[Event]:
         """End the requests whose time is over."""
-        events: list[Event] = []
-        while self._expiry and self._expiry[0][0] <= now:
-            expires, id = heapq.heappop(self._expiry)
-            writing = self._writing.get(id)
-            if writing is None or writing.expires != expires:
-                continue  # it ended in time; the id may have come again
-            events.append(to_failed(id, DeadlineExceeded(expires - writing.submitted)))
+        due = [(id, one) for id, one in self._writing.items() if one.expires <= now]
+        for id, _ in due:
             self._counts.expired += 1
             self.abort(id)
-        return events
+        return [to_failed(id, DeadlineExceeded(one.expires - one.submitted)) for id, one in due]
 
     def _take_grammars(self) -> list[Event]:
         """Let those requests run whose grammars have been compiled, and end those whose grammars are none."""
