@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: install install-dev serve test check format lock wheel fuzz guard train-model quantize-model bench-repair bench-engine bench-calls bench-attention bench-products bench-proxy soak-proxy soak-engine evaluate-model loops evaluate-variants evaluate-guard evaluate-beyond charts bench-sessions bench-restarts cache-torture clean
+.PHONY: install install-dev serve test check format lock wheel fuzz guard train-model quantize-model bench-repair bench-engine bench-calls bench-attention bench-products bench-proxy soak-proxy soak-engine evaluate-model loops evaluate-variants evaluate-guard evaluate-beyond charts bench-sessions bench-restarts bench-idle cache-torture clean
 
 $(BIN)/fortieth: pyproject.toml requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -104,7 +104,7 @@ bench-proxy: install-dev
 soak-proxy: install-dev
 	$(BIN)/python -m tests.bench.proxy_soak $(ARGS)
 
-# random requests with aborts and disconnects, then kill -9 of the engine under load (Linux)
+# random requests with aborts and disconnects, then kill -9 of the engine under load, a rest after each (Linux)
 soak-engine: install-dev
 	$(BIN)/python -m tests.bench.soak $(ARGS)
 
@@ -146,6 +146,10 @@ charts: install-dev
 bench-sessions: install-dev
 	$(BIN)/python -m tests.engine.cache.bench $(ARGS)
 	$(BIN)/python -m tests.bench.sessions --rivals "$(RIVALS)" $(HTTP_ARGS)
+
+# what a server costs while nobody asks anything of it, after every kind of work (Linux); four minutes
+bench-idle: install-dev
+	$(BIN)/python -m tests.bench.idle $(ARGS)
 
 # servers that are ended right after an answer, and what the next one computes again (Linux)
 bench-restarts: install-dev

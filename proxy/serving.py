@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import os
@@ -38,12 +39,29 @@ _log = logging.getLogger(__name__)
 # Streams still running this long after the server was asked to stop get an error event.
 _GRACE_S = 5.0
 _BACKLOG = 2048
+_TICK_S = 1.0
 # An agent's connection waits while its tools run; one that is closed under a request costs it a retry.
 _KEEP_ALIVE_S = 300
 
 
 class HttpServer(uvicorn.Server):
-    """Leaves signals alone: uvicorn would end the process by the signal, before our clean-up."""
+    """Leaves signals alone: uvicorn would end the process by the signal, before our clean-up. It is told when
+    to end, where uvicorn looks ten times a second.
+    """
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self._ending = asyncio.Event()
+
+    async def end(self) -> None:
+        """Begin to end; requests that run go on for a while."""
+        self.should_exit = True
+        self._ending.set()
+
+    async def main_loop(self) -> None:
+        while not await self.on_tick(0):  # also renews the date that responses bear
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._ending.wait(), _TICK_S)
 
     def capture_signals(self) -> AbstractContextManager[None]:  # type: ignore[override]
         return nullcontext()
@@ -244,7 +262,7 @@ async def run_http(
     port = listener.getsockname()[1]
     announce(welcome(settings.host, port, upstream.models[0].id, settings.guard, api_key is not None))
     await _until(serving, stop.asked, None)
-    server.should_exit = True
+    await server.end()
     if not await _until(serving, stop.urgent, _GRACE_S):
         _log.warning("requests that still run end with an error")
         await _close(upstream, stop)

@@ -15,6 +15,7 @@ import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 START_S = 180.0
 RAPID_MLX = "from rapid_mlx.dependency_repair import cli_entrypoint; cli_entrypoint()"
@@ -49,10 +50,24 @@ class Server:
         )
 
 
+class Live(Protocol):
+    """A server that runs: its port, and the process of it."""
+
+    @property
+    def port(self) -> int: ...
+
+    @property
+    def pid(self) -> int: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Running:
     port: int
     process: subprocess.Popen[bytes]
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
 
 
 def ours(*options: str) -> Server:

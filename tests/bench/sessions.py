@@ -22,7 +22,7 @@ from typing import Any, TypeVar
 from engine.resolve import BUNDLED
 from tests.bench.engine import blas_library
 from tests.bench.kinds import PRINTABLE, model_path
-from tests.bench.servers import Running, Server, ours, rivals, running
+from tests.bench.servers import Live, Running, Server, ours, rivals, running
 from tests.bench.wire import Answer, ask
 
 T = TypeVar("T")
@@ -80,7 +80,7 @@ def fields_of(kind: str, server: str = "fortieth") -> dict[str, Any]:
     return {"logit_bias": PRINTABLE, "ignore_eos": True} if server == "fortieth" else {}
 
 
-async def turn(live: Running, name: str, messages: list[dict[str, Any]], fields: dict[str, Any]) -> Turn:
+async def turn(live: Live, name: str, messages: list[dict[str, Any]], fields: dict[str, Any]) -> Turn:
     """One request; what it brought is added to the messages, with a result behind it."""
     request = {
         "model": name,

@@ -1,7 +1,7 @@
 """`python -m tests.bench.soak` (make soak-engine): what a served engine survives, over HTTP (Linux).
 
 Random requests, valid and not, many at a time, some of which hang up in the middle; then kill -9 of the
-engine process under load. Exits with 1 where a bar is missed.
+engine process under load. After each of them the server must rest. Exits with 1 where a bar is missed.
 """
 
 from __future__ import annotations
@@ -22,13 +22,16 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from tests.bench.resting import pids, watch
 from tests.bench.servers import Running, Server, engine_pid, ours, resident, running
 from tests.bench.wire import Answer, ask
 from tests.engine.tiny import make_model
 
 AT_ONCE = 16
 FLAT = 1.05
+SETTLE_S = 2.0  # what requests leave behind is written by then
 QUIET_S = 60.0  # that what still runs at the end may take to be gone
+REST_S = 10.0
 BACK_S = 2.0  # beyond loading the model
 POISON: tuple[dict[str, Any], ...] = (
     {"temperature": -1},
@@ -217,6 +220,15 @@ async def kills(live: Running, model: str, count: int, load_s: float) -> tuple[l
     return wrong, back
 
 
+def rest(live: Running) -> list[str]:
+    """What is wrong with a server that nobody asks anything of; to be called when nothing runs."""
+    time.sleep(SETTLE_S)
+    seen = asyncio.run(watch(pids(live), REST_S))
+    told = f"at rest: {100 * seen.cpu:.2f}% of a core, {seen.wakeups:.1f} wake-ups a second"
+    print(told, flush=True)
+    return [] if seen.quiet else [told]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--requests", type=int, default=10000)
@@ -227,6 +239,7 @@ def main() -> None:
     wrong: list[str] = []
     with tempfile.TemporaryDirectory() as folder, running(small_caches(folder), model) as live:
         report = asyncio.run(soak(live, model.name, arguments.requests, arguments.seed))
+        wrong += rest(live)
     grown = ", ".join(f"{name} x{by:.3f}" for name, by in report.growth().items())
     print(dict(report.kinds.most_common()), f"memory over the second half: {grown}", flush=True)
     print(
@@ -241,6 +254,7 @@ def main() -> None:
         with running(ours("--cache-dir", "off", "--log-level", "error"), model) as live:
             load_s = time.monotonic() - began
             unclean, back = asyncio.run(kills(live, model.name, arguments.kills, load_s))
+            wrong += rest(live)
         print(f"kills: {len(back)}, back after {statistics.median(back):.1f} s (longest {max(back):.1f})")
         print(f"a start of server and model takes {load_s:.1f} s")
         wrong += unclean + ([] if max(back) <= BACK_S + load_s else ["not back in time"])

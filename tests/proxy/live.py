@@ -32,8 +32,8 @@ T = TypeVar("T")
 class LoopThread:
     """An event loop in a thread: tests with blocking clients ask it to run coroutines."""
 
-    def __init__(self) -> None:
-        self._loop = asyncio.new_event_loop()
+    def __init__(self, loop: asyncio.AbstractEventLoop | None = None) -> None:
+        self._loop = loop or asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever)
         self._thread.start()
 
@@ -112,7 +112,7 @@ def serving(
     try:
         yield LiveServer(port)
     finally:
-        server.should_exit = True
+        own.run(server.end())
         serving_task.result(30)
         if thread is None:
             own.close()

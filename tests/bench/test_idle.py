@@ -1,0 +1,52 @@
+"""A short slice of `make bench-idle`, and the checks of it that must be able to fail."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import tempfile
+from dataclasses import replace
+
+import pytest
+
+from engine.resolve import MODELS
+from tests.bench.idle import MODEL, WORK, missed, most, rests, with_engine
+from tests.bench.idle import Row as Measured
+from tests.bench.resting import MOST_WAKEUPS, Held, Rest
+from tests.bench.servers import running
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+
+SHORT = ("one request with a deadline of 6 s", "aborts in each stage", "health, metrics, sessions")
+REST_S = 3.0  # the deadline of 6 s passes while the second round is watched
+A_CORE = 0.5  # a tick of the clock is 10 ms: what is told apart here is rest and a loop without a pause
+
+
+def test_after_work_both_processes_rest_as_they_did_before() -> None:
+    work = {name: WORK[name] for name in SHORT}
+    with tempfile.TemporaryDirectory() as folder, running(with_engine(folder), MODELS / MODEL) as live:
+        first = asyncio.run(rests(live, work, 0.2))
+        second = asyncio.run(rests(live, work, REST_S, most(first)))
+    assert max(row.rest.cpu for row in second) <= A_CORE
+    assert max(row.rest.wakeups for row in second) <= MOST_WAKEUPS
+    assert [set(row.missed) - {"not quiet"} for row in second] == [set()] * len(second)
+
+
+HELD = Held(threads=20, handles=30, memory=100 << 20)
+REST = Rest(cpu=0.002, wakeups=5.0, held=HELD)
+
+
+@pytest.mark.parametrize(
+    ("rest", "told"),
+    [
+        (REST, ()),
+        (replace(REST, cpu=0.02), ("not quiet",)),
+        (replace(REST, wakeups=11.0), ("not quiet",)),
+        (replace(REST, held=replace(HELD, threads=22)), ("threads",)),
+        (replace(REST, held=replace(HELD, handles=33, memory=106 << 20)), ("handles", "memory")),
+        (replace(REST, held=Held(1, 1, 1)), ()),
+    ],
+)
+def test_the_judge_tells_rest_from_work(rest: Rest, told: tuple[str, ...]) -> None:
+    assert missed(rest, HELD) == told
+    assert most([Measured("a", rest, ()), Measured("b", REST, ())]).threads == max(20, rest.held.threads)
