@@ -64,7 +64,7 @@ class Account:
     upstream tells. empty: tools were declared, and the model neither called nor said anything. invalid: calls
     that were delivered against their schemas, which only happens where the guard is told not to act.
     given_up: how, where the verdict is `failed`. handed_over: invalid calls that giving up delivered, which
-    are not counted as invalid.
+    are not counted as invalid. warnings: see Finish.
     """
 
     request_id: str
@@ -92,6 +92,7 @@ class Account:
     invalid: int = 0
     given_up: GiveUp | None = None
     handed_over: int = 0
+    warnings: tuple[str, ...] = ()
 
 
 class Sink(Protocol):

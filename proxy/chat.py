@@ -282,7 +282,7 @@ class Finish:
     often the model was asked. usage: of all attempts together. answer_valid: whether the text is what the
     request's json_answer and answer_schema ask for; None where they ask for nothing. cache: of the first
     attempt's prompt, None where the upstream does not tell. given_up: with the verdict `failed`, what the
-    client gets in place of the calls.
+    client gets in place of the calls. warnings: what of the request could not be done as it was asked.
     """
 
     reason: FinishReason
@@ -293,6 +293,7 @@ class Finish:
     answer_valid: bool | None = None
     cache: CacheReport | None = None
     given_up: GiveUp | None = None
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -87,9 +87,13 @@ class Constraints:
 
     def _tools(self, request: ChatRequest, open_reasoning: str) -> Grammar | None:
         choice = request.tool_choice
+        declared = ToolSet.compile(request.tools)
         tools = [
-            replace(tool, parameters=fixed(closed(tool.parameters), request.settled.get(tool.name, {})))
-            for tool in request.tools
+            replace(
+                tool.definition, parameters=fixed(closed(tool.schema.root), request.settled.get(name, {}))
+            )
+            for name in declared.names
+            if (tool := declared.get(name)) is not None
         ]
         return tool_grammar(
             ToolSet.compile(tools),

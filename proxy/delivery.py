@@ -229,6 +229,7 @@ def total(finishes: Sequence[Finish]) -> Finish:
         all(valid) if valid else None,
         first.cache,
         next((finish.given_up for finish in finishes if finish.given_up is not None), None),
+        first.warnings,
     )
 
 

@@ -48,6 +48,10 @@ _VERDICTS = {
 }
 
 
+# So many different warnings about tools are logged.
+_WARNED = 1000
+
+
 @dataclass(frozen=True, slots=True)
 class Settled:
     """How a turn ends: what is still to be sent, and what to say about it."""
@@ -125,6 +129,7 @@ class Exchange:
             self._book.attempts,
             cache=self._book.cache,
             given_up=settled.given_up,
+            warnings=self._about.warnings,
         )
         invalid = misfits(settled.calls, self._tools)
         handed_over = invalid if settled.given_up is not None else 0
@@ -199,6 +204,7 @@ class Guard:
         self.drift = DriftStore(policy.drift or DEFAULT_RULE)
         self._sinks = tuple(sinks)
         self._foresight = foresight
+        self._warned: set[str] = set()
 
     async def open(self, request: ChatRequest, caller: Caller = NOBODY) -> Exchange:
         """Raises whatever can be known before the first token: BadRequest, Overloaded, UpstreamUnavailable.
@@ -265,7 +271,17 @@ class Guard:
             drifted=drifted,
             until=caller.until,
             give_up=caller.give_up or self.policy.give_up,
+            warnings=self._warnings(tools),
         )
+
+    def _warnings(self, tools: ToolSet) -> tuple[str, ...]:
+        """What of the tools is not validated; the log hears of each once."""
+        warnings = tuple(f"not validated: {one}" for one in tools.left_out)
+        for warning in warnings:
+            if warning not in self._warned and len(self._warned) < _WARNED:
+                self._warned.add(warning)
+                _log.warning("%s", warning)
+        return warnings
 
 
 def new_call_id() -> str:

@@ -88,6 +88,7 @@ def to_record(account: Account, redact: bool) -> dict[str, Any]:
         place["error"] = _shown(place["error"], redact)
     for attempt in record["attempts"]:
         attempt["text"] = _shown(attempt["text"], redact)
+    record["warnings"] = [_shown(warning, redact) for warning in account.warnings]
     if record["cache"] is not None:
         for name in ("before", "now"):
             record["cache"][name] = _shown(record["cache"][name], redact)

@@ -14,7 +14,7 @@ from fastapi import APIRouter, Request, Response
 from starlette.requests import ClientDisconnect
 
 from proxy.chat import ChatRequest, Finish
-from proxy.codecs.base import Codec, Head
+from proxy.codecs.base import Codec, Head, warning_header
 from proxy.codecs.openai_chat import OpenAIChat
 from proxy.delivery import Deadline, Delivery, open_delivery, read_timeout, total
 from proxy.errors import BodyTooLarge, ModelNotFound, Unauthorized
@@ -149,6 +149,8 @@ def _verdict_headers(finish: Finish) -> dict[str, str]:
     }
     if finish.given_up is not None:
         headers[GIVE_UP_HEADER] = finish.given_up.value
+    if finish.warnings:
+        headers["x-fortieth-warning"] = warning_header(finish.warnings)
     if finish.answer_valid is not None:
         headers["x-fortieth-answer"] = "valid" if finish.answer_valid else "invalid"
     if finish.cache is not None:

@@ -10,6 +10,7 @@ from typing import Any
 import jsonschema_rs
 
 from repair.limits import LIMITS
+from repair.loose_schema import loosen
 
 _DRAFTS = (
     "https://json-schema.org/draft/2020-12/schema",
@@ -63,11 +64,13 @@ def lookup(root: Any, pointer: str) -> Any:
 class CompiledSchema:
     """A schema whose draft is known, that is free of `$ref` loops, and whose validators are built.
 
-    Sub-validators are compiled when the first call needs coercion.
+    Sub-validators are compiled when the first call needs coercion. left_out: what of the schema is not
+    validated because it breaks the rules of JSON Schema, each as `place: reason`.
     """
 
-    def __init__(self, root: dict[str, Any]) -> None:
+    def __init__(self, root: dict[str, Any], left_out: tuple[str, ...] = ()) -> None:
         self.root = root
+        self.left_out = left_out
         self.validator: jsonschema_rs.Validator = _build(root)
         self.closed_keys = root.get("additionalProperties") is False
         properties = root.get("properties")
@@ -104,8 +107,9 @@ class CompiledSchema:
 def compile_schema(parameters: Mapping[str, Any]) -> CompiledSchema:
     """Compile `parameters`, from the cache when the same schema was seen before.
 
-    Raises UnusableSchema: not JSON, unknown type, broken regex, unresolvable or remote `$ref`
-    (nothing is ever fetched), or a `$ref` loop that never reaches a schema.
+    What breaks the rules (an unknown type, a broken regex, a `$ref` to nowhere or to a URL, which is never
+    fetched, or one that loops) is read by its one meaning, else left out: see CompiledSchema.left_out.
+    Raises UnusableSchema for what is no JSON or nested too deeply.
     """
     try:
         text = json.dumps(parameters, allow_nan=False)
@@ -121,15 +125,23 @@ def _compile_text(text: str) -> CompiledSchema:
     except RecursionError as error:
         raise UnusableSchema("", "nested too deeply") from error
     drafts = (root["$schema"],) if root.get("$schema") in _DRAFTS else _DRAFTS
-    first: UnusableSchema | None = None
-    for draft in drafts:
-        candidate = {**root, "$schema": draft}
-        try:
-            _refuse_loops(candidate)
+    candidates = [{**root, "$schema": draft} for draft in drafts]
+    for candidate in candidates:
+        if _find_fault(candidate) is None:
             return CompiledSchema(candidate)
-        except UnusableSchema as error:
-            first = first or error
-    raise first or UnusableSchema("", "no draft accepts it")
+    loose = [loosen(candidate, _find_fault) for candidate in candidates]
+    kept, left_out = min(loose, key=lambda one: len(one[1]))
+    return CompiledSchema(kept, tuple(left_out))
+
+
+def _find_fault(root: dict[str, Any]) -> tuple[str, str] | None:
+    """A JSON pointer into the schema, "" where the place is not known, and what is wrong there."""
+    try:
+        _refuse_loops(root)
+        _build(root)
+    except UnusableSchema as error:
+        return error.path, error.message
+    return None
 
 
 def _build(root: dict[str, Any]) -> jsonschema_rs.Validator:
@@ -187,7 +199,7 @@ def _refuse_loops(root: dict[str, Any]) -> None:
                 done.add(path.pop())
                 continue
             if pointer in path:
-                raise UnusableSchema(start, f"$ref loop through #{pointer}")
+                raise UnusableSchema(start + "/$ref", f"$ref loop through #{pointer}")
             if pointer in done:
                 continue
             path.append(pointer)

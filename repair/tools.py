@@ -61,6 +61,11 @@ class ToolSet:
     def names(self) -> tuple[str, ...]:
         return tuple(self._tools)
 
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """What of the tools' schemas cannot be validated, each as `tool: place: reason`."""
+        return tuple(f"{tool.name}: {one}" for tool in self._tools.values() for one in tool.schema.left_out)
+
     def get(self, name: str) -> Tool | None:
         return self._tools.get(name)
 

@@ -27,7 +27,7 @@ from proxy.chat import (
     ToolCallReady,
     Usage,
 )
-from proxy.codecs.base import Head
+from proxy.codecs.base import Head, warning_header
 from proxy.codecs.openai_request import decode_request
 from proxy.delivery import total
 from proxy.errors import RequestError, error_object
@@ -204,6 +204,8 @@ def _verdict_comment(finish: Finish) -> bytes:
         comment += f"; give-up={finish.given_up}"
     if finish.answer_valid is not None:
         comment += f"; answer={'valid' if finish.answer_valid else 'invalid'}"
+    if finish.warnings:
+        comment += f"\n: x-fortieth-warning: {warning_header(finish.warnings)}"
     if finish.cache is not None:
         comment += f"\n: x-fortieth-cache: {report_header(finish.cache)}"
     return f"{comment}\n\n".encode()

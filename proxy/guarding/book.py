@@ -18,7 +18,8 @@ from repair.types import Fix, Problem
 @dataclass(frozen=True, slots=True)
 class Circumstances:
     """What is known of a request before it is asked. until: its time is up, on the event loop's clock.
-    give_up: what the client gets for calls that cannot be saved.
+    give_up: what the client gets for calls that cannot be saved. warnings: what of
+    the request cannot be done as it was asked.
     """
 
     request: ChatRequest
@@ -30,6 +31,7 @@ class Circumstances:
     drifted: bool = False
     until: float | None = None
     give_up: GiveUp = GiveUp.text
+    warnings: tuple[str, ...] = ()
 
 
 class Book:
@@ -194,6 +196,7 @@ class Book:
             invalid=self._invalid,
             given_up=finish.given_up if finish else None,
             handed_over=self._handed_over,
+            warnings=about.warnings,
         )
         for sink in self._sinks:
             sink.record(account)

@@ -249,3 +249,33 @@ def test_sampling_fields_arrive() -> None:
 def test_template_options_cannot_replace_the_conversation() -> None:
     options = decode(chat_template_kwargs={"messages": [], "self": 1, "flavour": "x"}, enable_thinking=True)
     assert dict(options.template_options) == {"flavour": "x", "enable_thinking": True}
+
+
+# parameters, and the place that is named as not validated; none where there is one meaning
+SLOPPY: list[tuple[dict[str, Any], str]] = [
+    ({"type": "OBJECT", "properties": {"a": {"type": "STRING", "required": True}}}, ""),
+    ({"type": "objekt"}, "/type"),
+    ({"type": "object", "required": "x"}, "/required"),
+    ({"properties": {"a": {"$ref": "#/$defs/nowhere"}}}, "/properties/a/$ref"),
+    ({"properties": {"a": {"$ref": "https://example.test/\u00e4.json"}}}, "/properties/a/$ref"),
+    ({"$ref": "#/$defs/a", "$defs": {"a": {"$ref": "#/$defs/a"}}}, "/$ref"),
+]
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+@pytest.mark.parametrize(("parameters", "place"), SLOPPY, ids=[place or "one_meaning" for _, place in SLOPPY])
+def test_one_sloppy_tool_stops_nothing(
+    stage: Stage, parameters: dict[str, Any], place: str, stream: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    sloppy = {"type": "function", "function": {"name": "sloppy", "parameters": parameters}}
+    stage.playbook.scripts["sloppy"] = Script((HOPELESS_CALL,))
+    with caplog.at_level(logging.WARNING, "proxy"):
+        response = stage.server.post(body("sloppy", tools=[*TOOLS, sloppy], stream=stream))
+    assert response.status_code == 200
+    comment = response.text.partition("\n: x-fortieth-warning: ")[2].partition("\n")[0]
+    warning = comment if stream else response.headers.get("x-fortieth-warning", "")
+    assert warning.startswith(f"not validated: sloppy: {place}: " if place else "")
+    assert bool(warning) == bool(place)
+    verdict = "failed" if not stream else "x-fortieth-verdict: failed"
+    assert verdict in (response.headers["x-fortieth-verdict"] if not stream else response.text), "others are"
+    assert ("not validated: sloppy" in caplog.text) == bool(place) or stream, "the log hears of it once"

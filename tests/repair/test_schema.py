@@ -18,26 +18,145 @@ def compile_one(parameters: dict[str, Any]) -> ToolSet:
     return ToolSet.compile([ToolDefinition("f", "", parameters)])
 
 
-@pytest.mark.parametrize(
-    "parameters",
-    [
-        {"type": "dict"},
-        {"type": 5},
-        {"type": "object", "properties": []},
-        {"type": "object", "required": "city"},
-        {"properties": {"a": {"$ref": "#/$defs/missing"}}},
-        {"properties": {"a": {"$ref": "http://127.0.0.1:1/schema.json"}}},
-        {"properties": {"a": {"pattern": "(("}}},
-        {"properties": {"a": {"minimum": "low"}}},
-        {"$ref": "#"},
-        {"properties": {"a": {"$ref": "#/properties/a"}}},
-        {"$defs": {"a": {"$ref": "#/$defs/b"}, "b": {"anyOf": [{"$ref": "#/$defs/a"}]}}, "$ref": "#/$defs/a"},
-        {"properties": {"a": {"const": float("nan")}}},
-    ],
-)
-def test_what_is_no_schema_is_refused(parameters: dict[str, Any]) -> None:
+# parameters, arguments that still fit, arguments that still do not, and the places that are left out
+SLOPPY: dict[str, tuple[dict[str, Any], str, str, list[str]]] = {
+    "capitals": (
+        {"type": "OBJECT", "properties": {"a": {"type": "STRING"}}, "required": ["a"]},
+        '{"a": "x"}',
+        '{"a": [1]}',
+        [],
+    ),
+    "pythons_names": (
+        {"type": "dict", "properties": {"a": {"type": "int"}, "b": {"type": ["str", "None"]}}},
+        '{"a": 1, "b": null}',
+        '{"a": "x"}',
+        [],
+    ),
+    "any": ({"properties": {"a": {"type": "any"}, "b": {"type": "int"}}}, '{"a": [1]}', '{"b": "x"}', []),
+    "required_in_the_property": (
+        {"properties": {"a": {"type": "string", "required": True}, "b": {"required": False}}},
+        '{"a": "x"}',
+        '{"b": 1}',
+        [],
+    ),
+    "required_as_a_word": ({"properties": {"a": {}}, "required": "a"}, '{"a": 1}', '{"b": 1}', []),
+    "required_twice": ({"properties": {"a": {}}, "required": ["a", "a"]}, '{"a": 1}', "{}", []),
+    "a_property_called_required": (
+        {"properties": {"required": {"type": "BOOLEAN"}}},
+        '{"required": true}',
+        '{"required": "x"}',
+        [],
+    ),
+    "php": ({"type": "object", "properties": []}, "{}", "[]", []),
+    "numbers_as_words": ({"properties": {"a": {"minimum": "3"}}}, '{"a": 3}', '{"a": 2}', []),
+    "a_boolean_as_a_word": (
+        {"properties": {"a": {}}, "additionalProperties": "False"},
+        '{"a": 1}',
+        '{"b": 1}',
+        [],
+    ),
+    "a_type_for_a_schema": ({"properties": {"a": "integer"}}, '{"a": 1}', '{"a": "x"}', []),
+    "unknown_type": (
+        {"properties": {"a": {"type": "date"}, "b": {"type": "integer"}}},
+        '{"a": 5}',
+        '{"b": "x"}',
+        ["/properties/a/type"],
+    ),
+    "a_number_as_type": ({"type": 5, "required": ["a"]}, '{"a": 5}', "{}", ["/type"]),
+    "lost_reference": (
+        {"properties": {"a": {"$ref": "#/$defs/missing"}, "b": {"type": "integer"}}},
+        '{"a": {"x": 1}}',
+        '{"b": "x"}',
+        ["/properties/a/$ref"],
+    ),
+    "reference_to_a_url": (
+        {"properties": {"a": {"$ref": "http://127.0.0.1:1/schema.json"}}, "required": ["a"]},
+        '{"a": 1}',
+        "{}",
+        ["/properties/a/$ref"],
+    ),
+    "two_lost_references": (
+        {"properties": {"a": {"$ref": "#x"}, "b": {"items": {"$ref": "y.json"}}, "c": {"type": "integer"}}},
+        '{"a": 1, "b": [2]}',
+        '{"c": "x"}',
+        ["/properties/a/$ref", "/properties/b/items/$ref"],
+    ),
+    "broken_pattern": (
+        {"properties": {"a": {"pattern": "((", "type": "string"}}},
+        '{"a": "x"}',
+        '{"a": [1]}',
+        ["/properties/a/pattern"],
+    ),
+    "a_word_for_a_number": (
+        {"properties": {"a": {"minimum": "low", "maximum": 5}}},
+        '{"a": -1}',
+        '{"a": 6}',
+        ["/properties/a/minimum"],
+    ),
+    "a_word_for_a_schema": (
+        {"properties": {"a": "A path.", "b": {"type": "integer"}}, "additionalProperties": False},
+        '{"a": 1}',
+        '{"b": "x"}',
+        ["/properties/a"],
+    ),
+    "required_of_nothing": ({"required": True, "type": "object"}, '{"a": 1}', "[]", ["/required"]),
+    "inside_a_choice_of_one": (
+        {"properties": {"a": {"oneOf": [{"type": "date"}, {"type": "string"}]}, "b": {"type": "integer"}}},
+        '{"a": "x"}',
+        '{"b": "x"}',
+        ["/properties/a/oneOf"],
+    ),
+    "inside_a_not": (
+        {"properties": {"a": {"not": {"$ref": "#/gone"}, "type": "string"}}},
+        '{"a": "x"}',
+        '{"a": [1]}',
+        ["/properties/a/not"],
+    ),
+    "inside_any_of": (
+        {"anyOf": [{"properties": {"a": {"type": "date"}}, "required": ["a"]}, {"required": ["b"]}]},
+        '{"a": 1}',
+        "{}",
+        ["/anyOf/0/properties/a/type"],
+    ),
+    "with_what_depends_on_it": (
+        {"$ref": "#/gone", "unevaluatedProperties": False, "required": ["a"]},
+        '{"a": 1}',
+        "{}",
+        ["/$ref"],
+    ),
+    "loop": ({"$ref": "#", "required": ["a"]}, '{"a": 1}', "{}", ["/$ref"]),
+    "loop_of_a_property": (
+        {"properties": {"a": {"$ref": "#/properties/a"}, "b": {"type": "integer"}}},
+        '{"a": 1}',
+        '{"b": "x"}',
+        ["/properties/a/$ref"],
+    ),
+    "loop_of_definitions": (
+        {
+            "$defs": {"a": {"$ref": "#/$defs/b"}, "b": {"anyOf": [{"$ref": "#/$defs/a"}]}},
+            "properties": {"a": {"$ref": "#/$defs/a"}, "b": {"type": "integer"}},
+        },
+        '{"a": 1}',
+        '{"b": "x"}',
+        ["/$defs/a/$ref"],
+    ),
+}
+
+
+@pytest.mark.parametrize(("parameters", "good", "bad", "places"), SLOPPY.values(), ids=SLOPPY)
+def test_of_a_sloppy_schema_the_rest_is_validated(
+    parameters: dict[str, Any], good: str, bad: str, places: list[str]
+) -> None:
+    tools = compile_one(parameters)
+    assert isinstance(repair_arguments("f", good, tools), Accepted)
+    assert isinstance(repair_arguments("f", bad, tools), Rejected)
+    assert [one.split(": ")[1] for one in tools.left_out] == places
+    assert all(one.startswith("f: /") for one in tools.left_out)
+
+
+def test_what_is_no_json_is_no_schema() -> None:
     with pytest.raises(SchemaError) as error:
-        compile_one(parameters)
+        compile_one({"properties": {"a": {"const": float("nan")}}})
     assert error.value.tool_name == "f"
 
 

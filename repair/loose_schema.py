@@ -1,0 +1,223 @@
+"""What can still be validated of a schema that breaks the rules of JSON Schema.
+
+What has one meaning is read so, and the rest is left out and named. Nothing that is left out makes what
+remains stricter.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+# Google's API writes types in capitals, and many hand-written tools Python's names.
+_TYPES = {
+    **{name: name for name in ("string", "number", "integer", "boolean", "object", "array", "null")},
+    **{"str": "string", "int": "integer", "float": "number", "double": "number", "bool": "boolean"},
+    **{"any": "any", "dict": "object", "list": "array", "tuple": "array", "none": "null", "nonetype": "null"},
+}
+_BOOLEANS = {"true": True, "false": False}
+_NUMBERS = frozenset(
+    "minimum maximum exclusiveMinimum exclusiveMaximum multipleOf minLength maxLength minItems maxItems "
+    "minProperties maxProperties".split()
+)
+_NAMED = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas")
+_DATA = ("enum", "const", "default", "examples", "example")
+# Inside these a looser part may refuse more, so they are left out as a whole.
+_ALL_OR_NOTHING = ("not", "oneOf", "if", "then", "else", "dependentSchemas", "dependencies")
+_CONDITION = ("if", "then", "else")
+# What depends on the other keywords of its object.
+_DEPENDENT = {
+    "properties": ("additionalProperties", "unevaluatedProperties"),
+    "patternProperties": ("additionalProperties", "unevaluatedProperties"),
+    "$ref": ("unevaluatedProperties", "unevaluatedItems"),
+    "prefixItems": ("items", "unevaluatedItems"),
+    "contains": ("minContains", "maxContains"),
+}
+_STEPS = 100
+_TOLD_CHARS = 160
+
+Fault = tuple[str, str]  # JSON pointer into the schema, and what is wrong there
+
+
+def loosen(
+    root: dict[str, Any], find_fault: Callable[[dict[str, Any]], Fault | None]
+) -> tuple[dict[str, Any], list[str]]:
+    """A schema in which find_fault finds nothing, and what of `root` it no longer validates."""
+    root = _read(root)
+    left_out: list[str] = []
+    for _ in range(_STEPS):
+        fault = find_fault(root)
+        if fault is None:
+            return root, left_out
+        path, message = fault
+        message = message if len(message) <= _TOLD_CHARS else f"{message[:_TOLD_CHARS]} ..."
+        place = _place(root, path) or _place(root, _lost_reference(root))
+        if not place:
+            return {}, [*left_out, f"all of it: {message}"]
+        left_out.append(f"/{'/'.join(place)}: {message}")
+        root = _without(root, place)
+    return {}, [*left_out, "all of it: too much of it is wrong"]
+
+
+def _read(node: Any, names: bool = False) -> Any:
+    """What has one meaning in the words of JSON Schema. names: the keys of `node` are names of its author."""
+    if isinstance(node, list):
+        return [_read(item) for item in node]
+    if not isinstance(node, dict):
+        return node
+    if names:
+        return {key: _read(_as_schema(item)) for key, item in node.items()}
+    result = {key: _read_keyword(key, item) for key, item in node.items()}
+    if result.get("type") == "any":
+        del result["type"]
+    for key in ("properties", "required"):
+        if key in result and result[key] in (None, [], "", False):
+            del result[key]
+    return _with_required(result)
+
+
+def _as_schema(node: Any) -> Any:
+    """A schema, where the name of a type stands for one."""
+    return {"type": node} if isinstance(node, str) and node.lower() in _TYPES else node
+
+
+def _read_keyword(key: str, value: Any) -> Any:
+    if key in _DATA:
+        return value
+    if key == "type":
+        return [_type(one) for one in value] if isinstance(value, list) else _type(value)
+    if isinstance(value, str) and key in ("additionalProperties", "uniqueItems"):
+        return _BOOLEANS.get(value.lower(), value)
+    if isinstance(value, str) and key in _NUMBERS:
+        return _number(value)
+    return _read(value, key in _NAMED)
+
+
+def _type(value: Any) -> Any:
+    return _TYPES.get(value.lower(), value) if isinstance(value, str) else value
+
+
+def _number(text: str) -> Any:
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return text
+    return value if isinstance(value, int | float) and not isinstance(value, bool) else text
+
+
+def _with_required(node: dict[str, Any]) -> dict[str, Any]:
+    """Draft 3 and hand-written tools say of the property itself that it is required."""
+    properties = node.get("properties")
+    if not isinstance(properties, Mapping):
+        return node
+    required = node.get("required", [])
+    if isinstance(required, str) and required in properties:
+        required = [required]
+    if not isinstance(required, list):
+        return node
+    own = {name: _flag(part) for name, part in properties.items()}
+    names = [*required, *(name for name, flag in own.items() if flag)]
+    plain = {
+        name: {key: value for key, value in part.items() if key != "required"}
+        if own[name] is not None
+        else part
+        for name, part in properties.items()
+    }
+    unique = [one for at, one in enumerate(names) if one not in names[:at]]
+    return {**node, "properties": plain, **({"required": unique} if unique else {})}
+
+
+def _flag(part: Any) -> bool | None:
+    flag = part.get("required") if isinstance(part, Mapping) else None
+    if isinstance(flag, str):
+        return _BOOLEANS.get(flag.lower())
+    return flag if isinstance(flag, bool) else None
+
+
+def _place(root: Any, path: str) -> tuple[str, ...]:
+    """Where the keyword stands that a fault at a JSON pointer is about; empty where there is none."""
+    tokens = [token.replace("~1", "/").replace("~0", "~") for token in path.split("/")[1:]]
+    at = 0
+    node = root
+    while at < len(tokens) and isinstance(node, Mapping) and tokens[at] in node:
+        key, value = tokens[at], node[tokens[at]]
+        here = tuple(tokens[: at + 1])
+        if at + 1 == len(tokens) or key in _ALL_OR_NOTHING:
+            return here
+        if isinstance(value, Mapping) and key in _NAMED:
+            if at + 2 == len(tokens):
+                return (*here, tokens[at + 1])
+            node, at = value.get(tokens[at + 1]), at + 2
+        elif isinstance(value, Mapping):
+            node, at = value, at + 1
+        elif (
+            isinstance(value, list)
+            and at + 2 < len(tokens)
+            and isinstance(_item(value, tokens[at + 1]), Mapping)
+        ):
+            node, at = _item(value, tokens[at + 1]), at + 2
+        else:
+            return here
+    return ()
+
+
+def _item(items: list[Any], token: str) -> Any:
+    return items[int(token)] if token.isdigit() and int(token) < len(items) else None
+
+
+def _without(root: dict[str, Any], place: tuple[str, ...]) -> dict[str, Any]:
+    """place: of a keyword, which goes with all that depends on it; or of a named schema, which then accepts
+    anything.
+    """
+    copy: dict[str, Any] = json.loads(json.dumps(root))
+    node: Any = copy
+    for at, key in enumerate(place[:-1]):
+        node = node[int(key)] if isinstance(node, list) else node[key]
+        named = key in _NAMED and at == len(place) - 2
+    last = place[-1]
+    if len(place) > 1 and named:
+        node[last] = {}
+        return copy
+    for key in (last, *_DEPENDENT.get(last, ()), *(_CONDITION if last in _CONDITION else ())):
+        node.pop(key, None)
+    return copy
+
+
+def _lost_reference(root: Any) -> str:
+    """The JSON pointer of the first `$ref` to nowhere, else of the first of all; "" where there is none."""
+    found = list(_references(root, ""))
+    return next(
+        (pointer for pointer, target in found if not _resolves(root, target)), found[0][0] if found else ""
+    )
+
+
+def _references(node: Any, pointer: str, names: bool = False) -> Iterator[tuple[str, str]]:
+    if isinstance(node, Mapping):
+        for key, item in node.items():
+            below = f"{pointer}/{str(key).replace('~', '~0').replace('/', '~1')}"
+            if key in ("$ref", "$dynamicRef", "$recursiveRef") and isinstance(item, str) and not names:
+                yield below, item
+            elif names or key not in _DATA:
+                yield from _references(item, below, not names and key in _NAMED)
+    elif isinstance(node, list):
+        for index, item in enumerate(node):
+            yield from _references(item, f"{pointer}/{index}")
+
+
+def _resolves(root: Any, target: str) -> bool:
+    if target != "#" and not target.startswith("#/"):
+        return False
+    node = root
+    for token in target.split("/")[1:]:
+        key = token.replace("~1", "/").replace("~0", "~")
+        node = (
+            _item(node, key)
+            if isinstance(node, list)
+            else node.get(key)
+            if isinstance(node, Mapping)
+            else None
+        )
+        if node is None:
+            return False
+    return True
