@@ -23,15 +23,13 @@ from engine.memory import MemoryWatch, resident_bytes
 from engine.model import LoadedModel
 from engine.outbox import Event
 from engine.reuse import LEAST_AHEAD, Reuse
-from engine.runner import Computed, Job, Runner, Sampled
+from engine.runner import Computed, Runner, Sampled
 from engine.scheduler import Limits, Scheduler, Stage
-from engine.stop import StopFinder
 from engine.types import (
     Candidate,
     Failed,
     FinishReason,
     GenerateRequest,
-    Priority,
     TextChunk,
     TokenLogprob,
 )
@@ -123,13 +121,7 @@ class EngineCore:
         if leader is not None:
             self._following[request.id] = leader
             self.reuse.followed += 1
-        apart = request.priority is Priority.probe  # it may exceed the batch limit, which may be exact
-        job = Job(request.id, request.prompt, answer, request.sampling, request.thinking, apart=apart)
-        stops = StopFinder(request.sampling.stop)
-        writing = Writing(
-            job, self._detokenizers.make(), stops, submitted=now, prefill_only=request.prefill_only
-        )
-        self._writing[request.id] = writing
+        writing = self._writing[request.id] = Writing.begin(request, answer, self._detokenizers.make(), now)
         if request.grammar is not None:
             writing.grammar = self._grammars.compile(request.grammar)
             self._compiling.add(request.id)
@@ -333,7 +325,9 @@ class EngineCore:
             self._scheduler.release(id)
 
     def _write(self, sampled: Sampled, events: list[Event]) -> None:
-        """Turn one token into text, and end the request where a token, a stop string or the limit ends it."""
+        """Turn one token into text, and end the request where a token, a stop string, the limit or its own
+        repetition ends it.
+        """
         writing = self._writing[sampled.id]
         writing.sampled.append(sampled.token)
         now = time.monotonic()
@@ -343,6 +337,8 @@ class EngineCore:
             text, stopped = writing.stops.push(writing.detokenizer.push(sampled.token))
             writing.logprobs += self._logprobs(sampled)
         finish = FinishReason.stop if stopped else sampled.finish
+        if writing.repetition is not None and writing.repetition.push(sampled.token):
+            finish = finish or FinishReason.repetition
         if finish is not None and not stopped:
             rest, stopped = writing.stops.push(writing.detokenizer.flush())
             text += rest if stopped else rest + writing.stops.flush()

@@ -23,8 +23,9 @@ class SamplingParams(msgspec.Struct, frozen=True, kw_only=True):
     seed: any 64-bit integer; None draws a fresh one. stop: strings, matched on text, cut from it.
     logit_bias: token id -> added logit in [-100, 100]. presence_penalty and frequency_penalty in
     [-2, 2] look at the completion; repetition_penalty in (0, 10], 1 is off, looks at prompt and completion.
-    ignore_eos: end tokens do not end the text (and are not shown in it). logprobs: None is off, else how many
-    of the likeliest tokens to report beside each one chosen, at most 20.
+    ignore_eos: end tokens do not end the text (and are not shown in it). stop_repetition: a text that repeats
+    itself word for word is ended (engine.repetition), unless ignore_eos asks for all of its tokens.
+    logprobs: None is off, else how many of the likeliest tokens to report beside each one chosen, at most 20.
     """
 
     max_tokens: int
@@ -39,6 +40,7 @@ class SamplingParams(msgspec.Struct, frozen=True, kw_only=True):
     frequency_penalty: float = 0.0
     repetition_penalty: float = 1.0
     ignore_eos: bool = False
+    stop_repetition: bool = False
     logprobs: int | None = None
 
 
@@ -81,6 +83,7 @@ class GenerateRequest(msgspec.Struct, frozen=True, kw_only=True):
 class FinishReason(enum.StrEnum):
     stop = "stop"  # an end token or a stop string
     length = "length"  # max_tokens or the context limit
+    repetition = "repetition"  # the text repeated itself word for word
 
 
 class Candidate(msgspec.Struct, frozen=True):

@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from llguidance import LLMatcher
 
 from engine.detokenize import Detokenizer
+from engine.repetition import TokenRepetition, repetition_of
 from engine.runner import Job
 from engine.stop import StopFinder
-from engine.types import CacheReport, Finished, FinishReason, TokenLogprob
+from engine.types import CacheReport, Finished, FinishReason, GenerateRequest, Priority, TokenLogprob
 
 
 @dataclass(slots=True)
@@ -19,7 +20,8 @@ class Writing:
     """The text of one request. sampled: its tokens so far; shown: those whose text has left in a chunk.
 
     logprobs: of the others. submitted, started, first: when it came, got a place and got its first token.
-    expires: when it must have ended. grammar: while it is being compiled.
+    expires: when it must have ended. grammar: while it is being compiled. repetition: of a request that ends
+    where its text repeats itself.
     """
 
     job: Job
@@ -34,6 +36,22 @@ class Writing:
     expires: float = math.inf
     grammar: Future[LLMatcher] | None = None
     prefill_only: bool = False
+    repetition: TokenRepetition | None = None
+
+    @classmethod
+    def begin(
+        cls, request: GenerateRequest, max_tokens: int, detokenizer: Detokenizer, now: float
+    ) -> Writing:
+        """Of a checked request, for whose answer the context has `max_tokens` left."""
+        apart = request.priority is Priority.probe  # it may exceed the batch limit, which may be exact
+        return cls(
+            Job(request.id, request.prompt, max_tokens, request.sampling, request.thinking, apart=apart),
+            detokenizer,
+            StopFinder(request.sampling.stop),
+            submitted=now,
+            prefill_only=request.prefill_only,
+            repetition=repetition_of(request.sampling),
+        )
 
     @property
     def tokens(self) -> int:

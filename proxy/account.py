@@ -26,6 +26,7 @@ class AttemptAccount:
     usage: as far as it is known. constrained: decoding was asked to be constrained; unconstrained: and was
     not, or not to its end. asked: the deployments of an upstream that were asked for it, in order; the last
     one answered. text: what an attempt that was broken off had written until then; "" for one that ended.
+    repeated: it repeated itself word for word and was stopped.
     """
 
     verdict: TurnVerdict | None
@@ -38,6 +39,7 @@ class AttemptAccount:
     unconstrained: bool = False
     asked: tuple[str, ...] = ()
     text: str = ""
+    repeated: bool = False
 
 
 @dataclass(frozen=True, slots=True)

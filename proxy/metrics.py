@@ -140,6 +140,9 @@ class Judgements:
         self._problems = counter("problems", "What was wrong with calls, all attempts", _MODEL, "rule")
         self._reasks = counter("reasks", "Times that a model was asked again", _MODEL, "verdict")
         self._empty = counter("empty_answers", "Neither a call nor a word", _MODEL)
+        self._repeated = counter(
+            "repetitions_stopped", "Attempts that repeated themselves word for word", _MODEL
+        )
 
     def record(self, account: Account) -> None:
         model = account.model
@@ -147,6 +150,7 @@ class Judgements:
         self._invalid.labels(model, account.mode.value).inc(account.invalid)
         self._reasks.labels(model, account.verdict.value).inc(max(0, len(account.attempts) - 1))
         self._empty.labels(model).inc(account.empty)
+        self._repeated.labels(model).inc(sum(attempt.repeated for attempt in account.attempts))
         self._handed_over.labels(model).inc(account.handed_over)
         if account.given_up is not None:
             self._given_up.labels(model, account.given_up.value).inc()

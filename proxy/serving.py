@@ -158,13 +158,18 @@ async def start_upstream(settings: Settings) -> Upstream:
     """Finds and loads the model, or what is asked instead of one. Raises StartError."""
     if settings.upstream:
         key = settings.upstream_api_key.get_secret_value() if settings.upstream_api_key else None
-        routing = Routing(settings.upstream_routing, settings.upstream_cooldown_s, settings.upstream_retries)
+        routing = Routing(
+            settings.upstream_routing,
+            settings.upstream_cooldown_s,
+            settings.upstream_retries,
+            stop_repetition=settings.stop_repetition,
+        )
         return await LiteLLMUpstream.start(settings.upstream, routing, os.environ, key)
     try:
         path = await asyncio.to_thread(resolve_model, settings.model)
         rules = ALL_RULES - frozenset(settings.no_canonical)
         config, name = engine_config(settings, path), served_name(settings, path)
-        return await BundledUpstream.start(config, name, rules, settings.think_time)
+        return await BundledUpstream.start(config, name, rules, settings.think_time, settings.stop_repetition)
     except EngineError as error:
         raise StartError(str(error)) from error
 

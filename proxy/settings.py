@@ -44,7 +44,8 @@ class Settings(BaseModel):
     cache_dir: folder of the prefix cache on disk; None takes the platform's in `fortieth serve` and none
     elsewhere, `off` has none. cache_disk_gb, cache_ram_gb: what the cache may take; None takes a quarter of
     the memory for keys and values, 0 turns it off. kv_at_rest: how they lie on disk. think_time: while a
-    client runs its tool, how its next prompt will begin is computed. warm_prompts: a file of beginnings of
+    client runs its tool, how its next prompt will begin is computed. stop_repetition: a text that repeats
+    itself word for word is ended. warm_prompts: a file of beginnings of
     conversations that are computed when the server has started.
 
     guard_models: modes of single models. reask_*: how often, how long and with how many tokens a model is
@@ -91,6 +92,7 @@ class Settings(BaseModel):
     cache_ram_gb: Annotated[float | None, Field(ge=0)] = None
     kv_at_rest: Literal["keep", "bf16", "q8", "q4"] = "keep"
     think_time: bool = True
+    stop_repetition: bool = True
     warm_prompts: Path | None = None
     upstream: tuple[Target, ...] = ()
     upstream_api_key: Annotated[SecretStr | None, Field(min_length=1)] = None

@@ -17,6 +17,7 @@ _HINTS = {
     "call_required": "Answer with a tool call.",
     "untyped": "Write the value so that its type is plain.",
     "loop": "Do something else: another call, other arguments, or an answer with what you know.",
+    "repetition": "Do not repeat yourself: send the call that is due, or answer in a few words.",
     "parallel": "Send exactly one call.",
     "block": _GENERAL,
     "call_count": "Send only the calls that were not executed.",

@@ -38,6 +38,8 @@ from repair.types import (
 
 Delta = TextDelta | ReasoningDelta
 
+REPEATED = Problem("", "repetition", "the answer repeated itself word for word and was stopped")
+
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
@@ -47,8 +49,8 @@ class Attempt:
     parts: the single calls of a refused attempt, where it can be taken apart. emitted: calls that came as
     structure. text, reasoning: the whole of both, in the model's own bytes. shown: characters of the text
     that feed() gave out; shown_tokens: what they and the reasoning cost at most. cut: the upstream reached
-    a token limit. filtered: the upstream's content filter ended it. unconstrained, asked: as in
-    UpstreamFinish.
+    a token limit, or repeated: it was stopped because it repeated itself word for word. filtered: the
+    upstream's content filter ended it. unconstrained, asked: as in UpstreamFinish.
     """
 
     rest: tuple[Delta, ...]
@@ -68,6 +70,7 @@ class Attempt:
     cache: CacheReport | None = None
     unconstrained: bool = False
     asked: tuple[str, ...] = ()
+    repeated: bool = False
 
     @property
     def tried_to_call(self) -> bool:
@@ -163,6 +166,8 @@ class Listener:
                 generation_prompt=self._generation_prompt,
                 cut=cut,
             )
+        if finish.repeated and self._callable and not _distinct(outcome.calls):
+            outcome, parts = _refused_as_repeated(outcome), None
         self._keep(list(outcome.events))
         return Attempt(
             rest=outcome.events,
@@ -184,7 +189,13 @@ class Listener:
             cache=finish.cache,
             unconstrained=finish.unconstrained,
             asked=finish.asked,
+            repeated=finish.repeated,
         )
+
+    @property
+    def _callable(self) -> bool:
+        """Whether calls are looked for in this turn."""
+        return self._policy.enabled and bool(self._tools) and self._policy.tool_choice != "none"
 
     def _cost_of_shown(self, shown: int, usage: Usage) -> int:
         """By the tokens of the pieces, and where an upstream counts those badly, by the share of
@@ -259,6 +270,21 @@ def meaning(call: ToolCall) -> tuple[str, str]:
         return call.name, json.dumps(json.loads(call.arguments), sort_keys=True)
     except ValueError:
         return call.name, call.arguments
+
+
+def _distinct(calls: tuple[ToolCall, ...]) -> bool:
+    """Whether there are calls, and none twice: then it was not they that went round in circles."""
+    return bool(calls) and len({meaning(call) for call in calls}) == len(calls)
+
+
+def _refused_as_repeated(outcome: Outcome) -> Outcome:
+    """Nothing of it is kept, for the model's turn is to be asked for as a whole; of calls that came again and
+    again the client would get each once, as text.
+    """
+    calls = {meaning(call): UpstreamCall(call.name, call.arguments) for call in outcome.calls}
+    told = tuple(TextDelta(f"\n{_in_words(call)}") for call in calls.values())
+    problems = (*outcome.problems, REPEATED)
+    return Outcome((*outcome.events, *told), (), Verdict.reask, (), problems)
 
 
 def misfits(calls: Sequence[ToolCall], tools: ToolSet) -> int:

@@ -86,6 +86,7 @@ class Book:
                 self._about.request.constrained,
                 unconstrained=attempt.unconstrained,
                 asked=attempt.asked,
+                repeated=attempt.repeated,
             )
         )
 

@@ -6,6 +6,7 @@ import json
 import secrets
 from collections.abc import Sequence
 
+from engine.repetition import without_repetition
 from proxy.chat import Message, PastCall, Role
 from proxy.guarding.attempt import Attempt
 from repair.parts import Part
@@ -26,7 +27,10 @@ def extend(
     if called and all(_is_object(call.arguments) and call.name for call in called):
         return (*messages, *_as_calls(attempt, called, problems, tools))
     told = _correct(attempt, problems, tools)
-    said = [Message(Role.assistant, attempt.text, attempt.reasoning)] if attempt.text.strip() else []
+    text, reasoning = attempt.text, attempt.reasoning
+    if attempt.repeated:
+        text, reasoning = without_repetition(text), without_repetition(reasoning)
+    said = [Message(Role.assistant, text, reasoning)] if text.strip() else []
     return (*messages, *said, Message(Role.user, told))
 
 

@@ -177,6 +177,7 @@ class Reask:
                     unconstrained=attempt.unconstrained if attempt else False,
                     asked=asked,
                     text=listener.heard if listener and not attempt else "",
+                    repeated=attempt.repeated if attempt else False,
                 )
             )
 
@@ -203,16 +204,20 @@ class Reask:
         )
 
     def _next_sampling(self, first: Attempt, last: Attempt) -> Sampling | None:
-        """Colder, and within what the client may still receive; None where there is no room to ask again."""
+        """Colder, but as warm as before where the last attempt repeated itself, which cold models do; within
+        what the client may still receive. None where there is no room to ask again.
+        """
         given = self._request.sampling
         limit = None if given.max_tokens is None else given.max_tokens - self._received(first)
-        if last.cut:
+        if last.cut and not last.repeated:
             if given.max_tokens is None:
                 limit = max(2 * last.usage.completion_tokens, _LEAST_ROOM)
             elif last is first and last.usage.completion_tokens >= (limit or 0):
                 return None  # it was the client's own limit, and the same room would be too small again
         if (limit is not None and limit < 1) or self._tokens >= self._limits.tokens:
             return None
+        if last.repeated:
+            return replace(given, max_tokens=limit)
         coldest = _TEMPERATURES[min(len(self._attempts), len(_TEMPERATURES) - 1)]
         temperature = coldest if given.temperature is None else min(given.temperature, coldest)
         return replace(given, max_tokens=limit, temperature=temperature)

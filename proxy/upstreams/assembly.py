@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from engine.repetition import TextRepetition
 from proxy.chat import Candidate, TokenScore, Usage
 from proxy.upstreams.base import UpstreamCall, UpstreamEvent, UpstreamFinish, UpstreamReasoning, UpstreamText
 
@@ -24,10 +25,13 @@ class _Call:
 
 class Assembly:
     """Takes the chunks in order, as objects with the attributes of OpenAI's chunks. Read end() after the last
-    one.
+    one. stop_repetition: whether to watch for text, thinking or arguments that repeat themselves.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, stop_repetition: bool = False) -> None:
+        self._watched: dict[object, TextRepetition] | None = {} if stop_repetition else None
+        self._repeated = False
+        self._pieces = 0
         self._calls: list[_Call] = []
         self._by_index: dict[int, _Call] = {}
         self._usage = Usage()
@@ -43,6 +47,11 @@ class Assembly:
         """Generated, as the upstream counts them."""
         return self._usage.completion_tokens
 
+    @property
+    def repeated(self) -> bool:
+        """Whether the stream should be left: it repeats itself, and has not ended."""
+        return self._repeated and not self._reason
+
     def feed(self, chunk: Any) -> list[UpstreamEvent]:
         """What can be passed on at once."""
         if (usage := getattr(chunk, "usage", None)) is not None:
@@ -56,11 +65,21 @@ class Assembly:
         reasoning = getattr(delta, "reasoning_content", None) or getattr(delta, "reasoning", None)
         if reasoning:
             events.append(UpstreamReasoning(reasoning))
+            self._watch("reasoning", reasoning)
         if content := getattr(delta, "content", None):
             events.append(UpstreamText(content, scores=_scores(getattr(choice, "logprobs", None))))
+            self._watch("text", content)
         for piece in getattr(delta, "tool_calls", None) or ():
             self._add(piece)
         return events
+
+    def _watch(self, place: object, text: str) -> None:
+        self._pieces += 1
+        if self._watched is None:
+            return
+        if place not in self._watched:
+            self._watched[place] = TextRepetition()
+        self._repeated = self._watched[place].push(text) or self._repeated
 
     def _add(self, piece: Any) -> None:
         """Pieces belong together by index. Some servers give every call index 0: there a new id counts."""
@@ -74,16 +93,23 @@ class Assembly:
         if name != call.name:  # some repeat it with every piece
             call.name += name
         arguments = getattr(piece.function, "arguments", None) or ""
-        call.arguments += arguments if isinstance(arguments, str) else json.dumps(arguments)
+        arguments = arguments if isinstance(arguments, str) else json.dumps(arguments)
+        call.arguments += arguments
         call.pieces += 1
+        self._watch(id(call), arguments)
 
     def end(self) -> list[UpstreamEvent]:
-        """The calls in their order, and the finish."""
+        """The calls in their order, and the finish. Where the stream was left because it repeats itself, no
+        call is known to be whole, and tokens are counted by pieces.
+        """
+        repeated = self.repeated
         events: list[UpstreamEvent] = [
-            UpstreamCall(call.name, call.arguments, tokens=call.pieces) for call in self._calls
+            UpstreamCall(call.name, call.arguments, not repeated, call.pieces) for call in self._calls
         ]
-        events.append(UpstreamFinish(_REASONS.get(self._reason, "stop"), self._usage))
-        return events
+        usage = self._usage if self._usage.completion_tokens else Usage(completion_tokens=self._pieces)
+        if repeated:
+            return [*events, UpstreamFinish("length", usage, repeated=True)]
+        return [*events, UpstreamFinish(_REASONS.get(self._reason, "stop"), self._usage)]
 
 
 def read_usage(usage: Any) -> Usage:

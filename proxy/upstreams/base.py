@@ -53,7 +53,8 @@ class Phases:
 class UpstreamFinish:
     """The last event of a generation that did not fail. reason: `stop`, `length` or `content_filter`. phases:
     where known. unconstrained: decoding was to be constrained, and was not to its end. cache: where known.
-    asked: the deployments that were asked, in order, the last of which answered.
+    asked: the deployments that were asked, in order, the last of which answered. repeated: it was ended
+    because it repeated itself word for word; the reason is `length` then.
     """
 
     reason: str
@@ -62,6 +63,7 @@ class UpstreamFinish:
     unconstrained: bool = False
     cache: CacheReport | None = None
     asked: tuple[str, ...] = ()
+    repeated: bool = False
 
 
 UpstreamEvent = UpstreamText | UpstreamReasoning | UpstreamCall | UpstreamFinish

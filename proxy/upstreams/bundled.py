@@ -5,15 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
-import json
 import logging
 import secrets
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
@@ -31,15 +28,15 @@ from engine.template import ChatTemplate, Rendered
 from engine.types import Candidate as EngineCandidate
 from engine.types import (
     Finished,
+    FinishReason,
     GenerateRequest,
     ModelInfo,
     Output,
-    SamplingParams,
     TextChunk,
     TokenLogprob,
 )
 from engine.validate import check_request
-from proxy.chat import CacheReport, Candidate, ChatRequest, Message, Sampling, TokenScore, Usage
+from proxy.chat import CacheReport, Candidate, ChatRequest, Message, TokenScore, Usage
 from proxy.constraints import NO_CONSTRAINT, Constraint, Constraints
 from proxy.errors import (
     BadRequest,
@@ -54,6 +51,7 @@ from proxy.sessions.boundaries import write_prompt
 from proxy.sessions.canonical import ALL_RULES, Rule
 from proxy.sessions.prompting import Prepared, Prompter
 from proxy.upstreams.base import ModelCard, Phases, UpstreamEvent, UpstreamFinish, UpstreamText
+from proxy.upstreams.sampling import SamplingDefaults, sampling_params
 from repair.formats import detect_format
 
 _log = logging.getLogger(__name__)
@@ -62,35 +60,6 @@ _log = logging.getLogger(__name__)
 _REFUSAL_WINDOW_S = 0.25
 _RETRY_AFTER_S = 2.0
 _PROBE_TIMEOUT_S = 10.0
-
-
-@dataclass(frozen=True, slots=True)
-class SamplingDefaults:
-    """What a request that does not say gets: the model's generation_config.json, else greedy decoding."""
-
-    temperature: float = 0.0
-    top_p: float = 1.0
-    top_k: int = 0
-    min_p: float = 0.0
-    repetition_penalty: float = 1.0
-
-    @classmethod
-    def load(cls, model: Path) -> SamplingDefaults:
-        """From a model directory. An unreadable file and values of a wrong type count as unset."""
-        try:
-            config = json.loads((model / "generation_config.json").read_text("utf-8"))
-        except (OSError, ValueError):
-            return cls()
-        if not isinstance(config, dict) or config.get("do_sample") is False:
-            return cls()
-        known = {name: config.get(name) for name in cls.__slots__}
-        numbers = {
-            name: float(value)
-            for name, value in known.items()
-            if isinstance(value, int | float) and not isinstance(value, bool)
-        }
-        top_k = int(numbers.pop("top_k", 0))
-        return cls(top_k=max(0, top_k), **numbers)
 
 
 class EngineGeneration:
@@ -172,7 +141,9 @@ class EngineGeneration:
                 phases = Phases(output.queue_s, output.prefill_s, output.decode_s)
                 unconstrained = self._unconstrained or output.unconstrained
                 cache = self._on_finish("".join(self._text), output)
-                return UpstreamFinish(output.reason.value, usage, phases, unconstrained, cache)
+                repeated = output.reason is FinishReason.repetition
+                reason = "length" if repeated else output.reason.value
+                return UpstreamFinish(reason, usage, phases, unconstrained, cache, repeated=repeated)
 
 
 class BundledUpstream:
@@ -187,6 +158,7 @@ class BundledUpstream:
         capacity: int,
         rules: frozenset[Rule] = ALL_RULES,
         think_time: bool = True,
+        stop_repetition: bool = True,
     ) -> None:
         self.models = (card,)
         self._client = client
@@ -196,6 +168,7 @@ class BundledUpstream:
         self._ahead = ahead.Ahead(client, self._begin_next, think_time and info.cache_ram > 0)
         self._constraints = Constraints(self._format, template.source, template.markers)
         self._defaults = defaults
+        self._stop_repetition = stop_repetition
         self._capacity = capacity
         self._live = 0
         # Tokenizers are not safe to share between threads; one thread also keeps the event loop free.
@@ -203,10 +176,15 @@ class BundledUpstream:
 
     @classmethod
     async def start(
-        cls, config: EngineConfig, model_id: str, rules: frozenset[Rule] = ALL_RULES, think_time: bool = True
+        cls,
+        config: EngineConfig,
+        model_id: str,
+        rules: frozenset[Rule] = ALL_RULES,
+        think_time: bool = True,
+        stop_repetition: bool = True,
     ) -> BundledUpstream:
         """Starts the engine process and loads its model. rules: that make prompts canonical. think_time: what
-        comes next is computed while clients are busy.
+        comes next is computed while clients are busy. stop_repetition: a text that repeats itself is ended.
 
         Raises EngineError with the reason.
         """
@@ -223,7 +201,8 @@ class BundledUpstream:
             raise
         card = ModelCard(model_id, int(time.time()), info.context_length, _fingerprint(model_id, info))
         capacity = config.max_batch + config.queue_limit
-        return cls(client, template, card, SamplingDefaults.load(path), capacity, rules, think_time)
+        defaults = SamplingDefaults.load(path)
+        return cls(client, template, card, defaults, capacity, rules, think_time, stop_repetition)
 
     @property
     def client(self) -> EngineClient:
@@ -307,7 +286,9 @@ class BundledUpstream:
         limit = self._client.info.context_length
         if len(rendered.tokens) >= limit:
             raise ContextTooLong(len(rendered.tokens), limit)
-        sampling = sampling_params(request.sampling, self._defaults, limit - len(rendered.tokens))
+        sampling = sampling_params(
+            request.sampling, self._defaults, limit - len(rendered.tokens), self._stop_repetition
+        )
         return GenerateRequest(
             id=secrets.token_hex(12),
             prompt=rendered.tokens,
@@ -341,31 +322,6 @@ def render_prompt(template: ChatTemplate, request: ChatRequest) -> Rendered:
     """The prompt of a conversation that nothing is remembered of. Raises InvalidRequest."""
     written = write_prompt(template, request)
     return Rendered(template.encode_cut(written.text), written.plain, written.generation_prompt)
-
-
-def sampling_params(asked: Sampling, defaults: SamplingDefaults, room: int) -> SamplingParams:
-    """room: tokens that the context has left. More than that may be asked for, and many agents do."""
-
-    def given(value: Any, default: Any) -> Any:
-        return default if value is None else value
-
-    top_p = given(asked.top_p, defaults.top_p)
-    greedy = top_p == 0  # only the most likely token is left
-    return SamplingParams(
-        max_tokens=min(given(asked.max_tokens, room), room),
-        temperature=0.0 if greedy else given(asked.temperature, defaults.temperature),
-        top_p=1.0 if greedy else top_p,
-        top_k=given(asked.top_k, defaults.top_k),
-        min_p=given(asked.min_p, defaults.min_p),
-        seed=asked.seed,
-        stop=asked.stop,
-        logit_bias=dict(asked.logit_bias),
-        presence_penalty=given(asked.presence_penalty, 0.0),
-        frequency_penalty=given(asked.frequency_penalty, 0.0),
-        repetition_penalty=given(asked.repetition_penalty, defaults.repetition_penalty),
-        ignore_eos=asked.ignore_eos,
-        logprobs=asked.logprobs,
-    )
 
 
 def translate(error: EngineError) -> RequestError:

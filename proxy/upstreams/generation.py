@@ -57,11 +57,13 @@ class Source(Protocol):
 
 class Sources(Protocol):
     """Where sources come from, and the rules by which they are asked. retries: how often a name is asked
-    again before anything has come. window_s: how long a refusal is waited for.
+    again before anything has come. window_s: how long a refusal is waited for. stop_repetition: whether a
+    stream that repeats itself word for word is left.
     """
 
     retries: int
     window_s: float
+    stop_repetition: bool
     standings: Standings
 
     def group(self, name: str) -> Group: ...
@@ -140,7 +142,8 @@ class HostedGeneration:
     async def _close_source(self) -> None:
         if self._source is not None:
             source, self._source = self._source, None
-            await source.aclose(self._assembly.tokens if self._ended else None)
+            heard = self._ended and not self._assembly.repeated
+            await source.aclose(self._assembly.tokens if heard else None)
 
     async def _begin(self) -> list[UpstreamEvent]:
         """The first events, from the first name that gives any. Raises what the first one said."""
@@ -184,7 +187,7 @@ class HostedGeneration:
         raise AssertionError("the last attempt returns or raises")
 
     async def _ask(self, aim: str) -> list[UpstreamEvent]:
-        self._assembly = Assembly()
+        self._assembly = Assembly(self._sources.stop_repetition)
         self._ended = False
         self._source = await self._in_time(self._sources.source(aim, self._group))
         try:
@@ -206,7 +209,11 @@ class HostedGeneration:
                 raise
             chunk = None  # all has been said; the count of its tokens may be missing
         if chunk is not None:
-            return self._assembly.feed(chunk)
+            events = self._assembly.feed(chunk)
+            if not self._assembly.repeated:
+                return events
+            self._ended = True
+            return [*events, *self._assembly.end()]
         self._ended = True
         if not self._source.finished(self._assembly):
             error = UpstreamUnavailable(

@@ -44,13 +44,15 @@ _LISTING_TIMEOUT_S = 10.0
 class Routing:
     """strategy: how the Router picks among targets of one name. cooldown_s: how long it leaves out one that
     failed. retries: how often a name is asked again before anything has come. window_s: how long an upstream
-    is given to refuse a request before the headers of our answer leave.
+    is given to refuse a request before the headers of our answer leave. stop_repetition: a stream that
+    repeats itself word for word is left.
     """
 
     strategy: str = "simple-shuffle"
     cooldown_s: float = 5.0
     retries: int = 2
     window_s: float = 2.0
+    stop_repetition: bool = True
 
 
 def load_litellm() -> ModuleType:
@@ -138,6 +140,7 @@ class LiteLLMUpstream:
         self.models = tuple(group.card for group in self._groups.values())
         self.retries = routing.retries
         self.window_s = routing.window_s
+        self.stop_repetition = routing.stop_repetition
         self.standings = Standings(routing.cooldown_s)
         self._router = litellm.Router(
             model_list=[router_entry(one, self._groups[one.name]) for one in deployments],

@@ -32,11 +32,12 @@ class Script:
     """What one request is answered with: pieces of text, structured calls, stalls, or an error that ends it.
 
     admission: a stall before the request is admitted. refusal: raised instead of admitting it. finish: ""
-    ends the stream without one. format and generation_prompt as in Generation.
+    ends the stream without one. repeated: as in UpstreamFinish. format, generation_prompt: as in Generation.
     """
 
     steps: Sequence[Step] = ()
     finish: str = "stop"
+    repeated: bool = False
     admission: Stall = Stall(0)
     refusal: Exception | None = None
     format: str = "auto"
@@ -85,6 +86,7 @@ class ScriptedGeneration:
         yield UpstreamFinish(
             script.finish,
             Usage(script.usage.prompt_tokens, tokens, script.usage.cached_tokens),
+            repeated=script.repeated,
         )
 
     async def aclose(self) -> None:

@@ -26,11 +26,13 @@ from pathlib import Path
 from typing import Any
 
 from engine.blas import LIBRARY, PACKAGE, BlasUnavailable, cache_directory, forwarding_library
+from engine.repetition import TOKENS
 from tests.bench.bare import PROMPT_TOKENS
 from tests.bench.measures import Rate, Target, exactness, gap, mixed, throughput
 from tests.bench.model import make_endless, make_model
 from tests.bench.servers import Server, ours, rivals, running
 
+WATCHED_TOKENS = 2 * TOKENS.least
 MANY = 16  # streams from which on the bar is lower
 Speeds = dict[int, list[Rate]]  # streams -> round by round
 
@@ -178,7 +180,8 @@ def fairness(model: Path, rounds: int) -> list[tuple[str, ...]]:
     """The bars that need our server alone, and the cost of grammars. Each token leaves by itself: else the
     normal gap would be the interval at which text leaves.
     """
-    server = replace(unguarded(), environment=(("FORTIETH_STREAM_INTERVAL_MS", "0"),))
+    server = unguarded()
+    server = replace(server, environment=(*server.environment, ("FORTIETH_STREAM_INTERVAL_MS", "0")))
     with running(server, model) as live:
         target = Target(live, model.name)
         gaps = [asyncio.run(gap(target)) for _ in range(rounds)]
@@ -199,7 +202,29 @@ def fairness(model: Path, rounds: int) -> list[tuple[str, ...]]:
             "yes" if largest <= 1e-4 and same else "**no**",
         ),
         bar("a step of 8 streams under grammars / without", costs, most=1.10),
+        watching(model, rounds),
     ]
+
+
+def watching(model: Path, rounds: int) -> tuple[str, ...]:
+    """The price of looking for texts that repeat themselves, in turns: sampled texts, which do not, of more
+    tokens than it takes until they are looked at.
+    """
+    plain = unguarded()
+    with (
+        running(replace(plain, environment=()), model) as watched,
+        running(plain, model) as unwatched,
+    ):
+        arms = [Target(live, model.name) for live in (watched, unwatched)]
+        ratios = []
+        for number in range(2 * rounds):
+            order = arms if number % 2 else arms[::-1]
+            rates = {
+                arm.live.port: asyncio.run(throughput(arm, 8, WATCHED_TOKENS, temperature=1.0)).whole
+                for arm in order
+            }
+            ratios.append(rates[watched.port] / rates[unwatched.port])
+    return bar("8 streams, watched for repetition / not: tokens a second", ratios, least=0.98)
 
 
 def bars_table(model: Path, bars: list[tuple[str, ...]]) -> None:
@@ -219,7 +244,7 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=256)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--rivals", type=Path, default=Path("/tmp/fortieth-rivals"))
-    parser.add_argument("--only", choices=("throughput", "bars"))
+    parser.add_argument("--only", choices=("throughput", "bars", "watching"))
     arguments = parser.parse_args()
     random = make_model(arguments.models / "fortieth-bench-letters")
     versions = ", ".join(f"{name} {metadata.version(name)}" for name in ("mlx", "mlx-lm", "llguidance"))
@@ -227,9 +252,11 @@ def main() -> None:
     print(f"Load average before: {os.getloadavg()[0]:.1f}; {machine}; {versions}")
     for model in (random, make_endless(arguments.models / "fortieth-bench-bundled")):
         bars: list[tuple[str, ...]] = []
-        if arguments.only != "bars":
+        if arguments.only not in ("bars", "watching"):
             bars += throughput_table(model, arguments.rivals, arguments)
-        if arguments.only != "throughput" and model == random:
+        if arguments.only == "watching":
+            bars.append(watching(model, arguments.rounds))
+        elif arguments.only != "throughput" and model == random:
             bars += fairness(model, arguments.rounds)
         if bars:
             bars_table(model, bars)

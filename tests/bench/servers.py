@@ -20,6 +20,8 @@ from typing import Protocol
 START_S = 180.0
 RAPID_MLX = "from rapid_mlx.dependency_repair import cli_entrypoint; cli_entrypoint()"
 VLLM_MLX = "from vllm_mlx.cli import main; main()"
+# Greedy texts of random weights repeat themselves, and are to go on all the same.
+ENDLESS = (("FORTIETH_STOP_REPETITION", "false"),)
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -72,7 +74,7 @@ class Running:
 
 def ours(*options: str) -> Server:
     command = ("-c", "from proxy.cli import main; main()", "serve", "{model}", "--port", "{port}", *options)
-    return Server("fortieth", sys.executable, "proxy", command)
+    return Server("fortieth", sys.executable, "proxy", command, ENDLESS)
 
 
 def rivals(folder: Path) -> list[Server]:

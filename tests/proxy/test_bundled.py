@@ -38,13 +38,8 @@ from proxy.errors import (
     RequestTimeout,
     UpstreamUnavailable,
 )
-from proxy.upstreams.bundled import (
-    BundledUpstream,
-    SamplingDefaults,
-    render_prompt,
-    sampling_params,
-    translate,
-)
+from proxy.upstreams.bundled import BundledUpstream, render_prompt, translate
+from proxy.upstreams.sampling import SamplingDefaults, sampling_params
 from tests.engine.tiny import make_model
 from tests.proxy.live import LiveServer, LoopThread, serving
 from tests.proxy.requests import TOOLS, user

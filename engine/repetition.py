@@ -1,0 +1,122 @@
+"""Texts that repeat themselves word for word, found while they are written.
+
+A text has period p where each unit equals the one p before. The rule: at a checkpoint, which comes every
+`every` units, the last max(`least`, `times` x p) units have a period p of at most `longest`. Equality is
+exact, so that a table with a counter, or code with one other name, is no repetition.
+
+How it is found: the window of the last `longest` units is searched for right before the checkpoint. Let d be
+the distance of the nearest earlier place where it stands. If p is the shortest period of the last
+`longest` + p units, d is p: it stands at p; and at a nearer place d < p the last `longest` + d units would
+have the periods d and p, hence (Fine and Wilf, since they are at least d + p long) the shorter period
+gcd(d, p). So one search finds the only candidate, and one comparison settles it. Both look at a bounded
+number of units, so that a unit costs the same however long the text is.
+
+A random text of n units from which each is drawn with at most the probability q of guessing it is stopped
+wrongly with a probability below n x longest x q ** (least - longest): for base64, q = 1/64, no such text
+will ever be seen. Real code, tables and data are measured in docs/benchmarks.md.
+"""
+
+from __future__ import annotations
+
+from array import array
+from dataclasses import dataclass
+
+from engine.types import SamplingParams
+
+SHIFT = 0x10000  # token ids as characters, past those that UTF-32 has no place for
+
+
+@dataclass(frozen=True, slots=True)
+class RepetitionRule:
+    """In units, tokens or characters. longest: period. least: length of what repeats; at least twice that
+    period. times: how often the period has to stand there.
+    """
+
+    longest: int
+    least: int
+    times: int
+    every: int
+
+    def __post_init__(self) -> None:
+        if self.least < 2 * self.longest:
+            raise ValueError(f"least must be at least twice longest, got {self.least} and {self.longest}")
+
+    @property
+    def reach(self) -> int:
+        """Units before a checkpoint that may have to be looked at."""
+        return max(self.least, self.times * self.longest)
+
+
+TOKENS = RepetitionRule(longest=512, least=1024, times=4, every=64)
+CHARACTERS = RepetitionRule(longest=2048, least=4096, times=4, every=256)
+
+
+def period(tail: str, rule: RepetitionRule) -> int:
+    """The period in which the end of `tail` repeats itself by the rule; 0 where it does not. tail: the last
+    rule.reach units of a text, or all of a shorter one.
+    """
+    if len(tail) < rule.least:
+        return 0
+    back = tail[::-1]
+    distance = back.find(back[: rule.longest], 1, 2 * rule.longest)
+    length = max(rule.least, rule.times * distance)
+    if distance < 1 or len(back) < length or not back.startswith(back[distance:length]):
+        return 0
+    return distance
+
+
+class TokenRepetition:
+    """The tokens of one sequence."""
+
+    def __init__(self, rule: RepetitionRule = TOKENS) -> None:
+        self._rule = rule
+        self._tokens = array("I")
+
+    def push(self, token: int) -> bool:
+        """Whether the text repeats itself, with this token."""
+        tokens = self._tokens
+        tokens.append(token + SHIFT)
+        if len(tokens) % self._rule.every or len(tokens) < self._rule.least:
+            return False
+        return period(tokens[-self._rule.reach :].tobytes().decode("utf-32"), self._rule) > 0
+
+
+def repetition_of(sampling: SamplingParams) -> TokenRepetition | None:
+    """None where the text may go on whatever it repeats."""
+    return TokenRepetition() if sampling.stop_repetition and not sampling.ignore_eos else None
+
+
+class TextRepetition:
+    """A text that comes in pieces of any size."""
+
+    def __init__(self, rule: RepetitionRule = CHARACTERS) -> None:
+        self._rule = rule
+        self._tail = ""
+        self._new: list[str] = []
+        self._size = 0  # of what is new
+
+    def push(self, text: str) -> bool:
+        """Whether the text repeats itself in this piece."""
+        while self._size + len(text) >= self._rule.every:
+            cut = self._rule.every - self._size
+            self._tail = "".join((self._tail, *self._new, text[:cut]))[-self._rule.reach :]
+            self._new, self._size, text = [], 0, text[cut:]
+            if period(self._tail, self._rule):
+                return True
+        self._new.append(text)
+        self._size += len(text)
+        return False
+
+
+def without_repetition(text: str) -> str:
+    """The text up to the second time of what it ends in repeating; all of it where it does not. For telling a
+    model what it wrote: most of a repetition only invites more.
+    """
+    for rule in (CHARACTERS, TOKENS):
+        distance = period(text[-rule.reach :], rule)
+        if distance:
+            start = len(text) - distance
+            while start > 0 and text[start - 1] == text[start - 1 + distance]:
+                start -= 1
+            return text[: start + 2 * distance]
+    return text

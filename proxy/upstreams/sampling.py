@@ -1,0 +1,70 @@
+"""How a request decodes on the engine: as it says, else as the model's own settings do."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from engine.types import SamplingParams
+from proxy.chat import Sampling
+
+
+@dataclass(frozen=True, slots=True)
+class SamplingDefaults:
+    """What a request that does not say gets: the model's generation_config.json, else greedy decoding."""
+
+    temperature: float = 0.0
+    top_p: float = 1.0
+    top_k: int = 0
+    min_p: float = 0.0
+    repetition_penalty: float = 1.0
+
+    @classmethod
+    def load(cls, model: Path) -> SamplingDefaults:
+        """From a model directory. An unreadable file and values of a wrong type count as unset."""
+        try:
+            config = json.loads((model / "generation_config.json").read_text("utf-8"))
+        except (OSError, ValueError):
+            return cls()
+        if not isinstance(config, dict) or config.get("do_sample") is False:
+            return cls()
+        known = {name: config.get(name) for name in cls.__slots__}
+        numbers = {
+            name: float(value)
+            for name, value in known.items()
+            if isinstance(value, int | float) and not isinstance(value, bool)
+        }
+        top_k = int(numbers.pop("top_k", 0))
+        return cls(top_k=max(0, top_k), **numbers)
+
+
+def sampling_params(
+    asked: Sampling, defaults: SamplingDefaults, room: int, stop_repetition: bool = True
+) -> SamplingParams:
+    """room: tokens that the context has left. More than that may be asked for, and many agents do.
+    stop_repetition: by the server's setting.
+    """
+
+    def given(value: Any, default: Any) -> Any:
+        return default if value is None else value
+
+    top_p = given(asked.top_p, defaults.top_p)
+    greedy = top_p == 0  # only the most likely token is left
+    return SamplingParams(
+        max_tokens=min(given(asked.max_tokens, room), room),
+        temperature=0.0 if greedy else given(asked.temperature, defaults.temperature),
+        top_p=1.0 if greedy else top_p,
+        top_k=given(asked.top_k, defaults.top_k),
+        min_p=given(asked.min_p, defaults.min_p),
+        seed=asked.seed,
+        stop=asked.stop,
+        logit_bias=dict(asked.logit_bias),
+        presence_penalty=given(asked.presence_penalty, 0.0),
+        frequency_penalty=given(asked.frequency_penalty, 0.0),
+        repetition_penalty=given(asked.repetition_penalty, defaults.repetition_penalty),
+        ignore_eos=asked.ignore_eos,
+        stop_repetition=stop_repetition,
+        logprobs=asked.logprobs,
+    )
