@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: install install-dev serve test check format lock wheel fuzz guard train-model quantize-model bench-repair bench-engine bench-calls bench-attention bench-products bench-proxy soak-proxy soak-engine evaluate-model loops evaluate-variants evaluate-guard evaluate-beyond charts bench-sessions bench-restarts bench-idle cache-torture clean
+.PHONY: install install-dev serve test check format lock wheel fuzz guard train-model quantize-model bench-repair bench-engine bench-calls bench-attention bench-products bench-proxy soak-proxy soak-engine evaluate-model loops evaluate-variants evaluate-guard evaluate-beyond charts bench-sessions bench-restarts bench-idle cache-torture evaluate-other clean
 
 $(BIN)/fortieth: pyproject.toml requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -128,6 +128,14 @@ evaluate-guard: install-dev
 	$(BIN)/python -m corpora.world.variants runs/guarded --temperatures 1.5 --guard off full --questions 0 \
 		--runs $(LOOPS) --only 4-1.5.json 4-1.5-full.json $(ARGS)
 	cat runs/guarded/tables.md
+
+# any other model directory (MODEL=FOLDER) through loops of 20 tool turns, guard off and on, at 0.7 and 1.0; it goes on
+# where it was ended. A model of half a billion parameters takes hours on two cores
+evaluate-other: install-dev
+	$(BIN)/python -m corpora.world.variants runs/other --model "$(MODEL)" --temperatures 0.7 1.0 --guard off full \
+		--questions 0 --runs 5 --turns 20 --streams 5 \
+		--only full-0.7.json full-0.7-full.json full-1.json full-1-full.json $(ARGS)
+	cat runs/other/tables.md
 
 # the full model through loops of 80 tool turns, up to 1.7 times the length it was trained on
 evaluate-beyond: install-dev

@@ -16,7 +16,7 @@ import httpx
 
 from corpora.conversations import Message
 from corpora.world.base import Call, State, error
-from corpora.world.score import RIGHT, VALID, Emitted, Judge, Judgement, Kind, same
+from corpora.world.score import RIGHT, VALID, Emitted, Judge, Judgement, Kind, is_call_text, same
 from corpora.world.script import Script, Task, to_text
 
 
@@ -92,6 +92,13 @@ class Step:
     @property
     def is_tool_turn(self) -> bool:
         return bool(self.expected)
+
+    @property
+    def is_call_text(self) -> bool:
+        """Ended as an answer does, in the text of a call: most agents stop here without a word."""
+        said = self.answer.message
+        text = str(said.get("content") or "")
+        return not said.get("tool_calls") and self.answer.finish == "stop" and is_call_text(text)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import sys
-from collections import Counter
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,17 +20,11 @@ import httpx
 from corpora.exam import examine
 from corpora.questions import EXAM_SEED, PARTS, Question, held_out
 from corpora.world import TOOLBOXES
-from corpora.world.driver import Asking, Ended, Run, play_script
+from corpora.world.driver import Asking, Ended, play_script
 from corpora.world.script import Script, write_script
-from corpora.world.sheet import (
-    Share,
-    Sheet,
-    exam_shares,
-    loop_flaws,
-    loop_shares,
-    loop_turns,
-    to_markdown,
-)
+from corpora.world.sheet import Share, Sheet, added, exam_shares, loop_sheet, to_markdown
+
+PATIENCE_S = 1800  # of one request: a large model on a busy CPU takes minutes
 
 TITLES = {
     "unseen": "single turn, unseen tools",
@@ -54,18 +48,34 @@ def write_questions(count: int, seed: int = EXAM_SEED) -> dict[str, list[Questio
     return {part: draw(count, seed) for part, draw in PARTS.items()} if count else {}
 
 
-async def play_loops(base_url: str, scripts: Sequence[Script], asking: Asking, streams: int) -> list[Run]:
-    """Plays all scripts, `streams` at a time; each with a seed of its own."""
+async def play_loops(
+    base_url: str, scripts: Sequence[Script], asking: Asking, streams: int, label: str, kept: Path | None
+) -> list[Sheet]:
+    """The sheet of each script's loop, `streams` at a time, each with a seed of its own. kept: a folder for
+    these sheets; a loop whose sheet lies there is not played again.
+    """
     gate = asyncio.Semaphore(streams)
-    async with httpx.AsyncClient(base_url=base_url.rstrip("/"), timeout=600) as client:
+    if kept is not None:
+        kept.mkdir(parents=True, exist_ok=True)
+    async with httpx.AsyncClient(base_url=base_url.rstrip("/"), timeout=PATIENCE_S) as client:
 
-        async def one(number: int, script: Script) -> Run:
+        async def one(number: int, script: Script) -> Sheet:
+            file = None if kept is None else kept / f"{number}.json"
+            if file is not None and file.is_file():
+                return Sheet.load(file)
             async with gate:
+                began = time.monotonic()
                 run = await play_script(client, script, replace(asking, seed=number))
+            turns, took = len(run.steps), time.monotonic() - began
             print(
-                f"loop {number}: {len(run.tool_steps)} tool turns, {run.ended} {run.reason}", file=sys.stderr
+                f"loop {number}: {len(run.tool_steps)} tool turns, {took / max(1, turns):.1f} s a turn,"
+                f" {run.ended} {run.reason}",
+                file=sys.stderr,
             )
-            return run
+            sheet = loop_sheet(label, [run])
+            if file is not None and run.ended is not Ended.failed:
+                sheet.save(file)
+            return sheet
 
         return await asyncio.gather(*(one(number, script) for number, script in enumerate(scripts)))
 
@@ -77,8 +87,11 @@ def evaluate(
     scripts: Sequence[Script],
     asking: Asking,
     streams: int,
+    kept: Path | None = None,
 ) -> Sheet:
-    """Asks everything. questions: by part of the examination. Ends the program where a request fails."""
+    """Asks everything. questions: by part of the examination. kept: as in play_loops(). Ends the program
+    where a request fails.
+    """
     shares: dict[str, Share] = {}
     for part, asked in questions.items():
         print(f"{len(asked)} x {TITLES[part]}", file=sys.stderr)
@@ -86,18 +99,10 @@ def evaluate(
         shares |= exam_shares(TITLES[part], marks)
     if not scripts:
         return Sheet(label, shares)
-    runs = asyncio.run(play_loops(base_url, scripts, asking, streams))
-    for run in runs:
-        if run.ended is Ended.failed:
-            raise SystemExit(f"{base_url}: {run.reason}")
-    return Sheet(
-        label,
-        shares | loop_shares(runs),
-        loop_turns(runs),
-        loop_flaws(runs),
-        tuple(run.survived for run in runs),
-        dict(Counter(run.ended.value for run in runs)),
-    )
+    loops = asyncio.run(play_loops(base_url, scripts, asking, streams, label, kept))
+    if any(Ended.failed in loop.ended for loop in loops):
+        raise SystemExit(f"{base_url}: a request failed")
+    return added(label, [Sheet(label, shares), *loops])
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -18,6 +18,11 @@ _CALL_MARKER = re.compile(r"</?tool_call>")
 _ATTEMPT = re.compile(r"""</?\|?tool_?call|"arguments"\s*:|\{\s*"name"\s*:\s*\"""", re.IGNORECASE)
 
 
+def is_call_text(content: str) -> bool:
+    """Whether a text looks like a call that was meant to be made."""
+    return bool(_ATTEMPT.search(content))
+
+
 class Kind(StrEnum):
     """What became of one assistant turn. The first two are right."""
 
@@ -68,7 +73,7 @@ class Judge:
         """Judge an assistant message in OpenAI form against the calls that are due (none: text is due)."""
         calls = tuple(self._emitted(one) for one in message.get("tool_calls") or ())
         content = str(message.get("content") or "")
-        if _ATTEMPT.search(content) or any(call.flaw == BROKEN_JSON for call in calls):
+        if is_call_text(content) or any(call.flaw == BROKEN_JSON for call in calls):
             return Judgement(Kind.malformed, _malformation(content, finish), calls)
         flaw = next((call.flaw for call in calls if call.flaw), "")
         if flaw:

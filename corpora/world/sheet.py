@@ -97,6 +97,12 @@ def loop_shares(runs: Sequence[Run]) -> dict[str, Share]:
         "loop: tool turns exactly right": _share(tools, (Kind.exact,)),
         "loop: turns of 2 or 3 calls exactly right": _share(several, (Kind.exact,)),
         "loop: turns that need no call, no call": _share(texts, (Kind.spoken,)),
+        "loop: turns that end with `stop` in the text of a call": Share(
+            sum(step.is_call_text for step in steps), len(steps)
+        ),
+        "loop: the same, and no header says that a call failed": Share(
+            sum(step.is_call_text and step.answer.verdict != "failed" for step in steps), len(steps)
+        ),
         "loop: tasks done": Share(
             sum(len(run.served) for run in runs), sum(len(run.script.tasks) for run in runs)
         ),
@@ -130,6 +136,44 @@ def loop_flaws(runs: Sequence[Run]) -> dict[str, int]:
         if step.kind != Kind.exact
     )
     return dict(seen.most_common())
+
+
+def loop_sheet(label: str, runs: Sequence[Run]) -> Sheet:
+    """Some loops' own sheet."""
+    return Sheet(
+        label,
+        loop_shares(runs),
+        loop_turns(runs),
+        loop_flaws(runs),
+        tuple(run.survived for run in runs),
+        dict(Counter(run.ended.value for run in runs)),
+    )
+
+
+def added(label: str, sheets: Sequence[Sheet]) -> Sheet:
+    """One sheet of all that several hold, of other loops each."""
+    shares: dict[str, Share] = {}
+    turns: dict[int, TurnScore] = {}
+    flaws: Counter[str] = Counter()
+    ended: Counter[str] = Counter()
+    for sheet in sheets:
+        for name, share in sheet.shares.items():
+            shares[name] = shares.get(name, NOTHING) + share
+        for turn in sheet.turns:
+            old = turns.get(turn.turn, TurnScore(turn.turn, 0, 0, 0))
+            turns[turn.turn] = TurnScore(
+                turn.turn, old.asked + turn.asked, old.valid + turn.valid, old.exact + turn.exact
+            )
+        flaws.update(sheet.flaws)
+        ended.update(sheet.ended)
+    return Sheet(
+        label,
+        shares,
+        tuple(turns[number] for number in sorted(turns)),
+        dict(flaws.most_common()),
+        tuple(survived for sheet in sheets for survived in sheet.survived),
+        dict(ended),
+    )
 
 
 def measures_table(sheets: Sequence[Sheet]) -> str:

@@ -2,7 +2,8 @@
 
 Starts `fortieth serve` for each of full precision, 8, 4, 3 and 2 bits, at each temperature, with the guard
 off or in the modes of `--guard`, and leaves in OUT a sheet for each, `tables.md` and `validity.svg`. A sheet
-that is there is not made again.
+that is there is not made again, nor is the sheet of a single loop, which lies in a folder of its variant's
+name: a run that was ended goes on.
 """
 
 from __future__ import annotations
@@ -119,7 +120,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             model = quantised(options.model, variant.bits, options.out)
             with served(stretched(model, variant.context, options.out), variant.guard) as base_url:
                 asking = Asking(temperature=variant.temperature)
-                sheet = evaluate(base_url, variant.label, questions, scripts, asking, options.streams)
+                kept = file.with_suffix("")
+                sheet = evaluate(base_url, variant.label, questions, scripts, asking, options.streams, kept)
             sheet.save(file)
         sheets.append(Sheet.load(file))
     (options.out / "tables.md").write_text(to_markdown(sheets) + "\n", "utf-8")

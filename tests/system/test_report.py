@@ -58,6 +58,9 @@ def test_a_variant_is_made_served_evaluated_and_kept(tmp_path: Path) -> None:
         json.loads((tmp_path / "fortieth-tiny-2bit" / "config.json").read_text())["quantization"]["bits"] == 2
     )
     assert "| measure | 2 bits |" in (tmp_path / "tables.md").read_text()
+    (tmp_path / "2-0.json").unlink()
+    variants.main([str(tmp_path), *short])
+    assert Sheet.load(tmp_path / "2-0" / "0.json").survived == Sheet.load(tmp_path / "2-0.json").survived
     Sheet("kept").save(tmp_path / "2-0.json")
     variants.main([str(tmp_path), *short])
     assert Sheet.load(tmp_path / "2-0.json") == Sheet("kept")

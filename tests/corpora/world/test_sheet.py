@@ -29,10 +29,9 @@ from corpora.world.script import write_script
 from corpora.world.sheet import (
     Share,
     Sheet,
+    added,
     exam_shares,
-    loop_flaws,
-    loop_shares,
-    loop_turns,
+    loop_sheet,
     to_markdown,
 )
 from tests.corpora.world.larder import LARDER
@@ -40,10 +39,12 @@ from tests.corpora.world.larder import LARDER
 SCRIPT = write_script(Random(1), LARDER, 3, talk_share=0.0)
 ONE = Call("count_item", {"item": "tea"})
 ANSWER = Answer({}, "stop", 1, 1)
+TEXT = {"content": '{"name": "count_item", "arguments": {}}'}
+TOLD = Answer(TEXT, "stop", 1, 1, "failed")
 
 
-def step(turn: int, kind: Kind, flaw: str = "", due: int = 1) -> Step:
-    return Step(0, turn, (ONE,) * due, kind, flaw, (), (), ANSWER)
+def step(turn: int, kind: Kind, flaw: str = "", due: int = 1, answer: Answer = ANSWER) -> Step:
+    return Step(0, turn, (ONE,) * due, kind, flaw, (), (), answer)
 
 
 RUNS = (
@@ -53,7 +54,7 @@ RUNS = (
             step(1, Kind.exact),
             step(1, Kind.spoken, due=0),
             step(2, Kind.wrong, "wrong value"),
-            step(3, Kind.malformed, "closing marker lost"),
+            step(3, Kind.malformed, "closing marker lost", answer=Answer(TEXT, "stop", 1, 1)),
         ),
         Ended.served,
         "",
@@ -61,15 +62,17 @@ RUNS = (
     ),
     Run(
         SCRIPT,
-        (step(1, Kind.exact, due=2), step(1, Kind.needless, due=0), step(2, Kind.exact)),
+        (
+            step(1, Kind.exact, due=2),
+            step(1, Kind.needless, due=0, answer=TOLD),
+            step(2, Kind.exact),
+        ),
         Ended.context,
         "too long",
         SCRIPT.start,
     ),
 )
-SHEET = Sheet(
-    "4 bits", loop_shares(RUNS), loop_turns(RUNS), loop_flaws(RUNS), (2, 2), {"served": 1, "context": 1}
-)
+SHEET = loop_sheet("4 bits", RUNS)
 
 
 def test_loops_add_up() -> None:
@@ -78,6 +81,8 @@ def test_loops_add_up() -> None:
         "loop: tool turns exactly right": Share(3, 5),
         "loop: turns of 2 or 3 calls exactly right": Share(1, 1),
         "loop: turns that need no call, no call": Share(1, 2),
+        "loop: turns that end with `stop` in the text of a call": Share(2, 7),
+        "loop: the same, and no header says that a call failed": Share(1, 7),
         "loop: tasks done": Share(0, 2 * len(SCRIPT.tasks)),
         "loop: whole loops done": Share(0, 2),
     }
@@ -87,6 +92,9 @@ def test_loops_add_up() -> None:
         (3, 1, 0, 0),
     ]
     assert SHEET.flaws == {"wrong: wrong value": 1, "malformed: closing marker lost": 1}
+    assert SHEET.survived == (2, 2)
+    assert SHEET.ended == {"served": 1, "context": 1}
+    assert added("4 bits", [loop_sheet("one", [run]) for run in RUNS]) == SHEET
 
 
 def test_single_turns_add_up() -> None:
