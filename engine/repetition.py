@@ -109,14 +109,15 @@ class TextRepetition:
 
 
 def without_repetition(text: str) -> str:
-    """The text up to the second time of what it ends in repeating; all of it where it does not. For telling a
-    model what it wrote: most of a repetition only invites more.
+    """The text up to the second time of what it repeats, without that which follows; all of it where there is
+    no repetition. For telling a model what it wrote: most of a repetition only invites more.
     """
     for rule in (CHARACTERS, TOKENS):
-        distance = period(text[-rule.reach :], rule)
-        if distance:
-            start = len(text) - distance
-            while start > 0 and text[start - 1] == text[start - 1 + distance]:
-                start -= 1
-            return text[: start + 2 * distance]
+        for end in (*range(rule.every, len(text), rule.every), len(text)):
+            distance = period(text[max(0, end - rule.reach) : end], rule)
+            if distance:
+                start = end - distance
+                while start > 0 and text[start - 1] == text[start - 1 + distance]:
+                    start -= 1
+                return text[: start + 2 * distance]
     return text

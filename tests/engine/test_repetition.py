@@ -20,6 +20,7 @@ from engine.repetition import (
     TokenRepetition,
     period,
     repetition_of,
+    without_repetition,
 )
 from engine.types import FinishReason, SamplingParams
 from tests.engine.drive import alone, request, run
@@ -90,6 +91,13 @@ def test_text_that_repeats_is_found_however_it_is_cut(length: int, size: int) ->
     assert due - size <= at * size < due + CHARACTERS.every
     fresh = TextRepetition()
     assert not any(fresh.push(lead[n : n + size]) for n in range(0, len(lead), size))
+
+
+def test_a_model_is_told_what_it_repeated_twice() -> None:
+    lead, words = "All of it:\n", "go on, and then "
+    assert without_repetition(lead + words * 400) == lead + words * 2
+    assert without_repetition(lead + words * 100 + "]") == lead + words * 2
+    assert without_repetition(lead + words * 3) == lead + words * 3
 
 
 def test_a_rule_whose_proof_does_not_hold_is_refused() -> None:
