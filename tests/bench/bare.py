@@ -90,12 +90,46 @@ def constrained(model: Path, streams: int, tokens: int, prompt: int) -> float:
     return float(least["with"] / least["without"])
 
 
+def watched(model: Path, streams: int, tokens: int, prompt: int) -> list[float]:
+    """CPU seconds of the same sampled texts watched for repetition, over those not watched; round by round.
+    tokens: of each text, more than it takes until it is looked at. Only the steps from there on count.
+    """
+    from engine.config import EngineConfig
+    from engine.core import EngineCore
+    from engine.model import load_model
+    from engine.repetition import TOKENS
+    from engine.types import GenerateRequest, SamplingParams
+
+    loaded = load_model(EngineConfig(model=str(model)), "")
+
+    def seconds(watch: bool) -> float:
+        core = EngineCore(loaded, EngineConfig(model=str(model), max_batch=max(16, streams)))
+        for n in range(streams):
+            ids = tuple(32 + (n * 7 + k * 13) % 95 for k in range(prompt))
+            sampling = SamplingParams(max_tokens=tokens, temperature=1.0, seed=n, stop_repetition=watch)
+            core.submit(GenerateRequest(id=str(n), prompt=ids, sampling=sampling))
+        until = streams * TOKENS.least
+        while core.stats().tokens_generated < until:
+            core.step()
+        began = time.process_time()
+        while core.busy:
+            core.step()
+        return time.process_time() - began
+
+    seconds(True)
+    ratios = []
+    for number in range(4):
+        took = {watch: seconds(watch) for watch in ((True, False) if number % 2 else (False, True))}
+        ratios.append(took[True] / took[False])
+    return ratios
+
+
 def main() -> None:
     model, what, *numbers = sys.argv[1:]
     streams, tokens, prompt = (int(number) for number in numbers)
     keep_float32()
     prepare_blas("auto")
-    measure = {"decode": decode, "constrained": constrained}[what]
+    measure = {"decode": decode, "constrained": constrained, "watched": watched}[what]
     print(json.dumps(measure(Path(model), streams, tokens, prompt)))
 
 

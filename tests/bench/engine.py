@@ -32,7 +32,6 @@ from tests.bench.measures import Rate, Target, exactness, gap, mixed, throughput
 from tests.bench.model import make_endless, make_model
 from tests.bench.servers import Server, ours, rivals, running
 
-WATCHED_TOKENS = 2 * TOKENS.least
 MANY = 16  # streams from which on the bar is lower
 Speeds = dict[int, list[Rate]]  # streams -> round by round
 
@@ -202,29 +201,14 @@ def fairness(model: Path, rounds: int) -> list[tuple[str, ...]]:
             "yes" if largest <= 1e-4 and same else "**no**",
         ),
         bar("a step of 8 streams under grammars / without", costs, most=1.10),
-        watching(model, rounds),
+        watching(model),
     ]
 
 
-def watching(model: Path, rounds: int) -> tuple[str, ...]:
-    """The price of looking for texts that repeat themselves, in turns: sampled texts, which do not, of more
-    tokens than it takes until they are looked at.
-    """
-    plain = unguarded()
-    with (
-        running(replace(plain, environment=()), model) as watched,
-        running(plain, model) as unwatched,
-    ):
-        arms = [Target(live, model.name) for live in (watched, unwatched)]
-        ratios = []
-        for number in range(2 * rounds):
-            order = arms if number % 2 else arms[::-1]
-            rates = {
-                arm.live.port: asyncio.run(throughput(arm, 8, WATCHED_TOKENS, temperature=1.0)).whole
-                for arm in order
-            }
-            ratios.append(rates[watched.port] / rates[unwatched.port])
-    return bar("8 streams, watched for repetition / not: tokens a second", ratios, least=0.98)
+def watching(model: Path) -> tuple[str, ...]:
+    """The price of looking for texts that repeat themselves."""
+    ratios = bare(model, "watched", 8, TOKENS.least + 512)
+    return bar("CPU time of 8 streams watched for repetition / not", ratios, most=1.02)
 
 
 def bars_table(model: Path, bars: list[tuple[str, ...]]) -> None:
@@ -255,7 +239,7 @@ def main() -> None:
         if arguments.only not in ("bars", "watching"):
             bars += throughput_table(model, arguments.rivals, arguments)
         if arguments.only == "watching":
-            bars.append(watching(model, arguments.rounds))
+            bars.append(watching(model))
         elif arguments.only != "throughput" and model == random:
             bars += fairness(model, arguments.rounds)
         if bars:

@@ -6,7 +6,6 @@ import asyncio
 import itertools
 import statistics
 from dataclasses import dataclass
-from typing import Any
 
 from tests.bench.servers import Running
 from tests.bench.wire import Answer, ask, body, together
@@ -58,9 +57,8 @@ class Rate:
     prompt: int
 
 
-async def throughput(target: Target, streams: int, tokens: int, **fields: Any) -> Rate:
-    """fields: of the requests' bodies."""
-    bodies = [body(prompt(32), tokens, target.model, **fields) for _ in range(streams)]
+async def throughput(target: Target, streams: int, tokens: int) -> Rate:
+    bodies = [body(prompt(32), tokens, target.model) for _ in range(streams)]
     answers = await together(target.live.port, bodies)
     check(answers)
     took = max(answer.ended for answer in answers) - min(answer.began for answer in answers)
