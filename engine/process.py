@@ -27,6 +27,16 @@ PATIENT_S = 2.0  # of writing, after which it is told why the end takes so long
 GRACE_S = 2.0  # what a process that was asked to end may take before it is killed
 SECOND_LOOK_S = 0.2  # what waits in the socket is read before silence counts: our own loop may have been busy
 STDERR = 2
+# Imports this very copy of the package, whatever else has its name, and leaves the order of sys.path alone:
+# were our folder ahead of the standard library's, so would be all that is installed beside us.
+START = """\
+import importlib.util, runpy, sys
+spec = importlib.util.spec_from_file_location("engine", sys.argv.pop(1))
+sys.modules["engine"] = package = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(package)
+runpy.run_module("engine.worker", run_name="__main__", alter_sys=True)
+"""
+PACKAGE = Path(__file__).resolve().with_name("__init__.py")
 
 
 class Connection(asyncio.Protocol):
@@ -151,7 +161,7 @@ async def launch(on_frame: Callable[[FromWorker], None]) -> EngineProcess:
         try:
             process = await asyncio.create_subprocess_exec(
                 sys.executable,
-                *("-P", "-m", "engine.worker", "--fd", str(theirs.fileno())),
+                *("-P", "-c", START, str(PACKAGE), "--fd", str(theirs.fileno())),
                 stdin=PIPE,
                 stdout=STDERR,  # libraries print; our own standard output belongs to the caller
                 pass_fds=(theirs.fileno(),),
@@ -166,12 +176,9 @@ async def launch(on_frame: Callable[[FromWorker], None]) -> EngineProcess:
 
 
 def child_environment() -> dict[str, str]:
-    """Ours, with this very copy of the package importable from any folder (-P leaves the current one out)."""
-    root = str(Path(__file__).resolve().parent.parent)
-    paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
+    """Ours, for a process whose model is a directory by now."""
     quiet = {"TOKENIZERS_PARALLELISM": "false", "TRANSFORMERS_NO_ADVISORY_WARNINGS": "1"}
-    fixed = {"HF_HUB_OFFLINE": "1", "PYTHONPATH": os.pathsep.join(paths)}  # the model is a directory by now
-    return {**quiet, **os.environ, **fixed}
+    return {**quiet, **os.environ, "HF_HUB_OFFLINE": "1"}
 
 
 def describe_exit(code: int | None) -> str:

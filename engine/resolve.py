@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from fnmatch import fnmatch
 from pathlib import Path
 
 from engine.errors import ModelNotFound
@@ -22,19 +23,43 @@ def resolve_model(model: str | None) -> Path:
     """
     if model is None:
         return bundled(BUNDLED[0])
-    path = Path(model).expanduser()
-    if model and path.is_dir():
-        if not (path / "config.json").is_file():
-            raise ModelNotFound(f"{path} is not a model directory: it has no config.json")
-        return path.resolve()
+    path = in_full(model)
+    try:
+        is_folder = bool(model) and path.is_dir()
+        if is_folder:
+            check_readable(path)
+            return path.resolve()
+        exists = path.exists()
+    except OSError as error:
+        raise ModelNotFound(f"{model[:200]} cannot be read: {error.strerror or error}") from error
     if model in BUNDLED:
         return bundled(model)
     looks_local = model.startswith((".", "/", "~")) or model.count("/") > 1 or os.sep + os.sep in model
-    if looks_local or path.exists() or not HUB_ID.fullmatch(model):
+    if looks_local or exists or not HUB_ID.fullmatch(model):
         raise ModelNotFound(
             f"{path} is not a directory, and {model!r} is neither a hub id (owner/name) nor bundled ({NAMES})"
         )
     return download(model)
+
+
+def in_full(model: str) -> Path:
+    """As a path, `~` as a shell reads it. Raises ModelNotFound where there is no such home folder."""
+    try:
+        return Path(model).expanduser()
+    except RuntimeError as error:
+        raise ModelNotFound(f"{model}: there is no such home folder") from error
+
+
+def check_readable(path: Path) -> None:
+    """Of a model directory. Raises OSError, and ModelNotFound where it is none."""
+    names = sorted(os.listdir(path))
+    if "config.json" not in names:
+        adapter = "adapter_config.json" in names
+        hint = "; an adapter lies in the folder of the model that it was made for" if adapter else ""
+        raise ModelNotFound(f"{path} is not a model directory: it has no config.json{hint}")
+    for name in names:
+        if any(fnmatch(name, pattern) for pattern in FILES) and not os.access(path / name, os.R_OK):
+            raise ModelNotFound(f"{path / name} cannot be read by this user")
 
 
 def bundled(name: str) -> Path:

@@ -1,4 +1,4 @@
-"""The engine process: `python -m engine.worker --fd N`. One thread owns MLX: drain, step, publish.
+"""The engine process, which engine.process starts. One thread owns MLX: drain, step, publish.
 
 Frames (engine.frames) go over the socket inherited as N. Standard input is a lifeline: the parent holds its
 other end and never writes; when the parent is gone, however it died, the read returns and this process exits,
@@ -14,7 +14,6 @@ import os
 import selectors
 import signal
 import socket
-import sys
 import threading
 import time
 from typing import TYPE_CHECKING
@@ -39,6 +38,8 @@ from engine.frames import (
     encode,
     worker_reader,
 )
+from engine.limits import kept_limits
+from engine.logs import log_to_stderr
 from engine.outbox import Outbox
 
 if TYPE_CHECKING:
@@ -193,12 +194,13 @@ def serve(link: Link, lifeline: Lifeline) -> None:
         keep_float32()
         blas = prepare_blas(config.blas)
         # These bring MLX in, which must find the BLAS already loaded.
-        from engine.core import EngineCore
-        from engine.model import load_model
+        with kept_limits():
+            from engine.core import EngineCore
+            from engine.model import load_model
 
         core = EngineCore(load_model(config, blas), config)
     except Exception as error:  # the process boundary: a model directory may hold anything
-        log.exception("the model could not be loaded")
+        log.debug("the model could not be loaded", exc_info=True)  # the parent says it in one line
         reason = str(error) if isinstance(error, EngineError) else f"{type(error).__name__}: {error}"
         link.send(LoadFailed(f"cannot load {config.model}: {reason}"))
         return
@@ -232,9 +234,7 @@ def main() -> None:
     arguments = parser.parse_args()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # of the whole group; the parent decides
         signal.signal(number, signal.SIG_IGN)
-    logging.basicConfig(
-        stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s"
-    )
+    log_to_stderr("warning", "%(levelname)s %(name)s: %(message)s")
     lifeline = Lifeline()
     threading.Thread(target=lifeline.watch, name="lifeline", daemon=True).start()
     try:

@@ -172,15 +172,24 @@ def _run_server(flags: Mapping[str, Any], config: Path | None) -> None:
 
     try:
         settings = load_settings(flags, os.environ, config)
-        if settings.cache_dir is None:
-            settings = settings.model_copy(update={"cache_dir": str(cache_folder())})
         configure_logging(settings.log_level)
+        if settings.cache_dir is None:
+            settings = settings.model_copy(update={"cache_dir": _default_cache_dir()})
         if foreign := foreign_variables(os.environ):
             _log.info("these variables are of a Kubernetes service, not settings: %s", ", ".join(foreign))
         serve_until_stopped(settings, typer.echo)
     except StartError as error:
         typer.echo(f"fortieth: {error}", err=True)
         raise typer.Exit(1) from None
+
+
+def _default_cache_dir() -> str:
+    """`off` where this user has no home, as in containers that run as any number."""
+    try:
+        return str(cache_folder())
+    except RuntimeError:
+        _log.warning("no prefix cache on disk: this user has no home folder; name another with --cache-dir")
+        return "off"
 
 
 @cli.command()
@@ -236,6 +245,10 @@ def repair() -> None:
 
     Exit code 1 if any line could not be read; see docs/repair.md for the fields.
     """
+    for name, stream in (("input", sys.stdin), ("output", sys.stdout)):
+        if stream is None:
+            typer.echo(f"fortieth: repair: the standard {name} is closed", err=True)
+            raise typer.Exit(1)
     if not repair_lines(sys.stdin.buffer, sys.stdout.buffer):
         raise typer.Exit(1)
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextvars
 import logging
 
+from engine.logs import log_to_stderr
+
 # Of the request that the running task serves; the middleware sets it, everything it starts inherits it.
 REQUEST_ID: contextvars.ContextVar[str] = contextvars.ContextVar("request_id", default="-")
 _FORMAT = "%(levelname)s %(name)s [%(request_id)s]: %(message)s"
@@ -20,6 +22,4 @@ class RequestIdFilter(logging.Filter):
 
 def configure_logging(level: str) -> None:
     """Sends the process's log to standard error."""
-    handler = logging.StreamHandler()
-    handler.addFilter(RequestIdFilter())
-    logging.basicConfig(level=level.upper(), format=_FORMAT, handlers=[handler])
+    log_to_stderr(level, _FORMAT, RequestIdFilter())

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import logging
 import os
-import shlex
 import signal
 import socket
 from collections.abc import Callable, Coroutine, Iterator, Sequence
@@ -17,15 +15,17 @@ from typing import Any
 
 import uvicorn
 import uvloop
+from fastapi import FastAPI
 
 from engine.config import EngineConfig
 from engine.errors import EngineError
-from engine.resolve import resolve_model
+from engine.limits import raise_descriptors
+from engine.resolve import in_full, resolve_model
 from proxy.account import Sink
 from proxy.app import create_app
-from proxy.chat import GuardMode
 from proxy.errors import StartError
 from proxy.ledger import Ledger, LedgerLimits
+from proxy.machine import check_machine, watch_descriptors
 from proxy.routes import Limits
 from proxy.sessions.canonical import ALL_RULES
 from proxy.settings import GIB, Settings
@@ -33,6 +33,7 @@ from proxy.upstreams.base import Upstream
 from proxy.upstreams.bundled import BundledUpstream
 from proxy.upstreams.litellm import LiteLLMUpstream, Routing
 from proxy.warming import warm_prompts, warm_up
+from proxy.welcome import Where, welcome
 
 _log = logging.getLogger(__name__)
 
@@ -86,7 +87,7 @@ class Stop:
 
 
 def serve(settings: Settings, announce: Callable[[str], None]) -> None:
-    """Serves until SIGINT or SIGTERM. announce: gets the text for the user once requests are answered.
+    """Serves until SIGINT, SIGTERM or SIGHUP. announce: gets the text for the user once it answers.
 
     Raises StartError where the server cannot come up.
     """
@@ -98,15 +99,18 @@ def serve(settings: Settings, announce: Callable[[str], None]) -> None:
 async def _serve(settings: Settings, announce: Callable[[str], None]) -> None:
     stop = Stop()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.ask)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup has it
+            loop.add_signal_handler(number, stop.ask)
     prompts = warm_prompts(settings)
+    check_machine(settings)
+    descriptors = raise_descriptors()
     # Bound first: a taken port should not be found out after a model has been loaded.
     with bind(settings.host, settings.port) as listener, _ledger(settings) as ledger:
         upstream = await _unless_stopped(stop.asked, start_upstream(settings))
         if upstream is None:
             return
-        warming = asyncio.create_task(warm_up(upstream, prompts))
+        warming = asyncio.gather(warm_up(upstream, prompts), watch_descriptors(descriptors))
         try:
             await run_http(upstream, settings, listener, stop, announce, ledger=ledger)
         finally:
@@ -200,7 +204,7 @@ def served_name(settings: Settings, path: Path) -> str:
     """The id that clients see: as set, else the hub id, else the name of the model's directory."""
     if settings.served_model_name is not None:
         return settings.served_model_name
-    is_hub_id = settings.model is not None and not Path(settings.model).expanduser().is_dir()
+    is_hub_id = settings.model is not None and not in_full(settings.model).is_dir()
     return settings.model if settings.model is not None and is_hub_id else path.name
 
 
@@ -251,21 +255,14 @@ async def run_http(
         keeper=upstream.client if isinstance(upstream, BundledUpstream) else None,
         foresight=upstream if isinstance(upstream, BundledUpstream) else None,
     )
-    config = uvicorn.Config(
-        app,
-        lifespan="off",
-        access_log=False,
-        log_level="warning",
-        server_header=False,
-        http="httptools",
-        timeout_keep_alive=_KEEP_ALIVE_S,
-    )
-    server = HttpServer(config)
+    server = _http_server(app)
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     while not server.started and not serving.done():
         await asyncio.sleep(0.005)
-    port = listener.getsockname()[1]
-    announce(welcome(settings.host, port, upstream.models[0].id, settings.guard, api_key is not None))
+    where = Where.of(listener)
+    if api_key is None and where.is_open:
+        _log.warning("%s", where.warning())
+    announce(welcome(where, upstream.models[0].id, settings.guard, api_key is not None))
     await _until(serving, stop.asked, None)
     await server.end()
     if not await _until(serving, stop.urgent, _GRACE_S):
@@ -276,47 +273,23 @@ async def run_http(
     await serving
 
 
+def _http_server(app: FastAPI) -> HttpServer:
+    config = uvicorn.Config(
+        app,
+        lifespan="off",
+        access_log=False,
+        log_config=None,  # ours: with dates, and never held up
+        log_level="warning",
+        server_header=False,
+        http="httptools",
+        timeout_keep_alive=_KEEP_ALIVE_S,
+    )
+    return HttpServer(config)
+
+
 async def _until(serving: asyncio.Task[None], event: asyncio.Event, timeout_s: float | None) -> bool:
     """Waits for the server's end, the event or the time; tells whether the server has ended."""
     waiting = asyncio.create_task(event.wait())
     await asyncio.wait({serving, waiting}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
     waiting.cancel()
     return serving.done()
-
-
-def welcome(host: str, port: int, model: str, mode: GuardMode, needs_key: bool) -> str:
-    """What a user needs to begin: where, which model, which guard, and a request that calls a tool."""
-    shown = f"[{host}]" if ":" in host else host
-    if host in ("0.0.0.0", "::"):
-        shown = "127.0.0.1"
-    base_url = f"http://{shown}:{port}/v1"
-    body = {
-        "model": model,
-        "messages": [{"role": "user", "content": "What is the weather in Lisbon?"}],
-        "tools": [
-            {
-                "type": "function",
-                "function": {
-                    "name": "get_weather",
-                    "description": "Get the current weather in a city",
-                    "parameters": {
-                        "type": "object",
-                        "properties": {"city": {"type": "string"}},
-                        "required": ["city"],
-                    },
-                },
-            }
-        ],
-    }
-    key = " -H 'authorization: Bearer YOUR_KEY'" if needs_key else ""
-    return "\n".join(
-        [
-            "fortieth is ready",
-            f"  base_url  {base_url}",
-            f"  model     {model}",
-            f"  guard     {mode}",
-            "try it:",
-            f"  curl {base_url}/chat/completions -H 'content-type: application/json'{key} \\",
-            f"    -d {shlex.quote(json.dumps(body))}",
-        ]
-    )

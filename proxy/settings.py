@@ -28,6 +28,8 @@ _SERVICE_NAME = re.compile(
     r"|PORT_\d+_(?:TCP|UDP|SCTP)(?:_(?:PROTO|PORT|ADDR))?)"
 )
 _SECRET = ("api_key", "upstream_api_key")
+# What counts something: the engine and SQLite take no number above 2^63, and nobody means one above this.
+_MOST = 10**9
 _SERVICE_URL = re.compile(r"(?:tcp|udp|sctp)://")
 
 
@@ -63,7 +65,7 @@ class Settings(BaseModel):
     ledger_mb: the oldest go when there are more. ledger_redact: leaves out what models wrote.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     model: str | None = None
     host: str = "127.0.0.1"
@@ -72,24 +74,24 @@ class Settings(BaseModel):
     guard: GuardMode = GuardMode.full
     guard_models: Mapping[str, GuardMode] = {}
     reask_attempts: Annotated[int, Field(ge=0, le=10)] = 2
-    reask_seconds: Annotated[float, Field(gt=0)] = 60.0
-    reask_tokens: Annotated[int, Field(ge=1)] = 16_384
+    reask_seconds: Annotated[float, Field(gt=0, le=_MOST)] = 60.0
+    reask_tokens: Annotated[int, Field(ge=1, le=_MOST)] = 16_384
     give_up: GiveUp = GiveUp.text
-    loop_nudge: Annotated[int, Field(ge=0)] = 3
-    loop_stop: Annotated[int, Field(ge=0)] = 5
+    loop_nudge: Annotated[int, Field(ge=0, le=_MOST)] = 3
+    loop_stop: Annotated[int, Field(ge=0, le=_MOST)] = 5
     polling_tools: tuple[str, ...] = ()
     drift: bool = True
     no_canonical: tuple[Rule, ...] = ()
     api_key: Annotated[SecretStr | None, Field(min_length=1)] = None
-    max_batch: Annotated[int, Field(ge=1)] = 16
-    queue_limit: Annotated[int, Field(ge=0)] = 256
-    context_limit: Annotated[int | None, Field(ge=2)] = None
+    max_batch: Annotated[int, Field(ge=1, le=_MOST)] = 16
+    queue_limit: Annotated[int, Field(ge=0, le=_MOST)] = 256
+    context_limit: Annotated[int | None, Field(ge=2, le=_MOST)] = None
     stream_interval_ms: Annotated[float, Field(ge=0, le=1000)] = 50.0
     deterministic: bool = False
-    request_timeout_s: Annotated[float | None, Field(gt=0)] = None
+    request_timeout_s: Annotated[float | None, Field(gt=0, le=_MOST)] = None
     cache_dir: str | None = None
-    cache_disk_gb: Annotated[float, Field(ge=LEAST_CACHE_DISK / GIB)] = 10.0
-    cache_ram_gb: Annotated[float | None, Field(ge=0)] = None
+    cache_disk_gb: Annotated[float, Field(ge=LEAST_CACHE_DISK / GIB, le=_MOST)] = 10.0
+    cache_ram_gb: Annotated[float | None, Field(ge=0, le=_MOST)] = None
     kv_at_rest: Literal["keep", "bf16", "q8", "q4"] = "keep"
     think_time: bool = True
     stop_repetition: bool = True
@@ -97,11 +99,11 @@ class Settings(BaseModel):
     upstream: tuple[Target, ...] = ()
     upstream_api_key: Annotated[SecretStr | None, Field(min_length=1)] = None
     upstream_routing: Literal["simple-shuffle", "least-busy", "latency-based-routing"] = "simple-shuffle"
-    upstream_cooldown_s: Annotated[float, Field(gt=0)] = 5.0
+    upstream_cooldown_s: Annotated[float, Field(gt=0, le=_MOST)] = 5.0
     upstream_retries: Annotated[int, Field(ge=0, le=10)] = 2
     ledger: Path | None = None
-    ledger_rows: Annotated[int, Field(ge=1)] = 100_000
-    ledger_mb: Annotated[int, Field(ge=1)] = 256
+    ledger_rows: Annotated[int, Field(ge=1, le=_MOST)] = 100_000
+    ledger_mb: Annotated[int, Field(ge=1, le=_MOST)] = 256
     ledger_redact: bool = False
     log_level: Literal["debug", "info", "warning", "error"] = "warning"
 
@@ -117,6 +119,17 @@ class Settings(BaseModel):
     @classmethod
     def _off(cls, value: Any) -> Any:
         return None if value == "off" else value
+
+    @field_validator("cache_dir", "ledger", "warm_prompts")
+    @classmethod
+    def _from_home(cls, value: Any) -> Any:
+        """`~` as a shell reads it, wherever the path stood."""
+        if value is None or not str(value).startswith("~"):
+            return value
+        try:
+            return type(value)(Path(value).expanduser())
+        except RuntimeError:
+            raise ValueError("there is no such home folder") from None
 
     @field_validator("upstream", mode="before")
     @classmethod

@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("proxy", "engine", "repair", "corpora", "tests")
 FILE_LINES, FUNCTION_LINES = 400, 50
-SOURCES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
+SOURCES = [ROOT / "fortieth.py", *sorted(path for name in PACKAGES for path in (ROOT / name).rglob("*.py"))]
 
 
 def functions(tree: ast.AST) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:

@@ -33,6 +33,8 @@ loaded = open("/proc/self/maps").read()
 print("scipy_openblas" in loaded)
 """
 
+ROOT = Path(__file__).parent.parent.parent
+
 
 def library() -> Path:
     spec = util.find_spec(blas.PACKAGE)
@@ -45,7 +47,7 @@ def multiply(setting: str, cache: Path) -> list[str]:
     """What a fresh process says that prepares the BLAS and multiplies with MLX."""
     done = subprocess.run(
         [sys.executable, "-P", "-c", PRODUCT, setting],
-        env={**child_environment(), "XDG_CACHE_HOME": str(cache)},
+        env={**child_environment(), "XDG_CACHE_HOME": str(cache), "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
         check=True,

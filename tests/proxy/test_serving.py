@@ -20,8 +20,9 @@ import openai
 import pytest
 
 from proxy.chat import GuardMode
-from proxy.serving import bind, engine_config, served_name, welcome
+from proxy.serving import bind, engine_config, served_name
 from proxy.settings import Settings
+from proxy.welcome import Where, welcome
 from tests.engine.tiny import make_model
 from tests.proxy.requests import user
 
@@ -177,7 +178,7 @@ async def test_answers_leave_at_once(host: str) -> None:
 
 
 def test_the_curl_line_is_a_request(model: Path) -> None:
-    text = welcome("0.0.0.0", 8040, "it's", GuardMode.repair, needs_key=True)
+    text = welcome(Where("0.0.0.0", 8040), "it's", GuardMode.repair, needs_key=True)
     assert "http://127.0.0.1:8040/v1" in text
     assert "guard     repair" in text
     curl = text[text.index("curl") :]
