@@ -1,4 +1,4 @@
-"""Which requests are decoded under a grammar, and that no request is lost over one."""
+"""Which requests are decoded under a grammar, that no request is lost over one, and what ends without one."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from engine.config import EngineConfig
+from engine.repetition import TOKENS
 from engine.types import GenerateRequest
 from engine.validate import MAX_GRAMMAR
 from proxy.constraints import NO_CONSTRAINT, Constraint, Constraints, closed, fixed
@@ -259,3 +260,14 @@ def test_a_grammar_that_the_engine_refuses_costs_nobody_the_request(
     assert [bool(grammar) for grammar in tried] == [True, False]
     found = parse(httpx.get(server.root + "/metrics").text)
     assert found[("fortieth_unconstrained_generations_total", (("model_name", "tiny"),))] == 1
+
+
+def test_an_answer_that_repeats_itself_is_ended_and_counted(tiny: tuple[LiveServer, BundledUpstream]) -> None:
+    answer = ask(tiny[0], max_tokens=1500, temperature=0, logit_bias={"65": 100}).json()
+    assert answer["choices"][0]["finish_reason"] == "length"
+    assert answer["choices"][0]["message"]["content"] == "A" * answer["usage"]["completion_tokens"]
+    assert TOKENS.least <= answer["usage"]["completion_tokens"] < TOKENS.least + TOKENS.every
+    found = parse(httpx.get(tiny[0].root + "/metrics").text)
+    assert found[("fortieth_repetitions_stopped_total", (("model_name", "tiny"),))] == 1
+    all_of_it = ask(tiny[0], max_tokens=1200, temperature=0, logit_bias={"65": 100}, ignore_eos=True).json()
+    assert all_of_it["usage"]["completion_tokens"] == 1200
