@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: install install-dev serve test check format lock wheel fuzz guard train-model quantize-model bench-repair bench-engine bench-calls bench-attention bench-products bench-proxy soak-proxy soak-engine evaluate-model loops evaluate-variants evaluate-guard evaluate-beyond charts bench-sessions bench-restarts bench-idle cache-torture evaluate-other clean
+.PHONY: install install-dev serve test check format lock wheel fuzz guard train-model quantize-model bench-repair bench-engine bench-calls bench-attention bench-products bench-proxy soak-proxy soak-engine evaluate-model loops evaluate-variants evaluate-guard evaluate-beyond charts bench-sessions bench-restarts bench-idle bench-unload cache-torture evaluate-other clean
 
 $(BIN)/fortieth: pyproject.toml requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -158,6 +158,10 @@ bench-sessions: install-dev
 # what a server costs while nobody asks anything of it, after every kind of work (Linux); four minutes
 bench-idle: install-dev
 	$(BIN)/python -m tests.bench.idle $(ARGS)
+
+# an engine process that ends for want of requests, and requests about that time (Linux); five minutes
+bench-unload: install-dev
+	$(BIN)/python -m tests.bench.unload $(ARGS)
 
 # servers that are ended right after an answer, and what the next one computes again (Linux)
 bench-restarts: install-dev

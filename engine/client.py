@@ -21,9 +21,11 @@ from engine.errors import (
     from_failed,
 )
 from engine.frames import Abort, Events, Prefetch, SessionList, Sessions, Submit, WorkerStats
+from engine.idle import IdleTimer
 from engine.outbox import join
 from engine.supervisor import Supervisor
 from engine.types import (
+    AT_REST,
     EngineStats,
     Failed,
     Finished,
@@ -39,6 +41,7 @@ from engine.validate import check_request
 
 GRACE_S = 1.0  # a step in progress when a deadline passes is waited for this long
 LEAST_DEADLINE_S = 0.001
+MOST_SIGNS = 1024
 
 
 class Stream:
@@ -108,6 +111,11 @@ class EngineClient:
         )
         self._asked: dict[int, asyncio.Future[SessionList]] = {}
         self._closing: asyncio.Task[None] | None = None
+        self._resting: asyncio.Task[None] | None = None
+        self._idle = IdleTimer(config.idle_unload_s, self._busy, self._rest)
+        self._slept: dict[str, SessionInfo] = {}  # sessions as they were when the process went to rest
+        self._slept_at = 0.0
+        self._signs: set[str] = set()  # sessions that gave a sign of life while no process was there
 
     async def start(self) -> ModelInfo:
         """Start the engine process and wait for its model. Raises EngineFailed with the reason; a folder for
@@ -116,6 +124,7 @@ class EngineClient:
         if why := await asyncio.to_thread(refusal, self._config):
             raise EngineFailed(why)
         self.info = await self._supervisor.start()
+        self._idle.touch()
         return self.info
 
     async def generate(self, request: GenerateRequest) -> AsyncGenerator[Output, None]:
@@ -130,6 +139,7 @@ class EngineClient:
         stream = Stream(request, wire_id=str(next(self._ids)))
         self._streams[stream.wire_id] = stream
         timer = self._time(stream)
+        used = request.priority is not Priority.probe
         try:
             await self._ready_for(stream)
             self._submit(stream)
@@ -140,15 +150,22 @@ class EngineClient:
                     return
         finally:
             del self._streams[stream.wire_id]
+            if used and self._supervisor.state == "ready":
+                self._idle.touch()
             if timer is not None:
                 timer.cancel()
             if stream.sent and not stream.ended:
                 self._supervisor.send(Abort(stream.wire_id))
 
     async def probe(self, timeout_s: float) -> None:
-        """Generate one token in the live process, ahead of the queue. Raises EngineError with the reason."""
+        """Generate one token in the live process, ahead of the queue. Raises EngineError with the reason.
+
+        One that rests is as it should be, and is left alone.
+        """
+        if self._supervisor.state in AT_REST:
+            return
         if self._supervisor.state != "ready":
-            raise EngineUnavailable(f"the engine is {self._supervisor.state}: {self._supervisor.reason}")
+            raise self._supervisor.unavailable()
         request = GenerateRequest(
             id="probe",
             prompt=(0,),
@@ -177,9 +194,15 @@ class EngineClient:
     async def sessions(self, timeout_s: float = 5.0) -> list[SessionInfo]:
         """What the prefix cache knows of agent sessions, the one heard of last first.
 
-        Raises EngineUnavailable when the process does not answer, as do the next two.
+        While the process rests, and of sessions that were not heard of since: as they were before. Raises
+        EngineUnavailable when the process does not answer, as do the next two, which wake it.
         """
-        return (await self._ask("list", "", timeout_s)).sessions
+        resting = self._supervisor.state in AT_REST
+        live = [] if resting else (await self._ask("list", "", timeout_s)).sessions
+        later = asyncio.get_running_loop().time() - self._slept_at
+        heard = {one.id for one in live}
+        slept = [msgspec.structs.replace(one, idle_s=one.idle_s + later) for one in self._slept.values()]
+        return [*live, *(one for one in slept if one.id not in heard)]
 
     async def pin_session(self, id: str, pinned: bool = True, timeout_s: float = 5.0) -> bool:
         """Protect what a session will ask for next until it is unpinned; whether the session was known."""
@@ -187,16 +210,25 @@ class EngineClient:
 
     async def drop_session(self, id: str, timeout_s: float = 5.0) -> bool:
         """Delete what only this session uses, on disk too; whether it was known."""
+        self._slept.pop(id, None)
         return (await self._ask("drop", id, timeout_s)).known
 
     def prefetch_session(self, id: str) -> None:
-        """A session gave a sign of life: what its next turn will need is fetched from disk. Does not wait."""
+        """A session gave a sign of life: what its next turn will need is fetched from disk, by a process that
+        is started for it where one rests. Does not wait.
+        """
+        self._supervisor.wake()
         if self._supervisor.state == "ready":
+            self._idle.touch()
             self._supervisor.send(Prefetch(id))
+        elif len(self._signs) < MOST_SIGNS:
+            self._signs.add(id)
 
     async def _ask(self, action: str, id: str, timeout_s: float) -> SessionList:
+        if self._supervisor.state in AT_REST:
+            await self._supervisor.ready()
         if self._supervisor.state != "ready":
-            raise EngineUnavailable(f"the engine is {self._supervisor.state}: {self._supervisor.reason}")
+            raise self._supervisor.unavailable()
         number = next(self._ids)
         answer = self._asked[number] = asyncio.get_running_loop().create_future()
         self._supervisor.send(Sessions(number, action, id))
@@ -217,6 +249,7 @@ class EngineClient:
         once. Idempotent.
         """
         if self._closing is None:
+            self._idle.stop()
             self._closing = asyncio.create_task(self._supervisor.close())
             await asyncio.sleep(0)  # nothing is admitted from here on
             self._fail_all("the engine was closed")
@@ -280,7 +313,34 @@ class EngineClient:
             else:
                 stream.replayed = True
 
+    def _busy(self) -> bool:
+        return bool(self._streams or self._asked)
+
+    def _rest(self) -> None:
+        self._resting = asyncio.create_task(self._remember_and_rest())
+
+    async def _remember_and_rest(self) -> None:
+        """What is known of sessions is asked for first: it is shown while there is no process."""
+        try:
+            known = await self.sessions()
+        except EngineUnavailable:
+            return self._idle.touch()  # it is being restarted
+        if self._busy() or self._supervisor.state != "ready":
+            return self._idle.touch()
+        self._slept = {one.id: msgspec.structs.replace(one, ram_bytes=0) for one in known[:MOST_SIGNS]}
+        self._slept_at = asyncio.get_running_loop().time()
+        self._worker = at_rest(self._worker)
+        self._supervisor.rest()
+        return None
+
     def _replay(self) -> None:
+        self._idle.touch()
+        for one in self._slept.values():
+            if one.pinned:
+                self._supervisor.send(Sessions(next(self._ids), "pin", one.id))
+        for id in self._signs:
+            self._supervisor.send(Prefetch(id))
+        self._signs.clear()
         for stream in self._streams.values():
             if stream.replayed and not stream.ended:
                 self._submit(stream)
@@ -298,3 +358,12 @@ def refusal(config: EngineConfig) -> str:
         return look_at(Path(config.cache_dir).expanduser()).why
     except (OSError, ValueError, RuntimeError):
         return ""  # the engine tries, says what is the matter, and serves without it
+
+
+def at_rest(last: WorkerStats) -> WorkerStats:
+    """The figures of a process that has gone to rest: its counters, and what it left on disk."""
+    cache = msgspec.structs.replace(last.cache, ram_bytes=0, sessions=0)
+    nothing = dict.fromkeys(
+        ("running", "waiting", "batch_size", "cache_bytes", "memory_bytes", "rss_bytes"), 0
+    )
+    return msgspec.structs.replace(last, cache=cache, **nothing)

@@ -31,6 +31,8 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
     stream_interval_s: how long text may wait for more of its request, while all requests decode; 0: never.
     load_timeout_s, stall_timeout_s: a process that has not loaded, or has not finished a step, in this many
     seconds is killed and started anew. ready_wait_s: how long a new request waits for a restart.
+    idle_unload_s: after so long without a request the process ends, until there is one; None: never.
+    cache_ram_ttl_s: after so long unused, what is on disk leaves the RAM; None: only when there is no room.
     log_level: debug, info, warning or error; what the engine process writes to standard error.
     replay: a request that had emitted nothing when the process died is given to the new one, once.
     """
@@ -55,6 +57,8 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
     stall_timeout_s: float = 120.0
     ready_wait_s: float = 30.0
     heartbeat_s: float = 0.5
+    idle_unload_s: float | None = None
+    cache_ram_ttl_s: float | None = 3600.0
     replay: bool = True
     log_level: str = "warning"
 
@@ -80,6 +84,9 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
         for name in ("session_ttl_s", "prefill_share", "load_timeout_s", "stall_timeout_s", "heartbeat_s"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} must be above 0, got {getattr(self, name)}")
+        for name in ("idle_unload_s", "cache_ram_ttl_s"):
+            if (seconds := getattr(self, name)) is not None and seconds <= 0:
+                raise ValueError(f"{name} must be above 0, got {seconds}")
         for name in ("ready_wait_s", "stream_interval_s"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")

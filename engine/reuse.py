@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import mlx.core as mx
 from tokenizers import Tokenizer
 
 from engine.cache.archive import Archive
@@ -52,6 +53,7 @@ class Reuse:
         self.cache = PrefixCache(layout, name, model.info.path, ram, archive)
         self.sessions = Sessions(self.cache, config.session_ttl_s, budget // 2, time.monotonic)
         self._tokenizer: Tokenizer = model.tokenizer
+        self._ram_ttl_s = config.cache_ram_ttl_s
         self._disk_limit = config.cache_disk
         self._requests: dict[str, GenerateRequest] = {}
         self._tokens: dict[str, Tokens] = {}
@@ -192,7 +194,22 @@ class Reuse:
         if now - self._expired > EXPIRE_S:
             self._expired = now
             self.sessions.expire()
+            self._give_back(now)
         return more
+
+    def _give_back(self, now: float) -> None:
+        """RAM of what nobody has used for its time, once it is on disk."""
+        if self._ram_ttl_s is None or self.cache.archive is None:
+            return
+        given = False
+        for segment in self.cache.ram.unused(now - self._ram_ttl_s):
+            if segment.stored:
+                self.cache.ram.drop(segment)
+                given = True
+            else:
+                self.cache.write([segment])
+        if given:
+            mx.clear_cache()  # to the machine, not to arrays to come
 
     def handle(self, action: str, id: str) -> bool:
         """list, pin, unpin or drop a session; whether it was known."""

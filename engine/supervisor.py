@@ -16,7 +16,8 @@ from engine.types import Finished, ModelInfo
 
 log = logging.getLogger("engine.supervisor")
 
-State = Literal["starting", "ready", "restarting", "failed", "closed"]
+State = Literal["starting", "ready", "restarting", "resting", "waking", "failed", "closed"]
+LOAD_MARGIN = 1.5  # times as long as the last time that loading may take before a request gives up waiting
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +63,10 @@ class Supervisor:
         self._served = False  # whether the current process has finished a request
         self._ready = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self._leaving: asyncio.Task[None] | None = None  # the end of a process that is to rest
+        self._wanted = asyncio.Event()  # whether one that rests, or is about to, is to be started again
+        self._load_s = 0.0  # that the last process took to load its model
+        self._began = 0.0
         self.state: State = "closed"
         self.reason = "not started"
         self.restarts = 0
@@ -86,17 +91,48 @@ class Supervisor:
         """Wait for a live process. Raises EngineUnavailable when there is none and none comes in time."""
         if self._ready.is_set():
             return
-        if self.state not in ("starting", "restarting"):
-            raise EngineUnavailable(f"the engine is {self.state}: {self.reason}")
+        self.wake()
+        if self.state not in ("starting", "restarting", "waking"):
+            raise self.unavailable()
         try:
-            await asyncio.wait_for(self._ready.wait(), self._config.ready_wait_s)
+            longest = self._config.ready_wait_s + LOAD_MARGIN * self._load_s
+            await asyncio.wait_for(self._ready.wait(), longest)
         except TimeoutError:
-            raise EngineUnavailable(f"the engine is {self.state}: {self.reason}") from None
+            raise self.unavailable() from None
+
+    def unavailable(self) -> EngineUnavailable:
+        """Why nothing can be computed now, and when to ask again: as soon as a model that loads is there."""
+        loading = self._began + self._load_s - asyncio.get_running_loop().time()
+        return EngineUnavailable(f"the engine is {self.state}: {self.reason}", max(1.0, loading))
 
     def send(self, frame: ToWorker) -> None:
         """To the live process; frames to a dead one are dropped, its requests have been told."""
-        if self._process is not None:
+        if self._process is not None and self._leaving is None:
             self._process.send(frame)
+
+    def rest(self) -> None:
+        """End the process, when it has written what is to be kept, until wake(). For one that is ready and
+        has nothing to do: what is sent to it from here on is lost.
+        """
+        assert self._process is not None
+        assert self._task is not None
+        self._set("resting", "nothing was asked of it")
+        self._wanted.clear()
+        self._leaving = asyncio.create_task(self._process.end())
+        self._task.cancel()
+        self._task = asyncio.create_task(self._rest(self._leaving), name="engine-supervisor")
+
+    def wake(self) -> None:
+        """Start a process again where one rests, or is ending in order to; else nothing."""
+        if self.state == "resting":
+            self._set("waking", f"loading {self._config.model}")
+            self._wanted.set()
+
+    async def _rest(self, leaving: asyncio.Task[None]) -> None:
+        await asyncio.shield(leaving)
+        self._process = self._leaving = None
+        await self._wanted.wait()
+        await self._keep_alive()
 
     async def close(self) -> None:
         """End the process, when it has written what is to be kept, and stay down. Idempotent."""
@@ -106,9 +142,11 @@ class Supervisor:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
         process = self._process
-        if process is not None:
+        if self._leaving is not None:
+            await self._leaving
+        elif process is not None:
             await (process.end() if serves else process.stop())
-            self._process = None
+        self._process = None
 
     def kill(self) -> None:
         """End the process at once; what it has not written is lost."""
@@ -138,6 +176,7 @@ class Supervisor:
     async def _launch(self) -> ModelInfo:
         """One process, up to its loaded model. Raises EngineFailed, leaving no process behind."""
         self._served = False
+        self._began = asyncio.get_running_loop().time()
         loaded = self._loaded = asyncio.get_running_loop().create_future()
         try:
             process = await launch(self._receive)
@@ -158,11 +197,12 @@ class Supervisor:
         finally:
             ended.cancel()
             await asyncio.gather(ended, return_exceptions=True)
+        self._load_s = asyncio.get_running_loop().time() - self._began
         self._set("ready", f"serving {info.path}")
         return info
 
     async def _keep_alive(self) -> None:
-        """Watch the process; when it ends, tell, wait, and launch the next, for ever."""
+        """Watch the process, if there is one; when it ends, tell, wait, and launch the next, for ever."""
         loop = asyncio.get_running_loop()
         attempt = 0
         while True:
@@ -175,7 +215,6 @@ class Supervisor:
                 self._mourn(reason)
             await asyncio.sleep(self._backoff.delay(attempt))
             attempt += 1
-            self.restarts += 1
             try:
                 await self._launch()
             except EngineFailed as error:
@@ -185,5 +224,6 @@ class Supervisor:
 
     def _mourn(self, reason: str) -> None:
         log.warning("engine restarting: %s", reason)
+        self.restarts += 1
         self._set("restarting", reason)
         self._on_death(reason)

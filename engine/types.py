@@ -241,6 +241,7 @@ class SessionInfo(msgspec.Struct, frozen=True, kw_only=True):
     pinned: bool
 
 
+AT_REST = ("resting", "waking")  # states of an engine whose process ended for want of requests
 BATCH_BOUNDS = (1, 2, 4, 8, 16, 32, 64)
 
 
@@ -255,7 +256,7 @@ class EngineStats(msgspec.Struct, frozen=True, kw_only=True):
     MLX; rss_bytes: the process's resident memory.
     """
 
-    state: str  # starting | ready | restarting | failed | closed
+    state: str  # starting | ready | restarting | resting | waking | failed | closed
     reason: str
     pid: int
     restarts: int

@@ -57,7 +57,7 @@ def create_app(
     metrics.show_drift(guard.drift)
     health = HealthCheck(upstream)
     limits = limits or Limits()
-    state = State(upstream, guard, health, limits, api_key, metrics, roster, keeper, ledger, foresight)
+    state = State(upstream, guard, health, limits, api_key, metrics, roster, keeper, ledger, foresight, stats)
     app = FastAPI(title="fortieth", docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
     app.include_router(build_router(state))
     app.add_exception_handler(RequestError, _on_request_error)

@@ -87,6 +87,13 @@ _WarmPrompts = Annotated[
     Path | None,
     typer.Option(metavar="FILE", help="JSON or JSON Lines of {messages, tools}, computed after the start."),
 ]
+_IdleUnload = Annotated[
+    str | None,
+    typer.Option(
+        metavar="MINUTES|off",
+        help="End the engine process after so long without a request; the next one starts it. Default: off.",
+    ),
+]
 _LedgerFile = Annotated[
     str | None,
     typer.Option(metavar="FILE|off", help="Keep an account of each request in this file. Default: off."),
@@ -132,6 +139,7 @@ def serve(
     cache_dir: _CacheDir = None,
     kv_at_rest: _KvAtRest = None,
     warm_prompts: _WarmPrompts = None,
+    idle_unload: _IdleUnload = None,
     upstream: _Upstreams = None,
     ledger: _LedgerFile = None,
     log_level: Annotated[LogLevel | None, typer.Option(help="Default: warning.")] = None,
@@ -158,6 +166,7 @@ def serve(
         "cache_dir": cache_dir,
         "kv_at_rest": kv_at_rest and kv_at_rest.value,
         "warm_prompts": warm_prompts,
+        "idle_unload": idle_unload,
         "upstream": upstream or None,
         "ledger": ledger,
         "log_level": log_level and log_level.value,

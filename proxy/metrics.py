@@ -19,7 +19,7 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
-from engine.types import BATCH_BOUNDS, EngineStats
+from engine.types import AT_REST, BATCH_BOUNDS, EngineStats
 from proxy.account import Account, Ending
 from proxy.chat import ChatRequest, Verdict
 from proxy.drift import DriftStore, bucket
@@ -249,6 +249,7 @@ class TimedUpstream:
         await self._inner.close()
 
 
+ANSWERS = ("ready", *AT_REST)  # states of the engine
 _GAUGES = {
     "num_requests_running": ("Requests with a place in the batch", "running"),
     "num_requests_waiting": ("Requests that wait for a place", "waiting"),
@@ -281,7 +282,12 @@ class EngineCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         stats = self._stats()
         yield GaugeMetricFamily(
-            "fortieth_engine_up", "Whether the engine process is ready", float(stats.state == "ready")
+            "fortieth_engine_up", "Whether requests would be served", float(stats.state in ANSWERS)
+        )
+        yield GaugeMetricFamily(
+            "fortieth_engine_resting",
+            "Whether there is no process until a request",
+            float(stats.state == "resting"),
         )
         for name, (text, field) in _GAUGES.items():
             yield GaugeMetricFamily(f"fortieth_{name}", text, float(getattr(stats, field)))

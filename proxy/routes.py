@@ -13,6 +13,7 @@ import msgspec
 from fastapi import APIRouter, Request, Response
 from starlette.requests import ClientDisconnect
 
+from engine.types import EngineStats
 from proxy.chat import ChatRequest, Finish
 from proxy.codecs.base import Codec, Head, warning_header
 from proxy.codecs.openai_chat import OpenAIChat
@@ -61,6 +62,7 @@ class State:
     keeper: SessionKeeper | None
     ledger: Ledger | None = None
     foresight: Foresight | None = None
+    stats: Callable[[], EngineStats] | None = None
 
 
 class JSONResponse(Response):
@@ -230,7 +232,9 @@ def _health(state: State) -> Endpoint:
         if not found.ok:
             body = {"status": "unavailable", "reason": found.reason}
             return JSONResponse(body, status_code=503, headers={"retry-after": "1"})
-        return JSONResponse({"status": "ok", "models": [card.id for card in state.upstream.models]})
+        known = {"status": "ok", "models": [card.id for card in state.upstream.models]}
+        engine = {} if state.stats is None else {"engine": state.stats().state}
+        return JSONResponse(known | engine)
 
     return health
 

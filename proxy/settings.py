@@ -45,9 +45,10 @@ class Settings(BaseModel):
 
     cache_dir: folder of the prefix cache on disk; None takes the platform's in `fortieth serve` and none
     elsewhere, `off` has none. cache_disk_gb, cache_ram_gb: what the cache may take; None takes a quarter of
-    the memory for keys and values, 0 turns it off. kv_at_rest: how they lie on disk. think_time: while a
-    client runs its tool, how its next prompt will begin is computed. stop_repetition: a text that repeats
-    itself word for word is ended. warm_prompts: a file of beginnings of
+    the memory for keys and values, 0 turns it off. cache_ram_ttl: seconds after which what nobody has used
+    leaves the RAM, once it is on disk (`off`: never). kv_at_rest: how they lie on disk. think_time: while a
+    client runs its tool, how its next prompt will begin is computed. stop_repetition: a text that
+    repeats itself word for word is ended. warm_prompts: a file of beginnings of
     conversations that are computed when the server has started.
 
     guard_models: modes of single models. reask_*: how often, how long and with how many tokens a model is
@@ -60,6 +61,9 @@ class Settings(BaseModel):
     those that name no variable of their own; not taken from a file. upstream_routing: how one of several
     targets of a name is chosen. upstream_cooldown_s: how long one that failed is left out.
     upstream_retries: how often a request is sent again while nothing has come.
+
+    idle_unload: minutes without a request after which the engine process ends, until there is one; None (or
+    `off`): never.
 
     ledger: the file that keeps an account of each request, None (or `off`) keeps none. ledger_rows,
     ledger_mb: the oldest go when there are more. ledger_redact: leaves out what models wrote.
@@ -92,6 +96,7 @@ class Settings(BaseModel):
     cache_dir: str | None = None
     cache_disk_gb: Annotated[float, Field(ge=LEAST_CACHE_DISK / GIB, le=_MOST)] = 10.0
     cache_ram_gb: Annotated[float | None, Field(ge=0, le=_MOST)] = None
+    cache_ram_ttl: Annotated[float | None, Field(gt=0, le=_MOST)] = 3600.0
     kv_at_rest: Literal["keep", "bf16", "q8", "q4"] = "keep"
     think_time: bool = True
     stop_repetition: bool = True
@@ -105,6 +110,7 @@ class Settings(BaseModel):
     ledger_rows: Annotated[int, Field(ge=1, le=_MOST)] = 100_000
     ledger_mb: Annotated[int, Field(ge=1, le=_MOST)] = 256
     ledger_redact: bool = False
+    idle_unload: Annotated[float | None, Field(gt=0, le=_MOST)] = None
     log_level: Literal["debug", "info", "warning", "error"] = "warning"
 
     @field_validator("polling_tools", "no_canonical", mode="before")
@@ -115,7 +121,7 @@ class Settings(BaseModel):
             [name.strip() for name in value.split(",") if name.strip()] if isinstance(value, str) else value
         )
 
-    @field_validator("ledger", mode="before")
+    @field_validator("ledger", "idle_unload", "cache_ram_ttl", mode="before")
     @classmethod
     def _off(cls, value: Any) -> Any:
         return None if value == "off" else value

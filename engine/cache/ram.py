@@ -74,6 +74,15 @@ class RamTier:
             self.used -= segment.nbytes
             segment.kept, segment.nbytes, segment.spare = None, 0, 0
 
+    def unused(self, before: float) -> Iterator[Segment]:
+        """What nobody has used since, the deepest first; not what others in RAM go on from, nor what is
+        pinned. May be dropped on the way.
+        """
+        old = [one for one in self.held.values() if one.used < before and one.rank < Rank.pinned]
+        for one in sorted(old, key=lambda one: -one.start):
+            if not one.locks and all(child.kept is None for child in one.children()):
+                yield one
+
     def _thin(self, need: int, most: int, newcomer: Segment | None) -> int:
         """Let go what can be spared, up to `need` bytes; what is still needed."""
         spare = [one for one in self.held.values() if one.spare and one.rank <= most]

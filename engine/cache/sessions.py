@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from engine.cache.radix import Segment, Tokens, common
+from engine.cache.radix import Segment, Tokens, common, path_tokens
 from engine.cache.ram import Rank
 from engine.cache.store import HEAD_BYTES, PrefixCache, Taken, digest_name
 from engine.types import SessionInfo
@@ -193,7 +193,7 @@ class Sessions:
 
     def pin(self, id: str, pinned: bool) -> bool:
         """Protect a session until it is unpinned, on disk too; whether it is known."""
-        session = self.known.get(id)
+        session = self._recall(id)
         if session is None:
             return False
         session.pinned = pinned
@@ -211,6 +211,15 @@ class Sessions:
             self._cache.archive.folder.protected = frozenset(names)
         return True
 
+    def _recall(self, id: str) -> Session | None:
+        """A session that is known, or was to the last process and is still on disk; None of others."""
+        _, name = self._cache.left.get(digest_name(id), (0.0, b""))
+        last = self._cache.radix.segments.get(name)
+        if id not in self.known and last is not None:
+            now = self._clock()
+            self.known[id] = Session(id, now, [Branch(path_tokens(last), now)])
+        return self.known.get(id)
+
     def forget(self, id: str) -> None:
         """Know nothing of a session; what it left in the cache is as common as anything."""
         if self.known.pop(id, None) is not None and id in self._active:
@@ -219,7 +228,7 @@ class Sessions:
 
     def drop(self, id: str) -> bool:
         """Forget a session and delete what no other session uses, on disk too; whether it was known."""
-        session = self.known.get(id)
+        session = self._recall(id)
         if session is None:
             return False
         paths = [list(self._path(branch.tokens)) for branch in session.branches]
@@ -230,10 +239,16 @@ class Sessions:
             for branch in other.branches
             for segment in self._path(branch.tokens)
         }
+        own_name = digest_name(id)
+        for session_name, (_, name) in self._cache.left.items():
+            last = self._cache.radix.segments.get(name)
+            if last is not None and session_name != own_name:
+                shared |= {last.name, *(segment.name for segment in above(last))}
         for path in paths:
             own = [segment for segment in path if segment.name not in shared]
             if own:
                 self._cache.drop(own[0])
+        self._cache.left.pop(own_name, None)
         return True
 
 

@@ -359,7 +359,11 @@ class PrefixCache:
         """Compute what is left, and give the disk all that is in RAM and not there yet."""
         self.settle()
         self.tick()
-        for segment in sorted(self.ram.held.values(), key=lambda segment: segment.start):
+        self.write(sorted(self.ram.held.values(), key=lambda segment: segment.start))
+
+    def write(self, segments: Sequence[Segment]) -> None:
+        """Give the disk what of these is in RAM and not there yet."""
+        for segment in segments:
             self._save(segment, segment.kept, bounded=False)
 
     def close(self, grace_s: float | None = None) -> int:

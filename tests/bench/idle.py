@@ -175,6 +175,22 @@ def with_engine(folder: str) -> Server:
     return replace(ours(*options), environment=(("FORTIETH_CACHE_RAM_GB", "0.05"),))
 
 
+async def burst(live: Live) -> None:
+    """Several kinds of work at once."""
+    works = (anything, turns_with_think_time, aborts_in_each_stage, no_grammar, looked_at)
+    await asyncio.gather(*(work(live) for work in works))
+
+
+async def bursts(live: Live, minutes: float, seconds: float) -> list[Row]:
+    """Bursts and pauses for so long; what is held after the last pause against what was after the first."""
+    rows: list[Row] = []
+    until = time.monotonic() + 60 * minutes
+    while time.monotonic() < until:
+        before = rows[0].rest.held if rows else None
+        rows += await rests(live, {f"burst {len(rows) + 1}": burst}, seconds, before)
+    return rows
+
+
 @contextlib.contextmanager
 def with_dead_upstream() -> Iterator[Arm]:
     with contextlib.ExitStack() as stack:
@@ -188,6 +204,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=10.0, help="of each rest")
     parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--bursts", type=float, default=0.0, metavar="MINUTES", help="bursts and pauses only")
     arguments = parser.parse_args()
     rows: list[Row] = []
     print("| rest after | CPU of a core | wake-ups a second | threads | handles | MB | |")
@@ -196,6 +213,9 @@ def main() -> None:
         tempfile.TemporaryDirectory() as folder,
         running(with_engine(folder), MODELS / MODEL) as live,
     ):
+        if arguments.bursts:
+            rows = asyncio.run(bursts(live, arguments.bursts, arguments.seconds))
+            sys.exit(bool(rows[-1].missed) or not all(row.rest.quiet for row in rows))
         before = None
         for _ in range(arguments.rounds):
             rows += asyncio.run(rests(live, WORK, arguments.seconds, before))
