@@ -87,6 +87,7 @@ _WarmPrompts = Annotated[
     Path | None,
     typer.Option(metavar="FILE", help="JSON or JSON Lines of {messages, tools}, computed after the start."),
 ]
+_Config = Annotated[Path | None, typer.Option(help="Settings file. Default: fortieth.toml, if it is there.")]
 _IdleUnload = Annotated[
     str | None,
     typer.Option(
@@ -143,9 +144,7 @@ def serve(
     upstream: _Upstreams = None,
     ledger: _LedgerFile = None,
     log_level: Annotated[LogLevel | None, typer.Option(help="Default: warning.")] = None,
-    config: Annotated[
-        Path | None, typer.Option(help="Settings file. Default: fortieth.toml, if it is there.")
-    ] = None,
+    config: _Config = None,
 ) -> None:
     """Serve a model to OpenAI clients.
 
