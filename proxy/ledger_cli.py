@@ -86,12 +86,14 @@ def _whole(entry: Entry) -> dict[str, Any]:
 def one_line(entry: Entry) -> str:
     """Number, time, model, turn, verdict, and what was done to it."""
     record = entry.record
+    repeated = sum(bool(attempt.get("repeated")) for attempt in record["attempts"])
     at = datetime.fromtimestamp(entry.at).strftime("%Y-%m-%d %H:%M:%S")
     parts = [
         f"{entry.id:>6} {at} {entry.model} turn {record['turn']} {record['verdict']}",
         f"{record['calls']} calls" if record["calls"] else "",
         "no answer at all" if record.get("empty") else "",
         f"{len(record['attempts'])} attempts" if len(record["attempts"]) > 1 else "",
+        f"{repeated} stopped for repetition" if repeated else "",
         *(f"{fix['kind']} at {fix['path'] or '/'}" for fix in record["fixes"]),
         *(f"{problem['rule']} at {problem['path'] or '/'}" for problem in record["problems"]),
         record["ending"] if record["ending"] != "finished" else "",

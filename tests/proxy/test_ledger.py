@@ -40,7 +40,7 @@ ACCOUNT = Account(
     reason=FinishReason.tool_calls,
     attempts=(
         AttemptAccount(TurnVerdict.reask, (), (PROBLEM,), Usage(10, 5, 8), 0.5, asked=("m at a", "m at b")),
-        AttemptAccount(None, error="Lisbon is closed"),
+        AttemptAccount(None, error="Lisbon is closed", repeated=True),
     ),
     calls=1,
     fixes=(FIX,),
@@ -209,7 +209,8 @@ def test_the_commands(file: Path) -> None:
     keep(file, ACCOUNT, clean)
     run = CliRunner().invoke
     tail = run(cli, ["ledger", "tail", str(file)]).output.splitlines()
-    assert "m turn 3 reasked, 1 calls, 2 attempts, to_number at /days, type at /city, 500 ms" in tail[0]
+    mended = "1 calls, 2 attempts, 1 stopped for repetition, to_number at /days, type at /city, 500 ms"
+    assert f"m turn 3 reasked, {mended}" in tail[0]
     assert "m turn 3 clean, 1 calls, 500 ms" in tail[1]
     assert len(run(cli, ["ledger", "tail", str(file), "--verdict", "clean"]).output.splitlines()) == 1
     shown = json.loads(run(cli, ["ledger", "show", str(file), "req_1"]).output)
