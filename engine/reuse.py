@@ -15,14 +15,14 @@ import mlx.core as mx
 from tokenizers import Tokenizer
 
 from engine.cache.archive import Archive
-from engine.cache.blobs import FAILURES
 from engine.cache.disk import Folder
 from engine.cache.layers import Layout
 from engine.cache.radix import Tokens, as_tokens, common
 from engine.cache.ram import RamTier, Rank
 from engine.cache.record import FORMAT
 from engine.cache.sessions import Reason, Sessions
-from engine.cache.store import PrefixCache, Taken
+from engine.cache.store import PrefixCache
+from engine.cache.taken import Taken
 from engine.config import EngineConfig
 from engine.model import LoadedModel
 from engine.types import CacheReport, CacheStats, GenerateRequest, SessionInfo
@@ -251,6 +251,7 @@ class Reuse:
             written=folder.counts.written if folder is not None else 0,
             damaged=folder.counts.damaged if folder is not None else 0,
             refused=counts.refused,
+            outages=folder.counts.outages if folder is not None else 0,
             readonly=folder.readonly if folder is not None else "",
             foreign=len(cache.foreign),
         )
@@ -266,16 +267,12 @@ def rank_of(request: GenerateRequest) -> Rank:
 
 
 def open_archive(config: EngineConfig, ram: int) -> Archive | None:
-    """The disk tier; None, with a warning, where its folder cannot be used."""
+    """The disk tier; None without one. Where its folder cannot be used now, that is said and tried again."""
     if config.cache_dir is None:
         return None
-    try:
-        folder = Folder(Path(config.cache_dir).expanduser(), config.cache_disk)
-    except FAILURES as error:
-        log.warning("no cache on disk: %s cannot be used: %s", config.cache_dir, error)
-        return None
+    folder = Folder(Path(config.cache_dir).expanduser(), config.cache_disk, patient=True)
     if folder.readonly:
-        log.warning("the cache at %s is only read: %s", config.cache_dir, folder.readonly)
+        log.warning("the cache at %s is not written: %s", config.cache_dir, folder.readonly)
     return Archive(folder, config.kv_at_rest, max(ram // 2, 64 * 2**20))
 
 

@@ -196,7 +196,8 @@ class CacheStats(msgspec.Struct, frozen=True, kw_only=True):
     from_disk, from_nothing: requests by where their prefix came from; late: that stopped waiting for the
     disk; followed: that waited for another's prompt instead of computing the same. reused_tokens of
     prompt_tokens. evicted, evicted_disk: segments. damaged: entries on disk that were
-    not what had been written; refused: segments that found no room. readonly: why nothing is written there.
+    not what had been written; refused: segments that found no room. readonly: why nothing is written there;
+    outages: times that writing stopped.
     foreign: conversations on disk that other models left.
     """
 
@@ -220,6 +221,7 @@ class CacheStats(msgspec.Struct, frozen=True, kw_only=True):
     damaged: int = 0
     refused: int = 0
     readonly: str = ""
+    outages: int = 0
     foreign: int = 0
 
 

@@ -5,6 +5,7 @@ The engine thread puts work in and collects news; it never waits for the disk.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import queue
 import threading
@@ -14,11 +15,13 @@ from dataclasses import dataclass
 
 import msgspec
 
+from engine.cache.blobs import DAMAGE, FAILURES
 from engine.cache.breaks import Breaks, Stopped
 from engine.cache.disk import Folder
+from engine.cache.entry import Change
 from engine.cache.layers import Kept
 from engine.cache.record import Record, digest_of
-from engine.cache.serde import decode, encode
+from engine.cache.serde import NotWhole, decode, encode
 
 log = logging.getLogger("engine.cache")
 
@@ -26,6 +29,7 @@ LEAST_GRACE_S = 5.0  # for the writing of what waits, when the process ends
 MOST_GRACE_S = 60.0
 SLOW_DISK = 20 * 2**20  # bytes a second: of a memory card, or a disk that others use too
 CUT_S = 2.0  # until a thread that was stopped in the middle of something has put it away
+ATTEND_S = 3.0  # between two looks at the folder, which cost some calls of the system
 BREAKS = 3.0  # seconds after each second of reading or writing, while others decode
 
 
@@ -40,13 +44,13 @@ class Saved:
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A segment has been read; None: it was damaged, and is gone."""
+    """A segment has been read; None: it was damaged, or is gone."""
 
     name: bytes
     kept: Kept | None
 
 
-News = Saved | Loaded
+News = Saved | Loaded | Change
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +70,8 @@ class Archive:
         self.disk_bytes = folder.bytes_used()
         self.skipped = 0  # segments not written because too much was pending
         self.breaks = Breaks(BREAKS)
+        self.attend_s = ATTEND_S
+        self._attended = time.monotonic()
         self._at_rest = at_rest
         self._most_pending = most_pending
         self._news: queue.SimpleQueue[News] = queue.SimpleQueue()
@@ -117,12 +123,25 @@ class Archive:
         self._reads.put(Task(lambda: self._read(name, whole), Loaded(name, None)))
 
     def _read(self, name: bytes, whole: bool) -> None:
-        file = self.folder.read(name, self.breaks)
-        if file is None:
-            self._news.put(Loaded(name, None))
-            return
-        with file:
-            self._news.put(Loaded(name, decode(file.name, whole, self.breaks)))
+        kept: Kept | None = None
+        found = self.folder.open(name)
+        if found is not None:
+            file, entry = found
+            try:
+                with file:
+                    kept = decode(file, entry.size, entry.checksum, whole, self.breaks)
+                self.folder.counts.read += 1
+            except NotWhole as error:
+                log.info("a segment on disk is damaged and computed again: %s", error)
+                self.folder.spoiled(name)
+        self._news.put(Loaded(name, kept))
+
+    def _attend(self) -> None:
+        """Look after the folder; for the thread that writes, now and then."""
+        change = self.folder.attend()
+        if change is not None:
+            self.disk_bytes = self.folder.bytes_used()
+            self._news.put(change)
 
     def drop(self, name: bytes) -> None:
         """Delete it soon, after what is being written."""
@@ -146,17 +165,35 @@ class Archive:
 
     def _work(self, tasks: queue.SimpleQueue[Task | None]) -> None:
         """One of the threads. A task that fails must not end it: what it was to do is then a miss."""
-        while (task := tasks.get()) is not None:
+        writes = tasks is self._writes
+        while (task := self._next(tasks) if writes else tasks.get()) is not None:
             if self._closing.is_set() and tasks is self._reads:
                 continue  # nobody asks for it any more
             try:
                 task.run()
             except Stopped:
                 log.debug("a task of the disk cache was cut short: the process ends")
-            except Exception:  # the boundary of a thread: a file may hold anything, the disk may do anything
-                log.exception("the disk cache failed at something and goes on")
+            except (
+                Exception
+            ) as error:  # the boundary of a thread: a file may hold anything, a disk do anything
+                log.warning(
+                    "the disk cache failed at something and goes on: %s: %s", type(error).__name__, error
+                )
+                log.debug("where it failed", exc_info=True)
                 if task.failed is not None:
                     self._news.put(task.failed)
+
+    def _next(self, tasks: queue.SimpleQueue[Task | None]) -> Task | None:
+        """The writing thread's next task; the folder is looked after meanwhile."""
+        while True:
+            if time.monotonic() >= self._attended + self.attend_s and not self._closing.is_set():
+                self._attended = time.monotonic()
+                with contextlib.suppress(*FAILURES, *DAMAGE):
+                    self._attend()
+            try:
+                return tasks.get(timeout=self.attend_s)
+            except queue.Empty:
+                continue
 
     def close(self, grace_s: float | None = None) -> int:
         """Write what is pending, for `grace_s` at most, and let others use the folder; bytes left out.

@@ -8,71 +8,34 @@ holds the checksum of the tensors. What does not agree is removed and is a miss.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import logging
+import sqlite3
 import threading
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
-from engine.cache.blobs import DAMAGE, FAILURES, Buffers, Snapshot, is_damage, open_items, tidy
+from engine.cache.blobs import DAMAGE, FAILURES, Buffers, Snapshot, is_damage
 from engine.cache.breaks import NO_BREAKS, Breaks, Stopped
 from engine.cache.contents import Contents, read_contents
-from engine.cache.ownership import (
-    DATABASE,
-    LOCK,
-    SEGMENTS,
-    Lock,
-    NotOurs,
-    Standing,
-    claim,
-    look_at,
-    remove_all,
-)
-from engine.cache.record import CHUNK, DIGEST, FORMAT, Record, encode_record
+from engine.cache.entry import Change, Counts, Entry, blocks, checks
+from engine.cache.hold import Hold
+from engine.cache.ownership import DATABASE, SEGMENTS, NotOurs, Standing, look_at
+from engine.cache.record import Record, encode_record
 
 log = logging.getLogger("engine.cache")
 
-BLOCK = 4096
+TRY_AGAIN_S = 10.0
 SLACK = 2 * 2**20  # the database may grow by this much within one write
-
-
-def blocks(size: int) -> int:
-    """What a file of this size takes on disk."""
-    return -(-size // BLOCK) * BLOCK
-
-
-@dataclass(slots=True)
-class Entry:
-    """A record as the folder keeps it in mind: without its tokens. children: records that name it parent."""
-
-    fingerprint: str
-    model: str
-    parent: bytes | None
-    tokens: int
-    size: int
-    checksum: bytes
-    used: float
-    children: int = 0
-
-
-@dataclass(slots=True)
-class Counts:
-    """gone: that another process had removed. outages: times that writing stopped."""
-
-    written: int = 0
-    read: int = 0
-    damaged: int = 0
-    evicted: int = 0
-    gone: int = 0
-    outages: int = 0
 
 
 @dataclass(slots=True)
 class Folder:
-    """Opens `path` at once; raises OSError (NotOurs is one) or sqlite3.Error where nothing there can be read.
+    """Opens `path` at once; raises OSError (NotOurs is one) or sqlite3.Error where nothing there can be read,
+    but for who is `patient`: that is looked at again by attend(), as everything is that ends writing.
 
     One process at a time may write: another one that opens the same folder only reads, and so does one that
     does not want to `write`, and one that may not. Who only reads changes nothing there. limit: bytes that
@@ -82,87 +45,130 @@ class Folder:
     path: Path
     limit: int
     write_wanted: bool = True
+    patient: bool = False
+    clock: Callable[[], float] = time.monotonic
     entries: dict[bytes, Entry] = field(default_factory=dict)
     protected: frozenset[bytes] = frozenset()  # not evicted
     counts: Counts = field(default_factory=Counts)
     readonly: str = ""  # why nothing is written
+    _hold: Hold | None = None
     _items: Any = None  # a diskcache.Cache, or a Snapshot
-    _lock: Lock | None = None
-    _found: Contents = field(default_factory=lambda: Contents())
+    _found: Contents = field(default_factory=Contents)
+    _need: int = 0  # bytes that the disk did not take
+    _again: float = 0.0  # when writing is tried again
+    _since: float = 0.0  # of the outage
     _mutex: threading.RLock = field(default_factory=threading.RLock)
 
     def __post_init__(self) -> None:
         self.path = self.path.absolute()
+        self._since = self.clock()
+        self._again = self._since + TRY_AGAIN_S
+        try:
+            self._open()
+        except (OSError, sqlite3.Error) as error:
+            if not self.patient:
+                raise
+            self.readonly = self.readonly or str(error)
+            self._found, self._items = Contents(), None
+
+    def _open(self) -> None:
+        """To write, or where that cannot be to read. Raises OSError, sqlite3.Error where neither can be."""
         found = look_at(self.path)
         if found.standing is Standing.foreign:
             raise NotOurs(found.why)
-        try:
-            self.readonly = self._begin_writing() if self.write_wanted else "it was opened for reading"
-        except OSError as error:
-            if not found.usable:
-                raise
-            self.readonly = str(error)
-        if self.readonly:
-            self._found = read_contents(self.base)
-            self._items = self._found.items
+        self.readonly = "it was opened for reading"
+        if self.write_wanted:
+            try:
+                self._hold = Hold.take(self.path, self.limit)
+            except OSError as error:
+                if not found.usable:
+                    raise
+                self.readonly = str(error)
+            else:
+                self.readonly = ""
+                self.counts.damaged += self._hold.damaged
+                self._found, self._items = self._hold.contents, self._hold.items
+                return
+        self._found = read_contents(self.base)
+        self._items = self._found.items
 
     @property
     def base(self) -> Path:
         return self.path / SEGMENTS
 
-    def _begin_writing(self) -> str:
-        """Make the folder ours, lock it and open its database; why not, where another keeps us from it.
-
-        Raises OSError, leaving no lock behind.
-        """
-        claim(self.path)
-        self._lock = Lock.take(self.path / LOCK)
-        if self._lock is None:
-            return "another process writes to it"
-        try:
-            return self._open()
-        except BaseException:
-            self._unlock()
-            raise
-
-    def _open(self) -> str:
-        self.base.mkdir(exist_ok=True)
-        try:
-            self._found = read_contents(self.base)
-            if self._found.formats:
-                self._unlock()
-                return (
-                    f"another version of fortieth wrote it (format {min(self._found.formats)}, not {FORMAT})"
-                )
-            self._items = open_items(self.base, self.limit)
-            tidy(self.base)
-        except (*FAILURES, *DAMAGE) as error:
-            if not is_damage(error):
-                raise error if isinstance(error, OSError) else OSError(str(error)) from error
-            self._start_over(error)
-        return ""
-
-    def _unlock(self) -> None:
-        if self._lock is not None:
-            self._lock.release()
-            self._lock = None
-
-    def _start_over(self, error: Exception) -> None:
-        log.warning("the cache at %s is damaged (%s) and starts empty", self.path, error)
-        if self._items is not None:
-            with contextlib.suppress(*FAILURES, *DAMAGE):
-                self._items.close()
-        self.counts.damaged += 1
-        self.entries.clear()
-        self._found = Contents()
-        remove_all(self.base)
-        self._items = open_items(self.base, self.limit)
-
     def close(self) -> None:
-        """Lets others write."""
-        with contextlib.suppress(*FAILURES):
-            self._items.close()
-        self._unlock()
+        """Lets others write. Idempotent."""
+        hold, self._hold = self._hold, None
+        self.readonly = self.readonly or "it is closed"
+        if hold is not None:
+            hold.close()
+
+    def attend(self) -> Change | None:
+        """To be called every few seconds by the thread that writes: notices a folder that is gone or another,
+        and takes up writing again where that can be. What is otherwise on disk for it, if anything.
+        """
+        if not self.write_wanted:
+            return None
+        lost = self._lost()
+        if not self.readonly or (self.clock() < self._again and not lost):
+            return None
+        self._again = self.clock() + TRY_AGAIN_S
+        if self._hold is not None:  # nothing changed but what the disk takes
+            if not self._hold.refused(self._need):
+                self._resumed()
+            return None
+        return self._reopen(lost)
+
+    def _lost(self) -> bool:
+        """Whether what was opened for writing is not what is at the path any more; then it is let go."""
+        why = self._hold.changed() if self._hold is not None else ""
+        if self._hold is None or not why:
+            return False
+        self._outage(why)
+        self._hold.close()
+        self._hold, self._items = None, None
+        return True
+
+    def _outage(self, why: str) -> None:
+        if not self.readonly:
+            self.counts.outages += 1
+            self._since = self.clock()
+        self._again = self.clock() + TRY_AGAIN_S
+        if why != self.readonly:
+            log.warning("the cache at %s is not written any more: %s; it is looked at again", self.path, why)
+        self.readonly = why
+
+    def _resumed(self) -> None:
+        self.readonly = ""
+        log.warning("the cache at %s is written again, after %.0f s", self.path, self.clock() - self._since)
+
+    def _reopen(self, lost: bool) -> Change | None:
+        """Try to write; where that cannot be, read what is there if what there was is lost."""
+        before, reading = self.readonly, self._items
+        try:
+            self._hold = Hold.take(self.path, self.limit)
+        except OSError as error:
+            self.readonly = str(error)
+            if self.readonly != before:
+                log.warning("the cache at %s is not written: %s", self.path, self.readonly)
+            if not lost and reading is not None:
+                return None
+            self._found = readable(self.path)
+            self._items = self._found.items
+            if self._items is None and reading is None and not self.entries:
+                return None
+        else:
+            self.counts.damaged += self._hold.damaged
+            self._found, self._items = self._hold.contents, self._hold.items
+            self._resumed()
+        old = self.entries
+        with self._mutex:
+            self.entries = {}
+        records = self.load()
+        for name in old.keys() & self.entries.keys():
+            self.entries[name].used = max(old[name].used, self.entries[name].used)
+        fresh = tuple(record for record in records if record.name not in old)
+        return Change(fresh, frozenset(old.keys() - self.entries.keys()))
 
     def load(self) -> list[Record]:
         """Every whole record, parents before what goes on from them; what is damaged is removed."""
@@ -216,11 +222,13 @@ class Folder:
         """Store a segment; the names of those that went for it. None when it was not stored.
 
         One whose parent is not stored is not either: it could never be used. Failure of the disk ends writing
-        for good, with one warning. breaks: of the thread that writes. parts: of single bytes.
+        until attend() finds that it goes on, with one warning. breaks: of the thread that writes. parts: of
+        single bytes.
         """
-        if self.readonly or not self._wanted(record):
+        if self.readonly or self._lost() or not self._wanted(record):
             return None
-        gone = self._make_room(blocks(record.size) + blocks(len(record.tokens)) + SLACK, record.parent)
+        need = blocks(record.size) + blocks(len(record.tokens)) + SLACK
+        gone = self._make_room(need, record.parent)
         if gone is None:
             return None
         try:
@@ -229,7 +237,7 @@ class Folder:
         except Stopped:
             return None
         except (*FAILURES, *DAMAGE) as error:
-            self._stop_writing(error)
+            self._failed(error, record.name, need)
             return None
         with self._mutex:
             self._note(record)
@@ -247,9 +255,15 @@ class Folder:
         if parent is not None and parent in self.entries:
             self.entries[parent].children += change
 
-    def _stop_writing(self, error: Exception) -> None:
-        self.readonly = f"{type(error).__name__}: {error}"
-        log.warning("the cache at %s is only read from now on: %s", self.path, self.readonly)
+    def _failed(self, error: Exception, name: bytes, need: int) -> None:
+        """The disk did not take a segment, or what it holds is damaged."""
+        self._outage(f"{type(error).__name__}: {error}")
+        self._need = need
+        with contextlib.suppress(*FAILURES, *DAMAGE):
+            self._items.delete(b"t" + name)
+        if self._hold is not None and is_damage(error):
+            self._hold.close()
+            self._hold = None  # read on; it is opened, and started over where that must be, later
 
     def _make_room(self, need: int, parent: bytes | None) -> list[bytes] | None:
         """Evict leaves, the longest unused first, until `need` bytes are free. None when that cannot be."""
@@ -286,37 +300,55 @@ class Folder:
             self._delete(name)
 
     def _delete(self, name: bytes) -> None:
-        if not self.readonly:
-            self._items.delete(b"m" + name)
-            self._items.delete(b"t" + name)
+        hold = self._hold
+        if not self.readonly and hold is not None and not hold.changed():
+            hold.items.delete(b"m" + name)
+            hold.items.delete(b"t" + name)
 
-    def read(self, name: bytes, breaks: Breaks = NO_BREAKS) -> BufferedReader | None:
-        """The file of a segment's tensors, whole and verified, at its beginning; None when it is damaged.
-
-        What is damaged is counted and removed; what another process removed is only gone. breaks: of the
-        thread that reads, while it verifies.
-        """
+    def open(self, name: bytes) -> tuple[BufferedReader, Entry] | None:
+        """The file of a segment's tensors, to be verified; None when there is none. See spoiled()."""
         with self._mutex:
             entry = self.entries.get(name)
+        hold = self._hold
         if entry is None:
             return None
         file: Any = None
         try:
-            file = self._items.get(b"t" + name, read=True)
+            file = self._items.get(b"t" + name, read=True) if self._items is not None else None
         except FileNotFoundError:
-            if self.readonly:  # whoever writes here evicts what it likes
-                self.counts.gone += 1
-                self.remove(name)
-                return None
-        except (*FAILURES, *DAMAGE):
             pass
+        except (*FAILURES, *DAMAGE):
+            self.spoiled(name)
+            return None
         if isinstance(file, BufferedReader):
-            if checks(file, entry, breaks):
-                self.counts.read += 1
-                return file
-            file.close()
+            return file, entry
+        if self.readonly or (hold is not None and hold.changed()):  # who writes there evicts what it likes
+            self.counts.gone += 1
+            self.remove(name)
+        else:
+            self.spoiled(name)
+        return None
+
+    def spoiled(self, name: bytes) -> None:
+        """It is not what was written: counted, and removed."""
         self.counts.damaged += 1
         self.remove(name)
+
+    def read(self, name: bytes, breaks: Breaks = NO_BREAKS) -> BufferedReader | None:
+        """The file of a segment's tensors, whole and verified, at its beginning; None when there is none.
+
+        What is damaged is counted and removed; what another process removed is only gone. breaks: of the
+        thread that reads, while it verifies.
+        """
+        found = self.open(name)
+        if found is None:
+            return None
+        file, entry = found
+        if checks(file, entry, breaks):
+            self.counts.read += 1
+            return file
+        file.close()
+        self.spoiled(name)
         return None
 
     def verify(self) -> list[bytes]:
@@ -347,17 +379,9 @@ class Folder:
         return len(names)
 
 
-def checks(file: BufferedReader, entry: Entry, breaks: Breaks) -> bool:
-    """Whether it has the size and checksum of its record; leaves it at its beginning."""
-    if file.seek(0, 2) != entry.size:
-        return False
-    file.seek(0)
-    digest = hashlib.sha256()
-    left = entry.size
-    while left > 0:
-        with breaks.work():
-            chunk = file.read(CHUNK)
-            digest.update(chunk)
-        left = left - len(chunk) if chunk else 0
-    file.seek(0)
-    return digest.digest()[:DIGEST] == entry.checksum
+def readable(path: Path) -> Contents:
+    """What of ours can be read there; nothing, where nothing can."""
+    try:
+        return read_contents(path / SEGMENTS) if look_at(path).usable else Contents()
+    except (OSError, sqlite3.Error):
+        return Contents()

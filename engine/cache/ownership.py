@@ -218,6 +218,18 @@ class Lock:
             raise
         return cls(descriptor)
 
+    @classmethod
+    def held(cls, file: Path) -> bool:
+        """Whether another process has it; makes nothing."""
+        try:
+            with open_plain(file) as opened:
+                fcntl.flock(opened, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        return False
+
     def release(self) -> None:
         """Once."""
         os.close(self._descriptor)

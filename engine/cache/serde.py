@@ -7,9 +7,12 @@ not touched, because an error in them would grow with every token.
 
 from __future__ import annotations
 
+import hashlib
 import json
+import math
+import os
 import struct
-from typing import Any
+from typing import Any, BinaryIO
 
 import mlx.core as mx
 import numpy as np
@@ -73,19 +76,82 @@ def form_of(index: int, kept: Kept, at_rest: str) -> str:
     return at_rest
 
 
-def decode(path: str, whole: bool = True, breaks: Breaks = NO_BREAKS) -> Kept:
-    """Read a file that encode() made, and that was verified to be it; without `whole` no states of it.
+class NotWhole(ValueError):
+    """A file is not what was written."""
 
-    breaks: of the thread that reads, after each array. Raises nothing of its own.
+
+def decode(
+    file: BinaryIO, size: int, checksum: bytes, whole: bool = True, breaks: Breaks = NO_BREAKS
+) -> Kept:
+    """Read an open file that encode() made; without `whole` no states of it. Raises NotWhole, OSError.
+
+    What is verified is what has been read, and the file is read once: whatever becomes of it or of its name
+    meanwhile, no other bytes come out. breaks: of the thread that reads, after each array.
     """
+    header, tensors, about = read_header(file, size)
+    wanted = len(about["dtypes"]) if whole else about["slices"]
+    digest = hashlib.sha256(header)
+    found: dict[str, mx.array] = {}
     loaded: Any = [
-        mx.load(path, format="safetensors", return_metadata=True, stream=reading(n)) for n in range(2)
+        mx.load(f"/dev/fd/{file.fileno()}", format="safetensors", stream=reading(n)) for n in (0, 1)
     ]
-    about = json.loads(loaded[0][1]["kept"])
+    names = list(tensors)
+    for index in range(0, len(names), 2):
+        pair = [name for name in names[index : index + 2] if int(name.split(".")[0]) < wanted]
+        found |= {name: loaded[number][name] for number, name in enumerate(pair)}
+        compute([found[name] for name in pair], breaks)
+        for name in names[index : index + 2]:
+            with breaks.work():
+                digest.update(
+                    raw(found[name]) if name in found else part_of(file, len(header), tensors[name])
+                )
+    if digest.digest()[: len(checksum)] != checksum:
+        raise NotWhole("its checksum is another")
+    return assemble(found, about, whole, breaks)
+
+
+def read_header(file: BinaryIO, size: int) -> tuple[bytes, dict[str, Any], dict[str, Any]]:
+    """The header's bytes, the tensors that it tells of, which fill a file of `size` bytes, and what encode()
+    said of them. Raises NotWhole, OSError.
+    """
+    if os.fstat(file.fileno()).st_size != size:
+        raise NotWhole("its size is another")
+    start = os.pread(file.fileno(), 8, 0)
+    length = int.from_bytes(start, "little")
+    if not 0 < length <= size - 8:
+        raise NotWhole("its header is damaged")
+    text = os.pread(file.fileno(), length, 8)
+    try:
+        tensors = json.loads(text)
+        about = json.loads(tensors.pop("__metadata__")["kept"])
+        known = all(name in TYPES for name in about["dtypes"]) and type(about["slices"]) is int
+        if not known or [name for name in tensors if not name.split(".")[0].isdecimal()]:
+            raise NotWhole("its header is damaged")
+        at = 0
+        for one in tensors.values():
+            begin, end = one["data_offsets"]
+            taken = math.prod(one["shape"]) * TYPES[one["dtype"]].size
+            if begin != at or end - begin != taken:
+                raise NotWhole("its header is damaged")
+            at = end
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+        raise NotWhole("its header is damaged") from error
+    if 8 + length + at != size:
+        raise NotWhole("its header is damaged")
+    return start + text, tensors, about
+
+
+def part_of(file: BinaryIO, begin: int, tensor: dict[str, Any]) -> bytes:
+    """The bytes of a tensor that nobody asks for."""
+    first, last = tensor["data_offsets"]
+    return os.pread(file.fileno(), last - first, begin + first)
+
+
+def assemble(tensors: dict[str, mx.array], about: dict[str, Any], whole: bool, breaks: Breaks) -> Kept:
+    """What was kept, in the types it had."""
     arrays: list[mx.array] = []
     count = about["slices"]
     for index, dtype in enumerate(about["dtypes"] if whole else about["dtypes"][:count]):
-        tensors = loaded[index % 2][0]
         parts = {suffix: tensors[f"{index}{suffix}"] for suffix in SUFFIXES if f"{index}{suffix}" in tensors}
         with mx.stream(stream(index)):
             arrays.append(grow(parts, about["form"], TYPES[dtype]))

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 
 from engine.cache.radix import Segment, Tokens, common, path_tokens
 from engine.cache.ram import Rank
-from engine.cache.store import HEAD_BYTES, PrefixCache, Taken, digest_name
+from engine.cache.store import HEAD_BYTES, PrefixCache, digest_name
+from engine.cache.taken import Taken
 from engine.types import SessionInfo
 
 MOST_BRANCHES = 4

@@ -9,66 +9,23 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any
 
 import numpy as np
 
 from engine.cache.archive import Archive, Loaded
+from engine.cache.entry import Change
 from engine.cache.layers import Kept, Layout, Part
 from engine.cache.radix import Match, Piece, Radix, Segment, Tokens, as_tokens, path_tokens
 from engine.cache.ram import RamTier, Rank
 from engine.cache.record import FORMAT, Record
 from engine.cache.settle import Settler
+from engine.cache.taken import StoreCounts, Taken, Waiting, Wanted
 
 HEAD_BYTES = 32 * 4  # so many tokens tell one conversation from another
 SETTLE_BYTES = 16 * 2**20  # computed between two steps of the model
-
-Wanted = tuple[bytes, bool]  # the name of a segment, and whether its states are wanted too
-
-
-@dataclass(slots=True)
-class Waiting:
-    """A request between its coming and its place. locked: segments it counts on; missing: being fetched, with
-    their states or without. until: when it stops waiting for those.
-    """
-
-    tokens: Tokens
-    locked: list[Segment]
-    missing: set[Wanted]
-    until: float
-
-
-@dataclass(frozen=True, slots=True)
-class Taken:
-    """What a request starts from. join: makes the caches of its first `length` tokens, on any thread; None:
-    there are none.
-
-    tier: ram, disk (some of it was fetched) or none. known: tokens that were known, used or not; forks: where
-    a model whose state cannot be cut should keep one, because conversations part there.
-    """
-
-    join: Callable[[], list[Any]] | None = None
-    length: int = 0
-    tier: str = "none"
-    known: int = 0
-    late: bool = False
-    forks: tuple[int, ...] = ()
-
-
-@dataclass(slots=True)
-class StoreCounts:
-    """Requests by where their prefix came from, and tokens."""
-
-    ram: int = 0
-    disk: int = 0
-    none: int = 0
-    late: int = 0  # that stopped waiting for the disk
-    reused_tokens: int = 0
-    prompt_tokens: int = 0
-    refused: int = 0  # segments for which there was no room in RAM
 
 
 class PrefixCache:
@@ -103,13 +60,19 @@ class PrefixCache:
 
     def _restore(self, archive: Archive) -> None:
         """Know what the disk holds."""
-        for record in archive.folder.load():
+        self._graft(archive, archive.folder.load())
+
+    def _graft(self, archive: Archive, records: Iterable[Record]) -> None:
+        """These are on disk, parents before what goes on from them."""
+        for record in records:
             if record.fingerprint != self._fingerprint:
                 if record.start == 0:
                     self.foreign.add(record.tokens[:HEAD_BYTES])
                 continue
-            tokens = as_tokens(np.frombuffer(record.tokens, dtype="<i4"))
-            segment = self.radix.graft(record.parent, record.start, tokens, record.name)
+            segment = self.radix.segments.get(record.name)  # computed meanwhile
+            if segment is None:
+                tokens = as_tokens(np.frombuffer(record.tokens, dtype="<i4"))
+                segment = self.radix.graft(record.parent, record.start, tokens, record.name)
             if segment is None:
                 archive.drop(record.name)
             else:
@@ -319,6 +282,9 @@ class PrefixCache:
             if isinstance(news, Loaded):
                 self._arrived(news)
                 continue
+            if isinstance(news, Change):
+                self._changed(news)
+                continue
             segment = self.radix.segments.get(news.name)
             if self.archive is not None:
                 self.archive.pending.pop(news.name, None)
@@ -328,6 +294,13 @@ class PrefixCache:
             for name in news.gone:
                 self._left_disk(name)
         return self.settle(SETTLE_BYTES)
+
+    def _changed(self, change: Change) -> None:
+        """The folder is another, or may be written again."""
+        for name in change.gone:
+            self._left_disk(name)
+        if self.archive is not None:
+            self._graft(self.archive, change.fresh)
 
     def _left_disk(self, name: bytes) -> None:
         segment = self.radix.segments.get(name)

@@ -27,6 +27,7 @@ _CACHE_TOTALS = {
     "prefix_cache_followed": ("Requests that waited for another's prompt", "followed"),
     "prefix_cache_written": ("Segments written to disk", "written"),
     "prefix_cache_damaged": ("Entries on disk that were not what was written", "damaged"),
+    "prefix_cache_outages": ("Times that writing to disk stopped", "outages"),
     "prefix_cache_refused": ("Segments for which there was no room in RAM", "refused"),
 }
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,12 +13,13 @@ import numpy as np
 import pytest
 from mlx_lm.models.cache import KVCache, make_prompt_cache
 
-from engine.cache.archive import Archive
+from engine.cache.archive import Archive, Loaded
 from engine.cache.disk import Folder
 from engine.cache.layers import Layout
 from engine.cache.radix import as_tokens
 from engine.cache.ram import RamTier
-from engine.cache.store import PrefixCache, Taken
+from engine.cache.store import PrefixCache
+from engine.cache.taken import Taken
 from engine.model import LoadedModel
 from tests.engine.cache.test_layers import network
 
@@ -299,3 +302,57 @@ def test_an_end_whose_state_is_nowhere_is_computed_and_kept_again(bench: Bench, 
     taken = bench.turn(cache, more)
     assert taken.length == (len(talk[-1]) if cache.layout.sliceable else 0)
     assert bench.turn(cache, [*more, *text(10, 30)]).length == len(more)
+
+
+def test_a_folder_that_is_taken_away_while_serving(bench: Bench, tmp_path: Path) -> None:
+    """Nothing wrong comes of it, what is in memory is still used, and the next turns are on disk again."""
+    prompts = conversation(12, 5)
+    cache = bench.open(tmp_path / "cache", ram=4 * PER_TOKEN * 100)
+    archive = cache.archive
+    assert archive is not None
+    archive.attend_s = 0.02
+    bench.turn(cache, prompts[0])
+    bench.turn(cache, text(13, 100))
+    assert archive.flush(20)
+    (tmp_path / "cache").rename(tmp_path / "gone")
+    bench.turn(cache, prompts[1])
+    until = time.monotonic() + 30
+    while (archive.folder.readonly or not archive.folder.counts.outages) and time.monotonic() < until:
+        time.sleep(0.01)
+        cache.tick()
+    assert archive.folder.readonly == ""
+    assert archive.flush(20)
+    cache.tick()
+    bench.turn(cache, prompts[2])
+    bench.turn(cache, prompts[3])
+    assert archive.folder.counts.damaged == 0
+    cache.close()
+    taken = bench.turn(bench.open(tmp_path / "cache"), prompts[4])
+    assert (taken.length, taken.tier) == (len(prompts[3]), "disk")
+
+
+def test_files_that_go_while_they_are_read_are_misses(
+    bench: Bench, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Once a file that went between its verification and its loading was a traceback."""
+    cache = bench.open(tmp_path)
+    archive = cache.archive
+    assert archive is not None
+    prompts = [text(100 + number, 60) for number in range(30)]
+    for prompt in prompts:
+        bench.turn(cache, prompt)
+    assert archive.flush(20)
+    cache.tick()
+    names = list(archive.folder.entries)
+    archive.breaks.hurry(True)
+    for name in names * 3:
+        archive.fetch(name)
+    for name in names[::2]:
+        archive.drop(name)
+    assert archive.flush(20)
+    loaded: list[Loaded] = []
+    until = time.monotonic() + 30
+    while len(loaded) < 3 * len(names) and time.monotonic() < until:
+        loaded += [news for news in archive.news() if isinstance(news, Loaded)]
+    assert len(loaded) == 3 * len(names)
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []

@@ -1,0 +1,53 @@
+"""What a request waits for and what it gets from the prefix cache."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from engine.cache.radix import Segment, Tokens
+
+Wanted = tuple[bytes, bool]  # the name of a segment, and whether its states are wanted too
+
+
+@dataclass(slots=True)
+class Waiting:
+    """A request between its coming and its place. locked: segments it counts on; missing: being fetched, with
+    their states or without. until: when it stops waiting for those.
+    """
+
+    tokens: Tokens
+    locked: list[Segment]
+    missing: set[Wanted]
+    until: float
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What a request starts from. join: makes the caches of its first `length` tokens, on any thread; None:
+    there are none.
+
+    tier: ram, disk (some of it was fetched) or none. known: tokens that were known, used or not; forks: where
+    a model whose state cannot be cut should keep one, because conversations part there.
+    """
+
+    join: Callable[[], list[Any]] | None = None
+    length: int = 0
+    tier: str = "none"
+    known: int = 0
+    late: bool = False
+    forks: tuple[int, ...] = ()
+
+
+@dataclass(slots=True)
+class StoreCounts:
+    """Requests by where their prefix came from, and tokens."""
+
+    ram: int = 0
+    disk: int = 0
+    none: int = 0
+    late: int = 0  # that stopped waiting for the disk
+    reused_tokens: int = 0
+    prompt_tokens: int = 0
+    refused: int = 0  # segments for which there was no room in RAM
