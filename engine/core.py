@@ -19,6 +19,7 @@ from engine.counts import Counts
 from engine.detokenize import Detokenizers
 from engine.errors import DeadlineExceeded, EngineError, EngineFault, InvalidRequest, to_failed
 from engine.frames import WorkerStats
+from engine.heap import HeapWatch
 from engine.memory import MemoryWatch, resident_bytes
 from engine.model import LoadedModel
 from engine.outbox import Event
@@ -71,6 +72,7 @@ class EngineCore:
         self._compiling: set[str] = set()
         self._following: dict[str, str] = {}  # requests that wait for another's prompt to be computed
         self._memory = MemoryWatch()
+        self._heap = HeapWatch()
         self._on_gpu = model.info.device != "cpu"
         self._counts = Counts()
 
@@ -252,13 +254,20 @@ class EngineCore:
         )
 
     def watch_memory(self) -> None:
-        """To be called now and then: reports memory that grows though no cache accounts for it."""
+        """To be called now and then: gives freed memory back, and reports memory that grows though no cache
+        accounts for it.
+        """
         now = time.monotonic()
+        self._heap.look(now, self._other_bytes)
         if self._memory.due(now):
-            arrays = self._runner.memory_bytes()
-            others = resident_bytes() - (0 if self._on_gpu else arrays + self._runner.spare_bytes())
-            kept = arrays - self._runner.cache_bytes() - self.reuse.nbytes
+            kept = self._runner.memory_bytes() - self._runner.cache_bytes() - self.reuse.nbytes
+            others = self._other_bytes()
             self._memory.observe(now, {"memory of MLX beyond the caches": kept, "memory outside MLX": others})
+
+    def _other_bytes(self) -> int:
+        """In RAM, and no array of MLX."""
+        arrays = 0 if self._on_gpu else self._runner.memory_bytes() + self._runner.spare_bytes()
+        return resident_bytes() - arrays
 
     def _expire(self, now: float) -> list[Event]:
         """End the requests whose time is over."""

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from engine.config import EngineConfig
 from engine.errors import EngineFailed
+from engine.heap import HeapWatch
 from engine.memory import KvCost, MemoryWatch, kv_budget, machine_memory, resident_bytes, split_budget
 from engine.model import load_model
 
@@ -81,3 +84,53 @@ def test_the_budget_is_shared_with_the_prefix_cache(
     total: int, kv: int | None, cache: int | None, expected: tuple[int, int]
 ) -> None:
     assert split_budget(total, kv, cache) == expected
+
+
+def test_freed_memory_is_given_back_when_there_is_much_of_it() -> None:
+    now, used, after = 0.0, [100], 120
+    given: list[float] = []
+
+    def trim() -> bool:
+        given.append(now)
+        used[0] = after
+        return True
+
+    watch = HeapWatch(trim, slack=50, every_s=1.0)
+    for size in (100, 90, 150, 400):
+        used[0] = size
+        watch.look(now, lambda: used[0])
+        now += 0.5  # every second call is too early
+    assert given == []
+    used[0] = 151
+    watch.look(now + 1, lambda: used[0])
+    assert watch.trims == 1
+    used[0] = 170
+    watch.look(now + 2, lambda: used[0])
+    assert watch.trims == 1, "what was left is in use"
+    used[0] = 171
+    watch.look(now + 3, lambda: used[0])
+    assert watch.trims == 2
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the heap of glibc")
+def test_the_heap_is_given_back_to_the_system() -> None:
+    """In a process of its own: blocks that are freed below others stay in the heap until then."""
+    code = """if True:
+        import ctypes
+        from engine.heap import give_back
+        from engine.memory import resident_bytes
+        libc = ctypes.CDLL(None)
+        libc.malloc.restype, libc.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
+        libc.free.argtypes = [ctypes.c_void_p]
+        blocks = [libc.malloc(100_000) for _ in range(2000)]
+        for block in blocks:
+            ctypes.memset(block, 1, 100_000)
+        for block in blocks[:-1]:
+            libc.free(block)
+        before = resident_bytes()
+        can = give_back()
+        print(int(can), before - resident_bytes())
+    """
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    can, freed = map(int, done.stdout.split())
+    assert not can or freed > 150_000_000
