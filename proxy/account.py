@@ -26,7 +26,8 @@ class AttemptAccount:
     usage: as far as it is known. constrained: decoding was asked to be constrained; unconstrained: and was
     not, or not to its end. asked: the deployments of an upstream that were asked for it, in order; the last
     one answered. text: what an attempt that was broken off had written until then; "" for one that ended.
-    repeated: it repeated itself word for word and was stopped.
+    repeated: it repeated itself word for word and was stopped. way: how it was asked again, `correction`,
+    `untouched` or `structured`; "" for the first.
     """
 
     verdict: TurnVerdict | None
@@ -40,6 +41,7 @@ class AttemptAccount:
     asked: tuple[str, ...] = ()
     text: str = ""
     repeated: bool = False
+    way: str = ""
 
 
 @dataclass(frozen=True, slots=True)

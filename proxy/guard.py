@@ -103,6 +103,9 @@ class Exchange:
                     yield delta
                 if self._observer is not None:
                     self._observer.hear(event)
+                if self._listener.doomed and self._about.mode in REASKING:
+                    self._listener.stop()
+                    break
             settled = await self._settle()
         except RequestError as error:
             self._book.failed(error, self._listener)

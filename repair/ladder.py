@@ -19,7 +19,7 @@ from repair.tools import Tool, ToolSet
 from repair.types import Accepted, Bare, Body, Fix, FixKind, Problem, RawCall, Rejected, ToolCall
 from repair.validate import find_problems, is_valid
 
-_WRAPPERS = ("arguments", "parameters", "args", "input", "params", "kwargs")
+WRAPPERS = ("arguments", "parameters", "args", "input", "params", "kwargs")
 _EMPTY = ("", "null", "None")
 _NAMED_HEAD = re.compile(
     r'\s*\{\s*"name"\s*:\s*"([^"\\\x00-\x1f]+)"\s*,\s*"(?:arguments|parameters)"\s*:\s*(?=\{)'
@@ -242,7 +242,7 @@ def _unwrapped(tool: Tool, value: dict[str, Any], fixes: tuple[Fix, ...]) -> Acc
     if len(value) != 1:
         return None
     ((key, inner),) = value.items()
-    if key not in _WRAPPERS or key in tool.keys:
+    if key not in WRAPPERS or key in tool.keys:
         return None
     fix = Fix(FixKind.wrapper_key, "", key, "")
     if isinstance(inner, Bare):

@@ -1,9 +1,7 @@
 """StreamParser: a model's text, in any pieces, to text, reasoning and call regions.
 
 Text and reasoning leave as soon as they cannot be the beginning of a marker. A call leaves as soon as it is
-certain (repair.release), and the text behind it is read on; where it is not, everything from its marker on is
-kept until close(), because what it is depends on what follows it. So the events are a function of the whole
-text, whatever the pieces (two Texts in a row are one that was cut).
+certain, else all from its marker on, held(), is kept. The events are a function of the whole text.
 """
 
 from __future__ import annotations
@@ -75,6 +73,9 @@ class StreamParser:
             self._run(self._resumed.text(), final=False)
             self._resumed = None
         return self._take()
+
+    def held(self) -> str:
+        return self._wait.text() if self._wait else ""
 
     def close(self) -> list[Event]:
         """All remaining events."""

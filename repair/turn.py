@@ -103,6 +103,11 @@ class Turn:
         found = [problem for one in self._judged for problem in one.problems]
         return tuple(found or self._apply_policy([call for one in self._judged for call in one.calls])[2])
 
+    @property
+    def held(self) -> str:
+        """The call that is being written, from its marker on; "" outside of one."""
+        return self._parser.held()
+
     def feed(self, text: str) -> list[TextDelta | ReasoningDelta]:
         """What may be shown now; from the first call on nothing, until close()."""
         silent = all(map(is_blank, self._left))

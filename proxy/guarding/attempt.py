@@ -19,6 +19,7 @@ from proxy.upstreams.base import (
     UpstreamReasoning,
     UpstreamText,
 )
+from repair.doomed import DoomedCalls
 from repair.names import resolve_name
 from repair.offline import repair_arguments
 from repair.parts import Part, Parts, emit_as_it_is, refused_part, take_apart
@@ -95,6 +96,18 @@ class Listener:
         self._shown_tokens = 0
         self._reasoning_tokens = 0
         self._finish: UpstreamFinish | None = None
+        self._doomed = (
+            DoomedCalls(tools) if policy.enabled and tools and policy.tool_choice != "none" else None
+        )
+
+    @property
+    def doomed(self) -> Problem | None:
+        """Why the call that is being written can no longer become one of a declared tool."""
+        return self._doomed.problem if self._doomed else None
+
+    def stop(self) -> None:
+        """The generation was ended here, and will be judged as one that was cut."""
+        self._finish = UpstreamFinish("length", Usage(completion_tokens=self._tokens))
 
     @property
     def tokens(self) -> int:
@@ -111,7 +124,10 @@ class Listener:
         match event:
             case UpstreamText():
                 self._raw.append(event.text)
-                return self._show(list(self._turn.feed(event.text)), event.tokens)
+                shown = self._show(list(self._turn.feed(event.text)), event.tokens)
+                if self._doomed is not None and not shown:
+                    self._doomed.look(len(event.text), self._turn)
+                return shown
             case UpstreamReasoning():
                 return self._show([ReasoningDelta(event.text)], event.tokens)
             case UpstreamCall():
@@ -166,6 +182,8 @@ class Listener:
                 generation_prompt=self._generation_prompt,
                 cut=cut,
             )
+        if self.doomed is not None:
+            outcome, parts, cut = _refused_as_doomed(outcome, self.doomed), None, False
         if finish.repeated and self._callable and not _distinct(outcome.calls):
             outcome, parts = _refused_as_repeated(outcome), None
         self._keep(list(outcome.events))
@@ -262,6 +280,12 @@ class Listener:
         if all(meaning(call) in known for call in outcome.calls):
             return problems, [Fix(FixKind.echo, "", f"{len(outcome.calls)} in the text", "")]
         return [*problems, Problem("", "ambiguous_call", "the calls in the text are not those beside it")], []
+
+
+def _refused_as_doomed(outcome: Outcome, problem: Problem) -> Outcome:
+    """It was ended on purpose, so that it is not what the token limit cut."""
+    told = (problem, *(one for one in outcome.problems if one.rule != "truncated"))
+    return replace(outcome, calls=(), verdict=Verdict.reask, fixes=(), problems=told)
 
 
 def meaning(call: ToolCall) -> tuple[str, str]:

@@ -14,6 +14,10 @@ from repair.reask import WAITS, correction
 from repair.tools import ToolSet
 from repair.types import Problem, Rejected, ToolCall
 
+# Characters of an attempt that the model is shown, and of a name that it may have in the history.
+_HEAD, _TAIL = 3000, 1000
+_NAME = 200
+
 
 def extend(
     messages: Sequence[Message], attempt: Attempt, problems: tuple[Problem, ...], tools: ToolSet
@@ -24,13 +28,13 @@ def extend(
     what models know; all else stands there as the text that the model wrote, with an answer by the user.
     """
     called = attempt.calls or tuple(ToolCall(call.name, call.arguments) for call in attempt.emitted)
-    if called and all(_is_object(call.arguments) and call.name for call in called):
+    if called and all(_can_stand(call) for call in called):
         return (*messages, *_as_calls(attempt, called, problems, tools))
     told = _correct(attempt, problems, tools)
     text, reasoning = attempt.text, attempt.reasoning
     if attempt.repeated:
         text, reasoning = without_repetition(text), without_repetition(reasoning)
-    said = [Message(Role.assistant, text, reasoning)] if text.strip() else []
+    said = [Message(Role.assistant, head_and_tail(text), head_and_tail(reasoning))] if text.strip() else []
     return (*messages, *said, Message(Role.user, told))
 
 
@@ -39,12 +43,12 @@ def _as_calls(
 ) -> list[Message]:
     past = tuple(PastCall(f"call_{secrets.token_hex(12)}", call.name, call.arguments) for call in called)
     parts = attempt.parts.calls if attempt.parts else ()
-    text = attempt.text[: attempt.shown]
+    text = head_and_tail(attempt.text[: attempt.shown])
     answers = []
     for index, call in enumerate(past):
         told = _answer(parts[index], tools) if index < len(parts) else _whole(call.name, problems, tools)
         answers.append(Message(Role.tool, told, call_id=call.id, name=call.name))
-    return [Message(Role.assistant, text, attempt.reasoning, past), *answers]
+    return [Message(Role.assistant, text, head_and_tail(attempt.reasoning), past), *answers]
 
 
 def _answer(part: Part, tools: ToolSet) -> str:
@@ -76,6 +80,19 @@ def _correct(attempt: Attempt, problems: tuple[Problem, ...], tools: ToolSet) ->
 def _only_name(problems: tuple[Problem, ...], tools: ToolSet) -> str:
     """With one tool declared there is no doubt whose schema to show."""
     return tools.names[0] if problems and len(tools) == 1 else ""
+
+
+def head_and_tail(text: str) -> str:
+    """The text, of a long one its two ends: a runaway whole would leave no room in the context."""
+    if len(text) <= _HEAD + _TAIL:
+        return text
+    return f"{text[:_HEAD]}\n[... {len(text) - _HEAD - _TAIL} characters left out ...]\n{text[-_TAIL:]}"
+
+
+def _can_stand(call: ToolCall) -> bool:
+    """As a call of the history."""
+    short = len(call.name) <= _NAME and len(call.arguments) <= _HEAD + _TAIL
+    return bool(call.name) and short and _is_object(call.arguments)
 
 
 def _is_object(arguments: str) -> bool:

@@ -12,23 +12,20 @@ from dataclasses import dataclass, replace
 import tenacity
 
 from proxy.account import AttemptAccount
-from proxy.chat import ChatRequest, Sampling, ToolChoice, ToolMode, Usage
-from proxy.errors import RequestError
+from proxy.chat import ChatRequest, ToolMode, Usage
+from proxy.errors import BadRequest, ContextTooLong, RequestError
+from proxy.guarding.asking import Way, ask_for_calls, choose_way, room_for, sampling_for, without_ours
 from proxy.guarding.attempt import Attempt, Listener
 from proxy.guarding.fork import extend
 from proxy.guarding.policy import ReaskLimits
 from proxy.guarding.standing import Again, Standing, Turned, settle, stand
+from proxy.guarding.structured import ask_for_arguments, read_arguments
 from proxy.upstreams.base import Upstream
-from repair.tools import ToolSet
+from repair.tools import Tool, ToolSet
 from repair.turn import TurnPolicy
 from repair.types import Problem, ToolCall
 
 _log = logging.getLogger(__name__)
-
-# The first time a little freedom is left, since the conversation has changed; then none.
-_TEMPERATURES = (0.3, 0.0)
-# What a cut call is given where nobody set a limit: twice what it had, and at least this.
-_LEAST_ROOM = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,14 +62,19 @@ class Reask:
         self._problems: tuple[Problem, ...] = ()
         self._attempts: list[AttemptAccount] = []
         self._tokens = 0
-        self._asked: Sampling | None = request.sampling
+        self._room: int | None = None  # None: there is none for another attempt
+        self._number = 0
+        self._repeated = False
+        self._unheld = False  # the upstream does not hold calls to a grammar
+        self._plain = False  # it refused what we added
+        self._too_long = False  # the fork did not fit its context
 
     async def run(self, first: Attempt, problems: tuple[Problem, ...]) -> Reasked:
         """first: the attempt that was refused for `problems`. Errors of the upstream end the asking."""
         self._standing = stand(first, problems, self._policy)
         self._problems = problems
         self._tell(first)
-        self._asked = self._next_sampling(first, first)
+        self._room = self._room_after(first, first)
         turned: Turned | None = None
         if self._has_room and self._limits.attempts > 0:
             turned = await self._repeat(first)
@@ -117,13 +119,32 @@ class Reask:
     @property
     def _has_room(self) -> bool:
         """Whether the client's limit and the budget of tokens leave something for another attempt."""
-        return self._asked is not None
+        return self._room is not None
 
     async def _once(self, first: Attempt) -> Turned | Again:
-        attempt = await self._hear()
-        if attempt is None:
-            self._asked = None
+        tool = self._tool_to_write()
+        way = choose_way(
+            self._number, self._limits.attempts, self._standing, self._problems, tool.name if tool else ""
+        )
+        if self._too_long and way is Way.correction:
+            way = Way.untouched
+        try:
+            attempt = await self._hear(self._next_request(way, tool), way)
+        except ContextTooLong:
+            if way is not Way.correction or self._standing.kept:
+                raise
+            self._too_long = True
+            self._number += 1
             return Again(self._standing, self._problems)
+        self._number += 1
+        if attempt is None:
+            self._room = None
+            return Again(self._standing, self._problems)
+        if way is Way.structured and tool is not None:
+            attempt = read_arguments(attempt, tool, self._tools, self._standing.may_answer)
+        return self._settle(first, attempt)
+
+    def _settle(self, first: Attempt, attempt: Attempt) -> Turned | Again:
         problems = attempt.problems
         if not problems and not self._standing.kept:
             problems = self._refuse(attempt.calls)
@@ -131,24 +152,65 @@ class Reask:
         if isinstance(result, Again):
             self._standing, self._problems = result.standing, result.problems
             self._tell(attempt)
-            self._asked = self._next_sampling(first, attempt)
+            self._room = self._room_after(first, attempt)
+            self._repeated, self._unheld = attempt.repeated, attempt.unconstrained
         return result
 
-    async def _hear(self) -> Attempt | None:
-        """One more generation; None where it would go over the budget of tokens."""
+    def _tool_to_write(self) -> Tool | None:
+        """Whose arguments alone could be asked for: of the one call missing, where no grammar holds it."""
+        standing, choice = self._standing, self._request.tool_choice
+        if not self._unheld or standing.open_ended or len(standing.missing) > 1:
+            return None
+        name = standing.only_tool
+        if not standing.slots:
+            name = choice.name if choice.mode is ToolMode.named else ""
+            name = name or (self._tools.names[0] if len(self._tools) == 1 else "")
+        return self._tools.get(name) if name else None
+
+    def _next_request(self, way: Way, tool: Tool | None) -> ChatRequest:
+        request, standing = self._request, self._standing
+        assert self._room is not None
+        sampling = sampling_for(request.sampling, way, self._number, self._room, self._repeated)
+        if way is Way.structured and tool is not None:
+            asked = ask_for_arguments(request, tool, standing.may_answer, sampling)
+        else:
+            messages = self._messages if way is Way.correction else request.messages
+            asked = ask_for_calls(request, messages, standing, sampling)
+        return without_ours(asked, request) if self._plain and way is not Way.structured else asked
+
+    async def _hear(self, request: ChatRequest, way: Way) -> Attempt | None:
+        """One more generation; a server that refuses it is asked once more without what we added."""
+        try:
+            return await self._generate(request, way)
+        except ContextTooLong:
+            raise
+        except BadRequest as error:
+            plain = without_ours(request, self._request)
+            if plain == request or self._attempts[-1].usage.completion_tokens:
+                raise
+            _log.info("asked again without what was added, since the upstream refused it: %s", error.message)
+            self._plain = way is not Way.structured
+            return await self._generate(plain, way)
+
+    async def _generate(self, request: ChatRequest, way: Way) -> Attempt | None:
+        """None where it would go over the budget of tokens."""
         started = time.monotonic()
         listener: Listener | None = None
         attempt: Attempt | None = None
         error = "over the budget of tokens"
         asked: tuple[str, ...] = ()
+        tools, policy = (self._tools, self._policy) if request.tools else (ToolSet(()), TurnPolicy())
         try:
-            generation = await self._upstream.open(self._next_request())
+            generation = await self._upstream.open(request)
             try:
-                listener = Listener(self._tools, generation, self._policy)
+                listener = Listener(tools, generation, policy)
                 async for event in generation:
                     listener.hear(event)
                     if self._tokens + listener.tokens > self._limits.tokens:
                         return None
+                    if listener.doomed or listener.tokens > (self._room or 0):
+                        listener.stop()
+                        break
                 attempt = listener.close()
                 asked = attempt.asked
                 return attempt
@@ -161,8 +223,7 @@ class Reask:
             error = "stopped"
             raise
         finally:
-            heard = listener.tokens if listener else 0
-            usage = attempt.usage if attempt else Usage(completion_tokens=heard)
+            usage = attempt.usage if attempt else Usage(completion_tokens=listener.tokens if listener else 0)
             self._tokens += usage.completion_tokens
             seconds = time.monotonic() - started
             self._attempts.append(
@@ -172,55 +233,25 @@ class Reask:
                     attempt.problems if attempt else (),
                     usage,
                     seconds,
-                    constrained=True,
+                    constrained=request.constrained,
                     error="" if attempt else error,
                     unconstrained=attempt.unconstrained if attempt else False,
                     asked=asked,
                     text=listener.heard if listener and not attempt else "",
                     repeated=attempt.repeated if attempt else False,
+                    way=way.value,
                 )
             )
 
-    def _next_request(self) -> ChatRequest:
-        """The fork, asked for what is missing: that tool alone where it is known and words would not do."""
-        request, standing = self._request, self._standing
-        choice = request.tool_choice
-        if choice.mode is ToolMode.auto and not standing.may_answer:
-            if standing.only_tool:
-                choice = ToolChoice(ToolMode.named, standing.only_tool)
-            elif standing.slots:
-                choice = ToolChoice(ToolMode.required)
-        one = len(standing.missing) == 1 and not standing.open_ended
-        assert self._asked is not None
-        return replace(
-            request,
-            messages=self._messages,
-            tool_choice=choice,
-            parallel_tool_calls=request.parallel_tool_calls and not one,
-            sampling=self._asked,
-            constrained=True,
-            settled=standing.settled,
-            fork=True,
-        )
-
-    def _next_sampling(self, first: Attempt, last: Attempt) -> Sampling | None:
-        """Colder, but as warm as before where the last attempt repeated itself, which cold models do; within
-        what the client may still receive. None where there is no room to ask again.
-        """
-        given = self._request.sampling
-        limit = None if given.max_tokens is None else given.max_tokens - self._received(first)
-        if last.cut and not last.repeated:
-            if given.max_tokens is None:
-                limit = max(2 * last.usage.completion_tokens, _LEAST_ROOM)
-            elif last is first and last.usage.completion_tokens >= (limit or 0):
-                return None  # it was the client's own limit, and the same room would be too small again
-        if (limit is not None and limit < 1) or self._tokens >= self._limits.tokens:
-            return None
-        if last.repeated:
-            return replace(given, max_tokens=limit)
-        coldest = _TEMPERATURES[min(len(self._attempts), len(_TEMPERATURES) - 1)]
-        temperature = coldest if given.temperature is None else min(given.temperature, coldest)
-        return replace(given, max_tokens=limit, temperature=temperature)
+    def _room_after(self, first: Attempt, last: Attempt) -> int | None:
+        """Tokens for the next attempt; None where the client's limit or the budget leaves none."""
+        given = self._request.sampling.max_tokens
+        received = self._received(first)
+        cut = last is first and last.cut and not last.repeated
+        if given is not None and cut and last.usage.completion_tokens >= given - received:
+            return None  # it was the client's own limit, and the same room would be too small again
+        room = room_for(given, received, last)
+        return None if room < 1 or self._tokens >= self._limits.tokens else room
 
     def _received(self, first: Attempt) -> int:
         """Tokens of the first attempt that the client has or will get: text shown, and calls kept."""

@@ -51,7 +51,7 @@ from proxy.sessions.boundaries import write_prompt
 from proxy.sessions.canonical import ALL_RULES, Rule
 from proxy.sessions.prompting import Prepared, Prompter
 from proxy.upstreams.base import ModelCard, Phases, UpstreamEvent, UpstreamFinish, UpstreamText
-from proxy.upstreams.sampling import SamplingDefaults, sampling_params
+from proxy.upstreams.sampling import SamplingDefaults, sampling_params, unasked_tokens
 from repair.formats import detect_format
 
 _log = logging.getLogger(__name__)
@@ -286,9 +286,8 @@ class BundledUpstream:
         limit = self._client.info.context_length
         if len(rendered.tokens) >= limit:
             raise ContextTooLong(len(rendered.tokens), limit)
-        sampling = sampling_params(
-            request.sampling, self._defaults, limit - len(rendered.tokens), self._stop_repetition
-        )
+        room, unasked = limit - len(rendered.tokens), unasked_tokens(limit)
+        sampling = sampling_params(request.sampling, self._defaults, room, self._stop_repetition, unasked)
         return GenerateRequest(
             id=secrets.token_hex(12),
             prompt=rendered.tokens,

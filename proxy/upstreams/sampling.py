@@ -10,6 +10,8 @@ from typing import Any
 from engine.types import SamplingParams
 from proxy.chat import Sampling
 
+MOST_UNASKED = 16_384
+
 
 @dataclass(frozen=True, slots=True)
 class SamplingDefaults:
@@ -40,11 +42,22 @@ class SamplingDefaults:
         return cls(top_k=max(0, top_k), **numbers)
 
 
+def unasked_tokens(context: int) -> int:
+    """For an answer whose length the client does not limit: a model that runs away would else write until the
+    context is full.
+    """
+    return min(MOST_UNASKED, context // 2)
+
+
 def sampling_params(
-    asked: Sampling, defaults: SamplingDefaults, room: int, stop_repetition: bool = True
+    asked: Sampling,
+    defaults: SamplingDefaults,
+    room: int,
+    stop_repetition: bool = True,
+    unasked: int = MOST_UNASKED,
 ) -> SamplingParams:
     """room: tokens that the context has left. More than that may be asked for, and many agents do.
-    stop_repetition: by the server's setting.
+    stop_repetition: by the server's setting. unasked: tokens for a request that sets no limit.
     """
 
     def given(value: Any, default: Any) -> Any:
@@ -53,7 +66,7 @@ def sampling_params(
     top_p = given(asked.top_p, defaults.top_p)
     greedy = top_p == 0  # only the most likely token is left
     return SamplingParams(
-        max_tokens=min(given(asked.max_tokens, room), room),
+        max_tokens=min(given(asked.max_tokens, unasked), room),
         temperature=0.0 if greedy else given(asked.temperature, defaults.temperature),
         top_p=1.0 if greedy else top_p,
         top_k=given(asked.top_k, defaults.top_k),

@@ -39,7 +39,7 @@ from proxy.errors import (
     UpstreamUnavailable,
 )
 from proxy.upstreams.bundled import BundledUpstream, render_prompt, translate
-from proxy.upstreams.sampling import SamplingDefaults, sampling_params
+from proxy.upstreams.sampling import SamplingDefaults, sampling_params, unasked_tokens
 from tests.engine.tiny import make_model
 from tests.proxy.live import LiveServer, LoopThread, serving
 from tests.proxy.requests import TOOLS, user
@@ -233,6 +233,13 @@ def test_sampling_falls_back_to_the_model_and_then_to_greedy(tmp_path: Path) -> 
     assert defaults == SamplingDefaults(temperature=0.6, top_k=20, top_p=0.95)
     params = sampling_params(Sampling(temperature=0.0), defaults, 100)
     assert (params.temperature, params.top_k, params.max_tokens) == (0.0, 20, 100)
+    assert [unasked_tokens(context) for context in (8192, 262_144)] == [4096, 16_384]
+    limits = [
+        sampling_params(Sampling(max_tokens=asked), defaults, 8000, unasked=4096).max_tokens
+        for asked in (None, 6000, 9000)
+    ]
+    assert limits == [4096, 6000, 8000], "what the client says goes before"
+    assert sampling_params(Sampling(), defaults, 100).max_tokens == 100
     assert sampling_params(Sampling(top_p=0.0), defaults, 100).temperature == 0.0
     (tmp_path / "generation_config.json").write_text(json.dumps(config | {"do_sample": False}))
     assert SamplingDefaults.load(tmp_path) == SamplingDefaults()

@@ -224,8 +224,14 @@ def test_the_fork_grows_and_cools(full: Ring) -> None:
     key = full.attempts.plan("grows", BAD_TYPE_CALL)
     ask(full.server, key, False)
     asked = full.attempts.asked[key]
-    assert [len(one.messages) for one in asked] == [1, 3, 5]
-    assert [one.sampling.temperature for one in asked] == [None, 0.3, 0.0]
+    assert [len(one.messages) for one in asked] == [1, 3, 1], "then the conversation as it was"
+    assert [one.sampling.temperature for one in asked] == [None] * 3, "which the client did not send"
+    for sent, then in ((1.5, [1.5, 0.3, 1.5]), (0.0, [0.0, 0.0, 0.3])):
+        ask(full.server, full.attempts.plan(f"cools {sent}", BAD_TYPE_CALL), False, temperature=sent, seed=7)
+        asked = full.attempts.asked[f"cools {sent}"]
+        assert [one.sampling.temperature for one in asked] == then
+        assert [one.sampling.seed for one in asked] == [7, 7, 8]
+    assert [one.way for one in full.accounts.kept[-1].attempts] == ["", "correction", "untouched"]
 
 
 @pytest.mark.parametrize("choice", ["required", "auto"])

@@ -44,7 +44,7 @@ PIECES = ("a ", "b ", "c ")  # a token each
 
 @STREAM
 @pytest.mark.parametrize(
-    ("limit", "attempts", "room"), [(20, 3, 17), (4, 3, 1), (3, 1, None), (None, 3, None)]
+    ("limit", "attempts", "room"), [(20, 3, 17), (4, 3, 1), (3, 1, None), (None, 3, 1024)]
 )
 def test_the_clients_limit_holds_for_what_it_receives(
     full: Ring, limit: int | None, attempts: int, room: int | None, stream: bool
@@ -237,7 +237,8 @@ def test_trouble_while_asking_again_is_no_error(full: Ring, trouble: Script, str
     key = full.attempts.plan(f"trouble {stream}", HOPELESS_CALL, trouble)
     seen = ask(full.server, key, stream)
     assert (seen.status, seen.verdict, seen.content, seen.reason) == (200, "failed", HOPELESS_CALL, "stop")
-    assert len(full.attempts.asked[key]) == 2
+    refused = isinstance(trouble.refusal, BadRequest)
+    assert len(full.attempts.asked[key]) == 2 + refused, "without what was added to it, too"
     assert full.accounts.kept[-1].attempts[1].error
 
 

@@ -1,0 +1,113 @@
+"""A call, as far as it is written, that can no longer become one of a declared tool.
+
+Models that run away do so inside a call: in a name of thousands of tokens, or in keys that no tool has.
+A little more is waited for before it is given up, so that what ends by itself keeps its own text.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Protocol
+
+from repair.ladder import WRAPPERS
+from repair.names import resolve_name
+from repair.tools import Tool, ToolSet
+from repair.types import Problem
+
+# Characters behind the place at which the call was lost, after which it is given up.
+PATIENCE = 256
+_FIRST_LOOK = 300
+# No name that a model makes up in earnest is longer, nor a key.
+_LONGEST = 200
+# After a marker, the name as it stands in JSON, or in a tag.
+_NAMED = re.compile(
+    r"""\s*<[^{"]{0,80}?\{\s*"name"\s*:\s*"(?P<json>[^"\\]*)(?P<json_end>"?)"""
+    r"""|\s*<[^{"]{0,80}?<?(?:function=|invoke\ name="|function\ name=")(?P<tag>[^">]*)(?P<tag_end>[">]?)"""
+)
+_ARGUMENTS = re.compile(r"""\s*,\s*"(?:arguments|parameters)"\s*:\s*(?=\{)""")
+_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\]]', re.DOTALL)
+
+
+class Holding(Protocol):
+    @property
+    def held(self) -> str:
+        """The call that is being written, from its marker on."""
+        ...
+
+
+class DoomedCalls:
+    """Watches the calls of one turn. problem: of the call that is lost, None while none is."""
+
+    def __init__(self, tools: ToolSet) -> None:
+        self._tools = tools
+        self._since = 0
+        self._next = _FIRST_LOOK
+        self._last = 0
+        self.problem: Problem | None = None
+
+    def look(self, more: int, turn: Holding) -> None:
+        """more: characters that were added. All is looked at when it has grown by half, at linear cost."""
+        self._since += more
+        if self._since < self._next or self.problem is not None:
+            return
+        held = turn.held
+        if len(held) < self._last:  # another call
+            self._next = _FIRST_LOOK
+        self._last = len(held)
+        self.problem = find_doomed(held, self._tools) if len(held) >= _FIRST_LOOK else None
+        self._next = self._since + max(_FIRST_LOOK - len(held), len(held) // 2, 64)
+
+
+def find_doomed(held: str, tools: ToolSet) -> Problem | None:
+    """held: a call from its marker on."""
+    named = _NAMED.match(held)
+    if named is None:
+        return None
+    kind = "json" if named.group("json") is not None else "tag"
+    name, start = named.group(kind), named.start(kind)
+    if not named.group(f"{kind}_end"):
+        lost = not _may_become(name, tools) and len(held) - start > _LONGEST + PATIENCE
+        return _unknown(name) if lost else None
+    resolved = resolve_name(name, tools)
+    if isinstance(resolved, Problem):
+        return resolved if len(held) - named.end() > PATIENCE and resolved.rule == "unknown_tool" else None
+    arguments = _ARGUMENTS.match(held, named.end()) if kind == "json" else None
+    return find_doomed_key(held, arguments.end(), resolved[0]) if arguments else None
+
+
+def _may_become(beginning: str, tools: ToolSet) -> bool:
+    """Whether a declared name may begin so, in whatever way names are written."""
+    bare = beginning.strip().casefold().rpartition(".")[2]
+    return any(name.casefold().startswith(bare) or bare.startswith(name.casefold()) for name in tools.names)
+
+
+def _unknown(name: str) -> Problem:
+    return Problem("", "unknown_tool", f"no declared tool has a name that begins with {name[:60]!r}")
+
+
+def find_doomed_key(text: str, start: int, tool: Tool) -> Problem | None:
+    """In the arguments that begin at `start`: a key at the top that a closed schema does not have, or one
+    without an end.
+    """
+    closed = tool.schema.closed_keys and not tool.schema.root.get("patternProperties")
+    for key, end in _top_keys(text, start):
+        known = key in tool.keys or key in WRAPPERS
+        if closed and not known and len(text) - end > PATIENCE:
+            return Problem("", "additionalProperties", f"{tool.name} has no argument {key[:60]!r}")
+    return None
+
+
+def _top_keys(text: str, start: int) -> Iterator[tuple[str, int]]:
+    """The keys of the object that begins at `start`, and where each ends, as far as it is written."""
+    depth = 0
+    for found in _TOKEN.finditer(text, start):
+        token = found.group()
+        if token in "{[":
+            depth += 1
+        elif token in "}]":
+            depth -= 1
+            if depth == 0:
+                return
+        elif depth == 1 and text[found.end() : found.end() + 8].lstrip().startswith(":"):
+            yield token[1:-1], found.end()
