@@ -167,6 +167,13 @@ bench-unload: install-dev
 bench-restarts: install-dev
 	$(BIN)/python -m tests.bench.restarts $(ARGS)
 
+# real agent clients through a model that calls wrongly, bare and behind fortieth (docs/clients.md); each is installed
+# once into an environment of its own in the folder CLIENTS
+CLIENTS ?= /tmp/fortieth-clients
+.PHONY: clients
+clients: install-dev
+	$(BIN)/python -m tests.clients --folder "$(CLIENTS)" $(ARGS)
+
 KILLS ?= 200
 FLIPS ?= 1000
 cache-torture: install-dev

@@ -117,7 +117,7 @@ class WireUpstream:
     def asked(self, key: str) -> list[Heard]:
         return [one for one in self.heard if _first_user(one.body) == key]
 
-    def _choose(self, body: dict[str, Any]) -> Reply:
+    def choose(self, body: dict[str, Any]) -> Reply:
         planned = self.replies.get(_first_user(body), [self.default])
         return planned.pop(0) if len(planned) > 1 else planned[0]
 
@@ -140,7 +140,7 @@ class WireUpstream:
         heard = Heard(path, headers, json.loads(raw))
         self.heard.append(heard)
         gone = asyncio.create_task(reader.read(1))
-        playing = asyncio.create_task(self._write(writer, self._choose(heard.body)))
+        playing = asyncio.create_task(self._write(writer, self.choose(heard.body)))
         try:
             await asyncio.wait({gone, playing}, return_when=asyncio.FIRST_COMPLETED)
             heard.left = not playing.done()

@@ -1,0 +1,167 @@
+"""`make clients`: real agent clients through a model that calls wrongly, bare and behind fortieth.
+
+Each client is installed once into an environment of its own under --folder and driven through a tool loop
+against a model server of ours that calls wrongly a few times in a row (--times) before it calls rightly. An
+arm is `bare`, or fortieth in between with one of its ways to give up.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import itertools
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from tests.bench.servers import Server, running
+from tests.clients import report
+from tests.clients.environments import Environment, install
+from tests.clients.faults import Fault
+from tests.clients.roster import ROSTER, Client
+from tests.clients.runs import Case, Outcome, Run, runs
+from tests.clients.upstream import FaultyUpstream
+from tests.proxy.upstreams.wire import wire_serving
+
+BARE = "bare"
+ARMS = (BARE, "text", "error", "client")
+# The ways to give up that keep a refused call from the client.
+NEVER_HANDED_OVER = ("text", "error")
+
+
+def fortieth(upstream_url: str, give_up: str) -> Server:
+    """Our server over the model server, as a user starts it."""
+    serve = ("-c", "from proxy.cli import main; main()", "serve", "--upstream", upstream_url)
+    environment = (("FORTIETH_GIVE_UP", give_up), ("FORTIETH_LEDGER", "off"))
+    return Server(f"fortieth-{give_up}", sys.executable, "proxy", (*serve, "--port", "{port}"), environment)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is to be run. arms: names and base_urls. until: no run begins later, by time.monotonic(). log: a
+    file that takes every run as a line of JSON.
+    """
+
+    arms: Sequence[tuple[str, str]]
+    faults: Sequence[Fault | None]
+    times: int
+    until: float
+    log: Path | None
+    stop: threading.Event = field(default_factory=threading.Event)
+
+    @property
+    def goes_on(self) -> bool:
+        return time.monotonic() < self.until and not self.stop.is_set()
+
+    def cases(self, client: Client) -> list[Case]:
+        combined = itertools.product(self.arms, self.faults, client.streams)
+        return [
+            Case(arm, url, fault, self.times if fault else 0, stream)
+            for (arm, url), fault, stream in combined
+        ]
+
+
+@contextlib.contextmanager
+def arms(names: Sequence[str], upstream: FaultyUpstream) -> Iterator[list[tuple[str, str]]]:
+    """The base_url of each arm, until the block ends. An arm that does not start is told and left out."""
+    with contextlib.ExitStack() as stack:
+        found = [(BARE, upstream.base_url)] if BARE in names else []
+        for name in (name for name in names if name != BARE):
+            try:
+                server = stack.enter_context(running(fortieth(upstream.base_url, name), Path()))
+            except RuntimeError as error:
+                print(f"arm {name} left out: {error}", file=sys.stderr)
+                continue
+            found.append((name, f"http://127.0.0.1:{server.port}/v1"))
+        yield found
+
+
+def drive(environment: Environment, plan: Plan, upstream: FaultyUpstream, lock: threading.Lock) -> list[Run]:
+    """One client through all its cases; each is written down as soon as it is done."""
+    done = []
+    cases = plan.cases(environment.client)
+    in_time = itertools.takewhile(lambda _: plan.goes_on, cases)
+    for run in runs(environment, in_time, upstream):
+        done.append(run)
+        with lock:
+            print(report.line(run), flush=True)
+            if plan.log is not None:
+                with plan.log.open("a") as log:
+                    log.write(report.as_json(run) + "\n")
+    if len(done) < len(cases):
+        print(
+            f"{environment.client.name}: {len(cases) - len(done)} runs left out, the time is up", flush=True
+        )
+    return done
+
+
+def must_not_be(done: Sequence[Run]) -> list[Run]:
+    """Runs whose wrong call was none; and those behind fortieth that did not finish although the model called
+    rightly, or executed a wrong call where none is ever handed over.
+    """
+    return [
+        run
+        for run in done
+        if run.mendable
+        or (run.case.arm != BARE and run.case.fault is None and run.outcome is not Outcome.finished)
+        or (run.wrongly and run.case.arm in NEVER_HANDED_OVER)
+    ]
+
+
+def installed(clients: Sequence[Client], folder: Path) -> Iterator[Environment]:
+    """Those that can be installed; the others are told and left out."""
+    for client in clients:
+        try:
+            yield install(client, folder)
+        except (RuntimeError, OSError) as error:
+            print(f"{client.name} left out: {error}", file=sys.stderr)
+
+
+def main() -> int:
+    options = _options()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    chosen = [client for client in ROSTER if not options.only or client.name in options.only]
+    if options.streams == "one":
+        chosen = [replace(client, streams=client.streams[-1:]) for client in chosen]
+    faults = [Fault(name) for name in options.faults] if options.faults else [None, *Fault]
+    environments = list(installed(chosen, options.folder))
+    upstream, lock = FaultyUpstream(), threading.Lock()
+    with wire_serving(upstream), arms(options.arms, upstream) as found:
+        until = time.monotonic() + 60 * options.minutes
+        plan = Plan(found, faults, options.times, until, options.log)
+        with ThreadPoolExecutor(options.jobs) as pool:
+            try:
+                lists = list(pool.map(lambda one: drive(one, plan, upstream, lock), environments))
+            finally:
+                plan.stop.set()  # who is interrupted lets the runs that have begun end
+    done = list(itertools.chain(*lists))
+    print(
+        f"\nThe same fault {options.times} times in a row.\n\n{report.table(done)}\n\n{report.totals(done)}"
+    )
+    wrong = must_not_be(done)
+    for run in wrong:
+        print(f"must not be: {report.line(run)}")
+    return 1 if wrong or len(environments) < len(chosen) or len(found) < len(options.arms) else 0
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="make clients", description=__doc__)
+    parser.add_argument("--folder", type=Path, default=Path("/tmp/fortieth-clients"), help="of the clients")
+    parser.add_argument("--only", nargs="*", metavar="CLIENT", choices=[client.name for client in ROSTER])
+    parser.add_argument("--arms", nargs="*", default=ARMS, choices=(*ARMS, "passthrough"))
+    parser.add_argument("--faults", nargs="*", choices=[*Fault], help="default: none at all, and each kind")
+    parser.add_argument("--times", type=int, default=3, help="how often the model calls wrongly in a row")
+    parser.add_argument("--streams", choices=("one", "all"), default="all", help="one: each client one way")
+    parser.add_argument("--jobs", type=int, default=2, help="clients at once")
+    parser.add_argument("--minutes", type=float, default=90.0, help="no run begins later")
+    parser.add_argument("--log", type=Path, help="a file that takes each run as a line of JSON")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

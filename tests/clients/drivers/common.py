@@ -1,0 +1,64 @@
+"""What all drivers share: jobs come as lines of JSON, and what came of each goes out as one.
+
+It runs in the environment of its client, so this file needs the standard library alone.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, TextIO
+
+
+@dataclass
+class Job:
+    """One run of a client. recorded: what the tool is to be executed with. executions: what it was."""
+
+    id: str
+    base_url: str
+    model: str
+    prompt: str
+    stream: bool
+    token: str
+    recorded: Any
+    executions: list[Any] = field(default_factory=list)
+
+    def execute(self, arguments: Any) -> str:
+        """The tool itself: it writes down what it got and tells the token for the right arguments."""
+        self.executions.append(arguments)
+        return f"CODE {self.token}" if arguments == self.recorded else "There is no such place."
+
+
+SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "properties": {
+        "shelf": {"type": "string", "description": "Which shelf."},
+        "row": {"type": "integer", "description": "Which row of it."},
+        "kind": {"type": "string", "enum": ["book", "map"], "description": "What is looked for."},
+    },
+    "required": ["shelf", "row", "kind"],
+}
+NAME = "lookup_code"
+DESCRIPTION = "Looks up the code of a place in the archive."
+
+
+def drive(run: Callable[[Job], Any]) -> None:
+    """Runs each job by `run`, which returns the client's last words. What it prints goes to stderr."""
+    out = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)
+    print(json.dumps({"ready": True}), file=out)
+    for line in sys.stdin:
+        _one(run, Job(**json.loads(line)), out)
+
+
+def _one(run: Callable[[Job], Any], job: Job, out: TextIO) -> None:
+    answer, error = "", ""
+    try:
+        answer = str(run(job))
+    except (Exception, SystemExit) as failure:
+        error = f"{type(failure).__name__}: {failure}"
+    result = {"id": job.id, "answer": answer, "executions": job.executions, "error": error}
+    print(json.dumps(result, default=repr), file=out)

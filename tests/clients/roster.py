@@ -1,0 +1,133 @@
+"""The clients: where each comes from, how it is driven, and the task that suits it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tests.clients.faults import COMMANDS, LOOKUP, Task, shell
+
+SHELL_PROMPT = "Run `sh lookup.sh north` and tell me the code that it prints."
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """One client. packages: of PyPI, or of npm where `npm` is set; the first is the client itself, whose
+    version is told. driver: a module of tests/clients/drivers. arguments: the driver's own. streams: whether
+    it is run without a stream (False), with one (True) or both ways. seconds: one run's limit.
+    """
+
+    name: str
+    packages: tuple[str, ...]
+    driver: str
+    task: Task = LOOKUP
+    npm: bool = False
+    arguments: tuple[str, ...] = ()
+    streams: tuple[bool, ...] = (False, True)
+    seconds: float = 60.0
+    prompt: str = "Look up the code of the book in row 7 of the shelf `north wing` and tell me the code."
+
+    @property
+    def package(self) -> str:
+        """The client's own, without what it is asked for with."""
+        first = self.packages[0]
+        at = (
+            first.find("@", 1) if self.npm else min((first.find(c) for c in "[=<>" if c in first), default=-1)
+        )
+        return first if at < 0 else first[:at]
+
+
+ROSTER = (
+    Client("openai", ("openai",), "openai_sdk"),
+    Client("openai, errors told", ("openai",), "openai_sdk", arguments=("tells",)),
+    Client("langchain", ("langchain", "langchain-openai", "langgraph"), "langchain_agent"),
+    Client("pydantic-ai", ("pydantic-ai-slim[openai]",), "pydantic_ai_agent"),
+    Client("openai-agents", ("openai-agents",), "openai_agents"),
+    Client(
+        "smolagents",
+        ("smolagents[openai]",),
+        "smolagents_agent",
+        task=LOOKUP.ending_with("final_answer", answer="{answer}"),
+    ),
+    Client("crewai", ("crewai[litellm]",), "crewai_agent"),
+    Client("llama-index", ("llama-index-core", "llama-index-llms-openai-like"), "llama_index_agent"),
+    Client("strands", ("strands-agents[openai]",), "strands_agent", streams=(True,)),
+    Client("agno", ("agno", "openai"), "agno_agent"),
+    Client("haystack", ("haystack-ai",), "haystack_agent"),
+    Client("litellm", ("litellm",), "litellm_sdk"),
+    Client("autogen", ("autogen-agentchat", "autogen-ext[openai]"), "autogen_agent"),
+    Client("agent-framework", ("agent-framework-core", "agent-framework-openai"), "agent_framework_agent"),
+    Client("google-adk", ("google-adk", "litellm"), "google_adk"),
+    Client(
+        "mini-swe-agent",
+        ("mini-swe-agent",),
+        "mini_swe_agent",
+        task=shell("bash", timeout="").ending_with(
+            "bash", command="echo COMPLETE_TASK_AND_SUBMIT_FINAL_OUTPUT; echo '{answer}'"
+        ),
+        streams=(False,),
+        seconds=90,
+        prompt=SHELL_PROMPT,
+    ),
+    Client("ai-sdk", ("ai", "@ai-sdk/openai-compatible", "zod"), "ai_sdk.mjs", npm=True),
+    Client("openai-node", ("openai", "zod"), "openai_node.mjs", npm=True),
+    Client(
+        "pi",
+        ("@mariozechner/pi-coding-agent",),
+        "pi_cli",
+        task=shell("bash"),
+        npm=True,
+        streams=(True,),
+        seconds=90,
+        prompt=SHELL_PROMPT,
+    ),
+    Client(
+        "opencode",
+        ("opencode-ai",),
+        "opencode_cli",
+        task=shell("bash", description="Looks it up"),
+        npm=True,
+        streams=(True,),
+        seconds=90,
+        prompt=SHELL_PROMPT,
+    ),
+    Client(
+        "qwen-code",
+        ("@qwen-code/qwen-code",),
+        "qwen_code_cli",
+        task=shell("run_shell_command", is_background=False),
+        npm=True,
+        streams=(True,),
+        seconds=90,
+        prompt=SHELL_PROMPT,
+    ),
+    Client(
+        "cline",
+        ("cline",),
+        "cline_cli",
+        task=COMMANDS,
+        npm=True,
+        streams=(True,),
+        seconds=90,
+        prompt=SHELL_PROMPT,
+    ),
+    Client(
+        "continue",
+        ("@continuedev/cli",),
+        "continue_cli",
+        task=shell("Bash"),
+        npm=True,
+        streams=(True,),
+        seconds=90,
+        prompt=SHELL_PROMPT,
+    ),
+    Client(
+        "copilot",
+        ("@github/copilot",),
+        "copilot_cli",
+        task=shell("bash", timeout="initial_wait", description="Looks it up"),
+        npm=True,
+        streams=(True,),
+        seconds=90,
+        prompt=SHELL_PROMPT,
+    ),
+)

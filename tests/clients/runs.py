@@ -1,0 +1,193 @@
+"""One client through many runs: its driver is fed jobs, each within a time limit, and what came is judged."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import queue
+import secrets
+import signal
+import subprocess
+import tempfile
+import threading
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import IO, Any
+
+from tests.clients.environments import Environment
+from tests.clients.faults import Fault
+from tests.clients.upstream import MODEL, FaultyUpstream, Play
+
+START_S = 120.0
+
+
+class Outcome(StrEnum):
+    """How a loop ended, as the client's user sees it. finished: with the answer. silent: with other words or
+    none, and no error. died: with an error. hung: not within its time.
+    """
+
+    finished = "finished"
+    silent = "silent"
+    died = "died"
+    hung = "hung"
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """What one run is to be. arm: `bare`, or how fortieth is to give up. base_url: where the client goes."""
+
+    arm: str
+    base_url: str
+    fault: Fault | None
+    times: int
+    stream: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What one came to. executed: how often the tool was; wrongly: with other than the right arguments.
+    asked: requests that reached the model. words: the client's last ones, or its error's. mendable: the wrong
+    call was none (see Play).
+    """
+
+    client: str
+    version: str
+    case: Case
+    outcome: Outcome
+    executed: int
+    wrongly: int
+    asked: int
+    words: str
+    mendable: bool = False
+
+
+def runs(environment: Environment, cases: Iterable[Case], upstream: FaultyUpstream) -> Iterator[Run]:
+    """The cases one after the other; a driver that dies or hangs is started anew for the next."""
+    driver: Driver | None = None
+    try:
+        for case in cases:
+            if driver is None or not driver.alive:
+                driver = Driver(environment)
+            yield _run(environment, driver, case, upstream)
+    finally:
+        if driver is not None:
+            driver.stop()
+
+
+def _run(environment: Environment, driver: Driver, case: Case, upstream: FaultyUpstream) -> Run:
+    client = environment.client
+    identity = f"t{secrets.token_hex(4)}"
+    play = Play(client.task, case.fault, case.times, secrets.token_hex(6))
+    upstream.plays[identity] = play
+    job = {
+        "id": identity,
+        "base_url": case.base_url,
+        "model": MODEL,
+        "prompt": f"This is task {identity}. {client.prompt}",
+        "stream": case.stream,
+        "token": play.token,
+        "recorded": client.task.recorded,
+    }
+    result = driver.run(job, client.seconds)
+    executions = result.get("executions", [])
+    words = str(result.get("error") or result.get("answer") or "")
+    return Run(
+        client.name,
+        environment.version,
+        case,
+        judge(result, play),
+        len(executions),
+        sum(one != client.task.recorded for one in executions),
+        play.asked,
+        " ".join(words.split())[-300:],
+        play.mendable,
+    )
+
+
+def judge(result: dict[str, Any], play: Play) -> Outcome:
+    if result.get("hung"):
+        return Outcome.hung
+    if play.answer in result["answer"]:
+        return Outcome.finished
+    return Outcome.died if result["error"] else Outcome.silent
+
+
+class Driver:
+    """A driver's process in a folder of its own, which is its HOME too."""
+
+    def __init__(self, environment: Environment) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="fortieth-client-", ignore_cleanup_errors=True)
+        home = Path(self._folder.name)
+        self._log = (home / "stderr").open("w+", errors="replace")
+        self._process = subprocess.Popen(
+            environment.command(),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+            cwd=home,
+            env=environment.variables(home),
+            text=True,
+            start_new_session=True,
+        )
+        self._lines: queue.Queue[str | None] = queue.Queue()
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._stdin: IO[str] = self._process.stdin
+        self._stdout: IO[str] = self._process.stdout
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+        self._ready = self._next(START_S)
+
+    @property
+    def alive(self) -> bool:
+        return self._process.poll() is None
+
+    def run(self, job: dict[str, Any], seconds: float) -> dict[str, Any]:
+        """What the driver says of the job, or {"hung": True}, after which it is stopped."""
+        if "error" in self._ready or "hung" in self._ready:
+            said = self._said()
+            self.stop()
+            return {"answer": "", "error": f"the driver did not start: {said}"}
+        try:
+            self._stdin.write(json.dumps(job) + "\n")
+            self._stdin.flush()
+        except BrokenPipeError:
+            return {"answer": "", "error": f"the driver ended: {self._said()}"}
+        result = self._next(seconds)
+        if result.get("hung"):
+            self.stop()
+        return result
+
+    def _read(self) -> None:
+        for line in self._stdout:
+            self._lines.put(line)
+        self._lines.put(None)
+
+    def _next(self, seconds: float) -> dict[str, Any]:
+        try:
+            line = self._lines.get(timeout=seconds)
+        except queue.Empty:
+            return {"hung": True}
+        if line is None:
+            return {"answer": "", "error": f"the driver ended: {self._said()}"}
+        said: dict[str, Any] = json.loads(line)
+        return said
+
+    def _said(self) -> str:
+        self._log.flush()
+        return Path(self._log.name).read_text(errors="replace")[-600:]
+
+    def stop(self) -> None:
+        """Ends the driver and all that it started."""
+        if self.alive:
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+        self._reader.join(10)
+        for pipe in (self._stdin, self._stdout):
+            with contextlib.suppress(OSError):
+                pipe.close()
+        self._log.close()
+        self._folder.cleanup()

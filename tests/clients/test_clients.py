@@ -1,0 +1,140 @@
+"""The harness of real clients, with the one client that is here anyway: the openai SDK."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import openai
+import pytest
+
+from repair.ladder import repair_call
+from repair.offline import read_tools
+from repair.types import Body, RawCall, Rejected
+from tests.clients.__main__ import arms, must_not_be
+from tests.clients.drivers.common import NAME, SCHEMA
+from tests.clients.environments import ROOT, Environment
+from tests.clients.faults import COMMANDS, LOOKUP, Fault, Task, shell
+from tests.clients.report import as_json, latest, read, summary, table, totals
+from tests.clients.roster import ROSTER, Client
+from tests.clients.runs import Case, Outcome, Run, runs
+from tests.clients.upstream import FaultyUpstream, whole
+from tests.proxy.upstreams.wire import Reply, called, told, wire_serving
+
+TELLS = next(client for client in ROSTER if client.name == "openai, errors told")
+DIES = next(client for client in ROSTER if client.name == "openai")
+
+
+@pytest.fixture(scope="module")
+def upstream() -> Iterator[FaultyUpstream]:
+    faulty = FaultyUpstream()
+    with wire_serving(faulty):
+        yield faulty
+
+
+def here(client: Client) -> Environment:
+    """The client as it is installed for these tests."""
+    python = Path(sys.executable)
+    return Environment(client, python.parent, python, python.parent, openai.__version__)
+
+
+def _tool(task: Task) -> str:
+    return task.tool
+
+
+def outcomes(found: list[Run]) -> list[tuple[Outcome, int, int]]:
+    return [(run.outcome, run.executed, run.wrongly) for run in found]
+
+
+def test_a_client_alone_and_behind_fortieth(upstream: FaultyUpstream) -> None:
+    """Alone it executes what breaks the schema; behind fortieth the model is asked again and nothing wrong is
+    executed, streamed and not.
+    """
+    with arms(("bare", "text"), upstream) as found:
+        assert [name for name, _ in found] == ["bare", "text"]
+        cases = [Case(*arm, Fault.type, 1, stream) for arm in found for stream in (False, True)]
+        done = list(runs(here(TELLS), cases, upstream))
+    assert outcomes(done) == [(Outcome.finished, 2, 1)] * 2 + [(Outcome.finished, 1, 0)] * 2
+    assert [run.asked for run in done] == [3] * 4
+
+
+def test_every_end_of_a_loop_is_told_apart(upstream: FaultyUpstream) -> None:
+    cases = [
+        Case("bare", upstream.base_url, fault, 1, False) for fault in (None, Fault.broken, Fault.fence, None)
+    ]
+    finished, died, silent, again = runs(here(DIES), cases, upstream)
+    assert (finished.outcome, died.outcome, silent.outcome) == (
+        Outcome.finished,
+        Outcome.died,
+        Outcome.silent,
+    )
+    assert "JSONDecodeError" in died.words
+    assert again.outcome is Outcome.finished
+    (hung,) = runs(here(replace(DIES, seconds=0.0)), cases[:1], upstream)
+    assert hung.outcome is Outcome.hung
+
+
+@pytest.mark.parametrize("fault", [fault for fault in Fault if fault is not Fault.fence])
+@pytest.mark.parametrize("task", [LOOKUP, shell("bash", description="Looks it up"), COMMANDS], ids=_tool)
+def test_no_repair_mends_the_wrong_calls(fault: Fault, task: Task) -> None:
+    texts = {"type": "array", "items": {"type": "string"}}
+    of = {str: {"type": "string"}, int: {"type": "integer"}, list: texts}
+    properties = {name: of[type(value)] for name, value in task.good.items()}
+    properties["timeout"] = {"type": "number"}
+    made = {"type": "object", "properties": properties, "required": list(task.good)}
+    tools = read_tools([{"name": task.tool, "parameters": SCHEMA if task.tool == NAME else made}])
+    name, arguments = task.wrong(fault)
+    assert isinstance(repair_call(RawCall(name, Body.arguments, arguments, closed=True), tools), Rejected)
+    right = RawCall(task.tool, Body.arguments, json.dumps(task.good), closed=True)
+    assert not isinstance(repair_call(right, tools), Rejected)
+
+
+@pytest.mark.parametrize(
+    ("reply", "text", "calls"),
+    [(told("a", "b"), "ab", []), (called(("f", '{"x": 1}'), ("g", "{}"), text="t"), "t", ["f", "g"])],
+)
+def test_an_answer_is_the_same_without_a_stream(reply: Reply, text: str, calls: list[str]) -> None:
+    (body,) = whole(reply).steps
+    assert isinstance(body, bytes)
+    message = json.loads(body)["choices"][0]["message"]
+    made = message.get("tool_calls", [])
+    assert (message["content"], [call["function"]["name"] for call in made]) == (text, calls)
+    if made:
+        assert made[0]["function"]["arguments"] == '{"x": 1}'
+
+
+RUN = Run("c", "1", Case("text", "", Fault.cut, 3, True), Outcome.finished, 3, 2, 5, "words")
+
+
+def test_a_log_gives_the_runs_back() -> None:
+    plain = replace(RUN, case=replace(RUN.case, fault=None), outcome=Outcome.silent, wrongly=0)
+    assert [read(as_json(run)) for run in (RUN, plain)] == [RUN, plain]
+    later = replace(RUN, outcome=Outcome.died)
+    assert latest([RUN, plain, later]) == [later, plain]
+    assert "| c 1 | text | silent | finished !2 | 1/2 !2 |" in table([RUN, plain])
+    assert "| text | 2 | 1 | 1 | 0 | 0 | 2 | 1: c |" in totals([RUN, plain])
+    bare = replace(RUN, case=replace(RUN.case, arm="bare"), wrongly=0)
+    assert "| c | 1 | 1/2 !2 | 1/1 |" in summary([RUN, plain, bare])
+
+
+def test_what_must_not_be_is_found() -> None:
+    """A wrong call executed where none is handed over, and a loop without a fault that does not finish."""
+    bare = replace(RUN, case=replace(RUN.case, arm="bare"))
+    handed = replace(RUN, case=replace(RUN.case, arm="client"))
+    stuck = replace(RUN, case=replace(RUN.case, fault=None), outcome=Outcome.hung, wrongly=0)
+    assert must_not_be([bare, handed, replace(RUN, wrongly=0, outcome=Outcome.silent)]) == []
+    none = replace(bare, mendable=True)
+    assert must_not_be([RUN, stuck, none]) == [RUN, stuck, none]
+
+
+def test_each_client_is_in_the_docs() -> None:
+    text = (ROOT / "docs/clients.md").read_text()
+    assert [client.name for client in ROSTER if f"\n| {client.name} " not in text] == []
+    assert all((ROOT / "tests/clients/drivers" / file).is_file() for file in map(_file, ROSTER))
+
+
+def _file(client: Client) -> str:
+    return client.driver if client.driver.endswith(".mjs") else f"{client.driver}.py"
