@@ -185,6 +185,10 @@ class EngineCore:
         """To be called while there are no requests; whether there is more to be done at once."""
         return self.reuse.tick()
 
+    def release(self) -> None:
+        """Give memory back that only work needs; to be called when there has been none for a while."""
+        self._runner.release()
+
     def _insert(self, writing: Writing, now: float) -> None:
         """Give a request its place, with what is known of its prompt; or bring a paused one back."""
         if writing.started:

@@ -7,6 +7,7 @@ import math
 import os
 import resource
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,6 +15,7 @@ log = logging.getLogger("engine.memory")
 
 SHARE_OF_RAM = 0.6  # of a machine whose memory the model shares with everything else
 SHARE_OF_GPU = 0.9  # of what the driver recommends as a working set
+SPARE_S = 30.0  # without work; a tool that takes as long does not notice that fresh memory takes 0.1 s
 GROWTH_BOUND = 256 * 2**20
 CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 
@@ -95,3 +97,26 @@ class MemoryWatch:
                 self.base[name] = size
                 grown.append(name)
         return grown
+
+
+class Spare:
+    """Memory that is kept for what is to come goes back to the machine once nothing was done for SPARE_S.
+    release: gives it back.
+    """
+
+    def __init__(self, release: Callable[[], None]) -> None:
+        self._release = release
+        self._since: float | None = None
+        self._released = False
+
+    def work(self) -> None:
+        """Something is being done."""
+        self._since, self._released = None, False
+
+    def idle(self, now: float) -> None:
+        """Nothing is, at this time; to be called now and then."""
+        if self._since is None:
+            self._since = now
+        elif not self._released and now - self._since >= SPARE_S:
+            self._released = True
+            self._release()

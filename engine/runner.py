@@ -18,6 +18,7 @@ from mlx_lm.generate import BatchGenerator, StopSequences
 
 from engine.batch_cache import joinable
 from engine.constraints import Allowed, Constraint, Grammars, ThinkingBudget
+from engine.heap import give_back
 from engine.joiner import Join, Joiner
 from engine.lanes import Company, choose_lane
 from engine.sampling import BatchSampler, Processor, UnexpectedRows, make_processors
@@ -372,6 +373,11 @@ class Runner:
     def memory_bytes(self) -> int:
         """Bytes of all MLX arrays alive: weights, caches and what a step needs."""
         return int(mx.get_active_memory())
+
+    def release(self) -> None:
+        """Give back to the machine what is held for arrays to come."""
+        mx.clear_cache()
+        give_back()
 
     def spare_bytes(self) -> int:
         """Bytes that MLX holds for arrays to come."""

@@ -40,6 +40,7 @@ from engine.frames import (
 )
 from engine.limits import kept_limits
 from engine.logs import log_to_stderr
+from engine.memory import Spare
 from engine.outbox import Outbox
 
 if TYPE_CHECKING:
@@ -92,6 +93,7 @@ class Worker:
         self._core = core
         self._heartbeat_s = config.heartbeat_s
         self._outbox = Outbox(config.stream_interval_s)
+        self._spare = Spare(core.release)
         self._said = 0.0
         self._unsettled = True
 
@@ -120,9 +122,11 @@ class Worker:
             if frames:
                 self._publish(now=True)  # what has come may make the next step a long one
             if self._core.busy:
+                self._spare.work()
                 events += self._step()
             else:
                 self._unsettled = self._core.rest()
+                self._spare.idle(time.monotonic())
             self._outbox.put(events, time.monotonic())
             self._publish(now=not self._core.calm)
 

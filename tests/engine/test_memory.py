@@ -12,7 +12,16 @@ import pytest
 from engine.config import EngineConfig
 from engine.errors import EngineFailed
 from engine.heap import HeapWatch
-from engine.memory import KvCost, MemoryWatch, kv_budget, machine_memory, resident_bytes, split_budget
+from engine.memory import (
+    SPARE_S,
+    KvCost,
+    MemoryWatch,
+    Spare,
+    kv_budget,
+    machine_memory,
+    resident_bytes,
+    split_budget,
+)
 from engine.model import load_model
 
 GB = 2**30
@@ -134,3 +143,19 @@ def test_the_heap_is_given_back_to_the_system() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     can, freed = map(int, done.stdout.split())
     assert not can or freed > 150_000_000
+
+
+def test_spare_memory_goes_once_after_each_long_rest() -> None:
+    released: list[float] = []
+    spare = Spare(lambda: released.append(0.0))
+    spare.work()
+    for now in (100.0, 100.0 + SPARE_S / 2, 100.0 + SPARE_S, 100.0 + 2 * SPARE_S):
+        spare.idle(now)
+    assert len(released) == 1
+    spare.idle(500.0)
+    spare.work()
+    spare.idle(1000.0)
+    spare.idle(1000.0 + SPARE_S - 1)
+    assert len(released) == 1
+    spare.idle(1000.0 + SPARE_S)
+    assert len(released) == 2
