@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: install install-dev serve test check format lock wheel fuzz guard train-model quantize-model bench-repair bench-engine bench-calls bench-attention bench-products bench-proxy soak-proxy soak-engine evaluate-model loops evaluate-variants evaluate-guard evaluate-beyond charts bench-sessions bench-restarts bench-idle bench-unload cache-torture evaluate-other clean
+.PHONY: install install-dev serve test check format lock wheel fuzz guard train-model quantize-model bench-repair bench-engine bench-calls bench-attention bench-products bench-proxy bench-runaways soak-proxy soak-engine evaluate-model loops evaluate-variants evaluate-guard evaluate-beyond charts bench-sessions bench-restarts bench-idle bench-unload cache-torture evaluate-other clean
 
 $(BIN)/fortieth: pyproject.toml requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -94,6 +94,10 @@ bench-attention: install-dev
 # products of few rows by OpenBLAS, whole and in pieces (docs/decisions/0010), on a Linux CPU
 bench-products: install-dev
 	$(BIN)/python -m tests.bench.products $(ARGS)
+
+# 500 requests of invented tools to the bundled model, hot and without max_tokens: how long attempts and turns become
+bench-runaways: install-dev
+	$(BIN)/python -m tests.bench.runaways $(ARGS)
 
 # what fortieth adds to an upstream's answers, beside LiteLLM's proxy (RIVALS/litellm: a virtual environment with
 # litellm[proxy], where there is one); three minutes, and nothing else may run

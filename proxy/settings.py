@@ -80,7 +80,7 @@ class Settings(BaseModel):
     reask_attempts: Annotated[int, Field(ge=0, le=10)] = 2
     reask_seconds: Annotated[float, Field(gt=0, le=_MOST)] = 60.0
     reask_tokens: Annotated[int, Field(ge=1, le=_MOST)] = 16_384
-    give_up: GiveUp = GiveUp.text
+    give_up: GiveUp = GiveUp.client
     loop_nudge: Annotated[int, Field(ge=0, le=_MOST)] = 3
     loop_stop: Annotated[int, Field(ge=0, le=_MOST)] = 5
     polling_tools: tuple[str, ...] = ()

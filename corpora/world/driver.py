@@ -232,10 +232,11 @@ class _Player:
     def _take(self, index: int, number: int, expected: tuple[Call, ...], answer: Answer) -> Step:
         """Judge an answer, run its calls, and add both to the conversation."""
         judged = self._judge.judge(expected, answer.message, answer.finish)
-        if answer.verdict == "failed" and not judged.calls:
+        refused = answer.verdict == "failed"
+        if refused:  # what it hands over no client that validates would run
             judged = Judgement(Kind.refused, "refused by the guard", ())
         results = tuple(to_text(self._result(call)) for call in judged.calls)
-        calls = answer.message.get("tool_calls")
+        calls = None if refused else answer.message.get("tool_calls")
         message: Message = {"role": "assistant", "content": answer.message.get("content") or ""}
         self._messages.append(message | ({"tool_calls": calls} if calls else {}))
         self._messages += [

@@ -30,7 +30,7 @@ class Circumstances:
     looping: bool = False
     drifted: bool = False
     until: float | None = None
-    give_up: GiveUp = GiveUp.text
+    give_up: GiveUp = GiveUp.client
     warnings: tuple[str, ...] = ()
 
 

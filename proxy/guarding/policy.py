@@ -43,7 +43,7 @@ class GuardPolicy:
     models: Mapping[str, GuardMode] = field(default_factory=dict)
     reask: ReaskLimits = ReaskLimits()
     loops: LoopLimits = LoopLimits()
-    give_up: GiveUp = GiveUp.text
+    give_up: GiveUp = GiveUp.client
     drift: DriftRule | None = DEFAULT_RULE
 
     def mode_of(self, model: str, wanted: GuardMode | None) -> GuardMode:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import pytest
 
+from proxy.chat import GiveUp
 from proxy.guarding.policy import GuardPolicy
 from proxy.routes import Limits
 from proxy.upstreams.scripted import Script, ScriptedUpstream
@@ -41,6 +42,6 @@ def thread() -> Iterator[LoopThread]:
 
 @pytest.fixture(scope="session")
 def full() -> Iterator[Ring]:
-    """A server in the guard's default mode."""
-    with ring(GuardPolicy(drift=None)) as stage:
+    """A server in the guard's default mode, which tells in words what it gives up."""
+    with ring(GuardPolicy(drift=None, give_up=GiveUp.text)) as stage:
         yield stage

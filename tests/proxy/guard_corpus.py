@@ -18,7 +18,7 @@ from typing import Any
 
 import httpx
 
-from proxy.chat import ChatRequest, Role, ToolMode
+from proxy.chat import ChatRequest, GiveUp, Role, ToolMode
 from proxy.guarding.policy import GuardPolicy
 from proxy.upstreams.base import UpstreamCall
 from proxy.upstreams.scripted import Script, ScriptedUpstream
@@ -179,7 +179,7 @@ def run(cases: Iterable[dict[str, Any]]) -> Iterator[Judged]:
     """Every play of the cases over a real server, streamed and not."""
     playing = list(plays(cases))
     model = Model(playing)
-    policy = GuardPolicy(drift=None)
+    policy = GuardPolicy(drift=None, give_up=GiveUp.text)
     with (
         serving(ScriptedUpstream(model), policy=policy) as server,
         httpx.Client(base_url=server.base_url, timeout=60) as client,

@@ -16,7 +16,7 @@ import uvicorn
 from engine.types import EngineStats
 from proxy.account import Sink
 from proxy.app import create_app
-from proxy.chat import ChatRequest, GuardMode, Role
+from proxy.chat import ChatRequest, GiveUp, GuardMode, Role
 from proxy.guarding.policy import GuardPolicy
 from proxy.ledger import Ledger
 from proxy.routes import Limits
@@ -94,7 +94,7 @@ def serving(
     own = thread or LoopThread()
     app = create_app(
         upstream,
-        policy=policy or GuardPolicy(mode=mode),
+        policy=policy or GuardPolicy(mode=mode, give_up=GiveUp.text),
         sinks=sinks,
         api_key=api_key,
         limits=limits,

@@ -87,8 +87,8 @@ def test_the_metrics_tell_what_the_guard_did(thread: LoopThread) -> None:
     assert at("reasks_total", verdict="failed") == 2
     assert at("problems_total", rule="required") == 1 + 3
     assert at("empty_answers_total") == 1
-    assert at("given_up_turns_total", give_up="text") == 1
-    assert at("handed_over_calls_total") == 0
+    assert at("given_up_turns_total", give_up="client") == 1
+    assert at("handed_over_calls_total") == 1
     for verdict in ("reasked", "failed", "repaired", "clean"):
         assert at("call_turns_total", verdict=verdict, format="auto", from_turn="1") == 1
     assert at("added_latency_seconds_count") == 5

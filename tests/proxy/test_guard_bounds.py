@@ -254,7 +254,7 @@ def test_trouble_while_asking_again_is_no_error(full: Ring, trouble: Script, str
     ids=["deadline", "deadline_of_admission", "tokens", "no_attempts"],
 )
 def test_bounds_of_asking_again(thread: LoopThread, limits: ReaskLimits, slow: Script, stream: bool) -> None:
-    with ring(GuardPolicy(reask=limits), thread=thread) as stage:
+    with ring(GuardPolicy(reask=limits, give_up=GiveUp.text), thread=thread) as stage:
         seen = ask(stage.server, stage.attempts.plan("x", HOPELESS_CALL, slow), stream)
         assert (seen.verdict, seen.content) == ("failed", HOPELESS_CALL)
         assert len(stage.attempts.asked["x"]) == (1 if limits.attempts == 0 else 2)
