@@ -196,6 +196,10 @@ class OverheardGeneration:
     def generation_prompt(self) -> str:
         return self.inner.generation_prompt
 
+    @property
+    def structured(self) -> bool:
+        return self.inner.structured
+
     async def __aiter__(self) -> AsyncIterator[UpstreamEvent]:
         async for event in self.inner:
             if isinstance(event, UpstreamText):

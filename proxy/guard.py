@@ -26,12 +26,14 @@ from proxy.guarding.attempt import Attempt, Delta, Listener, misfits, unshown
 from proxy.guarding.book import Book, Circumstances
 from proxy.guarding.caller import NOBODY, Caller, turn_of
 from proxy.guarding.giveup import give_up
+from proxy.guarding.leaks import StructuredSessions, calls_in_text
 from proxy.guarding.loops import nudge, refuse_loop
 from proxy.guarding.policy import REASKING, GuardPolicy, LoopLimits
 from proxy.guarding.reask import Reask
 from proxy.sessions.ahead import Foresight, reply_of
 from proxy.sessions.identity import identify
 from proxy.upstreams.base import Generation, Upstream, UpstreamText
+from repair.placement import InText
 from repair.tools import SchemaError, ToolSet
 from repair.turn import TurnPolicy
 from repair.types import Fix, Problem, TextDelta, ToolCall
@@ -83,7 +85,9 @@ class Exchange:
         self._tools = tools
         self._generation = generation
         self._book = book
-        self._turn_policy = _turn_policy(about.request)
+        self._turn_policy = replace(
+            _turn_policy(about.request), in_text=guard.calls_in_text(about.key, generation)
+        )
         plain = replace(self._turn_policy, enabled=False)
         as_emitted = about.mode in (GuardMode.off, GuardMode.observe)
         self._listener = Listener(tools, generation, plain if as_emitted else self._turn_policy)
@@ -148,6 +152,8 @@ class Exchange:
         """The end of the first generation: deliver it, ask again, or give up."""
         self._book.heard()
         attempt = self._listener.close()
+        if attempt.emitted:
+            self._guard.structured.note(self._about.key)
         if self._observer is not None:
             observed = self._observer.close()
             self._book.judged(observed)
@@ -205,6 +211,7 @@ class Guard:
         self.upstream = upstream
         self.policy = policy
         self.drift = DriftStore(policy.drift or DEFAULT_RULE)
+        self.structured = StructuredSessions()
         self._sinks = tuple(sinks)
         self._foresight = foresight
         self._warned: set[str] = set()
@@ -242,6 +249,9 @@ class Guard:
         """The limits, with the tools that this request declares as polling."""
         limits = self.policy.loops
         return replace(limits, polling=limits.polling | request.polling) if request.polling else limits
+
+    def calls_in_text(self, key: SessionKey, generation: Generation) -> InText:
+        return calls_in_text(generation, self.policy.leaked_calls, key in self.structured)
 
     def note_drift(self, about: Circumstances, attempt: Attempt) -> None:
         """Counts a turn in which the model tried to call."""
@@ -300,9 +310,19 @@ def _turn_policy(request: ChatRequest) -> TurnPolicy:
     )
 
 
+def _holds_replacement(request: ChatRequest) -> bool:
+    """Whether the model can have read U+FFFD, and so may write it."""
+    texts = (
+        text
+        for message in request.messages
+        for text in (message.text, *(call.arguments for call in message.calls))
+    )
+    return any("\ufffd" in text or "\\ufffd" in text.lower() for text in texts)
+
+
 def _compile(request: ChatRequest) -> ToolSet:
     try:
-        return ToolSet.compile(request.tools)
+        return ToolSet.compile(request.tools, replacement=_holds_replacement(request))
     except SchemaError as error:
         if error.tool_name not in request.tool_paths:  # too many tools, say: no single one is to blame
             raise BadRequest(f"tools: {error}", param="tools") from error

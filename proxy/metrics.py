@@ -194,6 +194,10 @@ class TimedGeneration:
     def generation_prompt(self) -> str:
         return self._inner.generation_prompt
 
+    @property
+    def structured(self) -> bool:
+        return self._inner.structured
+
     async def __aiter__(self) -> AsyncIterator[UpstreamEvent]:
         gaps = self._timings.gap.labels(self._model)
         begun = False

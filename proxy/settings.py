@@ -54,7 +54,8 @@ class Settings(BaseModel):
     guard_models: modes of single models. reask_*: how often, how long and with how many tokens a model is
     asked again in one request. loop_nudge, loop_stop: repeats in a row until the model is told, and until
     the call is not made; 0 turns either off. polling_tools: may be called again and again. drift: sessions
-    whose calls get worse are decoded under constraint for a while. no_canonical: rules that are not to hold
+    whose calls get worse are decoded under constraint for a while. leaked_calls: `off` executes nothing that
+    an upstream writes as text instead of sending it as a call. no_canonical: rules that are not to hold
     prompts still.
 
     upstream: what is asked instead of the engine, which is then not started. upstream_api_key: the key for
@@ -85,6 +86,7 @@ class Settings(BaseModel):
     loop_stop: Annotated[int, Field(ge=0, le=_MOST)] = 5
     polling_tools: tuple[str, ...] = ()
     drift: bool = True
+    leaked_calls: Literal["on", "off"] = "on"
     no_canonical: tuple[Rule, ...] = ()
     api_key: Annotated[SecretStr | None, Field(min_length=1)] = None
     max_batch: Annotated[int, Field(ge=1, le=_MOST)] = 16
@@ -154,6 +156,7 @@ class Settings(BaseModel):
             loops=LoopLimits(self.loop_nudge, self.loop_stop, frozenset(self.polling_tools)),
             give_up=self.give_up,
             drift=DEFAULT_RULE if self.drift else None,
+            leaked_calls=self.leaked_calls == "on",
         )
 
 

@@ -6,7 +6,7 @@ import functools
 import re
 from dataclasses import dataclass
 
-from repair.formats import DROPPED, FRAME_ENDS, FRAMED, MESSAGES, NAMED_OPENERS, STARTS, formats_for
+from repair.formats import AUTO, DROPPED, FRAME_ENDS, FRAMED, MESSAGES, NAMED_OPENERS, STARTS, formats_for
 from repair.reasoning import KNOWN, SUFFIXED, SUFFIXED_END, closes_alone
 from repair.regions import Format
 from repair.tools import ToolSet
@@ -38,7 +38,7 @@ class Dialect:
     opening, and the beginnings of suffixed ones. dropped:
     frame markers. messages: formats whose call is the whole message. framed: the frame's end markers count
     from the start. closers: of all its formats. starts: what prompts of its formats end with, beginnings of
-    markers.
+    markers. own: names of the formats that the model is known to write; none where its format is not known.
     """
 
     calls: dict[str, tuple[Format, ...]]
@@ -51,6 +51,7 @@ class Dialect:
     text: Markers
     closers: tuple[str, ...] = ()
     starts: tuple[str, ...] = ()
+    own: frozenset[str] = frozenset()
 
     def lead(self, prompt: str) -> str:
         """The end of a generation prompt that is a call's opening marker or begins one: what a model
@@ -140,6 +141,7 @@ def dialect(name: str, names: tuple[str, ...]) -> Dialect:
         compile_markers(literals),
         tuple(closer for one in formats for closer in one.CLOSERS),
         starts,
+        frozenset(one.NAME for one in formats) if name != AUTO else frozenset(),
     )
 
 

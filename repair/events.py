@@ -4,10 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from enum import StrEnum
 from itertools import groupby
 
 from repair.regions import Region, is_blank
 from repair.types import Fix
+
+
+class Place(StrEnum):
+    """What stands in front of a call. line: nothing on its line. behind: the end of a sentence, without a
+    space. glued: other words, without a space. within: it is inside of something, and no call.
+    """
+
+    line = "line"
+    behind = "behind"
+    glued = "glued"
+    within = "within"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,13 +39,16 @@ class Reasoning:
 @dataclass(frozen=True, slots=True)
 class Calls:
     """A call region. raw: all its bytes. bare: nothing but its JSON marks it as a call. more: it is the
-    beginning of a section, of which the next event is more.
+    beginning of a section, of which the next event is more. place: of the region, or of its section. own:
+    it is in a format that the model is known to write.
     """
 
     region: Region
     raw: str
     bare: bool = False
     more: bool = False
+    place: Place = Place.line
+    own: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +61,10 @@ class Junk:
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """The end of the reasoning from the first call in it on, when no answer follows."""
+    """The end of the reasoning from the first call in it on, when no answer follows. place: of that call."""
 
     text: str
+    place: Place = Place.line
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +97,7 @@ def without_lead(event: Event, count: int) -> Event | None:
         case Unopened():
             return Unopened(rest)
         case Text() | Reasoning() | Draft():
-            return type(event)(rest) if rest else None
+            return replace(event, text=rest) if rest else None
 
 
 def settle_reasoning(events: list[Event], drafts: bool) -> list[Event]:
@@ -93,7 +109,9 @@ def settle_reasoning(events: list[Event], drafts: bool) -> list[Event]:
     if last is not None:
         first = next((at for at, one in enumerate(events) if isinstance(one, Calls | Draft)), last)
         thought = "".join(text_of(one) for one in events[first:last])
-        events = [*events[:first], *([Draft(thought)] if thought else []), *events[last + 1 :]]
+        begun = events[first]
+        place = begun.place if isinstance(begun, Calls | Draft) else Place.line
+        events = [*events[:first], *([Draft(thought, place)] if thought else []), *events[last + 1 :]]
     at = next((at for at, one in enumerate(events) if isinstance(one, Draft)), None)
     if at is None or (drafts and not any(_answers(one) for one in events[at + 1 :])):
         return events

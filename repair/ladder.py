@@ -21,6 +21,8 @@ from repair.validate import find_problems, is_valid
 
 WRAPPERS = ("arguments", "parameters", "args", "input", "params", "kwargs")
 _EMPTY = ("", "null", "None")
+_REPLACEMENT = "\ufffd"
+_UNDECODABLE = "the call holds U+FFFD, which stands for bytes that are no UTF-8"
 _NAMED_HEAD = re.compile(
     r'\s*\{\s*"name"\s*:\s*"([^"\\\x00-\x1f]+)"\s*,\s*"(?:arguments|parameters)"\s*:\s*(?=\{)'
 )
@@ -35,6 +37,8 @@ def repair_call(raw: RawCall, tools: ToolSet) -> Accepted | Rejected:
         return Rejected(raw.problems)
     if len(raw.text) > LIMITS.call_chars:
         return _refuse("too_long", f"a call of {len(raw.text)} characters; at most {LIMITS.call_chars}")
+    if _REPLACEMENT in raw.text and not tools.replacement:
+        return _refuse("undecodable", _UNDECODABLE)
     match raw.body:
         case Body.tree:
             outcome = _with_tool(raw.name, tools, lambda tool: _judge(tool, dict(raw.tree or {}), None, ()))

@@ -10,6 +10,7 @@ from typing import Any
 from repair.events import Calls, Draft, Junk, Text, join_sections, settle_reasoning
 from repair.ladder import emit_plain, repair_call
 from repair.names import resolve_name
+from repair.placement import settle_inline
 from repair.regions import is_blank
 from repair.right import right_arguments
 from repair.stream import StreamParser
@@ -67,7 +68,8 @@ def take_apart(
     for as a whole.
     """
     parser = StreamParser(tools, format, generation_prompt=generation_prompt)
-    events = join_sections(settle_reasoning([*parser.feed(text), *parser.close()], drafts=True))
+    events = settle_reasoning([*parser.feed(text), *parser.close()], drafts=True)
+    events = join_sections(settle_inline(events))
     regions = [event for event in events if isinstance(event, Calls)]
     said = "".join(event.text for event in events if isinstance(event, Text))
     if not regions or any(isinstance(event, Draft | Junk) for event in events):

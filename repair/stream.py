@@ -10,10 +10,11 @@ import re
 from collections.abc import Sequence
 
 from repair.dialect import FENCE, FRAME_ENDS, FRAMES, dialect, is_word
-from repair.events import Calls, Draft, Event, Reasoning, Text, Unopened, without_lead
+from repair.events import Calls, Draft, Event, Place, Reasoning, Text, Unopened, without_lead
 from repair.fence import parse_fenced
 from repair.garbage import Finder, parse_garbage
 from repair.limits import LIMITS
+from repair.placement import Line
 from repair.reasoning import left_open, read_marker
 from repair.regions import Format, Region, is_blank, match_literal, problem_call, skip_space
 from repair.release import ANYTHING, NOTHING, Certainty, Wait, judge_release
@@ -56,13 +57,13 @@ class StreamParser:
         self._reasoned = self._spoken = False  # a block was read; text has left before any call
         self._fenced = False
         self._span = False
-        self._boundary = True
-        self._last = ""
+        self._line = Line()
         self._regions = 0
         self._finder = Finder()
         self._thinking = left_open(generation_prompt, self._dialect.reasoning.items())
         self._reasoned = self._fresh = self._thinking != ""
         self._draft: list[str] | None = None
+        self._draft_place = Place.line
 
     def feed(self, text: str) -> list[Event]:
         """Events that are certain now."""
@@ -88,7 +89,7 @@ class StreamParser:
         self._finder = Finder()
         self._run(self._carry + text, final=True)
         if self._draft is not None:
-            self._emit(Draft("".join(self._draft)))
+            self._emit(Draft("".join(self._draft), self._draft_place))
         if self._blank:
             self._emit(Text("".join(self._blank)))
         return self._take()
@@ -148,13 +149,11 @@ class StreamParser:
             return end if end > at else -1
         if found.group() == self._thinking:
             self._thinking = ""
-            self._boundary, self._last = True, ""
+            self._line.clear()
             return found.end()
-        if self._last == "`":
-            self._think(found.group())
-        else:
-            self._draft = []
-            self._think(found.group())
+        if self._line.last != "`":
+            self._draft, self._draft_place = [], self._line.place()
+        self._think(found.group())
         return found.end()
 
     def _skip_opener(self, text: str, at: int, final: bool) -> int:
@@ -169,7 +168,7 @@ class StreamParser:
         return start + len(found) if found else at
 
     def _think(self, text: str) -> None:
-        self._last = text[-1]
+        self._line.add(text)
         if self._draft is None:
             self._emit(Reasoning(text))
         else:
@@ -244,8 +243,7 @@ class StreamParser:
 
     def _say(self, text: str) -> None:
         self._begin()
-        self._last = text[-1]
-        self._boundary = self._boundary and not text.strip()
+        self._line.add(text)
         self._spoken = self._spoken or (self._regions == 0 and not is_blank(text))
         self._emit(Text(text))
 
@@ -255,14 +253,14 @@ class StreamParser:
             self._fenced = not self._fenced
             self._say(marker)
             return end
-        quoted = self._fenced or self._last == "`"
+        quoted = self._fenced or self._line.last == "`"
         if marker in self._dialect.lone:
             return self._reasoning_marker(text, at, marker, quoted, final)
         if marker in self._dialect.dropped and not quoted and (self._framed or marker not in FRAME_ENDS):
             self._framed = self._framed or marker in FRAMES
-            self._boundary, self._last = True, ""
+            self._line.clear()
             return end
-        if marker in FRAME_ENDS or (marker in self._dialect.words and is_word(self._last)):
+        if marker in FRAME_ENDS or (marker in self._dialect.words and is_word(self._line.last)):
             self._say(marker[:1])
             return at + 1
         closer = "" if marker in self._dialect.calls else self._dialect.reasoning.get(marker, "")
@@ -288,14 +286,15 @@ class StreamParser:
         if self._started:
             self._emit(Unopened(text[at:end]))
         self._reasoned, self._blank = True, []
-        self._boundary, self._last = True, ""
+        self._line.clear()
         return end
 
     def _open_reasoning(self, text: str, at: int, end: int, closer: str, quoted: bool) -> int:
-        if quoted or not (self._boundary or self._last in ("", "\n")):
+        if quoted or not (self._line.fresh or self._line.last in ("", "\n")):
             self._say(text[at:end])
         else:
             self._thinking = closer
+            self._line.clear()
             self._reasoned = True
             self._framed = self._framed or closer in FRAME_ENDS
         return end
@@ -307,7 +306,7 @@ class StreamParser:
         if not wanted.search(text, at + len(marker)):
             return self._hold(text, at, wanted)
         for one in formats:
-            first = open_section(text, at, one, self._tools)
+            first = self._first_of_section(text, at, one)
             if first is not None:
                 return self._part(text, first, OpenSection(one, SECTIONS[one.NAME]))
             region = one.parse(text, at, self._tools)
@@ -326,7 +325,7 @@ class StreamParser:
             return len(text)
         formats = self._dialect.calls[marker]
         for one in formats:
-            first = open_section(text, at, one, self._tools)
+            first = self._first_of_section(text, at, one)
             if first is not None:
                 return self._part(text, first, OpenSection(one, SECTIONS[one.NAME]))
             region = one.parse(text, at, self._tools)
@@ -339,11 +338,15 @@ class StreamParser:
         self._say(marker)
         return at + len(marker)
 
+    def _first_of_section(self, text: str, at: int, form: Format) -> Region | None:
+        """The first call of the section that opens at `at`, if it is certain, and can be a call there."""
+        return None if self._line.place() is Place.within else open_section(text, at, form, self._tools)
+
     def _part(self, text: str, region: Region, opened: OpenSection) -> int:
         """One call of a section, of which there is more."""
         self._begin()
         self._regions += 1
-        self._emit(Calls(region, text[region.start : region.end], more=True))
+        self._emit(self._calls(text, region, opened.format, more=True))
         opened.said.append(text[region.body_start : region.end])
         self._section = opened
         return region.end
@@ -374,16 +377,25 @@ class StreamParser:
         self, text: str, region: Region, format: Format, bare: bool = False, said: Sequence[str] = ()
     ) -> int:
         """said: what its section has said before, if it is what is left of one."""
+        if self._line.place() is Place.within:
+            self._say(text[region.start : region.end])
+            return region.end
         self._begin()
         self._regions += 1
-        self._emit(Calls(region, text[region.start : region.end], bare))
-        self._boundary, self._last = True, ""
+        self._emit(self._calls(text, region, format, bare))
+        self._line.clear()
         if not any(call.problems for call in region.calls):
             closers = self._dialect.closers if bare else format.CLOSERS
             marked = said or region.start != region.body_start
             content = "".join((*said, text[region.body_start : region.end])) if marked else ""
             self._trail = Trail.behind(content, region.fragile, format.CLOSERS, closers)
         return region.end
+
+    def _calls(
+        self, text: str, region: Region, form: Format, bare: bool = False, more: bool = False
+    ) -> Calls:
+        raw = text[region.start : region.end]
+        return Calls(region, raw, bare, more, self._line.place(), form.NAME in self._dialect.own)
 
     def _behind(self, text: str, at: int, trail: Trail, final: bool) -> int:
         """Consume what is left over behind a region, or wait for more."""

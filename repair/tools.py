@@ -31,9 +31,12 @@ class Tool:
 
 
 class ToolSet:
-    """The declared tools by name. Equal schemas are compiled once per process."""
+    """The declared tools by name. Equal schemas are compiled once per process. replacement: U+FFFD may stand
+    in a call, since the conversation holds it too; elsewhere it stands for bytes that were no UTF-8.
+    """
 
-    def __init__(self, tools: Iterable[Tool]) -> None:
+    def __init__(self, tools: Iterable[Tool], replacement: bool = False) -> None:
+        self.replacement = replacement
         self._tools = {tool.name: tool for tool in tools}
         folded: dict[str, list[str]] = {}
         for name in self._tools:
@@ -41,7 +44,7 @@ class ToolSet:
         self._folded = {key: tuple(names) for key, names in folded.items()}
 
     @classmethod
-    def compile(cls, tools: Sequence[ToolDefinition]) -> ToolSet:
+    def compile(cls, tools: Sequence[ToolDefinition], replacement: bool = False) -> ToolSet:
         """Raises SchemaError: parameters that are no schema, one name for two schemas, too many tools."""
         if len(tools) > LIMITS.tools:
             raise SchemaError("", "", f"at most {LIMITS.tools} tools, got {len(tools)}")
@@ -55,7 +58,7 @@ class ToolSet:
             except UnusableSchema as error:
                 raise SchemaError(definition.name, error.path, error.message) from error
             compiled[definition.name] = Tool(definition, schema)
-        return cls(compiled.values())
+        return cls(compiled.values(), replacement)
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ from repair.events import (
     Draft,
     Event,
     Junk,
+    Place,
     Reasoning,
     Text,
     Unopened,
@@ -22,6 +23,7 @@ from repair.events import (
 )
 from repair.ladder import emit_plain, repair_call
 from repair.limits import LIMITS
+from repair.placement import InText, find_misplaced, settle_inline
 from repair.regions import is_blank
 from repair.stream import StreamParser
 from repair.strict import decode_strict
@@ -44,7 +46,8 @@ from repair.types import (
 class TurnPolicy:
     """tool_choice: `auto`, `none`, `required`, or `named` with tool_name. parallel: several calls are
     allowed. calls_in_reasoning: a call that ends the reasoning, with no answer after it, counts.
-    enabled: False hands on what parses strictly, unrepaired and unvalidated.
+    enabled: False hands on what parses strictly, unrepaired and unvalidated. in_text: which calls in the
+    text count.
     """
 
     tool_choice: str = "auto"
@@ -52,6 +55,7 @@ class TurnPolicy:
     parallel: bool = True
     calls_in_reasoning: bool = True
     enabled: bool = True
+    in_text: InText = InText.placed
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +90,7 @@ class Turn:
         self._said: list[str] = []
         self._left: list[str] = []
         self._kept: list[Event] = []
-        self._judged: list[_Judged] = []
+        self._judged: list[tuple[Calls, _Judged]] = []
         self._parser = StreamParser(
             tools,
             format,
@@ -100,8 +104,9 @@ class Turn:
         """Why this turn will be `reask` whatever still comes; empty while that is open. So a caller may give
         up a turn in mid-stream.
         """
-        found = [problem for one in self._judged for problem in one.problems]
-        return tuple(found or self._apply_policy([call for one in self._judged for call in one.calls])[2])
+        certain = [one for event, one in self._judged if event.place is Place.line]
+        found = [problem for one in certain for problem in one.problems]
+        return tuple(found or self._apply_policy([call for one in certain for call in one.calls])[2])
 
     @property
     def held(self) -> str:
@@ -116,7 +121,9 @@ class Turn:
         self._left += _texts(events[:split])
         self._kept += events[split:]
         if self._policy.enabled:
-            self._judged += [_judge_region(one, self._tools) for one in events if isinstance(one, Calls)]
+            self._judged += [
+                (one, _judge_region(one, self._tools)) for one in events if isinstance(one, Calls)
+            ]
         return _deltas(events[:split])
 
     def _note(self, events: list[Event]) -> list[Event]:
@@ -139,10 +146,11 @@ class Turn:
     def close(self, finish_reason: str | None) -> Outcome:
         """finish_reason: the upstream's; only `length` is believed."""
         last = self._settled(self._note(self._parser.close()))
-        events = join_texts([*self._kept, *last])
+        events = settle_inline(_settle_bare(join_texts([*self._kept, *last])))
+        spoken = not all(map(is_blank, self._left))
+        misplaced = find_misplaced(events, spoken, self._policy.in_text)
         if not self._policy.enabled:
-            return _plain(_settle_bare(join_sections(events)), self._tools)
-        events = _settle_bare(events)
+            return _plain(join_sections(events), self._tools, misplaced is None)
         cut = finish_reason == "length"
         draft = next((event for event in events if isinstance(event, Draft)), None)
         if draft is not None:
@@ -151,7 +159,7 @@ class Turn:
         if not calls and not problems:
             return self._without_calls(events)
         residue = find_residue("".join(self._said), calls, self._tools) if calls else None
-        problems += [residue] if residue else []
+        problems += [one for one in (misplaced, residue) if one is not None]
         if not problems:
             calls, more, problems = self._apply_policy(calls)
             fixes += more
@@ -199,6 +207,8 @@ class Turn:
         if last is None or trailing.strip():
             return self._without_calls(kept)
         calls, fixes, problems = _judge(parts, self._tools, cut)
+        misplaced = find_misplaced(parts, False, self._policy.in_text, draft.place)
+        problems += [misplaced] if misplaced else []
         if not problems:
             calls, more, problems = self._apply_policy(calls)
             fixes += more
@@ -280,21 +290,21 @@ def _judge_region(event: Calls, tools: ToolSet) -> _Judged:
 
 
 def _judge(
-    events: list[Event], tools: ToolSet, cut: bool, known: Sequence[_Judged] = ()
+    events: list[Event], tools: ToolSet, cut: bool, known: Sequence[tuple[Calls, _Judged]] = ()
 ) -> tuple[list[ToolCall], list[Fix], list[Problem]]:
-    """Every call of the turn; fixes are in the calls' order. known: what its first regions were judged."""
+    """Every call of the turn; fixes are in the calls' order. known: what regions of it were judged."""
     fixes: list[Fix] = []
     problems: list[Problem] = []
     enveloped: list[ToolCall] = []
     bare: list[ToolCall] = []
-    earlier = iter(known)
+    earlier = {id(event): judged for event, judged in known}
     for index, event in enumerate(events):
         if isinstance(event, Junk):
             fixes.append(event.fix)
         if not isinstance(event, Calls):
             continue
         problems += _doubts(event, events[index + 1 :], cut)
-        judged = next(earlier, None) or _judge_region(event, tools)
+        judged = earlier.get(id(event)) or _judge_region(event, tools)
         (bare if event.bare else enveloped).extend(judged.calls)
         fixes += judged.fixes
         problems += judged.problems
@@ -325,12 +335,14 @@ def _doubts(event: Calls, following: list[Event], cut: bool) -> list[Problem]:
     return []
 
 
-def _plain(events: list[Event], tools: ToolSet) -> Outcome:
-    """The guard is off: what parses strictly and has a name is handed on as it is; all else is text."""
+def _plain(events: list[Event], tools: ToolSet, placed: bool) -> Outcome:
+    """The guard is off: what parses strictly and has a name is handed on as it is; all else is text. placed:
+    the calls stand where calls stand.
+    """
     kept: list[Event] = []
     calls: list[ToolCall] = []
     for event in events:
-        found = _emitted(event.region.calls, tools) if isinstance(event, Calls) else None
+        found = _emitted(event.region.calls, tools) if placed and isinstance(event, Calls) else None
         if found:
             calls += found
         else:

@@ -36,7 +36,8 @@ class LoopLimits:
 @dataclass(frozen=True, slots=True)
 class GuardPolicy:
     """One server's guard. models: modes of single models, by the id that clients see. drift: the rule by
-    which sessions are escalated; None never does.
+    which sessions are escalated; None never does. leaked_calls: what an upstream writes as text may be a
+    call.
     """
 
     mode: GuardMode = GuardMode.full
@@ -45,6 +46,7 @@ class GuardPolicy:
     loops: LoopLimits = LoopLimits()
     give_up: GiveUp = GiveUp.client
     drift: DriftRule | None = DEFAULT_RULE
+    leaked_calls: bool = True
 
     def mode_of(self, model: str, wanted: GuardMode | None) -> GuardMode:
         """wanted: by the request itself, which goes before the model's mode and the server's."""

@@ -15,7 +15,16 @@ from repair.types import Accepted, Fix, Problem, ToolCall
 
 # The model may lack what such a call needs, so an answer in words is one.
 _MAY_ANSWER = frozenset(
-    {"required", "unknown_tool", "ambiguous_tool", "missing_name", "broken_markers", "loop", "repetition"}
+    {
+        "required",
+        "unknown_tool",
+        "ambiguous_tool",
+        "missing_name",
+        "broken_markers",
+        "misplaced_call",
+        "loop",
+        "repetition",
+    }
 )
 
 

@@ -83,7 +83,8 @@ class Generation(Protocol):
     """One accepted generation. format: the name of the wire format of its calls, or `auto`.
 
     generation_prompt: what the chat template put after the conversation, where it may open a reasoning
-    block. Iterating gives texts, reasoning and calls, then one finish, or raises RequestError.
+    block. structured: the upstream has another way than text to send a call, so that a call in the text has
+    leaked. Iterating gives texts, reasoning and calls, then one finish, or raises RequestError.
     """
 
     @property
@@ -91,6 +92,9 @@ class Generation(Protocol):
 
     @property
     def generation_prompt(self) -> str: ...
+
+    @property
+    def structured(self) -> bool: ...
 
     def __aiter__(self) -> AsyncIterator[UpstreamEvent]: ...
 

@@ -69,6 +69,8 @@ class EngineGeneration:
     without_grammar: starts it anew where the engine can make nothing of its grammar.
     """
 
+    structured = False
+
     def __init__(
         self,
         outputs: AsyncGenerator[Output, None],

@@ -32,7 +32,8 @@ class Script:
     """What one request is answered with: pieces of text, structured calls, stalls, or an error that ends it.
 
     admission: a stall before the request is admitted. refusal: raised instead of admitting it. finish: ""
-    ends the stream without one. repeated: as in UpstreamFinish. format, generation_prompt: as in Generation.
+    ends the stream without one. repeated: as in UpstreamFinish. format, generation_prompt and structured: as
+    in Generation.
     """
 
     steps: Sequence[Step] = ()
@@ -42,6 +43,7 @@ class Script:
     refusal: Exception | None = None
     format: str = "auto"
     generation_prompt: str = ""
+    structured: bool = True
     usage: Usage = field(default_factory=lambda: Usage(prompt_tokens=7))
 
 
@@ -61,6 +63,7 @@ class ScriptedGeneration:
         self._played = played
         self.format = played.script.format
         self.generation_prompt = played.script.generation_prompt
+        self.structured = played.script.structured
 
     async def __aiter__(self) -> AsyncIterator[UpstreamEvent]:
         script = self._played.script

@@ -36,12 +36,12 @@ TURNS: dict[str, tuple[tuple[Any, ...], Seen]] = {
         Seen(200, calls=(LISBON,), reason="tool_calls", verdict="reasked", attempts=2),
     ),
     "text_before_is_kept": (
-        (f"One moment. {BAD_TYPE_CALL}", f"Sorry! {CALL}"),
-        Seen(200, "One moment. ", "", (LISBON,), "tool_calls", "reasked", 2),
+        (f"One moment.\n{BAD_TYPE_CALL}", f"Sorry!\n{CALL}"),
+        Seen(200, "One moment.\n", "", (LISBON,), "tool_calls", "reasked", 2),
     ),
     "text_behind_is_kept": (
-        (f"First. {BAD_TYPE_CALL} Then.", CALL),
-        Seen(200, "First.  Then.", "", (LISBON,), "tool_calls", "reasked", 2),
+        (Script((f"{BAD_TYPE_CALL}\nThen.",), format="hermes"), CALL),
+        Seen(200, "\nThen.", "", (LISBON,), "tool_calls", "reasked", 2),
     ),
     "third_time": (
         (HOPELESS_CALL, UNKNOWN_CALL, SLOPPY_CALL),
@@ -173,12 +173,12 @@ def test_turns(full: Ring, name: str, stream: bool) -> None:
 
 
 def test_the_fork_names_what_was_wrong(full: Ring) -> None:
-    key = full.attempts.plan("fork", f"Let me see. {BAD_TYPE_CALL}", CALL)
+    key = full.attempts.plan("fork", f"Let me see.\n{BAD_TYPE_CALL}", CALL)
     ask(full.server, key, False, temperature=0.9, seed=7)
     first, second = full.attempts.asked[key]
     assert second.messages[: len(first.messages)] == first.messages
     attempt, correction = second.messages[len(first.messages) :]
-    assert (attempt.role, attempt.text) == (Role.assistant, f"Let me see. {BAD_TYPE_CALL}")
+    assert (attempt.role, attempt.text) == (Role.assistant, f"Let me see.\n{BAD_TYPE_CALL}")
     assert correction.role is Role.user
     for words in ("get_weather", "/days", "(type)", '"soon"', '"integer"'):
         assert words in correction.text

@@ -62,7 +62,7 @@ def test_a_mode_per_model(thread: LoopThread) -> None:
 
 
 def test_the_account_tells_everything(full: Ring) -> None:
-    key = full.attempts.plan("account", f"Hm. {HOPELESS_CALL}", SLOPPY_CALL)
+    key = full.attempts.plan("account", f"Hm.\n{HOPELESS_CALL}", SLOPPY_CALL)
     ask(full.server, key, True, {"x-request-id": "r-1", "session-id": "s-1"})
     account = full.accounts.kept[-1]
     assert (account.request_id, account.session, account.model) == ("r-1", "s-1", "scripted")

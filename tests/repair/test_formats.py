@@ -170,11 +170,24 @@ def test_text_around_calls_is_content(format: str) -> None:
         return
     call = ToolCall("save_it", '{"text": "x"}')
     text = FORMATS[format].render((call,))
+    for before, after in (("Before.\n", ""), ("Before.", ""), ("", "\nAfter.")):
+        turn = Turn(TOOLS, format)
+        deltas = turn.feed(before + text + after)
+        outcome = turn.close("stop")
+        assert same(outcome.calls, [call])
+        assert "".join(delta.text for delta in [*deltas, *outcome.events]).strip() == (before + after).strip()
+
+
+@pytest.mark.parametrize("format", NAMES)
+def test_with_words_on_both_sides_a_call_may_be_a_quotation(format: str) -> None:
+    text = f"Before.\n{FORMATS[format].render((ToolCall('save_it', '{}'),))}\nAfter."
     turn = Turn(TOOLS, format)
-    deltas = turn.feed("Before.\n" + text + "\nAfter.")
+    deltas = turn.feed(text)
     outcome = turn.close("stop")
-    assert same(outcome.calls, [call])
-    assert "".join(delta.text for delta in [*deltas, *outcome.events]).split() == ["Before.", "After."]
+    assert outcome.calls == ()
+    assert outcome.verdict is (Verdict.none if format in ("bare_json", "bare_python") else Verdict.reask)
+    if format != "harmony":  # whose frame is nobody's content
+        assert "".join(delta.text for delta in [*deltas, *outcome.events]) == text
 
 
 @pytest.mark.parametrize("format", NAMES)

@@ -28,7 +28,9 @@ CUT = call('{"city": "Os')[:-16]
 CASES: dict[str, tuple[str, str | None]] = {
     "bad": (BAD, "get_weather:no"),
     "good_and_bad": (f"{GOOD}\n{BAD}", "get_weather:yes get_weather:no"),
-    "bad_and_good": (f"{BAD} and {GOOD}", "get_weather:no get_weather:yes"),
+    "bad_and_good": (f"{BAD}\n{GOOD}", "get_weather:no get_weather:yes"),
+    "words_between": (f"{BAD} and {GOOD}", None),
+    "words_before_and_behind": (f"The page:\n{GOOD}\nI did not.\n{BAD}", None),
     "unknown_tool": (f"{call('{}', 'get_wether')}{GOOD}", ":no get_weather:yes"),
     "name_in_another_case": (call("{}", "Get_Weather"), "get_weather:no"),
     "cut": (CUT, "get_weather:no+"),
@@ -75,12 +77,12 @@ def test_other_problems_than_those_of_calls() -> None:
 
 
 def test_the_text_around_the_calls() -> None:
-    text = f"First. {GOOD} Then. {BAD} Done."
+    text = f"First.\n{GOOD}\n{BAD}\n"
     turn = Turn(TOOLS, "hermes")
     turn.feed(text)
     parts = take_apart(text, TOOLS, turn.close("stop").problems, format="hermes")
     assert parts is not None
-    assert parts.said == "First.  Then.  Done."
+    assert parts.said == "First.\n\n\n"
 
 
 @pytest.mark.parametrize(

@@ -203,7 +203,7 @@ def test_a_lost_turn_is_known_in_mid_stream(second: ToolCall, policy: TurnPolicy
     turn.feed(FORMATS["hermes"].render((second,)))
     found = [one.rule for one in turn.problems]
     assert found == ([rule] if rule else [])
-    turn.feed(" and a word more")
+    turn.feed("\nand a word more")
     assert (turn.close("stop").verdict is Verdict.reask) == (rule is not None)
 
 
