@@ -5,7 +5,9 @@ calls are written with and without thinking, and with several markers of it.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+
+from repair.regions import match_literal, skip_space
 
 Pair = tuple[str, str]
 
@@ -59,3 +61,16 @@ def left_open(prompt: str, pairs: Iterable[Pair]) -> str:
     found += [(one.start(), f"</think{one.group('suffix')}>") for one in _OPENING.finditer(prompt)]
     at, closer = max(found, default=(-1, ""))
     return closer if at >= 0 and closer not in prompt[at:] else ""
+
+
+def skip_opener(text: str, at: int, pairs: Mapping[str, str], closer: str, final: bool) -> int:
+    """The index behind an opening marker of the block that the prompt has opened, which models sometimes
+    write again; `at` where there is none, -1 where more text decides.
+    """
+    start = skip_space(text, at)
+    openers = [opening for opening, closing in pairs.items() if closing == closer]
+    rest = text[start : start + 40]
+    if not final and any(one.startswith(rest) and one != rest for one in openers) and len(text) - at < 64:
+        return -1
+    found = match_literal(text, start, tuple(openers))
+    return start + len(found) if found else at

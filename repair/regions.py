@@ -80,6 +80,12 @@ def problem_call(text: str, rule: str, message: str) -> RawCall:
     return RawCall("", Body.call, text, False, problems=(Problem("", rule, message),))
 
 
+def too_many(text: str, at: int) -> Region:
+    """All from `at` on, in a turn that has as many calls as it may have."""
+    call = problem_call("", "too_many_calls", f"more than {LIMITS.calls} calls in one turn")
+    return Region(at, len(text), at, (call,), closed=False)
+
+
 _SPACE = re.compile(r"[\s\x00-\x1f\ufeff]*")
 _BETWEEN = re.compile(r"[\s\x00-\x1f\ufeff;,]*")
 _EXTRA = re.compile(r"[\s}\]]*[}\]]")

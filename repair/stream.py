@@ -15,8 +15,8 @@ from repair.fence import parse_fenced
 from repair.garbage import Finder, parse_garbage
 from repair.limits import LIMITS
 from repair.placement import Line
-from repair.reasoning import left_open, read_marker
-from repair.regions import Format, Region, is_blank, match_literal, problem_call, skip_space
+from repair.reasoning import left_open, read_marker, skip_opener
+from repair.regions import Format, Region, is_blank, skip_space, too_many
 from repair.release import ANYTHING, NOTHING, Certainty, Wait, judge_release
 from repair.sections import SECTIONS, OpenSection, open_section, possible_parts
 from repair.tools import ToolSet
@@ -136,7 +136,8 @@ class StreamParser:
     def _reason(self, text: str, at: int, final: bool) -> int:
         """Consume reasoning from `at`; the index reached, or -1 to wait for more."""
         if self._fresh:
-            step = self._skip_opener(text, at, final)
+            step = skip_opener(text, at, self._dialect.reasoning, self._thinking, final)
+            self._fresh = step < 0
             if step != at:
                 return step
         with_calls = self._drafts and self._draft is None
@@ -155,17 +156,6 @@ class StreamParser:
             self._draft, self._draft_place = [], self._line.place()
         self._think(found.group())
         return found.end()
-
-    def _skip_opener(self, text: str, at: int, final: bool) -> int:
-        """A block that the prompt opened is sometimes opened again by the model."""
-        start = skip_space(text, at)
-        openers = [one for one, closer in self._dialect.reasoning.items() if closer == self._thinking]
-        rest = text[start : start + 40]
-        if not final and any(one.startswith(rest) and one != rest for one in openers) and len(text) - at < 64:
-            return -1
-        self._fresh = False
-        found = match_literal(text, start, tuple(openers))
-        return start + len(found) if found else at
 
     def _think(self, text: str) -> None:
         self._line.add(text)
@@ -301,12 +291,13 @@ class StreamParser:
 
     def _open_call(self, text: str, at: int, marker: str) -> int:
         """The region that `marker` begins, if it is certain already; else wait for what may end it."""
+        placed = self._line.place() is not Place.within
         formats = self._dialect.calls[marker]
         wanted = possible_parts(formats) if self._regions <= LIMITS.calls else NOTHING
         if not wanted.search(text, at + len(marker)):
             return self._hold(text, at, wanted)
         for one in formats:
-            first = self._first_of_section(text, at, one)
+            first = open_section(text, at, one, self._tools) if placed else None
             if first is not None:
                 return self._part(text, first, OpenSection(one, SECTIONS[one.NAME]))
             region = one.parse(text, at, self._tools)
@@ -323,9 +314,10 @@ class StreamParser:
         if self._regions > LIMITS.calls:
             self._say(text[at:])
             return len(text)
+        placed = self._line.place() is not Place.within
         formats = self._dialect.calls[marker]
         for one in formats:
-            first = self._first_of_section(text, at, one)
+            first = open_section(text, at, one, self._tools) if placed else None
             if first is not None:
                 return self._part(text, first, OpenSection(one, SECTIONS[one.NAME]))
             region = one.parse(text, at, self._tools)
@@ -337,10 +329,6 @@ class StreamParser:
             return self._region(text, garbage, formats[0])
         self._say(marker)
         return at + len(marker)
-
-    def _first_of_section(self, text: str, at: int, form: Format) -> Region | None:
-        """The first call of the section that opens at `at`, if it is certain, and can be a call there."""
-        return None if self._line.place() is Place.within else open_section(text, at, form, self._tools)
 
     def _part(self, text: str, region: Region, opened: OpenSection) -> int:
         """One call of a section, of which there is more."""
@@ -368,9 +356,7 @@ class StreamParser:
     def _overflow(self, text: str, at: int) -> int:
         """What is left of a turn with too many calls, as one that is none."""
         self._section = None
-        message = f"more than {LIMITS.calls} calls in one turn"
-        call = problem_call("", "too_many_calls", message)
-        self._emit(Calls(Region(at, len(text), at, (call,), closed=False), text[at:]))
+        self._emit(Calls(too_many(text, at), text[at:]))
         return len(text)
 
     def _region(

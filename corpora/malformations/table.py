@@ -7,13 +7,14 @@ from random import Random
 
 from corpora.malformations.envelope import ENVELOPE
 from corpora.malformations.naming import NAMING
+from corpora.malformations.quotation import QUOTATIONS
 from corpora.malformations.specimen import ALL_FORMATS, Label, Malformation, Specimen, inject
 from corpora.malformations.syntax import SYNTAX
 from corpora.malformations.tools import draw_specimen, draw_tools
 from corpora.malformations.values import VALUES
 from repair.types import ToolDefinition
 
-MALFORMATIONS: tuple[Malformation, ...] = (*SYNTAX, *ENVELOPE, *NAMING, *VALUES)
+MALFORMATIONS: tuple[Malformation, ...] = (*SYNTAX, *ENVELOPE, *QUOTATIONS, *NAMING, *VALUES)
 _TOOL_SETS = 200
 _TRIES = 60
 #: of one stage, and yet apart from each other

@@ -69,8 +69,6 @@ class EngineGeneration:
     without_grammar: starts it anew where the engine can make nothing of its grammar.
     """
 
-    structured = False
-
     def __init__(
         self,
         outputs: AsyncGenerator[Output, None],
@@ -81,7 +79,7 @@ class EngineGeneration:
         constraint: Constraint = NO_CONSTRAINT,
         without_grammar: Callable[[], AsyncGenerator[Output, None]] | None = None,
     ) -> None:
-        self.format = format
+        self.format, self.structured = format, False
         self.generation_prompt = generation_prompt
         self._outputs = outputs
         self._on_close = on_close
