@@ -307,6 +307,7 @@ def _turn_policy(request: ChatRequest) -> TurnPolicy:
         tool_choice=choice.mode.value,
         tool_name=choice.name if choice.mode is ToolMode.named else None,
         parallel=request.parallel_tool_calls,
+        json_answer=request.json_answer,
     )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 
+from repair.endings import ends_in_call
 from repair.formats import FORMATS, FRAME_ENDS
 from repair.limits import LIMITS
 from repair.strict import decode_strict
@@ -34,9 +35,13 @@ _RESIDUE = re.compile(
 )
 
 
-def find_attempt(beginning: str, tools: ToolSet) -> Problem | None:
-    """Whether a message that begins so is a broken call: markup of a call first, a declared tool in it."""
-    beginning = beginning[: LIMITS.attempt_chars]
+def find_attempt(text: str, tools: ToolSet, json_asked: bool = False) -> Problem | None:
+    """Whether a turn's content is a broken call: it begins with markup of a call and a declared tool, or ends
+    in what has a call's shape. json_asked: the answer was to be JSON.
+    """
+    if ends_in_call(text, tools, json_asked):
+        return Problem("", "broken_markers", "the text ends like a tool call, but cannot be read as one")
+    beginning = text[: LIMITS.attempt_chars]
     if _BROKEN_MARKER.match(beginning) is None:
         return None
     words = set(re.findall(r"[\w.-]+", beginning))

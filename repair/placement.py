@@ -80,6 +80,11 @@ class Line:
             return Place.behind
         return Place.within if self.last in _OPENING else Place.glued
 
+    @property
+    def quotes(self) -> bool:
+        """Whether it is a quotation or a table, or what follows it stands in quotes or brackets."""
+        return self._head.lstrip()[:1] in (">", "|") or self._is_open() or self.last in _OPENING
+
     def _is_open(self) -> bool:
         """Whether a quotation has begun on the line and not ended."""
         count = self._counts.get

@@ -47,7 +47,7 @@ class TurnPolicy:
     """tool_choice: `auto`, `none`, `required`, or `named` with tool_name. parallel: several calls are
     allowed. calls_in_reasoning: a call that ends the reasoning, with no answer after it, counts.
     enabled: False hands on what parses strictly, unrepaired and unvalidated. in_text: which calls in the
-    text count.
+    text count. json_answer: the text was asked to be JSON.
     """
 
     tool_choice: str = "auto"
@@ -56,6 +56,7 @@ class TurnPolicy:
     calls_in_reasoning: bool = True
     enabled: bool = True
     in_text: InText = InText.placed
+    json_answer: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +176,9 @@ class Turn:
             problem = Problem("", "call_required", "a tool call was required and none came")
             return Outcome(deltas, (), Verdict.reask, (), (problem,))
         attempt = (
-            find_attempt("".join(self._said), self._tools) if self._policy.tool_choice != "none" else None
+            find_attempt("".join(self._said), self._tools, self._policy.json_answer)
+            if self._policy.tool_choice != "none"
+            else None
         )
         if attempt is not None:
             return Outcome(deltas, (), Verdict.reask, (), (attempt,))

@@ -1,0 +1,183 @@
+"""Texts that end in something whose whole shape is a call, and that no format has read as one.
+
+An agent's run would end there without a word. Such a turn is asked again, and never executed: what decides is
+the end of the text, since words behind it make an example of it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+from repair.formats import FORMATS
+from repair.placement import Line
+from repair.regions import SPECIAL_TOKENS
+from repair.strict import decode_strict
+from repair.tools import ToolSet
+
+_FENCE = "```"
+_BARS = "[|\uff5c\u2016\u2223\u2502\u2503\u00a6\u01c0]{1,2}"  # what is written for the bar of a marker
+_TRIES = 4  # beginnings of JSON that are tried, from the last one on
+_NAME = re.compile(r"[\w.:/-]{1,128}")
+_KEYS = ({"name", "arguments"}, {"name", "parameters"})
+_LINE = re.compile(r"^[ \t]{0,3}[{\[]", re.MULTILINE)
+_INFO = re.compile(r"[\w+-]{0,20}[ \t]{0,9}\r?\n")
+_HEAD = re.compile(
+    r"^[ \t]{0,3}\[?\s{0,9}\{\s{0,40}[\"']name[\"']\s{0,9}:\s{0,9}[\"']([\w.:/-]{1,128})[\"']\s{0,9},\s{0,40}"
+    r"[\"'](?:arguments|parameters)[\"']\s{0,9}:",
+    re.MULTILINE,
+)
+_TOOLS = re.compile(r"</?tools>\s{0,20}|<\w{0,20}:?tools?>\s{0,20}|</\w{0,20}:?tools?>")
+
+
+def _loose(marker: str) -> str:
+    """The marker with any bars for its own, and any joints."""
+    escaped = re.escape(marker)
+    escaped = re.sub(r"(?:\\\||\uff5c)", lambda _: _BARS, escaped)
+    return re.sub("[\u2581_]", "[\u2581_ ]", escaped)
+
+
+_OPENING = sorted(
+    {one for form in FORMATS.values() for one in form.OPENERS if one[0] in "<[" or one == "functools["},
+    key=lambda one: (-len(one), one),
+)
+_MARKER = re.compile(
+    "|".join(
+        (
+            *map(_loose, _OPENING),
+            rf"<(?:{_BARS})?[\w:]{{0,20}}(?:{_BARS})?(?:tool|function)s?[_\u2581 -]{{0,2}}(?:call|use)s?",
+            rf"<(?:{_BARS})?\s?DSML",
+            r"<(?:\w{1,10}:)?invoke name=",
+        )
+    ),
+    re.IGNORECASE,
+)
+
+
+def ends_in_call(text: str, tools: ToolSet, json_asked: bool = False) -> bool:
+    """Whether `text`, in which no call has been read, ends in what has a call's shape. json_asked: the answer
+    was to be JSON.
+    """
+    tail = _without_tokens(text)
+    if not tail or not tools:
+        return False
+    fenced = _last_fence(tail)
+    if fenced is not None:
+        body = _TOOLS.sub("", fenced).strip()
+        return (not json_asked and _is_json_call(body, tools)) or _is_marked(fenced.strip(), tools)
+    plain = _TOOLS.sub("", tail[-1_000_000:]).strip()
+    return (
+        (not json_asked and _is_json_call(plain, tools)) or _is_marked(tail, tools) or _is_named(tail, tools)
+    )
+
+
+def _without_tokens(text: str) -> str:
+    tail = text.rstrip()
+    while token := next((one for one in SPECIAL_TOKENS if tail.endswith(one)), ""):
+        tail = tail[: -len(token)].rstrip()
+    return tail
+
+
+def _last_fence(tail: str) -> str | None:
+    """What stands in the fence that ends the text."""
+    if not tail.endswith(_FENCE) or tail.count(_FENCE) % 2:
+        return None
+    body = tail[tail.rfind(_FENCE, 0, -len(_FENCE)) + len(_FENCE) : -len(_FENCE)]
+    info = _INFO.match(body)
+    return body[info.end() :] if info else body
+
+
+def _is_json_call(text: str, tools: ToolSet) -> bool:
+    """Whether the text ends in an object that is a call and nothing else, or in several or a list of them."""
+    if text[-1:] in ("}", "]"):
+        starts = [found.end() - 1 for found in _LINE.finditer(text)][-_TRIES:]
+        for start in reversed(starts):
+            try:
+                value, end = decode_strict(text, start)
+            except ValueError:
+                continue
+            if end == len(text):
+                return is_call_shape(value)
+    heads = list(_HEAD.finditer(text))
+    return bool(heads) and heads[-1].group(1) in tools.names and _is_broken(text, heads[-1].start())
+
+
+def _is_broken(text: str, at: int) -> bool:
+    """Whether the JSON at `at` has no end, so that all behind it may be its own."""
+    try:
+        decode_strict(text, at)
+    except ValueError:
+        return "\n\n" not in text[at:]
+    return False
+
+
+def is_call_shape(value: Any) -> bool:
+    """An object that is exactly a name and its arguments, in OpenAI's wrapping or not, or a list of them."""
+    if isinstance(value, list):
+        return bool(value) and all(is_call_shape(one) for one in value)
+    if not isinstance(value, dict):
+        return False
+    if isinstance(value.get("tool_calls"), list) and len(value) == 1:
+        return is_call_shape(value["tool_calls"])
+    if isinstance(value.get("function"), dict) and set(value) <= {"function", "type", "id"}:
+        return is_call_shape(value["function"])
+    name, arguments = value.get("name"), value.get("arguments", value.get("parameters"))
+    if set(value) not in _KEYS or not isinstance(name, str) or not _NAME.fullmatch(name):
+        return False
+    if isinstance(arguments, str):
+        try:
+            arguments = json.loads(arguments)
+        except ValueError:
+            return False
+    # the parameters of a definition are a schema
+    return isinstance(arguments, dict) and not isinstance(arguments.get("properties"), dict)
+
+
+def _is_marked(tail: str, tools: ToolSet) -> bool:
+    """Whether a marker of a call, of any family or nearly one, opens what the text ends in."""
+    found = [one for one in _MARKER.finditer(tail) if not _is_quoted(tail, one.start())]
+    if not found:
+        return False
+    first = found[-1]
+    for one in reversed(found):  # the outermost of the markers that end the text together
+        if one.start() < first.start() and "\n\n" in tail[one.end() : first.start()]:
+            break
+        first = one
+    rest = tail[first.start() :]
+    if rest[-1] in "}])>":
+        begins_line = not tail[tail.rfind("\n", 0, first.start()) + 1 : first.start()].strip()
+        return begins_line or any(name in rest for name in tools.names)
+    return rest == first.group()
+
+
+def _is_quoted(text: str, at: int) -> bool:
+    """Whether what stands at `at` is inside something on its line."""
+    line = Line()
+    before = text[text.rfind("\n", 0, at) + 1 : at]
+    if before:
+        line.add(before)
+    return line.quotes
+
+
+def _is_named(tail: str, tools: ToolSet) -> bool:
+    """Whether a declared tool's name, as a tag or before its arguments, opens the last paragraph."""
+    if tail.count(_FENCE) % 2 == 0 and tail.endswith(_FENCE):
+        return False
+    names = "|".join(re.escape(name) for name in sorted(tools.names, key=len, reverse=True))
+    opened = re.compile(
+        rf"^[ \t]{{0,3}}(?:<(?P<tag>{names})(?=[\s>/])"
+        rf"|(?:\[\s{{0,9}})?(?:{names})\s?\((?=\w{{1,64}}=|\{{|\s?\))"
+        rf"|(?:{names})(?:\[ARGS\])?\s{{0,3}}(?=\{{\s{{0,9}}\"))",
+        re.MULTILINE,
+    )
+    for found in opened.finditer(tail):
+        rest = tail[found.start() :]
+        tag = found.group("tag")
+        if tag:
+            closer = f"</{tag}>"
+            if rest.endswith((closer, "/>")) or closer not in rest:
+                return True
+        elif rest[-1] in ")]}" and "\n" not in rest.strip():
+            return True
+    return False
