@@ -18,9 +18,9 @@ from engine.constraints import BadGrammar, Grammars
 from engine.counts import Counts
 from engine.detokenize import Detokenizers
 from engine.errors import DeadlineExceeded, EngineError, EngineFault, InvalidRequest, to_failed
+from engine.footprint import Footprint
 from engine.frames import WorkerStats
-from engine.heap import HeapWatch
-from engine.memory import MemoryWatch, resident_bytes
+from engine.memory import resident_bytes
 from engine.model import LoadedModel
 from engine.outbox import Event
 from engine.reuse import LEAST_AHEAD, Reuse
@@ -71,9 +71,7 @@ class EngineCore:
         self._fetching: set[str] = set()  # requests whose prefix is on its way from the disk
         self._compiling: set[str] = set()
         self._following: dict[str, str] = {}  # requests that wait for another's prompt to be computed
-        self._memory = MemoryWatch()
-        self._heap = HeapWatch()
-        self._on_gpu = model.info.device != "cpu"
+        self.footprint = Footprint(self._runner, self.reuse, on_gpu=model.info.device != "cpu")
         self._counts = Counts()
 
     @property
@@ -256,22 +254,6 @@ class EngineCore:
             rss_bytes=resident_bytes(),
             cache=self.reuse.stats(),
         )
-
-    def watch_memory(self) -> None:
-        """To be called now and then: gives freed memory back, and reports memory that grows though no cache
-        accounts for it.
-        """
-        now = time.monotonic()
-        self._heap.look(now, self._other_bytes)
-        if self._memory.due(now):
-            kept = self._runner.memory_bytes() - self._runner.cache_bytes() - self.reuse.nbytes
-            others = self._other_bytes()
-            self._memory.observe(now, {"memory of MLX beyond the caches": kept, "memory outside MLX": others})
-
-    def _other_bytes(self) -> int:
-        """In RAM, and no array of MLX."""
-        arrays = 0 if self._on_gpu else self._runner.memory_bytes() + self._runner.spare_bytes()
-        return resident_bytes() - arrays
 
     def _expire(self, now: float) -> list[Event]:
         """End the requests whose time is over."""

@@ -152,7 +152,7 @@ class Worker:
                 return
             self._link.send(Events(events, self._core.stats()))
             self._said = clock
-            self._core.watch_memory()
+            self._core.footprint.watch()
 
 
 class Lifeline:
