@@ -54,6 +54,7 @@ class EngineCore:
         self._runner = Runner(
             model.network, eos, vocab_size, config.max_batch + 1, self._grammars, model.lane_worth
         )
+        self.release = self._runner.release  # of memory that only work needs, where there is none for a while
         self._scheduler = Scheduler(
             Limits(
                 max_batch=config.max_batch,
@@ -182,10 +183,6 @@ class EngineCore:
     def rest(self) -> bool:
         """To be called while there are no requests; whether there is more to be done at once."""
         return self.reuse.tick()
-
-    def release(self) -> None:
-        """Give memory back that only work needs; to be called when there has been none for a while."""
-        self._runner.release()
 
     def _insert(self, writing: Writing, now: float) -> None:
         """Give a request its place, with what is known of its prompt; or bring a paused one back."""
