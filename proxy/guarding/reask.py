@@ -75,6 +75,7 @@ class Reask:
         self._problems = problems
         self._tell(first)
         self._room = self._room_after(first, first)
+        self._repeated = first.repeated
         turned: Turned | None = None
         if self._has_room and self._limits.attempts > 0:
             turned = await self._repeat(first)

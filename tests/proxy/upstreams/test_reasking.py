@@ -28,7 +28,7 @@ class Picky(WireUpstream):
         self._turns = list(replies)
         self.refusals = 0
 
-    def _choose(self, body: dict[str, Any]) -> Reply:
+    def choose(self, body: dict[str, Any]) -> Reply:
         named = isinstance(body.get("tool_choice"), dict)
         if any(one in body for one in self._refuses) or (named and "named" in self._refuses):
             self.refusals += 1
