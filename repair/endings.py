@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import deque
 from typing import Any
 
 from repair.formats import FORMATS
@@ -18,6 +19,8 @@ from repair.tools import ToolSet
 
 _FENCE = "```"
 _BARS = "[|\uff5c\u2016\u2223\u2502\u2503\u00a6\u01c0]{1,2}"  # what is written for the bar of a marker
+_MARKERS = 64  # of a text that are looked at, the last ones
+_LINE_CHARS = 4000  # of a line that are looked at, in front of a marker
 _TRIES = 4  # beginnings of JSON that are tried, from the last one on
 _NAME = re.compile(r"[\w.:/-]{1,128}")
 _KEYS = ({"name", "arguments"}, {"name", "parameters"})
@@ -136,7 +139,8 @@ def is_call_shape(value: Any) -> bool:
 
 def _is_marked(tail: str, tools: ToolSet) -> bool:
     """Whether a marker of a call, of any family or nearly one, opens what the text ends in."""
-    found = [one for one in _MARKER.finditer(tail) if not _is_quoted(tail, one.start())]
+    last = deque(_MARKER.finditer(tail), maxlen=_MARKERS)
+    found = [one for one in last if not _is_quoted(tail, one.start())]
     if not found:
         return False
     first = found[-1]
@@ -145,7 +149,7 @@ def _is_marked(tail: str, tools: ToolSet) -> bool:
             break
         first = one
     rest = tail[first.start() :]
-    if rest[-1] in "}])>":
+    if rest[-1] == ">" or (rest[-1] in "}])" and "\n\n" not in rest):
         begins_line = not tail[tail.rfind("\n", 0, first.start()) + 1 : first.start()].strip()
         return begins_line or any(name in rest for name in tools.names)
     return rest == first.group()
@@ -154,7 +158,8 @@ def _is_marked(tail: str, tools: ToolSet) -> bool:
 def _is_quoted(text: str, at: int) -> bool:
     """Whether what stands at `at` is inside something on its line."""
     line = Line()
-    before = text[text.rfind("\n", 0, at) + 1 : at]
+    start = max(0, at - _LINE_CHARS)
+    before = text[text.rfind("\n", start, at) + 1 if "\n" in text[start:at] else start : at]
     if before:
         line.add(before)
     return line.quotes
@@ -171,7 +176,7 @@ def _is_named(tail: str, tools: ToolSet) -> bool:
         rf"|(?:{names})(?:\[ARGS\])?\s{{0,3}}(?=\{{\s{{0,9}}\"))",
         re.MULTILINE,
     )
-    for found in opened.finditer(tail):
+    for found in deque(opened.finditer(tail), maxlen=_TRIES):
         rest = tail[found.start() :]
         tag = found.group("tag")
         if tag:
