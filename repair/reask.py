@@ -13,6 +13,7 @@ _GENERAL = "Send the call again with exactly the arguments you meant, as valid J
 _HINTS = {
     "truncated": "The call was cut off. Send it again, complete and shorter if needed.",
     "unknown_tool": "Call only declared tools, by their exact names.",
+    "broken_markers": "If you meant a call, send it in the right form; if you meant none, answer in words.",
     "misplaced_call": "If you meant a call, send it alone; if you only showed one, answer in words.",
     "undecodable": "Write the call again; U+FFFD itself is \\ufffd in JSON.",
     "missing_name": "Name the tool in the call.",

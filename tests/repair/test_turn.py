@@ -93,7 +93,7 @@ def test_the_guard_off_hands_on_what_parses(text: str, calls: int) -> None:
         '{"raw_output": 5}',
         '{"raw_output": "x", "tools": {}}',
         '{"raw_output": "x", "tools": [{"type": "function"}]}',
-        '{"raw_output": "x", "tools": [{"function": {"name": "f", "parameters": {"type": "dict"}}}]}',
+        '{"raw_output": "x", "tools": [{"name": "f"}, {"name": "f", "parameters": {"type": "object"}}]}',
         '{"raw_output": "x", "tools": [], "format": "klingon"}',
         '{"raw_output": "x", "tools": [], "channel": "aether"}',
         '{"raw_output": "x", "tools": [], "channel": "arguments"}',
