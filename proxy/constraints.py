@@ -16,6 +16,7 @@ from typing import Any
 from engine.validate import MAX_GRAMMAR
 from proxy.chat import ChatRequest, ToolMode
 from repair.dialect import dialect
+from repair.formats import Wire
 from repair.grammar import Grammar, answer_grammar, tool_grammar
 from repair.reasoning import left_open
 from repair.tools import ToolSet
@@ -51,7 +52,7 @@ class Constraints:
     marker that is one token of its vocabulary.
     """
 
-    def __init__(self, format: str, template: str, tokens: Mapping[str, int]) -> None:
+    def __init__(self, format: str | Wire, template: str, tokens: Mapping[str, int]) -> None:
         self._format = format
         self._tokens = tokens
         self._reasoning = dialect(format, ()).reasoning

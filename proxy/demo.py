@@ -28,6 +28,7 @@ from proxy.guarding.caller import GUARD_HEADER
 from proxy.serving import Stop, bind, run_http, start_upstream
 from proxy.settings import Settings
 from proxy.upstreams.base import Generation, ModelCard, Upstream, UpstreamEvent, UpstreamText
+from repair.formats import Wire
 
 MODES = (GuardMode.off, GuardMode.full)
 SESSION_HEADER = "x-session-id"
@@ -189,7 +190,7 @@ class OverheardGeneration:
     parts: list[str] = field(default_factory=list)
 
     @property
-    def format(self) -> str:
+    def format(self) -> str | Wire:
         return self.inner.format
 
     @property

@@ -236,7 +236,7 @@ class Guard:
         except BaseException:
             book.left()
             raise
-        book.admitted(generation.format)
+        book.admitted(str(generation.format))
         return Exchange(self, about, asked, tools, generation, book)
 
     def delivered(self, request: ChatRequest, events: Sequence[Event]) -> None:

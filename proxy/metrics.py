@@ -25,6 +25,7 @@ from proxy.chat import ChatRequest, Verdict
 from proxy.drift import DriftStore, bucket
 from proxy.sessions.figures import cache_figures
 from proxy.upstreams.base import Generation, ModelCard, Upstream, UpstreamEvent, UpstreamFinish
+from repair.formats import Wire
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _MODEL = "model_name"
@@ -187,7 +188,7 @@ class TimedGeneration:
         timings.live.inc()
 
     @property
-    def format(self) -> str:
+    def format(self) -> str | Wire:
         return self._inner.format
 
     @property

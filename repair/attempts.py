@@ -21,6 +21,9 @@ _BROKEN_MARKER = re.compile(
     re.IGNORECASE,
 )
 _CALLED = re.compile(r"(?<![\w./-])(?P<name>[\w./-]{1,80})(?:\[ARGS\]|\()?\s{0,3}(?=\{\s{0,10}\")")
+_OBJECT = re.compile(
+    r"\{\s{0,20}\"name\"\s{0,9}:\s{0,9}\"(?P<name>[^\"\\]{1,80})\"\s{0,9},\s{0,20}\"(?:arguments|parameters)\""
+)
 _CODE = re.compile(r"```(?:(?!```).)*```|`[^`\n]*`", re.DOTALL)
 _CLOSERS = sorted({one for form in FORMATS.values() for one in form.CLOSERS} - set(FRAME_ENDS))
 _RESIDUE = re.compile(
@@ -55,11 +58,16 @@ def find_residue(text: str, calls: list[ToolCall], tools: ToolSet) -> Problem | 
     alone would be half of what was meant. Code in the text is quoted, and means nothing.
     """
     plain = _CODE.sub("", text)
-    found = _RESIDUE.search(plain) or _find_untold(plain, calls, tools)
+    found = _RESIDUE.search(plain) or _find_untold(plain, calls, tools) or _find_object(plain, tools)
     if found is None:
         return None
     message = f"beside the calls stands what may be left of another one: {found.group()[:60]!r}"
     return Problem("", "broken_markers", message)
+
+
+def _find_object(text: str, tools: ToolSet) -> re.Match[str] | None:
+    """An object that is a call of a declared tool; the marker before it is broken, it may be."""
+    return next((found for found in _OBJECT.finditer(text) if found.group("name") in tools.names), None)
 
 
 def _find_untold(text: str, calls: list[ToolCall], tools: ToolSet) -> re.Match[str] | None:

@@ -20,7 +20,12 @@ _NUMBER = re.compile(r"-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?", re.ASCII)
 _LEADING_ZERO = re.compile(r"-?0\d+", re.ASCII)
 _LIST_LIKE = re.compile(r"[,;|\n]")
 _EXACT_FLOAT = 2**53
-_CONTAINER_FIXES = {FixKind.single_quotes, FixKind.python_literal}
+# what the text of a container may lack: its own closing tag or quote proves that nothing more was meant
+_CONTAINER_FIXES = {
+    *(FixKind.single_quotes, FixKind.python_literal, FixKind.trailing_comma, FixKind.raw_control),
+    *(FixKind.missing_closer, FixKind.extra_closer, FixKind.missing_comma, FixKind.unquoted_key),
+    FixKind.byte_order_mark,
+}
 _MISSING = object()
 
 
@@ -79,17 +84,27 @@ class _Walk:
         own = self.children(value, pointer, node, path)
         if self.accepts(pointer, own.value):
             return own
-        for key in ("allOf", "anyOf", "oneOf"):
-            if isinstance(node.get(key), list):
+        if isinstance(node.get("allOf"), list):
+            own = self.all_branches(own, f"{pointer}/allOf", len(node["allOf"]), path)
+        for key in ("anyOf", "oneOf"):
+            if isinstance(node.get(key), list) and not self.accepts(pointer, own.value):
                 own = self.branches(own, f"{pointer}/{key}", len(node[key]), pointer, path)
+        return own
+
+    def all_branches(self, own: Coercion, base: str, count: int, path: str) -> Coercion:
+        """What all branches together say."""
+        for index in range(count):
+            tried = self.node(own.value, f"{base}/{index}", path)
+            own = Coercion(tried.value, own.fixes + tried.fixes)
         return own
 
     def branches(self, own: Coercion, base: str, count: int, pointer: str, path: str) -> Coercion:
         """What one branch, and only one, makes acceptable."""
         found: dict[str, Coercion] = {}
+        bare = has_bare(own.value)
         for index in range(count):
             tried = self.node(own.value, f"{base}/{index}", path)
-            if tried.fixes and self.accepts(pointer, tried.value):
+            if (tried.fixes or bare) and self.accepts(pointer, tried.value):
                 found[encode(tried.value)] = Coercion(tried.value, own.fixes + tried.fixes)
         return found.popitem()[1] if len(found) == 1 else own
 
@@ -132,6 +147,10 @@ class _Walk:
                 return self.changed(value, natural, path)
             if any(self.accepts(pointer, candidate.value) for candidate in _natural(value.text)):
                 return Coercion(value)
+            if value.element and not value.text.strip():
+                empty = [Candidate([], (FixKind.parse_container,)), Candidate({}, (FixKind.parse_container,))]
+                chosen = self.choose(empty, pointer)
+                return Coercion(chosen.value if chosen else value)
         text = value.text if isinstance(value, Bare) else value
         named = self.types(pointer, node, 0)
         readings = list(_candidates(text, options))
@@ -284,7 +303,8 @@ def _candidates(value: Any, options: list[Any]) -> Iterator[Candidate]:
 def _wrapped(value: Any, text: Any, candidates: list[Candidate]) -> Iterator[Candidate]:
     """A scalar as the only item of an array; never text that might itself be a list."""
     null = value is None or (isinstance(value, Bare) and value.text.strip() in ("null", "None"))
-    if null or (isinstance(text, str) and _LIST_LIKE.search(text)):
+    blank = isinstance(value, Bare) and not value.text.strip()
+    if null or blank or (isinstance(text, str) and _LIST_LIKE.search(text)):
         return
     readings = [*(_natural(text) if isinstance(value, Bare) else [Candidate(value)]), *candidates]
     for one in readings:
@@ -300,11 +320,13 @@ def _parsed(text: str) -> Iterator[Candidate]:
             return
     except ValueError:
         pass
-    reading = read_body(text, closed=False)
+    reading = read_body(text, closed=True)
     if isinstance(reading, Unreadable) or has_bare(reading.value):
         return
-    if isinstance(reading.value, dict | list) and {fix.kind for fix in reading.fixes} <= _CONTAINER_FIXES:
-        yield Candidate(reading.value, (FixKind.parse_container,))
+    kinds = {fix.kind: None for fix in reading.fixes}
+    if isinstance(reading.value, dict | list) and set(kinds) <= _CONTAINER_FIXES:
+        told = [one for one in kinds if one not in (FixKind.single_quotes, FixKind.python_literal)]
+        yield Candidate(reading.value, (FixKind.parse_container, *told))
 
 
 __all__ = ["Coercion", "coerce", "encode_any", "has_bare"]

@@ -6,7 +6,18 @@ import functools
 import re
 from dataclasses import dataclass
 
-from repair.formats import AUTO, DROPPED, FRAME_ENDS, FRAMED, MESSAGES, NAMED_OPENERS, STARTS, formats_for
+from repair.formats import (
+    AUTO,
+    FRAME_ENDS,
+    FRAMED,
+    FRAMES,
+    MESSAGES,
+    NAMED_OPENERS,
+    Wire,
+    dropped,
+    formats_for,
+    start,
+)
 from repair.reasoning import KNOWN, SUFFIXED, SUFFIXED_END, closes_alone
 from repair.regions import Format
 from repair.tools import ToolSet
@@ -23,11 +34,18 @@ class Markers:
     held: frozenset[str]
     longest: int
 
+    def search(self, text: str, at: int, final: bool) -> re.Match[str] | None:
+        """The first marker behind `at`; None also where it may be the beginning of a longer one."""
+        found = self.pattern.search(text, at)
+        if found is None or final or len(text) - found.start() >= self.longest:
+            return found
+        return None if text[found.start() :] in self.held else found
+
     def split_tail(self, text: str, at: int) -> int:
         """Where the longest tail of text[at:] starts that may be the beginning of a marker."""
-        for start in range(max(at, len(text) - self.longest + 1), len(text)):
-            if text[start:] in self.held:
-                return start
+        for tail in range(max(at, len(text) - self.longest + 1), len(text)):
+            if text[tail:] in self.held:
+                return tail
         return len(text)
 
 
@@ -73,7 +91,7 @@ class Dialect:
         marker of a call stands across them, else behind them; -1 where more text decides.
         """
         found = self.text.pattern.match(text) if with_calls else None
-        if found and found.group() in self.calls and found.end() >= len(text[:lead].rstrip()):
+        if found and found.group() != FENCE and found.end() >= len(text[:lead].rstrip()):
             return 0
         return -1 if with_calls and not final and text in self.text.held else lead
 
@@ -105,37 +123,37 @@ def _thinking(calls: tuple[str, ...], closer: str) -> Markers:
 
 
 @functools.lru_cache(maxsize=256)
-def dialect(name: str, names: tuple[str, ...]) -> Dialect:
+def dialect(name: str | Wire, names: tuple[str, ...]) -> Dialect:
     """The dialect of format `name` for tools of these `names`; without any, only reasoning counts.
 
     Raises KeyError for an unknown format.
     """
     formats = formats_for(name)
     calls: dict[str, tuple[Format, ...]] = {}
-    reasoning: dict[str, str] = dict(KNOWN)
-    dropped: set[str] = set()
+    reasoning: dict[str, str] = dict(KNOWN) | dict(name.reasoning if isinstance(name, Wire) else ())
+    frame: set[str] = set()
     words: set[str] = set()
     for one in formats:
         reasoning.update(one.REASONING)
-        dropped.update(DROPPED.get(one.NAME, ()))
+        frame.update(dropped(one))
         before, after = NAMED_OPENERS.get(one.NAME, ("", ""))
         named = [f"{before}{tool}{after}" for tool in names if after]
-        if named and name == one.NAME and before and not before[0].isalpha():
+        if named and str(name) == one.NAME and before and not before[0].isalpha():
             named = [before]  # of this family it is a marker, whatever name follows
         words.update(named if not before or before[0].isalpha() else ())
         for opener in (*one.OPENERS, *named) if names else ():
             calls[opener] = (*calls.get(opener, ()), one)
     messages = tuple(one for one in formats if one.NAME in MESSAGES) if names else ()
     lone = frozenset((SUFFIXED, SUFFIXED_END, *filter(closes_alone, reasoning.values())))
-    starts = tuple(dict.fromkeys(STARTS[one.NAME] for one in formats if one.NAME in STARTS)) if names else ()
-    literals = (*calls, *reasoning, *lone, *dropped, *((FENCE,) if names else ()))
-    framed = name in FRAMED
+    starts = tuple(dict.fromkeys(filter(None, map(start, formats)))) if names else ()
+    literals = (*calls, *reasoning, *lone, *frame, *((FENCE,) if names else ()))
+    framed = str(name) in FRAMED
     return Dialect(
         calls,
         frozenset(words),
         reasoning,
         lone,
-        frozenset(dropped),
+        frozenset(frame),
         messages,
         framed,
         compile_markers(literals),
@@ -144,8 +162,5 @@ def dialect(name: str, names: tuple[str, ...]) -> Dialect:
         frozenset(one.NAME for one in formats) if name != AUTO else frozenset(),
     )
 
-
-#: markers that show that messages stand in a frame
-FRAMES = frozenset(one for name in FRAMED for one in DROPPED[name])
 
 __all__ = ["FENCE", "FRAMES", "FRAME_ENDS", "Dialect", "Markers", "dialect", "is_word"]

@@ -13,7 +13,8 @@ from repair.types import Fix, FixKind, Problem
 _NAMES = ("name", "tool_name", "function_name", "tool", "function")
 _ARGUMENTS = ("arguments", "parameters")
 _ALIASES = ("args", "input", "params", "tool_input", "tool_arguments", "kwargs")
-_IGNORED = {"id", "type", "tool_call_id", "call_id", "index"}
+#: members that say nothing about the call
+IGNORED = {"id", "type", "tool_call_id", "call_id", "index"}
 _BLANK = re.compile(r"[ \t\n\r]*")
 _HEAD = re.compile(r'"(?:arguments|parameters|args|input|params|tool_input)"\s*:\s*')
 ABSENT = object()
@@ -22,13 +23,14 @@ ABSENT = object()
 @dataclass(frozen=True, slots=True)
 class Envelope:
     """name: as emitted. arguments: their value, or ABSENT. text: their own bytes, where those are strict
-    JSON.
+    JSON. beside: the arguments stood beside the name; they count if they are nothing but the tool's own.
     """
 
     name: str
     arguments: Any
     text: str | None
     fixes: tuple[Fix, ...] = ()
+    beside: bool = False
 
 
 def split_members(text: str) -> dict[str, tuple[Any, str]]:
@@ -94,9 +96,9 @@ def open_value(value: Any, text: str) -> Envelope | Problem:
 def _open(members: Mapping[str, Any], sources: Mapping[str, str]) -> Envelope | Problem:
     inner = members.get("function")
     if isinstance(inner, dict):
-        extra = set(members) - _IGNORED - {"function"}
+        extra = set(members) - IGNORED - {"function"}
         if extra:
-            return _unexpected(extra)
+            return misplaced(extra)
         envelope = _open(inner, {})
         if isinstance(envelope, Problem):
             return envelope
@@ -106,11 +108,15 @@ def _open(members: Mapping[str, Any], sources: Mapping[str, str]) -> Envelope | 
     if not names:
         return Problem("", "missing_name", "the call names no tool")
     given = [key for key in (*_ARGUMENTS, *_ALIASES) if key in members]
-    extra = set(members) - _IGNORED - set(given) - set(names)
+    extra = set(members) - IGNORED - set(given) - set(names)
     if len(names) > 1 or len(given) > 1:
         return Problem("", "ambiguous_call", f"several of the same: {', '.join((*names, *given))}")
+    if extra and not given and names[0] == "name":
+        beside = {key: members[key] for key in members if key != "name"}
+        fix = Fix(FixKind.wrapper_key, "", "", "arguments")
+        return Envelope(members["name"], beside, None, (fix,), beside=True)
     if extra:
-        return _unexpected(extra)
+        return misplaced(extra)
     if not given:
         return Envelope(members[names[0]], ABSENT, None)
     key = given[0]
@@ -118,6 +124,7 @@ def _open(members: Mapping[str, Any], sources: Mapping[str, str]) -> Envelope | 
     return Envelope(members[names[0]], members[key], sources.get(key), fixes)
 
 
-def _unexpected(extra: set[str]) -> Problem:
+def misplaced(extra: set[str]) -> Problem:
+    """What is said of members that are neither the call's nor its arguments'."""
     listed = ", ".join(sorted(extra)[:10])
     return Problem("", "misplaced", f"members that belong neither to the call nor to its arguments: {listed}")

@@ -11,10 +11,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from repair.formats import FORMATS, UNMARKED, harmony, llama3
-from repair.grammars.forms import FORMS, Form, json_arguments, python_arguments, write_call
+from repair.formats import FORMATS, Wire, harmony, is_unmarked, llama3
+from repair.grammars.forms import Form, form_for, json_arguments, python_arguments, write_call
 from repair.grammars.rules import ANY, Rules, one_of, regex
 from repair.grammars.schemas import OPTIONS, call_schema, object_schema, reduce_schema
+from repair.regions import Format
 from repair.tools import Tool, ToolSet
 
 _SPACE = r"/[ \r\n]{0,4}/"
@@ -58,7 +59,7 @@ def _json_value(rules: Rules, schema: Mapping[str, Any] | None, name: str = "") 
 
 def tool_grammar(
     tools: ToolSet,
-    format: str,
+    format: str | Wire,
     *,
     required: bool = False,
     tool_name: str | None = None,
@@ -77,7 +78,7 @@ def tool_grammar(
     open_reasoning and tokens: as in answer_grammar.
     """
     chosen = [tool for name in tools.names if (tool := tools.get(name)) and tool_name in (None, name)]
-    writer = _MESSAGES.get(format) or (_triggered if format in FORMS else None)
+    writer = _MESSAGES.get(str(format)) or (_triggered if form_for(format) is not None else None)
     json_answer = json_answer and not required
     if writer is None or not chosen:
         return None
@@ -126,18 +127,23 @@ def _speech(rules: Rules, *excluded: str, start: str = "") -> str:
     return rules.terminal(body)
 
 
-def _openings(rules: Rules, format: str) -> str:
+def _format_of(format: str | Wire) -> Format:
+    return format.formats[0] if isinstance(format, Wire) else FORMATS[format]
+
+
+def _openings(rules: Rules, format: str | Wire) -> str:
     """A regex of how reasoning begins, where its markers are text."""
-    texts = [regex(one) for one, _ in FORMATS[format].REASONING if one not in rules.tokens]
+    texts = [regex(one) for one, _ in _format_of(format).REASONING if one not in rules.tokens]
     return rf"\s*({'|'.join(texts)})" if texts else ""
 
 
-def _triggered(rules: Rules, format: str, tools: Mapping[str, Mapping[str, Any]], wish: _Wish) -> str:
+def _triggered(rules: Rules, format: str | Wire, tools: Mapping[str, Mapping[str, Any]], wish: _Wish) -> str:
     """Calls behind a marker that opens each of them, or all."""
-    form = FORMS[format]
+    form = form_for(format)
+    assert form is not None
     calls = one_of([write_call(rules, form, name, schema) for name, schema in tools.items()])
     unit = _unit(rules, form, calls, wish.parallel)
-    lead = _lead(rules, FORMATS[format].REASONING, wish.open_reasoning)
+    lead = _lead(rules, _format_of(format).REASONING, wish.open_reasoning)
     at_once = f"{_SPACE} {rules.literal(form.trigger)} {unit}"
     if wish.required:
         return f"{lead} ({at_once})+ {_SPACE}" if wish.parallel else f"{lead} {at_once} {_SPACE}"
@@ -163,15 +169,15 @@ def _unit(rules: Rules, form: Form, calls: str, parallel: bool) -> str:
     return rules.add(body)
 
 
-def _tail(rules: Rules, format: str) -> str:
+def _tail(rules: Rules, format: str | Wire) -> str:
     """Text behind a call: none of the markers that would put its end in doubt, and nothing that
     looks like more of it.
     """
-    start = r"\s*[\"':,;{}\[\]]" if format in UNMARKED else ""
-    return _speech(rules, *FORMATS[format].CLOSERS, start=start)
+    start = r"\s*[\"':,;{}\[\]]" if is_unmarked(_format_of(format)) else ""
+    return _speech(rules, *_format_of(format).CLOSERS, start=start)
 
 
-def _bare(rules: Rules, format: str, tools: Mapping[str, Mapping[str, Any]], wish: _Wish) -> str:
+def _bare(rules: Rules, format: str | Wire, tools: Mapping[str, Mapping[str, Any]], wish: _Wish) -> str:
     """JSON calls that are the whole message, with or without Llama's marker."""
     key = "parameters" if format == llama3.NAME else "arguments"
     if wish.answer:
@@ -188,7 +194,7 @@ def _bare(rules: Rules, format: str, tools: Mapping[str, Mapping[str, Any]], wis
     return _message(rules, format, body, rf"\s*(\{{|\[|`{marker})", wish)
 
 
-def _bare_beside_an_answer(rules: Rules, format: str, call: dict[str, Any], wish: _Wish) -> str:
+def _bare_beside_an_answer(rules: Rules, format: str | Wire, call: dict[str, Any], wish: _Wish) -> str:
     """The answer or calls: both begin with a brace, so that calls have to be in JSON's own lexemes."""
     several = {
         **{"type": "array", "items": {"anyOf": call["anyOf"]}, "$defs": call["$defs"], "minItems": 1},
@@ -201,16 +207,18 @@ def _bare_beside_an_answer(rules: Rules, format: str, call: dict[str, Any], wish
     return _message(rules, format, f"({one} | {rules.json({**several, 'x-guidance': OPTIONS})})", "", wish)
 
 
-def _bare_python(rules: Rules, format: str, tools: Mapping[str, Mapping[str, Any]], wish: _Wish) -> str:
+def _bare_python(
+    rules: Rules, format: str | Wire, tools: Mapping[str, Mapping[str, Any]], wish: _Wish
+) -> str:
     form = Form("", "{name}(", ")", python_arguments)
     calls = one_of([write_call(rules, form, name, schema) for name, schema in tools.items()])
     more = f'(", " {calls})*' if wish.parallel else ""
     return _message(rules, format, f'"[" {calls} {more} "]"', r"\s*(\[|`)", wish)
 
 
-def _message(rules: Rules, format: str, body: str, start: str, wish: _Wish) -> str:
+def _message(rules: Rules, format: str | Wire, body: str, start: str, wish: _Wish) -> str:
     """`body` as the whole message, or text that does not begin as one."""
-    lead = _lead(rules, FORMATS[format].REASONING, wish.open_reasoning)
+    lead = _lead(rules, _format_of(format).REASONING, wish.open_reasoning)
     if wish.required:
         return f"{lead} {_SPACE} {body}"
     if wish.answer:
@@ -220,7 +228,7 @@ def _message(rules: Rules, format: str, body: str, start: str, wish: _Wish) -> s
     return f"{lead} ({_SPACE} {body} | {speech})"
 
 
-def _harmony(rules: Rules, format: str, tools: Mapping[str, Mapping[str, Any]], wish: _Wish) -> str:
+def _harmony(rules: Rules, format: str | Wire, tools: Mapping[str, Mapping[str, Any]], wish: _Wish) -> str:
     """Messages of the channels; a call is one with a recipient. The prompt ends in `<|start|>assistant`."""
     channel, message, start = harmony.CHANNEL, harmony.MESSAGE, rules.literal(harmony.START)
     head = f"{channel}commentary to=functions.{{name}} <|constrain|>json{message}"

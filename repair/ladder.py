@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from repair.coerce import coerce, has_bare
-from repair.envelope import ABSENT, Envelope, open_strict, open_value, split_members
+from repair.envelope import ABSENT, Envelope, misplaced, open_strict, open_value, split_members
 from repair.lenient import Reading, Unreadable, read_body
 from repair.limits import LIMITS
 from repair.names import resolve_name
@@ -111,9 +111,14 @@ def _open(envelope: Envelope | Problem, tools: ToolSet, fixes: tuple[Fix, ...]) 
     if isinstance(envelope, Problem):
         return Rejected((envelope,))
     fixes += envelope.fixes
-    return _with_tool(
-        envelope.name, tools, lambda tool: _judge(tool, envelope.arguments, envelope.text, fixes)
-    )
+
+    def judge(tool: Tool) -> Accepted | Rejected:
+        extra = set(envelope.arguments) - set(tool.keys) if envelope.beside else set()
+        if extra or (envelope.beside and "name" in tool.keys):
+            return Rejected((misplaced(extra or set(envelope.arguments)),))
+        return _judge(tool, envelope.arguments, envelope.text, fixes)
+
+    return _with_tool(envelope.name, tools, judge)
 
 
 def _climb(tool: Tool, text: str, closed: bool) -> Accepted | Rejected:

@@ -21,10 +21,10 @@ from repair.types import Bare, Body, Fix, FixKind, Problem, RawCall
 @dataclass(frozen=True, slots=True)
 class Grammar:
     """open: matches a parameter's opening tag, group "key"; its group "typed", if it has one, tells
-    whether the value is a string ("true") or JSON ("false"). close: its closing tag. ends: closing tags
-    of the call itself, the right one first. outer: markers that bound the call from outside. newline:
-    one line break after the opening and before the closing tag belongs to the format. cdata: markers
-    inside which a value is verbatim.
+    whether the value is a string ("true", "string") or JSON (anything else). close: its closing tag.
+    ends: closing tags of the call itself, the right one first. outer: markers that bound the call from
+    outside. newline: one line break after the opening and before the closing tag belongs to the format.
+    cdata: markers inside which a value is verbatim.
     """
 
     open: re.Pattern[str]
@@ -194,13 +194,13 @@ def _store(
 
 
 def _typed(value: Bare, string: str | None) -> Any:
-    if string == "true":
+    if string in ("true", "string"):
         return value.text
     try:
         read, end = decode_strict(value.text)
     except ValueError:
         return value
-    return read if string == "false" and not value.text[end:].strip() else value
+    return read if string is not None and not value.text[end:].strip() else value
 
 
 def _closes(value: str, at: int, grammar: Grammar) -> bool:
@@ -304,6 +304,8 @@ def _looks_like_body(text: str, at: int, form: Tagged) -> bool:
 def _tagged_call(text: str, head: re.Match[str], form: Tagged, tools: ToolSet) -> tuple[RawCall, int, bool]:
     name = head.group("name").strip()
     at = skip_space(text, head.end())
+    if head.groupdict().get("empty"):
+        return RawCall(name, Body.tree, head.group(), True, {}), head.end(), True
     if text[at : at + 1] == "{":
         return _tagged_json(text, name, at, form)
     resolved = resolve_name(name, tools)

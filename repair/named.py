@@ -27,7 +27,8 @@ class Named:
     """sections: opening markers around all calls, the right one first; section_ends: theirs. opener:
     begins one call. head: from there to the arguments, group "name". closers: end one call; empty where
     the JSON ends it. fenced: the JSON may stand in a markdown fence. begun: a pattern, of at most 80
-    characters, of what ends the head of a call and begins its arguments.
+    characters, of what ends the head of a call and begins its arguments. spellings: how many of the sections
+    are right.
     """
 
     opener: str
@@ -37,6 +38,7 @@ class Named:
     section_ends: tuple[str, ...] = ()
     fenced: bool = False
     begun: str = r"(?!)"
+    spellings: int = 1
 
 
 def read_named(text: str, at: int, form: Named, inside: bool = False) -> Region | None:
@@ -64,9 +66,11 @@ def read_named(text: str, at: int, form: Named, inside: bool = False) -> Region 
     if len(calls) > LIMITS.calls:
         calls.append(problem_call("", "too_many_calls", f"more than {LIMITS.calls} calls in one turn"))
     if section and not calls[-1].problems:
+        ended = closed or bool(form.section_ends)
         position, closed, problem = close_region(text, position, form.section_ends, fixes)
+        closed = closed and ended
         calls += [problem] if problem else []
-        if section != form.sections[0]:
+        if section not in form.sections[: form.spellings]:
             fixes.append(Fix(FixKind.corrupted_marker, "", section, form.sections[0]))
     elif form.sections and not section:
         stray = match_literal(text, skip_space(text, position), form.section_ends)

@@ -8,6 +8,10 @@ from repair.tools import Tool, ToolSet
 from repair.types import Fix, FixKind, Problem
 
 _PREFIX = re.compile(r"functions[./:]")
+# what stands before a tool's name where several servers offer tools, or a name was taken for a call's id
+_SERVER = re.compile(r"(?:tool|tools|function|[A-Za-z][\w-]{0,63}?)(?:__|[.:/])(?=\w)")
+_JOINTS = ("__", ".", ":", "/")
+_NUMBERED = re.compile(r"functions?_(?P<name>.+)_\d{1,4}\Z")
 _SUFFIX = re.compile(r"(?:<[|\uff5c].*|:\d+)\Z", re.DOTALL)
 
 
@@ -35,7 +39,21 @@ def resolve_name(name: str, tools: ToolSet) -> tuple[Tool, tuple[Fix, ...]] | Pr
             tool = tools.get(matches[0])
             assert tool is not None
             return tool, tuple(Fix(kind, "", name, tool.name) for kind in (*kinds, FixKind.name_case))
-    return _unknown(name, tools)
+    return _without_server(bare, tools) or _unknown(name, tools)
+
+
+def _without_server(name: str, tools: ToolSet) -> tuple[Tool, tuple[Fix, ...]] | None:
+    """`server__f`, `server.f`, `tool:f`, `functions_f_0`, where exactly one tool answers to what is left."""
+    numbered = _NUMBERED.match(name)
+    ends = [numbered.group("name")] if numbered else []
+    ends += [name[found.end() :] for found in (_SERVER.match(name),) if found]
+    found = {tool.name: tool for end in ends if (tool := tools.get(end)) is not None}
+    if len(found) != 1:
+        return None
+    ((known, tool),) = found.items()
+    if any(one.endswith(tuple(f"{mark}{known}" for mark in _JOINTS)) for one in tools.names):
+        return None  # another server's tool answers to it, too
+    return tool, (Fix(FixKind.name_prefix, "", name, known),)
 
 
 def _keep(name: str) -> tuple[tuple[FixKind, ...], str]:

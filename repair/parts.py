@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from repair.events import Calls, Draft, Junk, Text, join_sections, settle_reasoning
+from repair.formats import Wire
 from repair.ladder import emit_plain, repair_call
 from repair.names import resolve_name
 from repair.placement import settle_inline
@@ -55,7 +56,7 @@ def take_apart(
     tools: ToolSet,
     problems: tuple[Problem, ...],
     *,
-    format: str = "auto",
+    format: str | Wire = "auto",
     generation_prompt: str = "",
     cut: bool = False,
 ) -> Parts | None:

@@ -12,7 +12,7 @@ import functools
 import re
 from enum import Enum
 
-from repair.formats import ENDS, NAMED_OPENERS, UNMARKED
+from repair.formats import NAMED_OPENERS, is_unmarked, region_ends
 from repair.formats.harmony import NAME as HARMONY
 from repair.formats.step3 import NAME as STEP3
 from repair.formats.step3 import SECTION, SECTION_END
@@ -46,9 +46,9 @@ def judge_release(text: str, region: Region, form: Format, inside: bool = False)
     if form.NAME == HARMONY and raw.endswith(form.CLOSERS):
         behind = text[after : after + 1]
         return Certainty.soon if not behind else Certainty.no if behind in "\"':," else Certainty.yes
-    if raw.endswith(_ends(form)):
+    if raw.endswith(region_ends(form)):
         return Certainty.yes
-    if form.NAME in UNMARKED and text.startswith(_next_openers(form), after):
+    if is_unmarked(form) and text.startswith(_next_openers(form), after):
         return Certainty.yes
     return Certainty.no
 
@@ -63,10 +63,6 @@ def is_read(call: RawCall) -> bool:
         reading = read_value(call.text)
         return isinstance(reading, Reading) and reading.end == len(call.text)
     return end == len(call.text)
-
-
-def _ends(form: Format) -> tuple[str, ...]:
-    return ENDS.get(form.NAME, form.CLOSERS)
 
 
 def _next_openers(form: Format) -> tuple[str, ...]:
@@ -84,8 +80,8 @@ def possible_ends(formats: tuple[Format, ...]) -> re.Pattern[str]:
     """Literals without which no region of `formats` becomes certain."""
     literals: list[str] = []
     for one in formats:
-        literals += _ends(one)
-        literals += _next_openers(one) if one.NAME in UNMARKED else ()
+        literals += region_ends(one)
+        literals += _next_openers(one) if is_unmarked(one) else ()
     return _any_of(tuple(literals))
 
 

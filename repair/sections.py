@@ -13,19 +13,18 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from repair.formats import (
-    apertus,
+    FORMATS,
     command,
     deepseek,
     deepseek_v31,
     dsml,
-    hunyuan_a13b,
     kimi,
     lfm2,
     llama4,
     minimax,
-    nemotron,
     step3,
 )
+from repair.formats.shapes import RowFormat, has_own_keys
 from repair.markup import Tagged, read_first_tagged, read_tagged
 from repair.named import Named, read_first_named, read_named
 from repair.pythonic import read_first_python
@@ -69,6 +68,13 @@ class OpenSection:
     section: Section
     said: list[str] = field(default_factory=list)
 
+    @classmethod
+    def of(cls, form: Format) -> OpenSection:
+        """Of a format that has sections."""
+        section = section_of(form)
+        assert section is not None
+        return cls(form, section)
+
 
 def _named(form: Named) -> Section:
     return Section(
@@ -77,6 +83,20 @@ def _named(form: Named) -> Section:
         lambda text, at, tools, inside: read_first_named(text, at, form),
         lambda text, at, tools: read_named(text, at, form, inside=True),
     )
+
+
+def _row(form: RowFormat) -> Section | None:
+    """How the calls of a row stand in its section; None where it has none, or nothing ends it."""
+    row = form.row
+    if not row.section.strip() or not row.section_end.strip():
+        return None
+    if isinstance(form.form, Named):
+        return _named(form.form)
+    if isinstance(form.form, Tagged):
+        return _tagged(form.form, form.begun)
+    if row.shape == "objects" and row.listed and not row.call.strip() and not has_own_keys(row):
+        return _listed(form, Body.call if row.name_key else Body.keyed)
+    return None
 
 
 def _tagged(form: Tagged, begun: str) -> Section:
@@ -119,8 +139,6 @@ SECTIONS: dict[str, Section] = {
         lambda text, at, tools, inside: step3.parse_first(text, at, tools),
         lambda text, at, tools: step3.parse_section(text, at, at, tools),
     ),
-    **{one.NAME: _listed(one) for one in (nemotron, hunyuan_a13b)},
-    apertus.NAME: _listed(apertus, Body.keyed),
     command.NAME: Section(
         (command.OPEN,),
         _ITEM_BEGUN,
@@ -130,12 +148,23 @@ SECTIONS: dict[str, Section] = {
         lambda text, at, tools: command.parse_list(text, at, at, inside=True),
     ),
     **{one.NAME: _python(one) for one in (lfm2, llama4)},
+    **{
+        one.NAME: section for one in FORMATS.values() if isinstance(one, RowFormat) and (section := _row(one))
+    },
 }
+
+
+_row_section = functools.lru_cache(maxsize=256)(_row)
+
+
+def section_of(form: Format) -> Section | None:
+    """How the calls of a format stand in one envelope; None where each has its own."""
+    return _row_section(form) if isinstance(form, RowFormat) else SECTIONS.get(form.NAME)
 
 
 def open_section(text: str, at: int, form: Format, tools: ToolSet) -> Region | None:
     """The first call of the section that opens at `at`, with the opening marker, if it is certain."""
-    section = SECTIONS.get(form.NAME)
+    section = section_of(form)
     opener = match_literal(text, at, section.openers) if section else None
     if section is None or opener is None:
         return None
@@ -146,5 +175,5 @@ def open_section(text: str, at: int, form: Format, tools: ToolSet) -> Region | N
 @functools.lru_cache(maxsize=256)
 def possible_parts(formats: tuple[Format, ...]) -> re.Pattern[str]:
     """Patterns without which nothing that begins with a marker of `formats` becomes certain."""
-    begun = [SECTIONS[one.NAME].begun for one in formats if one.NAME in SECTIONS]
+    begun = [section.begun for one in formats if (section := section_of(one))]
     return re.compile("|".join((possible_ends(formats).pattern, *begun)))

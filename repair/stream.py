@@ -12,13 +12,14 @@ from collections.abc import Sequence
 from repair.dialect import FENCE, FRAME_ENDS, FRAMES, dialect, is_word
 from repair.events import Calls, Draft, Event, Place, Reasoning, Text, Unopened, without_lead
 from repair.fence import parse_fenced
+from repair.formats import Wire
 from repair.garbage import Finder, parse_garbage
 from repair.limits import LIMITS
 from repair.placement import Line
 from repair.reasoning import left_open, read_marker, skip_opener
 from repair.regions import Format, Region, is_blank, skip_space, too_many
 from repair.release import ANYTHING, NOTHING, Certainty, Wait, judge_release
-from repair.sections import SECTIONS, OpenSection, open_section, possible_parts
+from repair.sections import OpenSection, open_section, possible_parts
 from repair.tools import ToolSet
 from repair.trail import Trail
 
@@ -34,7 +35,7 @@ class StreamParser:
     def __init__(
         self,
         tools: ToolSet,
-        format: str = "auto",
+        format: str | Wire = "auto",
         *,
         with_calls: bool = True,
         drafts: bool = True,
@@ -175,7 +176,7 @@ class StreamParser:
                 return start
         if self._span:
             return self._code_span(text, at, final)
-        found = self._dialect.text.pattern.search(text, at)
+        found = self._dialect.text.search(text, at, final)
         end = found.start() if found else len(text) if final else self._dialect.text.split_tail(text, at)
         if found is None and end == at:
             return -1
@@ -299,7 +300,7 @@ class StreamParser:
         for one in formats:
             first = open_section(text, at, one, self._tools) if placed else None
             if first is not None:
-                return self._part(text, first, OpenSection(one, SECTIONS[one.NAME]))
+                return self._part(text, first, OpenSection.of(one))
             region = one.parse(text, at, self._tools)
             if region is None:
                 continue
@@ -319,7 +320,7 @@ class StreamParser:
         for one in formats:
             first = open_section(text, at, one, self._tools) if placed else None
             if first is not None:
-                return self._part(text, first, OpenSection(one, SECTIONS[one.NAME]))
+                return self._part(text, first, OpenSection.of(one))
             region = one.parse(text, at, self._tools)
             if region is not None:
                 return self._region(text, region, one)

@@ -21,6 +21,7 @@ from repair.events import (
     settle_reasoning,
     text_of,
 )
+from repair.formats import Wire
 from repair.ladder import emit_plain, repair_call
 from repair.limits import LIMITS
 from repair.placement import InText, find_misplaced, settle_inline
@@ -81,7 +82,7 @@ class Turn:
     def __init__(
         self,
         tools: ToolSet,
-        format: str = "auto",
+        format: str | Wire = "auto",
         policy: TurnPolicy = DEFAULT_POLICY,
         generation_prompt: str = "",
     ) -> None:

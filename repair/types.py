@@ -107,9 +107,12 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Bare:
-    """Text that its wire format leaves untyped (an XML parameter, an unquoted word); the schema types it."""
+    """Text that its wire format leaves untyped (an XML parameter, an unquoted word); the schema types it.
+    element: what an array or object is written as where it holds something, and so an empty one too.
+    """
 
     text: str
+    element: bool = False
 
 
 class Body(StrEnum):

@@ -23,6 +23,7 @@ from corpora.malformations.specimen import (
 )
 from corpora.malformations.syntax import tokens
 from repair.formats import FORMATS
+from repair.formats.rows import ROWS
 from repair.types import ToolCall
 
 _BRACKETS = re.compile(r"[\s}\]]*")
@@ -38,9 +39,15 @@ _TERMINATORS = {
     "olmo3": ")",
     **dict.fromkeys(("lfm2", "llama4", "bare_python"), "]"),
     **dict.fromkeys(("gemma4", "function_gemma"), "}"),
+    "minimax_m3": "]<]minimax[>[</invoke>",
+    "hunyuan3": "</tool_call:opensource>",
+    "muse": "</atem:invoke>",
+    **{row.name: row.call_end.strip() for row in ROWS if row.shape in ("tags", "pairs")},
 }
 #: without their opening marker these begin with a name, or have nothing that says which call it is
-_LOST_WITH_OPENER = frozenset(("glm", "mistral", "hunyuan", "harmony", "apertus", "function_gemma"))
+_LOST_WITH_OPENER = frozenset(
+    ("glm", "mistral", "hunyuan", "harmony", "apertus", "function_gemma", "ifm", "iquest", "inkling", "muse")
+)
 _PROSE = ("Let me look that up.", "Sure, one moment!", "I will call the tool now:", "Okay.\n\nHere it is.")
 _AFTER = ("I hope this helps.", "Done, see above.", "Waiting for the result now")
 
@@ -292,7 +299,7 @@ def calls_forbidden(specimen: Specimen, rng: Random) -> Specimen | None:
 def draft_in_reasoning(specimen: Specimen, rng: Random) -> Specimen | None:
     """A call that was thought of, and then an answer."""
     pairs = () if specimen.format == ARGUMENTS else FORMATS[specimen.format].REASONING
-    if not pairs or specimen.format in ("harmony", "gemma4"):
+    if not pairs or specimen.format in ("harmony", "gemma4", "muse"):
         return None
     opener, closer = rng.choice(pairs)
     text = f"{opener}I could write\n{specimen.text}\nbut no.{closer}The answer is 4."

@@ -12,7 +12,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from corpora.malformations.specimen import ARGUMENTS, TAGGED, Specimen, Written
+from corpora.malformations.specimen import ARGUMENTS, ELEMENTS, TAGGED, Specimen, Written
 from corpora.malformations.table import Source
 from repair.tools import SchemaError, ToolSet
 from repair.types import ToolDefinition
@@ -102,14 +102,27 @@ def _is_sound(tools: tuple[ToolDefinition, ...], calls: tuple[tuple[str, dict[st
 def source_of(cases: list[Case]) -> Source:
     """Specimens drawn from the cases. Untyped text needs a type for every parameter."""
     typed = [one for one in cases if _has_types(one)]
+    flat = [one for one in typed if not any(_nests(value) for _, given in one[1] for value in given.values())]
     single = [one for one in cases if len(one[1]) == 1]
 
     def draw(rng: Random, format: str) -> Specimen:
-        pool = typed if format in TAGGED else single if format == ARGUMENTS else cases
+        pool = (
+            flat
+            if format in ELEMENTS
+            else typed
+            if format in TAGGED
+            else single
+            if format == ARGUMENTS
+            else cases
+        )
         tools, calls = rng.choice(pool)
         return Specimen(format, tools, calls, tuple(Written(name, value, "") for name, value in calls))
 
     return draw
+
+
+def _nests(value: Any) -> bool:
+    return isinstance(value, dict | list)
 
 
 def _has_types(case: Case) -> bool:

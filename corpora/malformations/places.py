@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any
 
-from corpora.malformations.specimen import TAGGED, Specimen, resolve
+from corpora.malformations.specimen import ELEMENTS, TAGGED, Specimen, resolve
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ def pick(specimen: Specimen, rng: Random, fits: Callable[[Place], bool]) -> Plac
 
 def is_untyped(specimen: Specimen, place: Place) -> bool:
     """Whether the format writes this value without quotes, so that only the schema types it."""
-    return specimen.format in TAGGED and len(place.path) == 1
+    return specimen.format in ELEMENTS or (specimen.format in TAGGED and len(place.path) == 1)
 
 
 def with_value(value: Any, path: tuple[str | int, ...], new: Any) -> Any:

@@ -10,12 +10,20 @@ from random import Random
 from typing import Any
 
 from repair.formats import FORMATS
+from repair.formats.rows import ROWS
 from repair.types import ToolCall, ToolDefinition
 
 #: an OpenAI-shaped upstream: the text is the arguments alone
 ARGUMENTS = "arguments"
 #: the formats that write values without quotes or escapes, so that a marker in a value is a marker
-TAGGED = frozenset(("qwen_xml", "glm", "minimax", "dsml", "step3", "seed", "minicpm"))
+TAGGED = frozenset(
+    (
+        *("qwen_xml", "glm", "minimax", "dsml", "step3", "seed", "minicpm", "minimax_m3", "hunyuan3", "muse"),
+        *(row.name for row in ROWS if row.shape in ("tags", "pairs")),
+    )
+)
+#: of these, those that write values inside objects and arrays without quotes, too
+ELEMENTS = frozenset(("minimax_m3",))
 GEMMA = frozenset(("gemma4", "function_gemma"))
 PYTHON = frozenset(("lfm2", "llama4", "olmo3", "bare_python"))
 #: the call is the whole message, and nothing else marks it

@@ -9,6 +9,7 @@ from typing import Any
 
 from corpora.malformations.specimen import (
     ARGUMENTS,
+    ELEMENTS,
     GEMMA,
     TAGGED,
     Specimen,
@@ -192,8 +193,9 @@ class _Draw:
     def branch(self, kinds: list[str], depth: int) -> Any:
         """A value of one of several types. Where strings have no quotes it is none that reads as another."""
         kind = self.rng.choice(kinds)
-        if self.format in TAGGED and depth == 1 and "string" in kinds:
-            return self.rng.choice(_WORDS)
+        bare = self.format in ELEMENTS or (self.format in TAGGED and depth == 1)
+        if bare and ("string" in kinds or kind == "null"):
+            return self.rng.choice(_WORDS) if "string" in kinds else self.scalar(kinds[0], depth)
         return None if kind == "null" else self.scalar(kind, depth)
 
     def scalar(self, kind: str, depth: int) -> Any:
@@ -211,6 +213,8 @@ class _Draw:
         properties = schema.get("properties")
         if properties is None:
             keys = self.rng.sample(_WORDS, self.rng.randint(0, 3))
+            if self.format in ELEMENTS:
+                return dict.fromkeys(keys, self.rng.choice(_WORDS))
             return {key: draw_string(self.rng, self.format) for key in keys}
         required = schema.get("required", ())
         keys = [key for key in properties if key in required or self.rng.random() < 0.6]

@@ -14,6 +14,7 @@ from proxy.sessions.misses import Outlook, Prompts, Seen
 from proxy.sessions.said import Reader
 from proxy.sessions.turns import Due, OwnTurns, Recalled, place_of
 from proxy.upstreams.thinking import limit_thinking
+from repair.formats import Wire
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +43,7 @@ class Prompter:
     def __init__(
         self,
         template: ChatTemplate,
-        format: str,
+        format: str | Wire,
         end_tokens: Sequence[int],
         rules: frozenset[Rule] = ALL_RULES,
         marked: bool = False,

@@ -8,6 +8,7 @@ import json
 from dataclasses import dataclass
 
 from proxy.chat import ChatRequest, Message, PastCall, Role, ToolMode
+from repair.formats import Wire
 from repair.tools import ToolSet
 from repair.turn import Turn, TurnPolicy
 from repair.types import ReasoningDelta, TextDelta
@@ -52,13 +53,13 @@ class Said:
 class Reader:
     """Reads a model's text as the guard does in mode `off`: what does not parse strictly is no call."""
 
-    format: str
+    format: str | Wire
     tools: ToolSet
     policy: TurnPolicy
     generation_prompt: str
 
     @classmethod
-    def of(cls, request: ChatRequest, format: str, generation_prompt: str) -> Reader:
+    def of(cls, request: ChatRequest, format: str | Wire, generation_prompt: str) -> Reader:
         choice = request.tool_choice
         name = choice.name if choice.mode is ToolMode.named else None
         policy = TurnPolicy(choice.mode.value, name, request.parallel_tool_calls, enabled=False)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from proxy.chat import CacheReport, ChatRequest, TokenScore, Usage
+from repair.formats import Wire
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +89,7 @@ class Generation(Protocol):
     """
 
     @property
-    def format(self) -> str: ...
+    def format(self) -> str | Wire: ...
 
     @property
     def generation_prompt(self) -> str: ...

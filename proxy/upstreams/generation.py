@@ -24,6 +24,7 @@ from proxy.upstreams.assembly import Assembly
 from proxy.upstreams.base import UpstreamEvent, UpstreamFinish
 from proxy.upstreams.deployments import Group
 from proxy.upstreams.replicas import Standings
+from repair.formats import Wire
 
 _log = logging.getLogger(__name__)
 
@@ -97,7 +98,7 @@ class HostedGeneration:
         self._first = asyncio.create_task(self._begin())
 
     @property
-    def format(self) -> str:
+    def format(self) -> str | Wire:
         return self._group.format
 
     @property

@@ -15,6 +15,7 @@ from proxy.upstreams.base import (
     UpstreamReasoning,
     UpstreamText,
 )
+from repair.formats import Wire
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +42,7 @@ class Script:
     repeated: bool = False
     admission: Stall = Stall(0)
     refusal: Exception | None = None
-    format: str = "auto"
+    format: str | Wire = "auto"
     generation_prompt: str = ""
     structured: bool = True
     usage: Usage = field(default_factory=lambda: Usage(prompt_tokens=7))

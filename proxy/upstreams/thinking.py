@@ -8,13 +8,14 @@ from engine.template import ChatTemplate, Rendered
 from engine.types import ThinkingLimit
 from proxy.chat import ChatRequest
 from repair.dialect import dialect
+from repair.formats import Wire
 from repair.reasoning import left_open
 
 _SWITCH = "enable_thinking"
 
 
 def limit_thinking(
-    template: ChatTemplate, format: str, rendered: Rendered, asked: ChatRequest
+    template: ChatTemplate, format: str | Wire, rendered: Rendered, asked: ChatRequest
 ) -> tuple[Rendered, ThinkingLimit | None]:
     """The prompt and the limit; no limit where the model would not think.
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from repair.formats import (
-    apertus,
     bare_json,
     bare_python,
     calling,
@@ -17,51 +17,80 @@ from repair.formats import (
     functionary,
     gemma4,
     glm,
-    granite,
     harmony,
     hermes,
     hunyuan,
-    hunyuan_a13b,
-    internlm,
+    hunyuan3,
     kimi,
     lfm2,
     llama3,
     llama4,
-    longcat,
     minicpm,
     minimax,
+    minimax_m3,
     mistral,
-    nemotron,
+    muse,
     olmo3,
     phi4,
     qwen_xml,
     seed,
     step3,
 )
+from repair.formats.row import Row
+from repair.formats.rows import ROWS
+from repair.formats.shapes import RowFormat
+from repair.reasoning import Pair
 from repair.regions import Format
 from repair.tools import ToolSet
 
-FORMATS: dict[str, Format] = {
-    one.NAME: one
-    for one in (
-        *(hermes, qwen_xml, glm, minimax, dsml, step3, seed, minicpm),
-        *(mistral, deepseek_v31, deepseek, kimi, hunyuan, functionary, harmony, command),
-        *(llama3, granite, phi4, nemotron, hunyuan_a13b, internlm, apertus, longcat),
-        *(lfm2, llama4, olmo3, gemma4, function_gemma, calling, bare_json, bare_python),
-    )
-}
+_ROWS = {one.name: RowFormat(one) for one in ROWS}
+_ALL: tuple[Format, ...] = (
+    hermes,
+    qwen_xml,
+    glm,
+    minimax,
+    minimax_m3,
+    dsml,
+    step3,
+    seed,
+    minicpm,
+    mistral,
+    deepseek_v31,
+    deepseek,
+    kimi,
+    hunyuan,
+    functionary,
+    muse,
+    harmony,
+    command,
+    llama3,
+    phi4,
+    *_ROWS.values(),
+    hunyuan3,
+    lfm2,
+    llama4,
+    olmo3,
+    gemma4,
+    function_gemma,
+    calling,
+    bare_json,
+    bare_python,
+)
+FORMATS: dict[str, Format] = {one.NAME: one for one in _ALL}
 AUTO = "auto"
 
 # a tool's name between these two is an opening marker too
 NAMED_OPENERS = {one.NAME: one.NAMED_OPENER for one in (mistral, functionary, gemma4)}
 
 # formats that may end a call with nothing but the marker of the next one
-UNMARKED = frozenset(one.NAME for one in (mistral, functionary, llama3, granite, phi4, harmony))
+_UNMARKED = frozenset(one.NAME for one in (mistral, functionary, llama3, phi4, harmony))
 # what ends a whole region, where that is not any of CLOSERS
-ENDS: dict[str, tuple[str, ...]] = {
+_ENDS: dict[str, tuple[str, ...]] = {
     qwen_xml.NAME: qwen_xml.FORM.closers,
     seed.NAME: seed.FORM.closers,
     minimax.NAME: minimax.FORM.closers,
+    minimax_m3.NAME: minimax_m3.ENDS,
+    muse.NAME: muse.ENDS,
     dsml.NAME: dsml.FORM.closers,
     step3.NAME: (step3.CLOSE, step3.SECTION_END),
     glm.NAME: (glm.CLOSE,),
@@ -72,6 +101,19 @@ ENDS: dict[str, tuple[str, ...]] = {
     calling.NAME: (")]", '"]'),
 }
 
+
+def region_ends(form: Format) -> tuple[str, ...]:
+    """The markers of which one ends a whole region of the format."""
+    return form.ENDS if isinstance(form, RowFormat) else _ENDS.get(form.NAME, form.CLOSERS)
+
+
+def is_unmarked(form: Format) -> bool:
+    """Whether a call may end with nothing but the marker of the next one."""
+    if isinstance(form, RowFormat):
+        return not form.ENDS and (form.row.shape == "objects" or not form.row.section.strip())
+    return form.NAME in _UNMARKED
+
+
 # formats whose call is the whole message: how it begins
 MESSAGES: dict[str, Callable[[str, ToolSet], bool | None]] = {
     bare_json.NAME: bare_json.may_begin,
@@ -79,11 +121,23 @@ MESSAGES: dict[str, Callable[[str, ToolSet], bool | None]] = {
 }
 
 # markers that belong to a message's frame and to nobody's content
-DROPPED = {harmony.NAME: harmony.DROPPED, command.NAME: command.DROPPED}
+_DROPPED = {one.NAME: one.DROPPED for one in (harmony, command, muse, gemma4)}
 FRAMED = frozenset((harmony.NAME,))
+FRAMES = frozenset(harmony.DROPPED)
 FRAME_ENDS = harmony.FRAME_ENDS
 # what the generation prompt ends with where that is the beginning of a call's opening marker
-STARTS = {harmony.NAME: harmony.START}
+_STARTS = {harmony.NAME: harmony.START, muse.NAME: muse.START}
+
+
+def dropped(form: Format) -> tuple[str, ...]:
+    """Markers of the format that are nobody's content."""
+    return form.row.dropped if isinstance(form, RowFormat) else _DROPPED.get(form.NAME, ())
+
+
+def start(form: Format) -> str:
+    """What the generation prompt of the format ends with, where a marker begins there; or ""."""
+    return form.row.start if isinstance(form, RowFormat) else _STARTS.get(form.NAME, "")
+
 
 _NEIGHBOURS = {
     "hermes": ("qwen_xml",),
@@ -98,23 +152,31 @@ _NEIGHBOURS = {
     "granite": ("hermes",),
     "seed": ("qwen_xml",),
     "gemma4": ("bare_python",),
+    "muse": ("harmony",),
+    "hunyuan3": ("hunyuan", "hunyuan_a13b", "glm"),
+    "hunyuan": ("hunyuan3",),
+    "hunyuan_a13b": ("hunyuan3",),
+    "dsml41": ("dsml",),
 }
+_ROW_MARKS = tuple((one.OPENERS[0], one.NAME) for one in _ROWS.values())
 _TEMPLATE_MARKS = (
+    ("]<]minimax[>[", "minimax_m3"),
+    ("<atem:function_calls>", "muse"),
+    *(mark for mark in _ROW_MARKS if mark[1] not in ("granite", "hunyuan_a13b", "dsml41")),
+    ("<\uff5cDSML\uff5c calls>", "dsml41"),
+    ("<tool_calls:", "hunyuan3"),
+    ("<tool_calls{}>", "hunyuan3"),
     ("<minimax:tool_call>", "minimax"),
     ("\uff5cDSML\uff5c", "dsml"),
     ("steptml:", "step3"),
     ("<seed:tool_call>", "seed"),
     ("<tool_call:opensource>", "hunyuan"),
     ("<|tool_calls_section_begin|>", "kimi"),
-    ("<longcat_tool_call>", "longcat"),
     ("<|tool_call_start|>", "lfm2"),
     ("<|python_start|>", "llama4"),
     ("<start_function_call>", "function_gemma"),
     ("<tool_call|>", "gemma4"),
     ("<|START_ACTION|>", "command"),
-    ("<|tools_prefix|>", "apertus"),
-    ("<|plugin|>", "internlm"),
-    ("<TOOLCALL>", "nemotron"),
     ("functools[", "phi4"),
     ("[TOOL_CALLS]", "mistral"),
     ("<|tool_call|>", "granite"),
@@ -130,12 +192,32 @@ _TEMPLATE_MARKS = (
 )
 
 
-def formats_for(name: str) -> tuple[Format, ...]:
+@dataclass(frozen=True)
+class Wire:
+    """How one model writes, where that is no format of the table: declared, or derived from its template.
+    formats: to try, in order. reasoning: pairs of markers beside those that are known.
+    """
+
+    name: str
+    formats: tuple[Format, ...]
+    reasoning: tuple[Pair, ...] = ()
+
+    @classmethod
+    def of(cls, row: Row) -> Wire:
+        return cls(row.name, (RowFormat(row), FORMATS["bare_json"]), row.reasoning)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+def formats_for(name: str | Wire) -> tuple[Format, ...]:
     """The formats that text of a model of format `name` is read with, in order.
 
     `auto` is all of them; a named format is itself, the ones that its models slip into, and bare JSON.
     Raises KeyError for a name that is not in the table.
     """
+    if isinstance(name, Wire):
+        return name.formats
     if name == AUTO:
         return tuple(FORMATS.values())
     names = dict.fromkeys((name, *_NEIGHBOURS.get(name, ()), "bare_json"))

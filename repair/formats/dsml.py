@@ -45,7 +45,7 @@ FORM = Tagged(
     openers=(OPEN, OLDER, *CORRUPTED),
     closers=(CLOSE, OLDER_END, *CORRUPTED_ENDS),
     call=INVOKE,
-    head=re.compile(rf"<{MARK}invoke name=\"(?P<name>[^\"<>\n]{{1,256}})\"\s*>"),
+    head=re.compile(rf"<{MARK}invoke name=\"(?P<name>[^\"<>\n]{{1,256}})\"(?P<empty>\s*/)?\s*>"),
     grammar=_GRAMMAR,
     parameter=PARAMETER,
     aliases=(OLDER,),

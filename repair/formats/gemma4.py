@@ -23,6 +23,7 @@ CALL = "call:"
 OPENERS = (OPEN,)
 CLOSERS = (CLOSE,)
 REASONING = (("<|channel>thought", "<channel|>"),)
+DROPPED = ("<|tool_response>",)
 NAMED_OPENER = (CALL, "{")
 QUOTES = Quotes('<|"|>')
 

@@ -16,11 +16,12 @@ from repair.types import ToolCall
 NAME = "kimi"
 SECTION = "<|tool_calls_section_begin|>"
 SECTION_END = "<|tool_calls_section_end|>"
+SINGULAR, SINGULAR_END = "<|tool_call_section_begin|>", "<|tool_call_section_end|>"
 CALL = "<|tool_call_begin|>"
 ARGUMENTS = "<|tool_call_argument_begin|>"
 CALL_END = "<|tool_call_end|>"
-OPENERS = (SECTION, CALL)
-CLOSERS = (SECTION_END, CALL_END)
+OPENERS = (SECTION, SINGULAR, CALL)
+CLOSERS = (SECTION_END, SINGULAR_END, CALL_END)
 REASONING = (("<think>", "</think>"), ("\u25c1think\u25b7", "\u25c1/think\u25b7"))
 
 FORM = Named(
@@ -29,8 +30,9 @@ FORM = Named(
         r"\s*(?:functions\.)?(?P<name>[^<\n:]{0,256})(?::\d+)?\s*" + re.escape(ARGUMENTS), re.ASCII
     ),
     closers=(CALL_END,),
-    sections=(SECTION,),
-    section_ends=(SECTION_END,),
+    sections=(SECTION, SINGULAR),
+    section_ends=(SECTION_END, SINGULAR_END),
+    spellings=2,
     begun=re.escape(ARGUMENTS) + r"\s{0,9}\{",
 )
 

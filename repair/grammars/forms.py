@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from repair.formats import (
-    apertus,
+    FORMATS,
+    Wire,
     deepseek,
     deepseek_v31,
     function_gemma,
@@ -17,18 +18,16 @@ from repair.formats import (
     glm,
     hermes,
     hunyuan,
-    hunyuan_a13b,
-    internlm,
     kimi,
     lfm2,
     llama4,
-    longcat,
     mistral,
-    nemotron,
     olmo3,
     qwen_xml,
     seed,
 )
+from repair.formats.row import Row, literal_head
+from repair.formats.shapes import RowFormat
 from repair.gemma import Quotes, write_value
 from repair.grammars.rules import Rules
 from repair.grammars.schemas import OPTIONS
@@ -122,22 +121,55 @@ _GLM = Tags(
     bounds=(glm.KEY, glm.OPEN, glm.CLOSE),
 )
 
+
+def form_of(row: Row) -> Form | None:
+    """How a row writes calls; None where values are typed by an attribute, which no grammar here has."""
+    inside = bool(row.section.strip())
+    trigger = row.section.strip() or literal_head(row.call)
+    told_twice = row.shape == "objects" and "{name}" in row.call
+    if "{id}" in row.call or row.shape not in ("objects", "named", "pairs") or told_twice:
+        return None
+    head, tail, arguments = (
+        _literal(row.call if inside else row.call.removeprefix(trigger)),
+        row.call_end,
+        None,
+    )
+    if row.shape == "objects":
+        named = f'"{row.name_key}": "{{name}}", "{row.arguments_key}": ' if row.name_key else '"{name}": '
+        head, tail = f"{head}{{{{{named}", "}" + tail
+    if row.shape == "pairs":
+        key, _, rest = row.parameter.partition("{key}")
+        tags = Tags(key, rest, row.parameter_end, tail, row.parameter_end.strip(), _bounds(row, key))
+        tail, arguments = "", _tagged_arguments(tags)
+    return Form(
+        *(trigger, head, tail, arguments or json_arguments),
+        opening=row.section.removeprefix(row.section.rstrip()) * inside + "[" * row.listed,
+        joint=row.joint if inside else None,
+        closing="]" * row.listed + row.section_end,
+    )
+
+
+def _literal(text: str) -> str:
+    """A literal of a row as a format string of a Form."""
+    parts = re.split(r"(\{(?:name|index)\})", text)
+    return "".join(
+        one if at % 2 else one.replace("{", "{{").replace("}", "}}") for at, one in enumerate(parts)
+    )
+
+
+def _bounds(row: Row, key: str) -> tuple[str, ...]:
+    return tuple(one for one in (key, row.call_end.strip(), literal_head(row.call)) if one)
+
+
 FORMS: dict[str, Form] = {
+    **{
+        one.NAME: form
+        for one in FORMATS.values()
+        if isinstance(one, RowFormat) and (form := form_of(one.row)) is not None
+    },
     hermes.NAME: Form(hermes.OPEN, "\n" + _OBJECT, "}\n" + hermes.CLOSE),
-    longcat.NAME: Form(longcat.OPENERS[0], "\n" + _OBJECT, "}\n" + longcat.CLOSERS[0]),
-    internlm.NAME: Form(internlm.OPENERS[0], '{{"name": "{name}", "parameters": ', "}" + internlm.CLOSERS[0]),
     mistral.NAME: Form(mistral.CALL, "{name}" + mistral.ARGUMENTS, ""),
     hunyuan.NAME: Form(hunyuan.CALL, "{name}" + hunyuan.SEPARATOR, hunyuan.CALL_END),
-    **{
-        one.NAME: Form(one.OPENERS[0], _OBJECT, "}", opening="[", joint=", ", closing="]" + one.CLOSERS[0])
-        for one in (nemotron, hunyuan_a13b)
-    },
-    apertus.NAME: Form(
-        *(apertus.OPENERS[0], '{{"{name}": ', "}"),
-        opening="[",
-        joint=", ",
-        closing="]" + apertus.CLOSERS[0],
-    ),
     deepseek.NAME: Form(
         *(_SECTION, f"{_CALL}function{_SEPARATOR}{{name}}\n```json\n", f"\n```{_CALL_END}"),
         joint="\n",
@@ -172,6 +204,14 @@ FORMS: dict[str, Form] = {
         for one in (gemma4, function_gemma)
     },
 }
+
+
+def form_for(format: str | Wire) -> Form | None:
+    """How a format writes calls; None where there is no grammar for it."""
+    if not isinstance(format, Wire):
+        return FORMS.get(format)
+    form = format.formats[0]
+    return form_of(form.row) if isinstance(form, RowFormat) else FORMS.get(form.NAME)
 
 
 def write_call(rules: Rules, form: Form, name: str, schema: Mapping[str, Any]) -> str:

@@ -42,8 +42,20 @@ DELAYS: dict[str, int | None] = {
     **dict.fromkeys(("lfm2", "llama4"), len("run(")),
     "olmo3": None,
     **dict.fromkeys(("llama3", "granite", "phi4", "bare_json", "bare_python")),
+    "pangu": len("{"),
+    **dict.fromkeys(("longcat", "inkling", "ifm", "iquest"), 0),
+    "gigachat": len("<|message_sep|>\n\nfunction call<|role_sep|>"),
+    "gigachat31": len("<|function_call|>"),
+    "solar": None,
+    "plamo": len(f"{FORMATS['plamo'].render(TWO[1:])}".partition("{")[0])
+    - len(FORMATS["plamo"].OPENERS[0])
+    + 1,
+    **{name: len(f'{FORMATS[name].OPENERS[1]}"run">') for name in ("dsml41", "gcml")},
+    "kimi_k3": len('<|open|>call tool="run" index="1"<|sep|>'),
+    "muse": 0,
+    **dict.fromkeys(("minimax_m3", "hunyuan3")),
 }
-ENDLESS = ("llama3", "granite", "phi4", "bare_json", "bare_python")
+ENDLESS = ("llama3", "granite", "phi4", "solar", "hunyuan3", "bare_json", "bare_python")
 
 
 def released(text: str, format: str) -> list[tuple[int, Calls]]:

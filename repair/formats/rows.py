@@ -1,0 +1,130 @@
+"""The formats that are nothing but literals."""
+
+from __future__ import annotations
+
+from repair.formats.row import Row
+
+_GCML, _DSML = "\uff5cGCML\uff5c", "\uff5cDSML\uff5c"
+_PLAMO = "<|plamo:{}_tool_{}:plamo|>"
+_THINK = (("<think>", "</think>"),)
+
+
+def _array(name: str, section: str, section_end: str) -> Row:
+    """An array of objects between two markers."""
+    return Row(name, "objects", section, section_end, listed=True, joint=", ", reasoning=_THINK)
+
+
+def _invokes(name: str, mark: str, space: str, section: str) -> Row:
+    """DeepSeek's tags behind another mark."""
+    return Row(
+        name,
+        "tags",
+        section=f"<{mark}{space}{section}>\n",
+        section_end=f"\n</{mark}{space}{section}>",
+        call=f'<{mark}{space}invoke name="{{name}}">\n',
+        parameter=f'<{mark}{space}parameter name="{{key}}" string="{{string}}">',
+        parameter_end=f"</{mark}{space}parameter>\n",
+        call_end=f"</{mark}{space}invoke>",
+        joint="\n",
+        reasoning=_THINK,
+    )
+
+
+def _pairs(name: str, mark: str, tag: str, line: str) -> Row:
+    """GLM's tags under other names."""
+    return Row(
+        name,
+        "pairs",
+        call=f"<{tag}>{{name}}{line}",
+        parameter=f"<{mark}arg_key>{{key}}</{mark}arg_key>{line}<{mark}arg_value>",
+        parameter_end=f"</{mark}arg_value>{line}",
+        call_end=f"</{tag}>",
+        joint="\n",
+        reasoning=_THINK,
+    )
+
+
+ROWS: tuple[Row, ...] = (
+    _array("nemotron", "<TOOLCALL>", "</TOOLCALL>"),
+    _array("hunyuan_a13b", "<tool_calls>", "</tool_calls>"),
+    Row(
+        *("internlm", "objects"),
+        call="<|action_start|><|plugin|>",
+        call_end="<|action_end|>",
+        joint="\n",
+        arguments_key="parameters",
+        also=("<|action_start|> <|plugin|>",),
+        reasoning=_THINK,
+    ),
+    Row(
+        *("apertus", "objects"),
+        section="<|tools_prefix|>",
+        section_end="<|tools_suffix|>",
+        listed=True,
+        joint=", ",
+        name_key="",
+        reasoning=(("<|inner_prefix|>", "<|inner_suffix|>"),),
+    ),
+    Row(
+        *("longcat", "objects"),
+        call="<longcat_tool_call>\n",
+        call_end="\n</longcat_tool_call>",
+        joint="\n",
+        reasoning=(("<longcat_think>", "</longcat_think>"),),
+    ),
+    _array("granite", "<|tool_call|>", ""),
+    _array("pangu", "[unused11]", "[unused12]"),
+    Row(
+        *("gigachat", "objects"),
+        call="<|message_sep|>\n\nfunction call<|role_sep|>\n",
+        joint="",
+        dropped=("<|message_sep|>",),
+    ),
+    Row("gigachat31", "objects", call="<|function_call|>", dropped=("<|message_sep|>",)),
+    Row(
+        *("inkling", "objects"),
+        call="<|message_model|>{name}<|content_invoke_tool_json|>",
+        call_end="<|end_message|>",
+        arguments_key="args",
+    ),
+    Row(
+        *("solar", "named"),
+        section="<|tool_calls|>",
+        call="<|tool_call:begin|>{id}<|tool_call:name|>{name}<|tool_call:args|>",
+        call_end="<|tool_call:end|>",
+        reasoning=(("<|think|>", "<|end|>"),),
+        dropped=("<|calls|>",),
+    ),
+    Row(
+        *("plamo", "named"),
+        section=_PLAMO.format("begin", "requests"),
+        section_end=_PLAMO.format("end", "requests"),
+        call=_PLAMO.format("begin", "request")
+        + _PLAMO.format("begin", "name")
+        + "{name}"
+        + _PLAMO.format("end", "name")
+        + _PLAMO.format("begin", "arguments"),
+        call_end=_PLAMO.format("end", "arguments") + _PLAMO.format("end", "request"),
+    ),
+    _invokes("dsml41", _DSML, " ", "calls"),
+    _invokes("gcml", _GCML, "", "tool_calls"),
+    _pairs("ifm", "ifm|", "ifm|tool_call", "\n"),
+    _pairs("iquest", "", "iquest_tool_call", ""),
+    Row(
+        *("kimi_k3", "tags"),
+        section="<|open|>tools<|sep|>",
+        section_end="<|close|>tools<|sep|>",
+        call='<|open|>call tool="{name}" index="{index}"<|sep|>',
+        parameter='<|open|>argument key="{key}" type="{type}"<|sep|>',
+        parameter_end="<|close|>argument<|sep|>",
+        call_end="<|close|>call<|sep|>",
+        reasoning=(("<|open|>think<|sep|>", "<|close|>think<|sep|>"),),
+        dropped=(
+            '<|open|>message role="assistant"<|sep|>',
+            "<|open|>response<|sep|>",
+            "<|close|>response<|sep|>",
+            "<|close|>message<|sep|>",
+            "<|end_of_msg|>",
+        ),
+    ),
+)
