@@ -8,23 +8,22 @@ import os
 import platform
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from enum import StrEnum
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from engine.client import EngineClient
 from engine.config import EngineConfig
-from engine.errors import EngineError, InvalidRequest
+from engine.errors import EngineError
 from engine.resolve import resolve_model
-from engine.template import ChatTemplate, Rendered
+from engine.template import ChatTemplate
 from engine.types import Finished, GenerateRequest, ModelInfo, SamplingParams
-from proxy.chat import ChatRequest, Message, PastCall, Role
+from proxy.chat import ChatRequest
 from proxy.divergence import measure, random_prompts
-from proxy.rendering import conversations, render_tools
-from repair.formats import AUTO, detect_format
-from repair.tools import ToolSet
-from repair.turn import Turn, TurnPolicy
+from proxy.rendering import render_tools
+from proxy.upstreams.wire import find_wire, writes_calls
+from repair.formats.row import Row
 from repair.types import ToolDefinition
 
 _PACKAGES = (
@@ -124,34 +123,29 @@ def directory(path: Path) -> Finding:
 
 
 def round_trip(template: ChatTemplate) -> Finding:
-    """Does a call that the template writes into a history come back out of the parser?"""
-    format = detect_format(template.source)
-    if format == AUTO:
-        text = "the chat template shows no tool format that we know: every known one is looked for"
-        return Finding(Level.warn, "tool calls", text)
-    user = Message(Role.user, "What is the weather?")
-    called = Message(Role.assistant, "", calls=(PastCall("call_000001", _TOOL.name, _ARGUMENTS),))
-    asked = ChatRequest("", (user,), (_TOOL,))
-    try:
-        before = _render(template, asked)
-        after = _render(template, ChatRequest("", (user, called), asked.tools))
-    except InvalidRequest as error:
-        return Finding(Level.warn, "tool calls", f"format {format}: {error.message}; told in words instead")
-    written = after.text.removeprefix(before.text).removesuffix(after.generation_prompt)
-    turn = Turn(ToolSet.compile(asked.tools), format, TurnPolicy(), before.generation_prompt)
-    turn.feed(written)
-    calls = turn.close("stop").calls
-    if [(call.name, json.loads(call.arguments)) for call in calls] == [(_TOOL.name, json.loads(_ARGUMENTS))]:
-        return Finding(
-            Level.ok, "tool calls", f"format {format}: a call of the template comes back as it was"
+    """Do calls that the template writes into a history come back out of the parser?"""
+    found = find_wire(template)
+    if found.row is not None:
+        text = f"format {found.how} from the chat template: {literals(found.row)}"
+        return Finding(Level.ok, "tool calls", text)
+    if found.format is not None:
+        text = f"format {found.format}: calls of the template come back as they were"
+        return Finding(Level.ok, "tool calls", text)
+    if not writes_calls(template):
+        text = (
+            "the chat template writes no calls: they are told in words, and every known format is looked for"
         )
-    text = f"format {format}, but the call that the template writes is not read back: {written[:120]!r}"
+        return Finding(Level.warn, "tool calls", text)
+    text = "no format reads the template's own calls back: every known one is looked for"
     return Finding(Level.warn, "tool calls", text)
 
 
-def _render(template: ChatTemplate, request: ChatRequest) -> Rendered:
-    """In the form that gives up nothing. Raises InvalidRequest where the template does not take it."""
-    return template.render(next(conversations(request)), render_tools(request))
+def literals(row: Row) -> str:
+    """A row as a line of a [[format]] table."""
+    told = {field.name: getattr(row, field.name) for field in fields(row)}
+    return ", ".join(
+        f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in told.items() if value
+    )
 
 
 async def run_engine(path: Path, template: ChatTemplate, divergence_prompts: int, tell: Tell) -> None:

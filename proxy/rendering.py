@@ -7,6 +7,7 @@ text.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -18,6 +19,7 @@ from proxy.codecs.fields import MAX_DEPTH, nests_deeper
 from repair.types import ToolDefinition
 
 Conversation = list[dict[str, Any]]
+_COMPARED = 60
 
 
 def render_tools(request: ChatRequest) -> list[dict[str, Any]] | None:
@@ -35,17 +37,27 @@ def _tool(tool: ToolDefinition) -> dict[str, Any]:
     return {"type": "function", "function": function}
 
 
-def conversations(request: ChatRequest, *, in_place: bool = True) -> Iterator[Conversation]:
-    """The forms to try, best first: as it is; one system message at the head; alternating turns of text.
+def conversations(
+    request: ChatRequest, *, in_place: bool = True, told_in_words: bool = True
+) -> Iterator[Conversation]:
+    """The forms to try, best first: as it is; with calls in the forms that some templates want, if there are
+    any; one system message at the head; alternating turns of text.
 
     in_place: a later system message is then told by the user where it stands; moved to the head, it would
-    change all that the model has read already.
+    change all that the model has read already. told_in_words: the last form, without calls.
     """
     kept = _with_answer_schema(request, _without_empty_tail(request.messages))
     yield [_message(message, _as_object_or_text) for message in kept]
+    if any(message.calls for message in kept):
+        yield [_message(message, _as_text) for message in kept]
+        short = [_with_short_ids(message) for message in kept]
+        yield [_message(message, _as_object_or_text) for message in short]
+        single = _one_call_each(short)
+        yield [_message(message, _as_object_or_text) for message in single]
     gathered = _late_as_user(kept) if in_place else _gather_system(kept)
     yield [_message(message, _as_object) for message in gathered]
-    yield _alternate(gathered)
+    if told_in_words:
+        yield _alternate(gathered)
 
 
 def _without_empty_tail(messages: Sequence[Message]) -> list[Message]:
@@ -97,6 +109,63 @@ def _as_object_or_text(text: str) -> Any:
     if value is None:
         return {}
     return value if isinstance(value, dict) and not nests_deeper(value, MAX_DEPTH) else text
+
+
+def _as_text(text: str) -> str:
+    return text if text.strip() else "{}"
+
+
+def _with_short_ids(message: Message) -> Message:
+    """With ids of nine letters and digits, as some templates insist on."""
+    calls = tuple(replace(call, id=_short_id(call.id)) for call in message.calls)
+    return replace(message, calls=calls, call_id=_short_id(message.call_id) if message.call_id else "")
+
+
+def _short_id(id: str) -> str:
+    return id if len(id) == 9 and id.isalnum() else hashlib.sha256(id.encode()).hexdigest()[:9]
+
+
+def _one_call_each(messages: Sequence[Message]) -> list[Message]:
+    """Calls of one message as several messages, each with its results behind it."""
+    told: list[Message] = []
+    kept = list(messages)
+    while kept:
+        message = kept.pop(0)
+        if len(message.calls) < 2:
+            told.append(message)
+            continue
+        results = list(takewhile(lambda one: one.role is Role.tool, kept))
+        del kept[: len(results)]
+        known = {call.id for call in message.calls}
+        for at, call in enumerate(message.calls):
+            told.append(replace(message if at == 0 else Message(Role.assistant, ""), calls=(call,)))
+            told += [one for one in results if one.call_id == call.id]
+        told += [one for one in results if one.call_id not in known]
+    return told
+
+
+def holds_calls(text: str, request: ChatRequest) -> bool:
+    """Whether the calls of a conversation stand in its prompt: their names, and of each its longest text.
+    Some templates leave calls out and say nothing.
+    """
+    for call in (call for message in request.messages for call in message.calls):
+        if call.name not in text:
+            return False
+        leaves = sorted(_leaves(_as_object_or_text(call.arguments)), key=len)
+        longest = leaves[-1].strip()[:_COMPARED] if leaves else ""
+        spellings = (longest, json.dumps(longest)[1:-1], json.dumps(longest, ensure_ascii=False)[1:-1])
+        if longest and not any(one in text for one in (*spellings, repr(longest)[1:-1])):
+            return False
+    return True
+
+
+def _leaves(value: Any) -> Iterator[str]:
+    match value:
+        case str():
+            yield value
+        case dict() | list():
+            for item in value.values() if isinstance(value, dict) else value:
+                yield from _leaves(item)
 
 
 def _as_object(text: str) -> dict[str, Any]:

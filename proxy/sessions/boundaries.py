@@ -8,7 +8,7 @@ from dataclasses import replace
 from engine.errors import InvalidRequest
 from engine.template import ChatTemplate, Written
 from proxy.chat import ChatRequest, Message, Role
-from proxy.rendering import conversations, render_tools
+from proxy.rendering import conversations, holds_calls, render_tools
 from proxy.sessions.canonical import Recent
 
 # What a message may begin with: a tokenizer can join its first character with what the template wrote before.
@@ -18,14 +18,23 @@ _UNKNOWN, _OTHER = "\ue000", "\ue001"
 
 
 def write_prompt(template: ChatTemplate, request: ChatRequest, in_place: bool = True) -> Written:
-    """The prompt in the first form that the template takes. Raises InvalidRequest where it takes none."""
+    """The prompt in the first form that the template takes, and whose calls it does not leave out. Raises
+    InvalidRequest where it takes none.
+    """
     tools = render_tools(request)
     refusal: InvalidRequest | None = None
+    without: Written | None = None
     for messages in conversations(request, in_place=in_place):
         try:
-            return template.write(messages, tools, **request.template_options)
+            written = template.write(messages, tools, **request.template_options)
         except InvalidRequest as error:
             refusal = refusal or error
+            continue
+        if holds_calls(written.plain, request):
+            return written
+        without = without or written
+    if without is not None:
+        return without
     assert refusal is not None
     raise refusal
 

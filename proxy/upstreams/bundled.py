@@ -52,7 +52,8 @@ from proxy.sessions.canonical import ALL_RULES, Rule
 from proxy.sessions.prompting import Prepared, Prompter
 from proxy.upstreams.base import ModelCard, Phases, UpstreamEvent, UpstreamFinish, UpstreamText
 from proxy.upstreams.sampling import SamplingDefaults, sampling_params, unasked_tokens
-from repair.formats import detect_format
+from proxy.upstreams.wire import find_wire
+from repair.formats import AUTO, Wire
 
 _log = logging.getLogger(__name__)
 
@@ -72,7 +73,7 @@ class EngineGeneration:
     def __init__(
         self,
         outputs: AsyncGenerator[Output, None],
-        format: str,
+        format: str | Wire,
         generation_prompt: str,
         on_close: Callable[[], None],
         on_finish: Callable[[str, Finished], CacheReport],
@@ -162,7 +163,7 @@ class BundledUpstream:
     ) -> None:
         self.models = (card,)
         self._client = client
-        self._format = detect_format(template.source)
+        self._format = find_wire(template).format or AUTO
         info = client.info
         self._prompter = Prompter(template, self._format, info.eos_token_ids, rules, not info.sliceable)
         self._ahead = ahead.Ahead(client, self._begin_next, think_time and info.cache_ram > 0)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from proxy.chat import ChatRequest, Message, PastCall, Role, ToolChoice, ToolMode
-from proxy.rendering import conversations, render_tools
+from proxy.rendering import conversations, holds_calls, render_tools
 from repair.types import ToolDefinition
 
 SYSTEM, LATE = Message(Role.system, "be kind"), Message(Role.system, "be brief")
@@ -54,7 +54,7 @@ def test_the_first_form_is_the_conversation_itself() -> None:
 )
 def test_arguments(sent: str, kept: Any, as_object: Any) -> None:
     message = Message(Role.assistant, "", calls=(PastCall("c1", "f", sent),))
-    first, second, _ = forms(ASK, message)
+    first, *_, second, _ = forms(ASK, message)
     assert first[1]["tool_calls"][0]["function"]["arguments"] == kept
     assert second[1]["tool_calls"][0]["function"]["arguments"] == (
         {"arguments": sent} if as_object is None else as_object
@@ -62,20 +62,20 @@ def test_arguments(sent: str, kept: Any, as_object: Any) -> None:
 
 
 def test_the_second_form_has_one_system_message_at_the_head() -> None:
-    late = forms(SYSTEM, LATE, ASK, CALLED, RESULT, LATE)[1]
+    late = forms(SYSTEM, LATE, ASK, CALLED, RESULT, LATE)[-2]
     assert [m["role"] for m in late] == ["system", "user", "assistant", "tool", "user"]
     assert (late[0]["content"], late[-1]["content"]) == ("be kind\n\nbe brief", "System: be brief")
     assert [m["role"] for m in forms(ASK, Message(Role.system, ""), ASK)[1]] == ["user", "user"]
 
 
 def test_later_system_messages_can_be_gathered_there() -> None:
-    gathered = forms(ASK, SYSTEM, CALLED, RESULT, LATE, in_place=False)[1]
+    gathered = forms(ASK, SYSTEM, CALLED, RESULT, LATE, in_place=False)[-2]
     assert [m["role"] for m in gathered] == ["system", "user", "assistant", "tool"]
     assert gathered[0]["content"] == "be kind\n\nbe brief"
 
 
 def test_the_third_form_alternates_and_loses_no_text() -> None:
-    third = forms(SYSTEM, ASK, ASK, CALLED, RESULT, BROKEN)[2]
+    third = forms(SYSTEM, ASK, ASK, CALLED, RESULT, BROKEN)[-1]
     assert [m["role"] for m in third] == ["user", "assistant", "user", "assistant"]
     assert third[0]["content"] == "be kind\n\nhi\n\nhi"
     assert third[1]["content"] == 'Called f with {"a":  1}'
@@ -111,3 +111,33 @@ def test_tools_are_shown_unless_none_may_be_called() -> None:
     ]
     assert render_tools(ChatRequest("m", (ASK,), tools, tool_choice=ToolChoice(ToolMode.none))) is None
     assert render_tools(ChatRequest("m", (ASK,))) is None
+
+
+def test_the_forms_of_calls_that_some_templates_want() -> None:
+    two = Message(
+        Role.assistant,
+        "so",
+        calls=(PastCall("call_long_1", "f", '{"a": 1}'), PastCall("call_long_2", "g", "{}")),
+    )
+    results = [
+        Message(Role.tool, "42", call_id="call_long_1"),
+        Message(Role.tool, "43", call_id="call_long_2"),
+    ]
+    _, as_text, short, single, *_ = forms(ASK, two, *results)
+    assert [call["function"]["arguments"] for call in as_text[1]["tool_calls"]] == ['{"a": 1}', "{}"]
+    ids = [call["id"] for call in short[1]["tool_calls"]]
+    assert all(len(one) == 9 and one.isalnum() for one in ids)
+    assert [one["tool_call_id"] for one in short[2:]] == ids
+    assert [one["role"] for one in single] == ["user", "assistant", "tool", "assistant", "tool"]
+    assert [len(one.get("tool_calls", ())) for one in single] == [0, 1, 0, 1, 0]
+    assert [one["content"] for one in single] == ["hi", "so", "42", "", "43"]
+
+
+@pytest.mark.parametrize(
+    ("text", "held"),
+    [('f {"a": "x\\ny"}', True), ("f x\ny", True), ("f", False), ('"x\\ny"', False)],
+    ids=["json", "raw", "name_alone", "arguments_alone"],
+)
+def test_calls_that_a_template_leaves_out_are_noticed(text: str, held: bool) -> None:
+    called = Message(Role.assistant, "", calls=(PastCall("c1", "f", '{"a": "x\\ny"}'),))
+    assert holds_calls(text, ChatRequest("m", (ASK, called))) is held

@@ -1,0 +1,171 @@
+"""Which format a model writes, proved by its own chat template: what that writes of known calls must be read
+back exactly. Formats that were detected, declared or derived are held to the same.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import islice
+
+from repair.formats import FORMATS, Wire
+from repair.formats.derive import ONE, Probe, Write, WrittenTurn, derive
+from repair.formats.row import SHAPES, Row
+from repair.formats.shapes import RowFormat
+from repair.tools import ToolSet
+from repair.turn import Turn
+from repair.types import FixKind, ReasoningDelta, TextDelta, ToolDefinition
+
+_MOST = 64
+_BARE = ("llama3", "bare_json", "bare_python")
+_PLAIN_SHAPES = ("objects", "python")
+#: what templates write against their own format: raw line breaks, Python's literals, the end of the turn
+_HARMLESS = {
+    *(FixKind.raw_control, FixKind.python_literal, FixKind.parse_container),
+    *(FixKind.extra_closer, FixKind.special_token),
+}
+_SAID = "Let me look that up."
+_HARD = Probe(
+    "check_first",
+    {"place": 'Ærø "x" & <b>1</b>', "note": "one\ntwo {}", "count": -7, "flag": True, "digits": "42"},
+)
+_DEEP = Probe(
+    "check_other",
+    {"many": ["a", "b]"], "inner": {"k": {"z": [{"q": "}"}, {"q": "x"}]}}, "ratio": 2.5, "empty": {}},
+    "qcall0002",
+)
+_PLAIN = Probe("check_first", {"place": "Oslo"})
+_NONE = Probe("check_none", {})
+#: calls and the text before them
+CHECKS: tuple[tuple[tuple[Probe, ...], str], ...] = (
+    ((_PLAIN,), ""),
+    ((_HARD,), ""),
+    ((_DEEP,), ""),
+    ((_NONE,), ""),
+    ((_HARD, _DEEP), ""),
+    ((_DEEP, _HARD, _PLAIN), ""),
+    ((_HARD,), _SAID),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """format: a name of the table, or what was declared or derived; None: unknown. row: its literals, where
+    it is none of the table. how: `detected`, `declared`, `derived` or `unknown`.
+    """
+
+    format: str | Wire | None
+    how: str
+    row: Row | None = None
+
+
+def find_format(
+    write: Write, detected: str | None, declared: Iterable[Row] = (), *, any_known: bool = True
+) -> Found:
+    """The format in which the template's own calls are read back: declared, detected, derived, in this order.
+
+    write: renders a turn. detected: of the table. any_known: all formats of the table are tried in the end.
+    """
+    for row in declared:
+        if is_sound(row) and reads_back(Wire.of(row), write):
+            return Found(Wire.of(row), "declared", row)
+    if detected is not None and reads_back(detected, write):
+        return Found(detected, "detected")
+    for row in islice(filter(is_sound, derive(write)), _MOST):
+        if reads_back(Wire.of(row), write):
+            return Found(Wire.of(row), "derived", row)
+    for name in (*_BARE, *FORMATS) if any_known else _BARE:
+        if reads_back(name, write):
+            return Found(name, "detected" if any_known else "derived")
+    return Found(None, "unknown")
+
+
+def tools_of(probes: Iterable[Probe]) -> list[ToolDefinition]:
+    """Definitions of the tools that the probes call."""
+    found: dict[str, dict[str, object]] = {}
+    for probe in probes:
+        properties = {key: _schema(value) for key, value in probe.arguments.items()}
+        found.setdefault(probe.name, {}).update(properties)
+    return [
+        ToolDefinition(name, "For a check.", {"type": "object", "properties": properties})
+        for name, properties in found.items()
+    ]
+
+
+def is_sound(row: Row) -> bool:
+    """Whether the literals of a row make a format of its shape."""
+    named = "{name}" in row.call or row.shape in _PLAIN_SHAPES
+    keyed = "{key}" in row.parameter or row.shape not in ("tags", "pairs")
+    if not named or not keyed:
+        return False
+    try:
+        form = RowFormat(row)
+        return (
+            row.shape in SHAPES
+            and bool(form.OPENERS)
+            and (form.form is not None or row.shape in _PLAIN_SHAPES)
+        )
+    except (ValueError, re.error):
+        return False
+
+
+def reads_back(format: str | Wire, write: Write) -> bool:
+    """Whether all that the template writes of CHECKS is read back; at least a plain and a hard call."""
+    passed = 0
+    for at, (probes, said) in enumerate(CHECKS):
+        turn = write(probes, said)
+        if said and turn is not None and not _is_beside(turn.text, said, write(probes, "")):
+            continue  # the template says text in another message, or not at all
+        if turn is None and at < 2:
+            return False
+        if turn is not None and not _is_same(format, turn, probes, said):
+            return False
+        if turn is None:
+            continue
+        passed += 1
+    return passed >= 2
+
+
+def _is_beside(text: str, said: str, alone: WrittenTurn | None) -> bool:
+    """Whether the text stands right before what is written without it."""
+    before, _, behind = text.partition(said)
+    return alone is not None and not before.strip() and behind.strip() == alone.text.strip()
+
+
+def _is_same(format: str | Wire, written: WrittenTurn, probes: tuple[Probe, ...], said: str) -> bool:
+    for pieces in ([written.text], list(written.text)):
+        turn = Turn(ToolSet.compile(tools_of(probes)), format, generation_prompt=written.prompt)
+        deltas: list[TextDelta | ReasoningDelta] = [one for piece in pieces for one in turn.feed(piece)]
+        outcome = turn.close("stop")
+        deltas += outcome.events
+        calls = [(call.name, json.loads(call.arguments)) for call in outcome.calls]
+        content = "".join(one.text for one in deltas if isinstance(one, TextDelta)).strip()
+        if calls != [(one.name, one.arguments) for one in probes]:
+            return False
+        if not {fix.kind for fix in outcome.fixes} <= _HARMLESS:
+            return False
+        if content not in ("", said) or (said in written.text and content != said):
+            return False
+    return True
+
+
+def _schema(value: object) -> dict[str, object]:
+    match value:
+        case bool():
+            return {"type": "boolean"}
+        case int():
+            return {"type": "integer"}
+        case float():
+            return {"type": "number"}
+        case str():
+            return {"type": "string"}
+        case list():
+            return {"type": "array", "items": _schema(value[0])}
+        case dict():
+            return {"type": "object", "properties": {key: _schema(item) for key, item in value.items()}}
+    raise TypeError(f"no probe holds {value!r}")
+
+
+__all__ = ["CHECKS", "ONE", "Found", "Probe", "Write", "find_format", "reads_back", "tools_of"]

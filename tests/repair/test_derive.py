@@ -1,0 +1,153 @@
+"""Formats found in what a template writes: right, or none."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+import pytest
+
+from repair.derived import CHECKS, find_format, is_sound, reads_back
+from repair.formats import FORMATS, Wire
+from repair.formats.derive import ONE, Probe, Write, WrittenTurn, cut_turn
+from repair.formats.row import Row
+from repair.formats.rows import ROWS
+from repair.formats.shapes import RowFormat
+from repair.types import ToolCall
+
+Calls = tuple[Probe, ...]
+
+
+def plain(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def objects(calls: Calls) -> str:
+    told = [f'{{"id": "{one.id}", "fn": "{one.name}", "with": {json.dumps(one.arguments)}}}' for one in calls]
+    return f"<<do>>[{', '.join(told)}]<</do>>"
+
+
+def inside(calls: Calls) -> str:
+    told = [
+        f'<call>{{"name": "{one.name}", "arguments": {json.dumps(one.arguments)}}}</call>' for one in calls
+    ]
+    return f"<calls>\n{chr(10).join(told)}\n</calls>"
+
+
+def numbered(calls: Calls) -> str:
+    told = [f"[[{one.name}#{at}]]{json.dumps(one.arguments)}[[/]]" for at, one in enumerate(calls)]
+    return f"[[calls]]{''.join(told)}[[end]]"
+
+
+def tags(calls: Calls) -> str:
+    told = []
+    for one in calls:
+        inner = "".join(f'<p k="{key}">{plain(value)}</p>\n' for key, value in one.arguments.items())
+        told.append(f'<use tool="{one.name}">\n{inner}</use>')
+    return "\n".join(told)
+
+
+def pairs(calls: Calls) -> str:
+    told = []
+    for one in calls:
+        inner = "".join(f"<k>{key}</k>\n<v>{plain(value)}</v>\n" for key, value in one.arguments.items())
+        told.append(f"<run>{one.name}\n{inner}</run>")
+    return "\n".join(told)
+
+
+def python(calls: Calls) -> str:
+    told = [
+        f"{one.name}({', '.join(f'{key}={value!r}' for key, value in one.arguments.items())})"
+        for one in calls
+    ]
+    return f"<py>[{', '.join(told)}]</py>"
+
+
+def writes(calls: Callable[[Calls], str]) -> Write:
+    return lambda probes, text: WrittenTurn(text + calls(probes), "<bot>")
+
+
+@pytest.mark.parametrize(
+    "shape", [objects, inside, numbered, tags, pairs, python], ids=lambda one: one.__name__
+)
+def test_an_invented_format_is_derived_and_reads_itself_back(shape: Callable[[Calls], str]) -> None:
+    found = find_format(writes(shape), None)
+    assert found.how == "derived"
+    assert found.row is not None
+    assert shape.__name__.startswith(("objects", "inside", "numbered")) or found.row.shape == shape.__name__
+    rendered = RowFormat(found.row).render((ToolCall("f", '{"a": "b"}'),))
+    assert (
+        rendered.strip() == shape((Probe("f", {"a": "b"}, "call00000"),)).strip()
+        or found.row.name_key == "fn"
+    )
+
+
+def prose(calls: Calls) -> str:
+    return " ".join(f"I called {one.name} with {json.dumps(one.arguments)}." for one in calls)
+
+
+def first_only(calls: Calls) -> str:
+    return tags(calls[:1])
+
+
+def escaped(calls: Calls) -> str:
+    return tags(calls).replace('"', "&quot;").replace("&quot;", '"', 4)
+
+
+def nameless(calls: Calls) -> str:
+    return "".join(f"<do>{json.dumps(one.arguments)}</do>" for one in calls)
+
+
+def upper(calls: Calls) -> str:
+    return tags(calls).replace("o", "0")
+
+
+@pytest.mark.parametrize("shape", [prose, escaped, nameless, upper], ids=lambda one: one.__name__)
+def test_what_misleads_is_unknown(shape: Callable[[Calls], str]) -> None:
+    assert find_format(writes(shape), None).format is None
+
+
+def test_a_template_that_refuses_is_unknown() -> None:
+    assert find_format(lambda probes, text: None, None).format is None
+
+
+def test_the_one_that_reads_its_own_template_back_wins() -> None:
+    declared = Row("mine", "named", call="<call {name}>", call_end="</call>")
+    assert find_format(writes(tags), "hermes", (declared,)).how == "derived"
+    right = find_format(writes(tags), None).row
+    assert right is not None
+    assert find_format(writes(tags), "hermes", (right,)).how == "declared"
+    hermes = writes(lambda calls: FORMATS["hermes"].render(_calls(calls)))
+    assert find_format(hermes, "hermes", (declared,)).how == "detected"
+
+
+def _calls(probes: Calls) -> tuple[ToolCall, ...]:
+    return tuple(ToolCall(one.name, json.dumps(one.arguments)) for one in probes)
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+def test_a_row_of_the_table_is_sound_and_reads_its_own_calls_back(row: Row) -> None:
+    assert is_sound(row)
+    write = writes(lambda calls: RowFormat(row).render(_calls(calls)))
+    assert reads_back(Wire.of(row), write)
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        Row("x", "pairs", call="<a>{name}", parameter="{key}"),
+        Row("x", "tags", call="", parameter="<p {key}>"),
+        Row("x", "nothing", call="<a>"),
+    ],
+)
+def test_literals_that_make_no_format_are_refused(row: Row) -> None:
+    assert not is_sound(row)
+
+
+def test_a_turn_is_cut_out_of_a_conversation() -> None:
+    before, opened = "<u>hi</u>", "<u>hi</u><a><think>"
+    turn = cut_turn(
+        "<u>hi</u><a></think>CALL<end>", before, opened, "<u>hi</u><a></think>Qtextsentinel.<end>"
+    )
+    assert turn == WrittenTurn("CALL", "<a></think>")
+    assert ONE not in [probe for probes, _ in CHECKS for probe in probes]
