@@ -235,14 +235,21 @@ def doctor(
         bool, typer.Option("--divergence", help="Compare texts decoded in a batch with texts decoded alone.")
     ] = False,
     prompts: Annotated[int, typer.Option(min=1, max=10_000, help="Prompts for that.")] = 50,
+    format: Annotated[
+        bool, typer.Option("--format", help="Print the derived format of the model's calls as a [[format]].")
+    ] = False,
 ) -> None:
     """Check the installation and a model: versions, files, tool format, engine, speed.
 
     Exit code 1 if something does not work.
     """
-    from proxy.doctor import examine  # loads the engine's client
+    from proxy.doctor import examine, format_table  # loads the engine's client
 
     configure_logging("error")
+    if format:
+        table = format_table(model)
+        typer.echo(table or "no format is derived: see what `fortieth doctor` says", err=not table)
+        raise typer.Exit(0 if table else 1)
     if not examine(model, prompts if divergence else 0, lambda finding: typer.echo(str(finding))):
         raise typer.Exit(1)
 

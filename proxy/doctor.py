@@ -22,7 +22,7 @@ from engine.types import Finished, GenerateRequest, ModelInfo, SamplingParams
 from proxy.chat import ChatRequest
 from proxy.divergence import measure, random_prompts
 from proxy.rendering import render_tools
-from proxy.upstreams.wire import find_wire, writes_calls
+from proxy.upstreams.wire import find_wire, refusal, writes_calls
 from repair.formats.row import Row
 from repair.types import ToolDefinition
 
@@ -126,26 +126,37 @@ def round_trip(template: ChatTemplate) -> Finding:
     """Do calls that the template writes into a history come back out of the parser?"""
     found = find_wire(template)
     if found.row is not None:
-        text = f"format {found.how} from the chat template: {literals(found.row)}"
+        text = f"format {found.how} from the chat template: {', '.join(literals(found.row)[1:])}"
         return Finding(Level.ok, "tool calls", text)
     if found.format is not None:
         text = f"format {found.format}: calls of the template come back as they were"
         return Finding(Level.ok, "tool calls", text)
     if not writes_calls(template):
-        text = (
-            "the chat template writes no calls: they are told in words, and every known format is looked for"
-        )
-        return Finding(Level.warn, "tool calls", text)
-    text = "no format reads the template's own calls back: every known one is looked for"
+        why = refusal(template) or "the chat template writes no calls"
+        return Finding(Level.warn, "tool calls", f"{why}: they are told in words, any known format is read")
+    text = "what the template writes of calls is not read back in any format: every known one is looked for"
     return Finding(Level.warn, "tool calls", text)
 
 
-def literals(row: Row) -> str:
-    """A row as a line of a [[format]] table."""
-    told = {field.name: getattr(row, field.name) for field in fields(row)}
-    return ", ".join(
-        f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in told.items() if value
-    )
+def format_table(model: str | None) -> str:
+    """The derived format of a model's calls as a table of fortieth.toml; "" where none is derived."""
+    try:
+        found = find_wire(ChatTemplate.load(resolve_model(model)))
+    except EngineError:
+        return ""
+    return "[[format]]\n" + "\n".join(literals(found.row)) if found.row is not None else ""
+
+
+def literals(row: Row) -> list[str]:
+    """A row as the lines of a [[format]] table; what is left out is as it is by default."""
+    plain = Row(row.name, row.shape)
+    kept = {
+        one.name: getattr(row, one.name)
+        for one in fields(row)
+        if one.name in ("name", "shape") or getattr(row, one.name) != getattr(plain, one.name)
+    }
+    kept["name"] = "mine" if row.name == "derived" else row.name
+    return [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in kept.items()]
 
 
 async def run_engine(path: Path, template: ChatTemplate, divergence_prompts: int, tell: Tell) -> None:

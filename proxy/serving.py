@@ -173,7 +173,10 @@ async def start_upstream(settings: Settings) -> Upstream:
         path = await asyncio.to_thread(resolve_model, settings.model)
         rules = ALL_RULES - frozenset(settings.no_canonical)
         config, name = engine_config(settings, path), served_name(settings, path)
-        return await BundledUpstream.start(config, name, rules, settings.think_time, settings.stop_repetition)
+        declared = tuple(one.row() for one in settings.format)
+        return await BundledUpstream.start(
+            config, name, rules, settings.think_time, settings.stop_repetition, declared
+        )
     except EngineError as error:
         raise StartError(str(error)) from error
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 
 from engine.config import LEAST_CACHE_DISK
 from proxy.chat import GiveUp, GuardMode
@@ -18,6 +18,7 @@ from proxy.drift import DEFAULT_RULE
 from proxy.errors import SettingsError
 from proxy.guarding.policy import GuardPolicy, LoopLimits, ReaskLimits
 from proxy.sessions.canonical import Rule
+from proxy.upstreams.declared import DeclaredFormat
 from proxy.upstreams.target import Target, read_targets
 
 GIB = 2**30
@@ -57,6 +58,8 @@ class Settings(BaseModel):
     whose calls get worse are decoded under constraint for a while. leaked_calls: `off` executes nothing that
     an upstream writes as text instead of sending it as a call. no_canonical: rules that are not to hold
     prompts still.
+
+    format: wire formats that are none of the table, by their literals.
 
     upstream: what is asked instead of the engine, which is then not started. upstream_api_key: the key for
     those that name no variable of their own; not taken from a file. upstream_routing: how one of several
@@ -103,6 +106,7 @@ class Settings(BaseModel):
     think_time: bool = True
     stop_repetition: bool = True
     warm_prompts: Path | None = None
+    format: tuple[DeclaredFormat, ...] = ()
     upstream: tuple[Target, ...] = ()
     upstream_api_key: Annotated[SecretStr | None, Field(min_length=1)] = None
     upstream_routing: Literal["simple-shuffle", "least-busy", "latency-based-routing"] = "simple-shuffle"
@@ -141,8 +145,16 @@ class Settings(BaseModel):
 
     @field_validator("upstream", mode="before")
     @classmethod
-    def _targets(cls, value: Any) -> Any:
-        return read_targets(value)
+    def _targets(cls, value: Any, info: ValidationInfo) -> Any:
+        """A target's format may be one of those that are declared, which have been read before."""
+        return read_targets(value, {one.name: one.wire() for one in info.data.get("format", ())})
+
+    @field_validator("format")
+    @classmethod
+    def _have_names_of_their_own(cls, value: tuple[DeclaredFormat, ...]) -> tuple[DeclaredFormat, ...]:
+        if len({one.name for one in value}) < len(value):
+            raise ValueError("two formats of one name")
+        return value
 
     def cache_folder(self) -> str | None:
         """None: nothing of the prefix cache lies on disk."""

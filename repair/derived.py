@@ -26,7 +26,7 @@ _HARMLESS = {
     *(FixKind.raw_control, FixKind.python_literal, FixKind.parse_container),
     *(FixKind.extra_closer, FixKind.special_token),
 }
-_SAID = "Let me look that up."
+_SAID = "Let me look that up.\n"
 _HARD = Probe(
     "check_first",
     {"place": 'Ærø "x" & <b>1</b>', "note": "one\ntwo {}", "count": -7, "flag": True, "digits": "42"},
@@ -146,7 +146,7 @@ def _is_same(format: str | Wire, written: WrittenTurn, probes: tuple[Probe, ...]
             return False
         if not {fix.kind for fix in outcome.fixes} <= _HARMLESS:
             return False
-        if content not in ("", said) or (said in written.text and content != said):
+        if content not in ("", said.strip()) or (said.strip() in written.text and content != said.strip()):
             return False
     return True
 

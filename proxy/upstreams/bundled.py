@@ -8,7 +8,7 @@ import hashlib
 import logging
 import secrets
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
@@ -54,6 +54,7 @@ from proxy.upstreams.base import ModelCard, Phases, UpstreamEvent, UpstreamFinis
 from proxy.upstreams.sampling import SamplingDefaults, sampling_params, unasked_tokens
 from proxy.upstreams.wire import find_wire
 from repair.formats import AUTO, Wire
+from repair.formats.row import Row
 
 _log = logging.getLogger(__name__)
 
@@ -160,10 +161,11 @@ class BundledUpstream:
         rules: frozenset[Rule] = ALL_RULES,
         think_time: bool = True,
         stop_repetition: bool = True,
+        declared: Sequence[Row] = (),
     ) -> None:
         self.models = (card,)
         self._client = client
-        self._format = find_wire(template).format or AUTO
+        self._format = find_wire(template, declared).format or AUTO
         info = client.info
         self._prompter = Prompter(template, self._format, info.eos_token_ids, rules, not info.sliceable)
         self._ahead = ahead.Ahead(client, self._begin_next, think_time and info.cache_ram > 0)
@@ -183,9 +185,11 @@ class BundledUpstream:
         rules: frozenset[Rule] = ALL_RULES,
         think_time: bool = True,
         stop_repetition: bool = True,
+        declared: Sequence[Row] = (),
     ) -> BundledUpstream:
         """Starts the engine process and loads its model. rules: that make prompts canonical. think_time: what
         comes next is computed while clients are busy. stop_repetition: a text that repeats itself is ended.
+        declared: formats of the settings.
 
         Raises EngineError with the reason.
         """
@@ -203,7 +207,7 @@ class BundledUpstream:
         card = ModelCard(model_id, int(time.time()), info.context_length, _fingerprint(model_id, info))
         capacity = config.max_batch + config.queue_limit
         defaults = SamplingDefaults.load(path)
-        return cls(client, template, card, defaults, capacity, rules, think_time, stop_repetition)
+        return cls(client, template, card, defaults, capacity, rules, think_time, stop_repetition, declared)
 
     @property
     def client(self) -> EngineClient:

@@ -14,6 +14,7 @@ import httpx
 from proxy.errors import StartError, UpstreamUnavailable
 from proxy.upstreams.base import ModelCard
 from proxy.upstreams.target import Target
+from repair.formats import Wire
 
 # LiteLLM would else take a hosted provider's key from the environment and send it to any base_url.
 NO_KEY = "none"
@@ -47,7 +48,7 @@ class Group:
     """
 
     card: ModelCard
-    format: str
+    format: str | Wire
     fallbacks: tuple[str, ...]
     size: int
     open_server: bool
@@ -139,14 +140,16 @@ def group_deployments(deployments: Sequence[Deployment]) -> dict[str, Group]:
     groups: dict[str, Group] = {}
     for name in dict.fromkeys(one.name for one in deployments):
         members = [one for one in deployments if one.name == name]
-        formats = {one.target.format for one in members}
+        formats = {one.target.wire() for one in members}
         if len(formats) > 1:
-            raise StartError(f"upstreams named {name!r} have several formats: {', '.join(sorted(formats))}")
+            raise StartError(
+                f"upstreams named {name!r} have several formats: {', '.join(sorted(map(str, formats)))}"
+            )
         known = [one.context_length for one in members if one.context_length]
         fingerprint = "fp_" + hashlib.sha256(name.encode()).hexdigest()[:10]
         groups[name] = Group(
             card=ModelCard(name, int(time.time()), min(known, default=0), fingerprint),
-            format=members[0].target.format,
+            format=members[0].target.wire(),
             fallbacks=tuple(
                 dict.fromkeys(to for one in members for to in one.target.fallbacks if to != name)
             ),

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Self
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator, model_validator
 
-from repair.formats import formats_for
+from repair.formats import Wire, formats_for
+
+_Marker = Annotated[str, Field(min_length=1, max_length=200)]
 
 
 class Target(BaseModel):
@@ -15,6 +18,7 @@ class Target(BaseModel):
 
     name: what clients ask for; None is the model's own name. Targets of one name share its load. api_key_env:
     the environment variable that holds the key. format: the wire format of calls that leak into the text.
+    reasoning: markers of the model's thinking beside those that are known.
     weight: the share of the load. timeout_s: the longest silence. fallbacks: names to ask, in order, where
     this one fails before it has said anything. replicas: further base_urls that serve the same models, among
     which sessions are pinned.
@@ -27,6 +31,8 @@ class Target(BaseModel):
     name: Annotated[str | None, Field(min_length=1)] = None
     api_key_env: Annotated[str | None, Field(min_length=1)] = None
     format: str = "auto"
+    reasoning: tuple[tuple[_Marker, _Marker], ...] = ()
+    _declared: Wire | None = PrivateAttr(None)
     weight: Annotated[int, Field(ge=1)] = 1
     timeout_s: Annotated[float, Field(gt=0)] = 300.0
     fallbacks: tuple[str, ...] = ()
@@ -51,6 +57,18 @@ class Target(BaseModel):
             raise ValueError("no such wire format") from None
         return value
 
+    @classmethod
+    def of(cls, table: Mapping[str, Any], wire: Wire) -> Target:
+        """Of a table whose format is one of the settings' own."""
+        target = cls(**{**table, "format": "auto"})
+        target._declared = wire
+        return target
+
+    def wire(self) -> str | Wire:
+        """How the model writes."""
+        known = self._declared or self.format
+        return Wire(str(known), formats_for(known), self.reasoning) if self.reasoning else known
+
     @model_validator(mode="after")
     def _says_what(self) -> Self:
         if self.base_url is None and self.model is None:
@@ -69,7 +87,7 @@ def _url(value: str) -> str:
     return value.rstrip("/")
 
 
-def read_targets(value: Any) -> Any:
+def read_targets(value: Any, declared: Mapping[str, Wire] | None = None) -> Any:
     """What a flag, a variable or a file may hold: a base_url or a model of LiteLLM's, several with commas
     between, or a list of such and of tables.
     """
@@ -77,7 +95,12 @@ def read_targets(value: Any) -> Any:
         value = [one.strip() for one in value.split(",") if one.strip()]
     if not isinstance(value, list | tuple):
         return value
-    return [_short(one) if isinstance(one, str) else one for one in value]
+    return [_short(one) if isinstance(one, str) else _resolved(one, declared or {}) for one in value]
+
+
+def _resolved(target: Any, declared: Mapping[str, Wire]) -> Any:
+    wire = declared.get(str(target.get("format"))) if isinstance(target, dict) else None
+    return target if wire is None else Target.of(target, wire)
 
 
 def _short(text: str) -> dict[str, str]:

@@ -38,6 +38,16 @@ def writes_calls(template: ChatTemplate) -> bool:
     return any(writer(template, form)((ONE,), "") is not None for form in range(_forms()))
 
 
+def refusal(template: ChatTemplate) -> str:
+    """Why the template does not take a conversation with a call, in its own words; "" where it does."""
+    request = _asked((ONE,), "")
+    try:
+        template.write(next(conversations(request)), render_tools(request))
+    except InvalidRequest as error:
+        return error.message
+    return ""
+
+
 def _forms() -> int:
     return len(list(conversations(_asked((ONE,), ""), told_in_words=False)))
 
@@ -76,4 +86,4 @@ def _render(
     return written.plain.removesuffix(written.generation_prompt), written.plain
 
 
-__all__ = ["Found", "ToolDefinition", "find_wire", "writer", "writes_calls"]
+__all__ = ["Found", "ToolDefinition", "find_wire", "refusal", "writer", "writes_calls"]

@@ -13,6 +13,8 @@ from engine.template import ChatTemplate
 from proxy.cli import cli
 from proxy.divergence import Interval, Tokens, agreeing, compare, mean_interval, random_prompts, wilson
 from proxy.doctor import Level, directory, round_trip, versions
+from proxy.settings import load_settings
+from proxy.upstreams.wire import find_wire
 from tests.engine.tiny import TEMPLATE, make_model
 
 
@@ -61,7 +63,7 @@ def test_versions_are_of_what_is_installed() -> None:
     ("source", "level", "words"),
     [
         (TEMPLATE, Level.ok, "hermes"),
-        ("{% for m in messages %}{{ m.content }}{% endfor %}", Level.warn, "no tool format"),
+        ("{% for m in messages %}{{ m.content }}{% endfor %}", Level.warn, "writes no calls"),
         # teaches one way to call and writes another
         (
             '{# <tool_call>\n{"name": ...} </tool_call> #}{% for m in messages %}{{ m.content }}'
@@ -127,3 +129,20 @@ def test_prompts_are_random_and_the_same_again(model: Path) -> None:
     assert len(set(first)) == 20
     # the frame's own control tokens and no others
     assert all(prompt.count(257) == 2 and prompt.count(258) == 1 for prompt in first)
+
+
+OWN = TEMPLATE.replace("<tool_call>", "<<do>>").replace("</tool_call>", "<</do>>")
+
+
+def test_a_format_of_its_own_is_derived_and_printed(model: Path, tmp_path: Path) -> None:
+    path = Reworded(model, OWN, tmp_path).path
+    finding = round_trip(ChatTemplate.load(path))
+    assert finding.level is Level.ok
+    assert "derived" in finding.text
+    assert "<<do>>" in finding.text
+    result = CliRunner().invoke(cli, ["doctor", str(path), "--format"])
+    assert result.exit_code == 0, result.output
+    (tmp_path / "own.toml").write_text(result.stdout, "utf-8")
+    (declared,) = load_settings({}, {}, tmp_path / "own.toml").format
+    assert find_wire(ChatTemplate.load(path), (declared.row(),)).how == "declared"
+    assert CliRunner().invoke(cli, ["doctor", str(model), "--format"]).exit_code == 1

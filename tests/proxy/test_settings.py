@@ -12,6 +12,9 @@ from proxy.errors import SettingsError
 from proxy.guarding.policy import GuardPolicy, LoopLimits, ReaskLimits
 from proxy.serving import engine_config
 from proxy.settings import Settings, foreign_variables, load_settings
+from repair.tools import ToolSet
+from repair.turn import Turn
+from repair.types import ReasoningDelta, TextDelta, ToolDefinition
 
 
 def write(path: Path, text: str) -> Path:
@@ -162,3 +165,64 @@ def test_what_the_guard_is_told(tmp_path: Path) -> None:
 def test_what_the_guard_cannot_be_told(tmp_path: Path, env: dict[str, str], file: str, message: str) -> None:
     with pytest.raises(SettingsError, match=message):
         load_settings({}, env, write(tmp_path / "f.toml", file))
+
+
+DECLARED = """
+[[format]]
+name = "mine"
+shape = "tags"
+call = "<use tool=\\"{name}\\">\\n"
+call_end = "</use>"
+parameter = "<p k=\\"{key}\\">"
+parameter_end = "</p>\\n"
+reasoning = [["<hm>", "</hm>"]]
+
+[[upstream]]
+base_url = "http://localhost:9/v1"
+format = "mine"
+
+[[upstream]]
+base_url = "http://localhost:10/v1"
+format = "hermes"
+reasoning = [["<hm>", "</hm>"]]
+"""
+
+
+def test_a_declared_format_is_read(tmp_path: Path) -> None:
+    (tmp_path / "own.toml").write_text(DECLARED, "utf-8")
+    settings = load_settings({}, {}, tmp_path / "own.toml")
+    first, second = (target.wire() for target in settings.upstream)
+    assert str(first) == "mine"
+    assert str(second) == "hermes"
+    tools = ToolSet.compile(
+        [ToolDefinition("f", "", {"type": "object", "properties": {"k": {"type": "integer"}}})]
+    )
+    text = '<hm>a thought</hm><use tool="f">\n<p k="k">3</p>\n</use>'
+    turn = Turn(tools, first)
+    deltas = [delta for char in text for delta in turn.feed(char)]
+    assert [(call.name, call.arguments) for call in turn.close("stop").calls] == [("f", '{"k": 3}')]
+    assert "".join(one.text for one in deltas if isinstance(one, ReasoningDelta)) == "a thought"
+    turn = Turn(tools, second)
+    assert (
+        "".join(one.text for one in turn.feed("<hm>a thought</hm>yes") if isinstance(one, TextDelta)) == "yes"
+    )
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "message"),
+    [
+        ('call_end = "</use>"', 'call_end = ""', "is not read back"),
+        ('shape = "tags"', 'shape = "pairs"', "make no format of the shape 'pairs'"),
+        ("{name}", "f", "make no format of the shape 'tags'"),
+        ('name = "mine"', 'name = "hermes"', "'hermes' is a format already"),
+        ("parameter =", "parametr =", "unknown setting"),
+        ('["<hm>", "</hm>"]', '["<hm>", ""]', "an empty marker"),
+        ('format = "mine"', 'format = "yours"', "no such wire format"),
+    ],
+)
+def test_a_declared_format_that_is_none_is_refused(
+    tmp_path: Path, before: str, after: str, message: str
+) -> None:
+    (tmp_path / "own.toml").write_text(DECLARED.replace(before, after, 1), "utf-8")
+    with pytest.raises(SettingsError, match=message):
+        load_settings({}, {}, tmp_path / "own.toml")

@@ -1,0 +1,65 @@
+"""Wire formats that the settings declare: [[format]] in fortieth.toml."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from repair.derived import is_sound, reads_back
+from repair.formats import AUTO, FORMATS, Wire
+from repair.formats.derive import Probe, WrittenTurn
+from repair.formats.row import Row
+from repair.formats.shapes import RowFormat
+from repair.types import ToolCall
+
+_MOST = 400
+_Literal = Annotated[str, Field(max_length=_MOST)]
+
+
+class DeclaredFormat(BaseModel):
+    """The literals of one format, as `fortieth doctor --format` prints them. See repair.formats.row.Row."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,40}$")]
+    shape: Literal["objects", "named", "tags", "pairs", "python"]
+    section: _Literal = ""
+    section_end: _Literal = ""
+    call: _Literal = ""
+    call_end: _Literal = ""
+    joint: _Literal = ""
+    listed: bool = False
+    name_key: Annotated[str, Field(max_length=80)] = "name"
+    arguments_key: Annotated[str, Field(max_length=80)] = "arguments"
+    parameter: _Literal = ""
+    parameter_end: _Literal = ""
+    reasoning: tuple[tuple[_Literal, _Literal], ...] = ()
+    dropped: tuple[_Literal, ...] = ()
+    start: _Literal = ""
+    also: tuple[_Literal, ...] = ()
+
+    @model_validator(mode="after")
+    def _reads_itself_back(self) -> Self:
+        if self.name in FORMATS or self.name in (AUTO, "derived"):
+            raise ValueError(f"{self.name!r} is a format already: take another name")
+        if any(not opener or not closer for opener, closer in self.reasoning):
+            raise ValueError("reasoning holds an empty marker")
+        row = self.row()
+        if not is_sound(row):
+            raise ValueError(f"these literals make no format of the shape {self.shape!r}: see docs/repair.md")
+        if not reads_back(Wire.of(row), lambda probes, text: WrittenTurn(text + _written(row, probes))):
+            raise ValueError("a call that is written in this format is not read back: see docs/repair.md")
+        return self
+
+    def row(self) -> Row:
+        return Row(**self.model_dump())
+
+    def wire(self) -> Wire:
+        return Wire.of(self.row())
+
+
+def _written(row: Row, probes: tuple[Probe, ...]) -> str:
+    calls = tuple(ToolCall(one.name, json.dumps(one.arguments, ensure_ascii=False)) for one in probes)
+    return RowFormat(row).render(calls)
