@@ -20,6 +20,7 @@ from repair.types import Accepted, Bare, Body, Fix, FixKind, Problem, RawCall, R
 from repair.validate import find_problems, is_valid
 
 WRAPPERS = ("arguments", "parameters", "args", "input", "params", "kwargs")
+_LEAKED = re.compile(r"</(?P<tag>[\w.-]{1,80})>\s{0,9}</(?:invoke|function|tool_call)>\Z")
 _EMPTY = ("", "null", "None")
 _REPLACEMENT = "\ufffd"
 _UNDECODABLE = "the call holds U+FFFD, which stands for bytes that are no UTF-8"
@@ -179,6 +180,9 @@ def _judge(tool: Tool, value: Any, text: str | None, fixes: tuple[Fix, ...]) -> 
     """Arguments as a value. text: their own bytes, passed on untouched if they validate."""
     if tool.schema.branching and depth(value) > LIMITS.branching:
         return _refuse("nesting", f"nested deeper than {LIMITS.branching} levels under a branching schema")
+    leaked = _leaked(value) if isinstance(value, dict) else ""
+    if leaked:
+        return _refuse("leaked_closer", f"{leaked!r} ends in its own closing tag and that of a call")
     if text is not None and is_valid(value, tool.schema):
         return Accepted(ToolCall(tool.name, text), fixes)
     if value is ABSENT or value is None:
@@ -191,6 +195,21 @@ def _judge(tool: Tool, value: Any, text: str | None, fixes: tuple[Fix, ...]) -> 
             return _unwrapped(tool, value, fixes) or outcome
         return outcome
     return Rejected(find_problems(value, tool.schema))
+
+
+def _leaked(value: dict[str, Any]) -> str:
+    """The key of a text that ends in the closing tags of its own parameter and of a call, which nothing in it
+    has opened: they were the format's, and what else is not the value's cannot be told.
+    """
+    for key, item in value.items():
+        found = _LEAKED.search(item[-200:]) if isinstance(item, str) and item.endswith(">") else None
+        if (
+            found
+            and found.group("tag") in (key, "parameter", "param")
+            and f"<{found.group('tag')}" not in item
+        ):
+            return key
+    return ""
 
 
 def _empty(tool: Tool, value: Any, fixes: tuple[Fix, ...]) -> Accepted | Rejected:

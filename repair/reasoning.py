@@ -57,6 +57,8 @@ def left_open(prompt: str, pairs: Iterable[Pair]) -> str:
     """The closing marker of the block that a generation prompt leaves open, or "": of `pairs`, of those that
     stand in prompts alone, or of a suffixed one; the opening that stands last decides.
     """
+    if not prompt:
+        return ""
     found = [(at, closer) for opener, closer in (*pairs, *IN_PROMPTS) if (at := prompt.rfind(opener)) >= 0]
     found += [(one.start(), f"</think{one.group('suffix')}>") for one in _OPENING.finditer(prompt)]
     at, closer = max(found, default=(-1, ""))
