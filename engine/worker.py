@@ -206,7 +206,8 @@ def serve(link: Link, lifeline: Lifeline) -> None:
     except Exception as error:  # the process boundary: a model directory may hold anything
         log.debug("the model could not be loaded", exc_info=True)  # the parent says it in one line
         reason = str(error) if isinstance(error, EngineError) else f"{type(error).__name__}: {error}"
-        link.send(LoadFailed(f"cannot load {config.model}: {reason}"))
+        in_one_line = " ".join(reason.split())  # libraries write paragraphs
+        link.send(LoadFailed(f"cannot load {config.model}: {in_one_line}"))
         return
     log.info("loaded %s in %.1f s, %s", config.model, time.monotonic() - started, blas)
     link.send(Ready(core.info))

@@ -21,6 +21,7 @@ from engine.template import ChatTemplate
 from engine.types import Finished, GenerateRequest, ModelInfo, SamplingParams
 from proxy.chat import ChatRequest
 from proxy.divergence import measure, random_prompts
+from proxy.first_answer import template_fault, unapplied_adapters
 from proxy.rendering import render_tools
 from proxy.upstreams.wire import find_wire, refusal, writes_calls
 from repair.formats.row import Row
@@ -86,7 +87,7 @@ def examine(model: str | None, divergence_prompts: int, tell: Tell) -> bool:
         path = resolve_model(model)
         note(directory(path))
         template = ChatTemplate.load(path)
-        note(Finding(Level.ok, "tokenizer", f"{len(template.markers)} added tokens, a chat template"))
+        note(tokenizer(template))
         note(round_trip(template))
         asyncio.run(run_engine(path, template, divergence_prompts, note))
     except EngineError as error:
@@ -119,7 +120,17 @@ def directory(path: Path) -> Finding:
     weights = sum(file.stat().st_size for file in path.glob("*.safetensors"))
     if not weights:
         return Finding(Level.fail, "model", f"{path} holds no weights (*.safetensors)")
+    if adapters := unapplied_adapters(path):
+        text = f"{path}: {', '.join(adapters)} not applied; merge it into the weights (mlx_lm.fuse)"
+        return Finding(Level.warn, "model", text)
     return Finding(Level.ok, "model", f"{path}, {weights / 1e6:.1f} MB of weights")
+
+
+def tokenizer(template: ChatTemplate) -> Finding:
+    """Can a prompt with tools be written? A server that could not write one would not start."""
+    if fault := template_fault(template):
+        return Finding(Level.fail, "tokenizer", fault)
+    return Finding(Level.ok, "tokenizer", f"{len(template.markers)} added tokens, a chat template")
 
 
 def round_trip(template: ChatTemplate) -> Finding:

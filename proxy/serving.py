@@ -24,6 +24,7 @@ from engine.resolve import in_full, resolve_model
 from proxy.account import Sink
 from proxy.app import create_app
 from proxy.errors import StartError
+from proxy.first_answer import answer_once, unapplied_adapters
 from proxy.ledger import Ledger, LedgerLimits
 from proxy.machine import check_machine, watch_descriptors
 from proxy.routes import Limits
@@ -174,11 +175,19 @@ async def start_upstream(settings: Settings) -> Upstream:
         rules = ALL_RULES - frozenset(settings.no_canonical)
         config, name = engine_config(settings, path), served_name(settings, path)
         declared = tuple(one.row() for one in settings.format)
-        return await BundledUpstream.start(
+        upstream = await BundledUpstream.start(
             config, name, rules, settings.think_time, settings.stop_repetition, declared
         )
     except EngineError as error:
         raise StartError(str(error)) from error
+    for adapter in unapplied_adapters(path):
+        _log.warning("%s is not applied: merge it into the weights (mlx_lm.fuse) to serve it", path / adapter)
+    try:
+        await answer_once(upstream, path)
+    except BaseException:
+        await upstream.close()
+        raise
+    return upstream
 
 
 def engine_config(settings: Settings, path: Path) -> EngineConfig:

@@ -164,6 +164,7 @@ class BundledUpstream:
         declared: Sequence[Row] = (),
     ) -> None:
         self.models = (card,)
+        self.template = template
         self._client = client
         self._format = find_wire(template, declared).format or AUTO
         info = client.info
