@@ -11,7 +11,7 @@ import re
 from collections import deque
 from typing import Any
 
-from repair.formats import FORMATS
+from repair.formats import FORMATS, FRAME_ENDS
 from repair.placement import Line
 from repair.regions import SPECIAL_TOKENS
 from repair.strict import decode_strict
@@ -56,6 +56,15 @@ _MARKER = re.compile(
     ),
     re.IGNORECASE,
 )
+_CLOSING = sorted(
+    {one for form in FORMATS.values() for one in form.CLOSERS if one[-1:] in ">]"}
+    - {*FRAME_ENDS, "<|call|>"},
+    key=lambda one: (-len(one), one),
+)
+_ONE_CLOSED = rf"(?:{'|'.join(map(_loose, _CLOSING))})\s{{0,20}}"
+_CLOSED = re.compile(rf"{_ONE_CLOSED}(?P<more>(?:{_ONE_CLOSED})*)\Z")
+_CLOSED_CHARS = 600  # at the end of a text, in which closing markers are looked for
+_FILLED = re.compile(r"\s{0,20}(?:\[\s{0,20})?\{\s{0,20}\"name\"\s{0,9}:\s{0,9}\"[\w.:/-]{1,128}\"\s{0,9},")
 
 
 def ends_in_call(text: str, tools: ToolSet, json_asked: bool = False) -> bool:
@@ -71,7 +80,10 @@ def ends_in_call(text: str, tools: ToolSet, json_asked: bool = False) -> bool:
         return (not json_asked and _is_json_call(body, tools)) or _is_marked(fenced.strip(), tools)
     plain = _TOOLS.sub("", tail[-1_000_000:]).strip()
     return (
-        (not json_asked and _is_json_call(plain, tools)) or _is_marked(tail, tools) or _is_named(tail, tools)
+        (not json_asked and _is_json_call(plain, tools))
+        or _is_marked(tail, tools)
+        or _is_closed(tail, tools)
+        or _is_named(tail, tools)
     )
 
 
@@ -151,8 +163,21 @@ def _is_marked(tail: str, tools: ToolSet) -> bool:
     rest = tail[first.start() :]
     if rest[-1] == ">" or (rest[-1] in "}])" and "\n\n" not in rest):
         begins_line = not tail[tail.rfind("\n", 0, first.start()) + 1 : first.start()].strip()
-        return begins_line or any(name in rest for name in tools.names)
+        filled = _FILLED.match(tail, first.end()) is not None
+        return begins_line or filled or any(name in rest for name in tools.names)
     return rest == first.group()
+
+
+def _is_closed(tail: str, tools: ToolSet) -> bool:
+    """Whether the text ends in closing markers of a call whose beginning was lost: several, or one behind the
+    end of JSON, and a declared tool's name before them.
+    """
+    found = _CLOSED.search(tail, max(0, len(tail) - _CLOSED_CHARS))
+    if found is None:
+        return False
+    body = tail[: found.start()].rstrip()
+    told = any(name in body for name in tools.names)
+    return told and (bool(found.group("more")) or body.endswith(("}", "]")))
 
 
 def _is_quoted(text: str, at: int) -> bool:
