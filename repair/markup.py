@@ -24,7 +24,8 @@ class Grammar:
     whether the value is a string ("true", "string") or JSON (anything else). close: its closing tag.
     ends: closing tags of the call itself, the right one first. outer: markers that bound the call from
     outside. newline: one line break after the opening and before the closing tag belongs to the format.
-    cdata: markers inside which a value is verbatim.
+    cdata: markers inside which a value is verbatim. parameter: the literal that begins an opening tag, where
+    closing tags may begin as it does.
     """
 
     open: re.Pattern[str]
@@ -33,6 +34,7 @@ class Grammar:
     outer: tuple[str, ...] = ()
     newline: bool = True
     cdata: tuple[str, str] | None = None
+    parameter: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,9 +151,11 @@ def _is_structure(text: str, at: int, grammar: Grammar) -> bool:
 
 
 def _is_cut(text: str, at: int, grammar: Grammar) -> bool:
-    """Whether the text ends inside a closing tag of the call."""
+    """Whether the text ends inside a closing tag of the call, and not in what may begin another parameter."""
     rest = text[at:].rstrip() if len(text) - at < 64 else ""
-    return len(rest) > 1 and any(one.startswith(rest) for one in (*grammar.ends, *grammar.outer))
+    if len(rest) <= 1 or grammar.parameter.startswith(rest):
+        return False
+    return any(one.startswith(rest) for one in (*grammar.ends, *grammar.outer))
 
 
 def _take(

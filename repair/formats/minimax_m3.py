@@ -5,7 +5,8 @@ in it.
 ]<]minimax[>[<invoke name="f">]<]minimax[>[<k>v]<]minimax[>[</k>]<]minimax[>[</invoke>
 ]<]minimax[>[</tool_call>
 
-Items of an array are `<item>` elements. Text is typed by the schema.
+Items of an array are `<item>` elements. Text is typed by the schema. An object with a key that no tag can
+hold is written as JSON.
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ REASONING = (("<mm:think>", "</mm:think>"),)
 ITEM = "item"
 
 _HEAD = re.compile(re.escape(INVOKE) + r"(?P<name>[^<>\n\"]{1,256})\"\s*>")
-_TAG = re.compile(re.escape(MARK) + r"<(?P<end>/?)(?P<key>[^<>/\n\"]{1,256})>")
+_KEY = re.compile(r"[^<>/\n\"]{1,256}")
+_TAG = re.compile(rf"{re.escape(MARK)}<(?P<end>/?)(?P<key>{_KEY.pattern})>")
 
 
 class _Unclear(Exception):
@@ -133,7 +135,8 @@ def _members(value: dict[str, Any]) -> str:
 
 def _write(value: Any) -> str:
     if isinstance(value, dict):
-        return _members(value)
+        named = all(_KEY.fullmatch(key) for key in value) and set(value) != {ITEM}
+        return _members(value) if named else encode(value)
     if isinstance(value, list):
         return "".join(f"{MARK}<{ITEM}>{_write(item)}{MARK}</{ITEM}>" for item in value)
     return value if isinstance(value, str) else encode(value)

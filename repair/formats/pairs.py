@@ -66,7 +66,8 @@ class Pairs:
     def grammar(self) -> Grammar:
         key, key_end, value, call = map(re.escape, (self.key, self.key_end, self.value, self.open))
         opening = rf"(?:{key}|{call})\s*(?P<key>[^<>\n]{{1,256}}?)\s*(?:{key_end}\s*)+{value}"
-        return Grammar(re.compile(opening), self.value_end, (self.close,), newline=False)
+        pattern = re.compile(opening)
+        return Grammar(pattern, self.value_end, (self.close,), newline=False, parameter=self.key)
 
 
 def read_pairs(text: str, at: int, form: Pairs, tools: ToolSet) -> Region | None:

@@ -97,8 +97,7 @@ def _parse_objects(form: RowFormat, text: str, at: int, tools: ToolSet) -> Regio
     call, section = row.call.strip(), row.section.strip()
     if call and section and opener != call:
         return _parse_within(form, text, at, body, kind)
-    closers = form.CLOSERS
-    region = read_json_calls(text, at, body, closers, form.OPENERS if closers else (), kind)
+    region = read_json_calls(text, at, body, form.CLOSERS, form.OPENERS, kind)
     return _with_own_keys(row, region)
 
 
@@ -205,6 +204,7 @@ def _tagged(row: Row) -> Tagged:
             (row.call_end.strip(),),
             (end,) if end else (),
             newline=wrapped and "typed" not in pattern(row.parameter),
+            parameter=literal_head(row.parameter),
         ),
         literal_head(row.parameter),
         row.also,
