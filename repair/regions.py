@@ -195,7 +195,7 @@ def read_json_calls(
     that belongs to the caller. listed: `body` is the next item of an array that has opened before.
     """
     at = skip_space(text, body)
-    if text[at : at + 1] not in ("{", "["):
+    if text[at : at + 1] not in ("{", "[") or match_literal(text, at, closers):
         return None
     state = _Sequence([], at, [], listed)
     if text[at] == "[" and not listed:
@@ -204,9 +204,9 @@ def read_json_calls(
     while True:
         state.at = _after_separator(text, state)
         char = text[state.at : state.at + 1]
-        if char != "{" or (
-            state.calls and not closers and not state.listed and not _separated(text, state.at)
-        ):
+        if char != "{" or match_literal(text, state.at, (*closers, *openers)):
+            break  # a marker may begin with a bracket, too
+        if state.calls and not closers and not state.listed and not _separated(text, state.at):
             break
         span = read_span(text, state.at, closers, openers)
         span = _only_item(span) if state.listed and span.closed and not span.problem else span

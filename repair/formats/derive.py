@@ -8,6 +8,7 @@ values are read back exactly; several candidates are tried, and none is a guess.
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
@@ -47,6 +48,7 @@ _TAGGED = re.compile(
     r"qkone(?P<middle>.{1,80}?)Qvone(?P<between>.{1,160}?)qktwo(?P<other>.{1,80}?)41712", re.DOTALL
 )
 _MARKS = frozenset("<>[]{}|@#$%^&*=\\/~`")
+_MARK_KINDS = ("Ps", "Pe", "Pi", "Pf", "So", "Sm")  # of Unicode: brackets, quotation marks and symbols
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,7 +230,11 @@ def _with_start(row: Row, prompt: str) -> Iterator[Row]:
 def _is_marked(row: Row) -> bool:
     """Whether what opens a call is a marker, and no word that prose could hold."""
     opener = re.split(r"\{(?:name|id|index)\}", row.section.strip() or row.call.strip())[0]
-    return len(opener.strip()) >= 3 and bool(_MARKS & set(opener)) and not opener.strip().isspace()
+    return len(opener.strip()) >= 3 and any(map(_is_mark, opener)) and not opener.strip().isspace()
+
+
+def _is_mark(char: str) -> bool:
+    return char in _MARKS or (not char.isascii() and unicodedata.category(char) in _MARK_KINDS)
 
 
 def _common_head(one: str, other: str) -> int:
@@ -249,9 +255,16 @@ def _common_tail(one: str, other: str) -> int:
 
 
 def _is_cut(text: str, at: int) -> bool:
-    """Whether two literals may part here: not inside `<...>`, and not inside a word."""
+    """Whether two literals may part here: not inside `<...>` or other brackets, and not inside a word."""
     if at in (0, len(text)):
         return True
-    if text.rfind("<", 0, at) > text.rfind(">", 0, at):
-        return False
-    return not (text[at - 1].isalnum() and text[at].isalnum())
+    bracket = next((kind for char in reversed(text[:at]) if (kind := _bracket(char))), "Pe")
+    return bracket == "Pe" and not (text[at - 1].isalnum() and text[at].isalnum())
+
+
+def _bracket(char: str) -> str:
+    """`Ps` or `Pe` for a bracket that opens or closes a marker, else ""."""
+    if char.isascii():
+        return {"<": "Ps", ">": "Pe"}.get(char, "")
+    kind = unicodedata.category(char)
+    return kind if kind in ("Ps", "Pe") else ""

@@ -13,7 +13,9 @@ from repair.formats.derive import ONE, Probe, Write, WrittenTurn, cut_turn
 from repair.formats.row import Row
 from repair.formats.rows import ROWS
 from repair.formats.shapes import RowFormat
-from repair.types import ToolCall
+from repair.tools import ToolSet
+from repair.turn import Turn
+from repair.types import ToolCall, ToolDefinition, Verdict
 
 Calls = tuple[Probe, ...]
 
@@ -63,23 +65,48 @@ def python(calls: Calls) -> str:
     return f"<py>[{', '.join(told)}]</py>"
 
 
+#: of the invented formats that are not called after theirs
+SHAPES = {
+    **{"inside": "objects", "bracketed": "objects", "braced": "objects"},
+    **{"numbered": "named", "arrowed": "named"},
+}
+
+
+def bracketed(calls: Calls) -> str:
+    told = [
+        f'\u27e6use\u27e7{{"tool": "{one.name}", "input": {json.dumps(one.arguments)}}}\u27e6/use\u27e7'
+        for one in calls
+    ]
+    return "\n".join(told)
+
+
+def arrowed(calls: Calls) -> str:
+    return "\n".join(f"\u25b6run\u25b6 {one.name} {json.dumps(one.arguments)} \u25c0\u25c0" for one in calls)
+
+
+def braced(calls: Calls) -> str:
+    told = [f'{{"name": "{one.name}", "arguments": {json.dumps(one.arguments)}}}' for one in calls]
+    return "".join(f"{{%call%}}{one}{{%end%}}" for one in told)
+
+
 def writes(calls: Callable[[Calls], str]) -> Write:
     return lambda probes, text: WrittenTurn(text + calls(probes), "<bot>")
 
 
 @pytest.mark.parametrize(
-    "shape", [objects, inside, numbered, tags, pairs, python], ids=lambda one: one.__name__
+    "shape",
+    [objects, inside, numbered, tags, pairs, python, bracketed, arrowed, braced],
+    ids=lambda one: one.__name__,
 )
 def test_an_invented_format_is_derived_and_reads_itself_back(shape: Callable[[Calls], str]) -> None:
     found = find_format(writes(shape), None)
     assert found.how == "derived"
     assert found.row is not None
-    assert shape.__name__.startswith(("objects", "inside", "numbered")) or found.row.shape == shape.__name__
+    assert found.row.shape == SHAPES.get(shape.__name__, shape.__name__)
     rendered = RowFormat(found.row).render((ToolCall("f", '{"a": "b"}'),))
-    assert (
-        rendered.strip() == shape((Probe("f", {"a": "b"}, "call00000"),)).strip()
-        or found.row.name_key == "fn"
-    )
+    assert rendered.strip() == shape(
+        (Probe("f", {"a": "b"}, "call00000"),)
+    ).strip() or found.row.name_key in ("fn", "tool")
 
 
 def prose(calls: Calls) -> str:
@@ -142,6 +169,42 @@ def test_a_row_of_the_table_is_sound_and_reads_its_own_calls_back(row: Row) -> N
 )
 def test_literals_that_make_no_format_are_refused(row: Row) -> None:
     assert not is_sound(row)
+
+
+@pytest.mark.parametrize("call_end", ["{%end%}", ""])
+def test_markers_in_braces_are_no_objects(call_end: str) -> None:
+    row = Row("x", "objects", call="{%call%}", call_end=call_end)
+    calls = (ToolCall("f", '{"a": "b"}'), ToolCall("f", '{"a": "c"}'))
+    turn = Turn(ToolSet.compile([ToolDefinition("f")]), Wire.of(row))
+    turn.feed(RowFormat(row).render(calls))
+    outcome = turn.close("stop")
+    assert (outcome.verdict, outcome.calls) == (Verdict.clean, calls)
+    empty = Turn(ToolSet.compile([ToolDefinition("f")]), Wire.of(row))
+    empty.feed("{%call%}{%end%}")
+    assert empty.close("stop").calls == ()
+
+
+PAIRED = Row(
+    *("x", "pairs"),
+    call="<|c|>{name}\n",
+    parameter="<|k|>{key}<|/k|><v>",
+    parameter_end="</v>",
+    call_end="<|/c|>",
+)
+TAGGED = Row("x", "tags", call="[*{name}*]", parameter="[*.{key}*]", parameter_end="[/]", call_end="[*end*]")
+
+
+@pytest.mark.parametrize("row", [PAIRED, TAGGED], ids=lambda row: row.shape)
+def test_no_prefix_of_a_declared_call_is_executed(row: Row) -> None:
+    """A parameter and the end of the call begin alike."""
+    call = ToolCall("f", '{"a": "b", "c": "d"}')
+    text = RowFormat(row).render((call,))
+    for end in range(len(text) + 1):
+        turn = Turn(ToolSet.compile([ToolDefinition("f")]), Wire.of(row))
+        turn.feed(text[:end])
+        found = [(one.name, json.loads(one.arguments)) for one in turn.close("stop").calls]
+        assert found in ([], [("f", {"a": "b", "c": "d"})]), text[:end]
+    assert found
 
 
 def test_a_turn_is_cut_out_of_a_conversation() -> None:
