@@ -22,7 +22,7 @@ from proxy.chat import (
 )
 from proxy.drift import DEFAULT_RULE, DriftStore, SessionKey
 from proxy.errors import BadRequest, RequestError
-from proxy.guarding.attempt import Attempt, Delta, Listener, misfits, unshown
+from proxy.guarding.attempt import Attempt, Delta, Listener, misfits, set_apart, unshown
 from proxy.guarding.book import Book, Circumstances
 from proxy.guarding.caller import NOBODY, Caller, turn_of
 from proxy.guarding.giveup import give_up
@@ -192,7 +192,9 @@ class Exchange:
                 rest = unshown(first) if turned.calls else _answer(first, turned.text)
                 reason = FinishReason.tool_calls if turned.calls else FinishReason.stop
                 return Settled(rest, turned.calls, Verdict.reasked, reason, turned.fixes)
-        given = give_up(self._about.give_up, first, problems, self._tools, self._book.attempts)
+        given = give_up(
+            self._about.give_up, first, problems, self._tools, self._turn_policy, self._book.attempts
+        )
         return Settled(given.rest, given.calls, Verdict.failed, given.reason, (), problems, given.how)
 
 
@@ -353,8 +355,7 @@ def _observed(attempt: Attempt, observed: Attempt) -> Settled:
 
 def _answer(first: Attempt, text: str) -> tuple[Delta, ...]:
     """What the model said in place of its call, behind what of the turn has been shown."""
-    lead = "\n\n" if first.text[: first.shown].strip() else ""
-    return (TextDelta(lead + text.strip()),)
+    return (TextDelta(set_apart(first.text[: first.shown]) + text.strip()),)
 
 
 def _report(settled: Settled) -> None:

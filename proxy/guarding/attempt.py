@@ -348,6 +348,12 @@ def _in_words(call: UpstreamCall) -> str:
     return f"[The call of {call.name} was not executed: {call.arguments}]"
 
 
+def set_apart(shown: str) -> str:
+    """The line breaks that set what follows apart from text that was shown."""
+    breaks = len(shown) - len(shown.rstrip("\n"))
+    return "\n" * max(0, 2 - breaks) if shown.strip() else ""
+
+
 def unshown(attempt: Attempt) -> tuple[Delta, ...]:
     """The text around the calls of a refused attempt that has not been shown."""
     said = attempt.parts.said if attempt.parts else ""

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 
 from proxy.chat import FinishReason, GiveUp
 from proxy.errors import CallFailed
-from proxy.guarding.attempt import Attempt, Delta, as_emitted, unshown
+from proxy.guarding.attempt import Attempt, Delta, as_emitted, set_apart, unshown
 from repair.parts import Part
 from repair.tools import ToolSet
-from repair.types import Accepted, Problem, TextDelta, ToolCall
+from repair.turn import TurnPolicy
+from repair.types import Accepted, Problem, Rejected, TextDelta, ToolCall
 
 _TOLD = 3
 _TOLD_CHARS = 300
@@ -35,9 +36,15 @@ class GivenUp:
 
 
 def give_up(
-    how: GiveUp, first: Attempt, problems: tuple[Problem, ...], tools: ToolSet, attempts: int
+    how: GiveUp,
+    first: Attempt,
+    problems: tuple[Problem, ...],
+    tools: ToolSet,
+    policy: TurnPolicy,
+    attempts: int,
 ) -> GivenUp:
     """first: the model's own attempt, part of which the client may have. problems: what was wrong last.
+    attempts: how often the model was asked.
 
     Raises CallFailed where the client shall get an error.
     """
@@ -49,7 +56,7 @@ def give_up(
         if calls:
             rest = first.rest if first.calls else unshown(first)
             return GivenUp(rest, calls, FinishReason.tool_calls, how)
-    if how is GiveUp.client and (calls := hand_over(first, tools)):
+    if how is GiveUp.client and (calls := hand_over(first, tools, policy)):
         return GivenUp(unshown(first), calls, FinishReason.tool_calls, how)
     if first.calls and loop is not None:
         # the call was right in itself: its markup would only be noise
@@ -59,12 +66,21 @@ def give_up(
     return GivenUp(rest, (), _reason(first), GiveUp.text)
 
 
-def hand_over(first: Attempt, tools: ToolSet) -> tuple[ToolCall, ...]:
+def hand_over(first: Attempt, tools: ToolSet, policy: TurnPolicy) -> tuple[ToolCall, ...]:
     """All calls of a refused attempt, each so that whoever validates it cannot execute it but those that were
-    right; none where that cannot be said of every one of them.
+    right; none where that cannot be said of every one of them, or the turn was refused for more than them:
+    for where a call stands, or for what the client chose.
     """
     emitted = as_emitted(first, tools)
     if first.cut or first.filtered or first.parts is None or len(first.parts.calls) != len(emitted):
+        return ()
+    outcomes = [part.outcome for part in first.parts.calls]
+    own = [problem for one in outcomes if isinstance(one, Rejected) for problem in one.problems]
+    if any(problem not in own for problem in first.problems):
+        return ()
+    if not policy.parallel and len(emitted) > 1:
+        return ()
+    if policy.tool_choice == "named" and any(one.name != policy.tool_name for one in emitted):
         return ()
     pairs = zip(first.parts.calls, emitted, strict=True)
     calls = [_as_refused(part, call, tools) for part, call in pairs]
@@ -102,4 +118,4 @@ def _reason(first: Attempt) -> FinishReason:
 
 
 def _behind(first: Attempt, told: str) -> TextDelta:
-    return TextDelta(("\n\n" if first.text.strip() else "") + told)
+    return TextDelta(set_apart(first.text) + told)

@@ -173,11 +173,18 @@ def test_the_leaderboard_s_files_are_read(tmp_path: Path) -> None:
         "id": "a",
         "ground_truth": [{"spot.play": {"artist": ["Maria"], "loud": [0.5], "at": [[1, 2], ""]}}],
     }
-    (tmp_path / "simple.jsonl").write_text(json.dumps(line), encoding="utf-8")
-    (tmp_path / "simple.answers.jsonl").write_text(json.dumps(truth), encoding="utf-8")
+    flat = {"id": "b", "ground_truth": [{"spot.play": {"artist": ["Maria"], "loud": [0.5], "at": [""]}}]}
+    lines = "\n".join(map(json.dumps, (line, {**line, "id": "b"})))
+    (tmp_path / "simple.jsonl").write_text(lines, encoding="utf-8")
+    (tmp_path / "simple.answers.jsonl").write_text(
+        "\n".join(map(json.dumps, (truth, flat))), encoding="utf-8"
+    )
     (tmp_path / "irrelevance.jsonl").write_text(json.dumps(line), encoding="utf-8")
     cases = load_cases(tmp_path)
-    assert [case[1] for case in cases] == [(("spot.play", {"artist": "Maria", "loud": 0.5, "at": [1, 2]}),)]
+    assert [case[1] for case in cases] == [
+        (("spot.play", {"artist": "Maria", "loud": 0.5, "at": [1, 2]}),),
+        (("spot.play", {"artist": "Maria", "loud": 0.5}),),
+    ]
     assert load_irrelevant(tmp_path)[0][1] == "Play Maria."
     run = measure(draw_damaged(SEED, 66, source_of(cases)), show=3)
     assert run.wrong == 0, run.overall.shown

@@ -250,8 +250,8 @@ def test_sampling_falls_back_to_the_model_and_then_to_greedy(tmp_path: Path) -> 
 STRICT = """\
 {%- for message in messages %}
 {%- if message.role == 'system' and not loop.first %}{{ raise_exception('system comes first') }}{% endif %}
-{%- for call in message.tool_calls or [] %}
-{%- for key, value in call.function.arguments | items %}{{ key }}{% endfor %}
+{%- for call in message.tool_calls or [] %}{{ call.function.name }}
+{%- for key, value in call.function.arguments | items %}({{ key }}={{ value }}){% endfor %}
 {%- endfor %}[{{ message.role }}]{{ message.content }}
 {%- endfor %}"""
 STRICTEST = """\
@@ -275,7 +275,7 @@ def render(model: Path, source: str) -> str:
 
 def test_templates_that_want_it_plainer_get_it_plainer(tmp_path: Path) -> None:
     model = make_model(tmp_path / "picky")
-    assert render(model, STRICT) == "[user]a[user]System: barguments[assistant][tool]c"
+    assert render(model, STRICT) == "[user]a[user]System: bf(arguments={oops)[assistant][tool]c"
     assert "[assistant]Called f with {oops" in render(model, STRICTEST)
     with pytest.raises(InvalidRequest, match="not like this"):
         render(model, REFUSING)

@@ -32,7 +32,7 @@ from tests.proxy.requests import CALL, SLOPPY_CALL, TOOLS, body, user
 
 
 def test_each_answer_is_guarded_for_itself(stage: Stage) -> None:
-    stage.playbook.scripts["three"] = Script(("see ", SLOPPY_CALL))
+    stage.playbook.scripts["three"] = Script(("see\n", SLOPPY_CALL))
     create = stage.server.client().chat.completions.with_raw_response.create
     raw = create(model="scripted", messages=[user("three")], tools=TOOLS, n=3)
     answer = raw.parse()
@@ -181,7 +181,7 @@ async def test_tokens_find_their_text(events: list[Event], expected: list[tuple[
 
 
 def test_a_held_call_has_no_logprobs() -> None:
-    with serving(scripted("say ", CALL)) as server:
+    with serving(scripted("say\n", CALL)) as server:
         sent = body(tools=TOOLS, logprobs=True, top_logprobs=2)
         choice = server.post(sent).json()["choices"][0]
     assert choice["finish_reason"] == "tool_calls"

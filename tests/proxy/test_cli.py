@@ -74,7 +74,7 @@ BAD_LINES = {
     "not_utf8": b'{"raw_output": "\xff"}',
     "no_output": b"{}",
     "tools_no_list": b'{"raw_output": "x", "tools": 5}',
-    "bad_schema": b'{"raw_output": "x", "tools": [{"function": {"name": "f", "parameters": {"type": "t"}}}]}',
+    "bad_schema": b'{"raw_output": "x", "tools": [{"function": {"name": "f", "parameters": 5}}]}',
     "deep": b"[" * 100_000,
 }
 

@@ -31,7 +31,7 @@ STREAM = pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"
 def test_usage_counts_every_attempt(full: Ring) -> None:
     key = full.attempts.plan(
         "usage",
-        Script(("Hm. ", HOPELESS_CALL), usage=Usage(prompt_tokens=10, cached_tokens=2)),
+        Script(("Hm.\n", HOPELESS_CALL), usage=Usage(prompt_tokens=10, cached_tokens=2)),
         Script((CALL,), usage=Usage(prompt_tokens=30, cached_tokens=9)),
     )
     usage = ask(full.server, key, True).usage
@@ -39,7 +39,7 @@ def test_usage_counts_every_attempt(full: Ring) -> None:
     assert usage["prompt_tokens_details"]["cached_tokens"] == 11
 
 
-PIECES = ("a ", "b ", "c ")  # a token each
+PIECES = ("a ", "b ", "c\n")  # a token each
 
 
 @STREAM
@@ -64,12 +64,12 @@ def test_the_clients_limit_holds_for_what_it_receives(
 def test_a_cut_call_gets_more_room_where_there_is_some(
     full: Ring, limit: int | None, second: int | None, stream: bool
 ) -> None:
-    key = full.attempts.plan(f"cut {limit} {stream}", Script(("Hm. ", CUT_CALL), finish="length"), CALL)
+    key = full.attempts.plan(f"cut {limit} {stream}", Script(("Hm.\n", CUT_CALL), finish="length"), CALL)
     seen = ask(full.server, key, stream, max_tokens=limit)
     asked = full.attempts.asked[key]
     if second is None:
         assert (seen.verdict, seen.reason, seen.attempts) == ("failed", "length", 1)
-        assert seen.content == "Hm. " + CUT_CALL
+        assert seen.content == "Hm.\n" + CUT_CALL
     else:
         assert (seen.verdict, seen.reason, seen.calls) == ("reasked", "tool_calls", (LISBON,))
         assert asked[1].sampling.max_tokens == second
@@ -123,7 +123,7 @@ def test_giving_up(
     thread: LoopThread, how: GiveUp, emitted: str, calls: tuple[tuple[str, Any], ...], stream: bool
 ) -> None:
     with ring(GuardPolicy(give_up=how), thread=thread) as stage:
-        seen = ask(stage.server, stage.attempts.plan("x", f"Hm. {emitted}"), stream)
+        seen = ask(stage.server, stage.attempts.plan("x", f"Hm.\n{emitted}"), stream)
         assert (seen.verdict, seen.attempts) == ("failed", 3)
         assert tuple((name, json.loads(arguments)) for name, arguments in seen.calls) == calls
         assert seen.reason == ("tool_calls" if calls else "stop")
@@ -134,7 +134,7 @@ def test_giving_up(
         if calls:
             assert seen.content.strip() == "Hm."
         else:
-            assert seen.content == f"Hm. {emitted}", "nothing of the model's own text is lost"
+            assert seen.content == f"Hm.\n{emitted}", "nothing of the model's own text is lost"
             assert "The model was asked 3 times and made no call" in seen.told
 
 
@@ -214,7 +214,7 @@ def test_a_call_that_goes_too_far_round_is_never_handed_over(full: Ring) -> None
 @STREAM
 def test_giving_up_with_an_error(thread: LoopThread, stream: bool) -> None:
     with ring(GuardPolicy(give_up=GiveUp.error), thread=thread) as stage:
-        seen = ask(stage.server, stage.attempts.plan("x", f"Hm. {HOPELESS_CALL}"), stream)
+        seen = ask(stage.server, stage.attempts.plan("x", f"Hm.\n{HOPELESS_CALL}"), stream)
         assert seen.status == (200 if stream else 502)
         assert seen.error["code"] == "tool_call_failed"
         assert "asked 3 times" in seen.error["message"]

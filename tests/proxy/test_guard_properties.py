@@ -10,7 +10,17 @@ from dataclasses import replace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proxy.chat import Answer, ChatRequest, FinishReason, GuardMode, Usage, Verdict, collect
+from proxy.chat import (
+    Answer,
+    ChatRequest,
+    FinishReason,
+    GiveUp,
+    GuardMode,
+    ToolCallReady,
+    Usage,
+    Verdict,
+    collect,
+)
 from proxy.codecs.openai_request import decode_request
 from proxy.guard import Guard
 from proxy.guarding.policy import GuardPolicy
@@ -77,14 +87,19 @@ def test_only_valid_calls_and_the_same_for_every_split(
     split = [Script(cut(steps, places), finish) for steps, finish in attempts]
     assert _plain(asyncio.run(answer(split, asked, mode))) == _plain(whole)
     tools = ToolSet.compile(asked.tools)
-    for call in whole.calls:
-        tool = tools.get(call.name)
-        assert tool is not None
-        assert tool.schema.validator.is_valid(json.loads(call.arguments))
+    valid = [_is_valid(call, tools) for call in whole.calls]
+    # what is handed over when the guard gives up is refused by whoever validates it
+    assert all(valid) is (whole.finish.given_up is not GiveUp.client)
     assert choice != "none" or not whole.calls
     assert parallel or len(whole.calls) < 2
     assert (whole.finish.reason is FinishReason.tool_calls) == bool(whole.calls)
-    assert whole.finish.verdict is not Verdict.failed or not whole.calls
+    assert (whole.finish.verdict is Verdict.failed) == (whole.finish.given_up is not None)
+    assert whole.finish.given_up is not GiveUp.text or not whole.calls
+
+
+def _is_valid(call: ToolCallReady, tools: ToolSet) -> bool:
+    tool = tools.get(call.name)
+    return tool is not None and tool.schema.validator.is_valid(json.loads(call.arguments))
 
 
 def _plain(found: Answer) -> Answer:

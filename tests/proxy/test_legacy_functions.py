@@ -16,7 +16,7 @@ FUNCTIONS = [tool["function"] for tool in TOOLS]
 
 @pytest.mark.parametrize("choice", [None, "auto", {"name": "get_weather"}], ids=str)
 def test_the_call_comes_as_a_function_call(stage: Stage, choice: Any) -> None:
-    stage.playbook.scripts["legacy"] = Script(("Let me see. ", CALL))
+    stage.playbook.scripts["legacy"] = Script(("Let me see.\n", CALL))
     sent = body("legacy", functions=FUNCTIONS, function_call=choice)
     answer = stage.server.post(sent).json()["choices"][0]
     assert answer["finish_reason"] == "function_call"
@@ -26,7 +26,7 @@ def test_the_call_comes_as_a_function_call(stage: Stage, choice: Any) -> None:
 
 
 def test_it_streams_as_a_function_call(stage: Stage) -> None:
-    stage.playbook.scripts["legacy"] = Script(("Let me see. ", CALL))
+    stage.playbook.scripts["legacy"] = Script(("Let me see.\n", CALL))
     stream: Any = stage.server.client().chat.completions.create(
         model="scripted", messages=[user("legacy")], functions=FUNCTIONS, stream=True
     )

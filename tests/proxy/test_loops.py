@@ -182,19 +182,19 @@ def test_a_loop_over_http(thread: LoopThread, stream: bool) -> None:
         assert attempts.asked[key][0].messages[-1].text.startswith("rain\n\n[Note: 3 times in a row")
         assert accounts.kept[-1].looping
 
-        key = attempts.plan("comes to its senses", f"Again. {CALL}", "It rains.")
+        key = attempts.plan("comes to its senses", f"Again.\n{CALL}", "It rains.")
         seen = ask(server, key, stream, messages=looping(key, 4))
-        assert (seen.verdict, seen.content, seen.calls) == ("reasked", "Again. \n\nIt rains.", ())
+        assert (seen.verdict, seen.content, seen.calls) == ("reasked", "Again.\n\nIt rains.", ())
         fork = attempts.asked[key][1]
         assert fork.messages[-1].role is Role.tool
         assert "5 times in a row" in fork.messages[-1].text
         assert fork.tool_choice.mode is ToolMode.auto
 
-        key = attempts.plan("stopped", f"Again. {CALL}")
+        key = attempts.plan("stopped", f"Again.\n{CALL}")
         seen = ask(server, key, stream, messages=looping(key, 4))
         assert (seen.verdict, seen.calls, seen.reason) == ("failed", (), "stop")
         assert seen.content == (
-            "Again. \n\nStopped: 5 times in a row get_weather was called with the same arguments, "
+            "Again.\n\nStopped: 5 times in a row get_weather was called with the same arguments, "
             "and nothing changes. The call was not made again."
         )
         assert [problem.rule for problem in accounts.kept[-1].problems] == ["loop"]

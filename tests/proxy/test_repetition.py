@@ -36,8 +36,8 @@ STOPPED: dict[str, tuple[Any, ...]] = {
 }
 
 
-def looping(*steps: Any) -> Script:
-    return Script(steps, finish="length", repeated=True)
+def looping(*steps: Any, format: str = "auto") -> Script:
+    return Script(steps, finish="length", repeated=True, format=format)
 
 
 @STREAM
@@ -75,7 +75,7 @@ def test_without_tools_the_text_ends_as_at_a_limit(full: Ring, fields: dict[str,
 
 @STREAM
 def test_a_whole_call_before_words_that_repeat_themselves_is_a_call(full: Ring, stream: bool) -> None:
-    key = full.attempts.plan(f"call first {stream}", looping(CALL, "\n", *ROUND))
+    key = full.attempts.plan(f"call first {stream}", looping(CALL, "\n", *ROUND, format="hermes"))
     seen = ask(full.server, key, stream)
     assert (seen.reason, seen.calls, seen.attempts) == ("tool_calls", (LISBON,), 1)
 
