@@ -25,7 +25,8 @@ class Grammar:
     ends: closing tags of the call itself, the right one first. outer: markers that bound the call from
     outside. newline: one line break after the opening and before the closing tag belongs to the format.
     cdata: markers inside which a value is verbatim. parameter: the literal that begins an opening tag, where
-    closing tags may begin as it does.
+    closing tags may begin as it does. value: where a key has a tag of its own, the literal that opens the
+    value; where it is missing, `open` has a group "lost". half: an opening without the one of its value.
     """
 
     open: re.Pattern[str]
@@ -35,6 +36,8 @@ class Grammar:
     newline: bool = True
     cdata: tuple[str, str] | None = None
     parameter: str = ""
+    value: str = ""
+    half: re.Pattern[str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +89,10 @@ def read_parameters(text: str, at: int, tool: Tool | None, grammar: Grammar) -> 
         key = opening.group("key").strip()
         if key in result.tree:
             return result.refuse("duplicate_parameter", f"{key!r} is given twice", at)
+        if opening.groupdict().get("lost") is not None:
+            if tool is None or key not in tool.keys:
+                return result.refuse("ambiguous_parameter", f"{key!r} is no parameter, and has no value", at)
+            result.fixes.append(Fix(FixKind.missing_tag, escape(key), "", grammar.value))
         at = _read_one(text, opening.end(), key, tool, grammar, result)
         if result.problem:
             return result
@@ -191,10 +198,25 @@ def _store(
             message = f"the value of {key!r} holds the opening tag of {name!r}: data, or a parameter"
             result.refuse("ambiguous_parameter", message, end)
             return
+    doubt = _doubled(value, tool, grammar)
+    if doubt:
+        result.refuse("ambiguous_parameter", f"the value of {key!r} {doubt}", end)
+        return
     if grammar.newline:
         ending = "\r\n" if value.startswith("\r\n") else "\n"
         value = value.removeprefix(ending).removesuffix(ending)
     result.tree[key] = Bare(value)
+
+
+def _doubled(value: str, tool: Tool | None, grammar: Grammar) -> str:
+    """Why what was read as a value may be more than one, where keys have tags of their own."""
+    if grammar.value and value.lstrip().startswith(grammar.value):
+        return f"begins with {grammar.value!r}: data, or a tag too many"
+    for inner in grammar.half.finditer(value) if grammar.half else ():
+        name = inner.group("key").strip()
+        if tool is not None and name in tool.keys and _closes(value, inner.start(), grammar):
+            return f"holds the tags of {name!r}: data, or a parameter"
+    return ""
 
 
 def _typed(value: Bare, string: str | None) -> Any:

@@ -65,9 +65,18 @@ class Pairs:
     @functools.cached_property
     def grammar(self) -> Grammar:
         key, key_end, value, call = map(re.escape, (self.key, self.key_end, self.value, self.open))
-        opening = rf"(?:{key}|{call})\s*(?P<key>[^<>\n]{{1,256}}?)\s*(?:{key_end}\s*)+{value}"
-        pattern = re.compile(opening)
-        return Grammar(pattern, self.value_end, (self.close,), newline=False, parameter=self.key)
+        end = re.escape(self.value_end)
+        half = rf"(?:{key}|{call})\s*(?:{key}\s*)?(?P<key>[^<>\n]{{1,256}}?)\s*{key_end}"
+        # without its own tag a value begins behind the key's, or on the next line
+        lost = rf"\n?(?P<lost>)(?=[^<\s][^<]*{end})"
+        opening = rf"{half}(?:\s*{key_end})*(?:\s*{value}|{lost})"
+        return Grammar(
+            *(re.compile(opening), self.value_end, (self.close,)),
+            newline=False,
+            parameter=self.key,
+            value=self.value,
+            half=re.compile(half),
+        )
 
 
 def read_pairs(text: str, at: int, form: Pairs, tools: ToolSet) -> Region | None:
@@ -129,6 +138,8 @@ def _region(text: str, at: int, name: str, fixes: list[Fix], found: Parameters, 
     fixes += found.fixes
     if form.key_end * 2 in text[body:end].replace("\n", ""):
         fixes.append(Fix(FixKind.extra_closer, "", form.key_end, ""))
+    if form.key * 2 in text[body:end].replace("\n", ""):
+        fixes.append(Fix(FixKind.corrupted_marker, "", form.key * 2, form.key))
     call = RawCall(name, Body.tree, text[body:end], closed, found.tree, tuple(fixes), problems)
     return Region(at, end, body, (call,), closed, fragile=(form.close, form.value_end))
 
