@@ -97,6 +97,7 @@ _ARRAY = re.compile(r"\s*\[\s*\{")
 _OBJECT = re.compile(r"\s*\{")
 _NEXT = re.compile(r"\s*,\s*\{")
 _NEXT_ITEM = re.compile(r"\}\s*,?\s*\{")
+_WRONG_END = re.compile(r"</(?:tool|function|tool_?call|tool_calls|function_call|tool_use|invoke)>")
 _JUNK_CHARS = re.compile(r'[{}\[\]"<]')
 
 
@@ -305,6 +306,9 @@ def close_region(
     if token:
         fixes.append(Fix(FixKind.special_token, "", token, closers[0]))
         return after + len(token), True, None
+    wrong = _skip_wrong_end(text, after, closers, fixes)
+    if wrong:
+        return wrong, True, None
     if after >= len(text) or _is_partial(text, after, closers):
         fixes.append(Fix(FixKind.missing_tag, "", text[after:], closers[0]))
         return len(text), False, None
@@ -325,6 +329,21 @@ def close_region(
         return at, True, problem_call(text[after:], "ambiguous_end", _GOES_ON)
     fixes.append(Fix(FixKind.missing_tag, "", "", closers[0]))
     return at, False, None
+
+
+def _skip_wrong_end(text: str, at: int, closers: tuple[str, ...], fixes: list[Fix]) -> int:
+    """The index after a closing tag of another format, where the right one or the end of the text follows
+    it; 0 where there is none.
+    """
+    found = _WRONG_END.match(text, at) if closers[0].startswith("</") else None
+    if found is None:
+        return 0
+    after = skip_space(text, found.end())
+    right = match_literal(text, after, closers) or ""
+    if not right and after < len(text):
+        return 0
+    fixes.append(Fix(FixKind.corrupted_marker, "", found.group(), "" if right else closers[0]))
+    return after + len(right)
 
 
 def _is_partial(text: str, at: int, closers: tuple[str, ...]) -> bool:
