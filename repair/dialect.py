@@ -35,11 +35,11 @@ class Markers:
     longest: int
 
     def search(self, text: str, at: int, final: bool) -> re.Match[str] | None:
-        """The first marker behind `at`; None also where it may be the beginning of a longer one."""
+        """The first marker behind `at`; None also where it may begin a longer one, or be a part of one."""
         found = self.pattern.search(text, at)
         if found is None or final or len(text) - found.start() >= self.longest:
             return found
-        return None if text[found.start() :] in self.held else found
+        return None if self.split_tail(text, at) <= found.start() else found
 
     def split_tail(self, text: str, at: int) -> int:
         """Where the longest tail of text[at:] starts that may be the beginning of a marker."""
