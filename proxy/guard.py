@@ -38,6 +38,7 @@ from repair.tools import SchemaError, ToolSet
 from repair.turn import TurnPolicy
 from repair.types import Fix, Problem, TextDelta, ToolCall
 from repair.types import Verdict as TurnVerdict
+from repair.unasked import Unasked
 
 _log = logging.getLogger(__name__)
 
@@ -49,6 +50,8 @@ _VERDICTS = {
     TurnVerdict.repaired: Verdict.repaired,
 }
 
+
+_UNASKED = Problem("", "unasked_call", "a call was written where none may be made")
 
 # So many different warnings about tools are logged.
 _WARNED = 1000
@@ -89,8 +92,11 @@ class Exchange:
             _turn_policy(about.request), in_text=guard.calls_in_text(about.key, generation)
         )
         plain = replace(self._turn_policy, enabled=False)
+        self._unasked = _unasked(about, tools)
         as_emitted = about.mode in (GuardMode.off, GuardMode.observe)
-        self._listener = Listener(tools, generation, plain if as_emitted else self._turn_policy)
+        self._listener = Listener(
+            tools, generation, plain if as_emitted else self._turn_policy, self._unasked
+        )
         watching = about.mode is GuardMode.observe
         self._observer = Listener(tools, generation, self._turn_policy) if watching else None
 
@@ -163,15 +169,18 @@ class Exchange:
         if self._about.mode is GuardMode.off:
             return _deliver(attempt)
         self._guard.note_drift(self._about, attempt)
-        problems = attempt.problems or self._refuse(attempt.calls)
+        problems = attempt.problems or self._refuse(attempt)
         return await self._mend(attempt, problems) if problems else _deliver(attempt)
 
-    def _refuse(self, calls: Sequence[ToolCall]) -> tuple[Problem, ...]:
-        """What is wrong with calls that are right in themselves."""
+    def _refuse(self, attempt: Attempt) -> tuple[Problem, ...]:
+        """What is wrong with an attempt that is right in itself."""
         request = self._about.request
         if self._about.mode not in REASKING:
             return ()
-        loop = refuse_loop(request, calls, self._guard.loops(request))
+        if self._unasked is not None:
+            wrote = bool(attempt.emitted) or self._unasked.wrote_call(attempt.text)
+            return (_UNASKED,) if wrote else ()
+        loop = refuse_loop(request, attempt.calls, self._guard.loops(request))
         return (loop,) if loop else ()
 
     async def _mend(self, first: Attempt, problems: tuple[Problem, ...]) -> Settled:
@@ -179,8 +188,11 @@ class Exchange:
         if self._about.mode in REASKING:
             # finished, but an upstream counts it as running until it is closed
             await self._generation.aclose()
+            limits = policy.reask
+            if self._unasked is not None:
+                limits = replace(limits, attempts=min(1, limits.attempts))
             reask = Reask(
-                self._guard.upstream, self._asked, self._tools, self._turn_policy, policy.reask, self._refuse
+                self._guard.upstream, self._asked, self._tools, self._turn_policy, limits, self._refuse
             )
             try:
                 done = await reask.run(first, problems)
@@ -192,6 +204,9 @@ class Exchange:
                 rest = unshown(first) if turned.calls else _answer(first, turned.text)
                 reason = FinishReason.tool_calls if turned.calls else FinishReason.stop
                 return Settled(rest, turned.calls, Verdict.reasked, reason, turned.fixes)
+        if self._unasked is not None:
+            reason = _deliver(first).reason
+            return Settled(first.rest, (), Verdict.failed, reason, (), problems, GiveUp.text)
         given = give_up(
             self._about.give_up, first, problems, self._tools, self._turn_policy, self._book.attempts
         )
@@ -301,6 +316,14 @@ class Guard:
 
 def new_call_id() -> str:
     return f"call_{secrets.token_hex(12)}"
+
+
+def _unasked(about: Circumstances, tools: ToolSet) -> Unasked | None:
+    """Where no call may be made, and the model can be asked for words."""
+    request = about.request
+    if about.mode not in REASKING or (tools and request.tool_choice.mode is not ToolMode.none):
+        return None
+    return Unasked(tools, lambda: (message.text for message in request.messages), request.json_answer)
 
 
 def _turn_policy(request: ChatRequest) -> TurnPolicy:

@@ -87,6 +87,19 @@ def ends_in_call(text: str, tools: ToolSet, json_asked: bool = False) -> bool:
     )
 
 
+def ends_in_marker(text: str) -> bool:
+    """Whether `text` ends in what the marker of a call opens, at the beginning of a line and in no fence;
+    whatever tools there are.
+    """
+    tail = _without_tokens(text)
+    return bool(tail) and _last_fence(tail) is None and _is_marked(tail, ToolSet(()))
+
+
+def find_marker(text: str, anywhere: bool = False) -> bool:
+    """Whether `text` begins with the marker of a call of any family, or holds one."""
+    return (_MARKER.search(text) if anywhere else _MARKER.match(text)) is not None
+
+
 def _without_tokens(text: str) -> str:
     tail = text.rstrip()
     while token := next((one for one in SPECIAL_TOKENS if tail.endswith(one)), ""):

@@ -80,7 +80,7 @@ def ask_for_calls(
         tool_choice=choice,
         parallel_tool_calls=request.parallel_tool_calls and not one,
         sampling=sampling,
-        constrained=True,
+        constrained=bool(request.tools) and choice.mode is not ToolMode.none,
         settled=standing.settled,
         fork=True,
     )

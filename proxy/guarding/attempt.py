@@ -36,6 +36,7 @@ from repair.types import (
     ToolCall,
     Verdict,
 )
+from repair.unasked import Unasked
 
 Delta = TextDelta | ReasoningDelta
 
@@ -81,12 +82,15 @@ class Attempt:
 class Listener:
     """Hears one generation to its end. hear() gives what may be shown; close() judges, once."""
 
-    def __init__(self, tools: ToolSet, generation: Generation, policy: TurnPolicy) -> None:
+    def __init__(
+        self, tools: ToolSet, generation: Generation, policy: TurnPolicy, unasked: Unasked | None = None
+    ) -> None:
         self._tools = tools
         self._policy = policy
         self._format = generation.format
         self._generation_prompt = generation.generation_prompt
         self._turn = Turn(tools, generation.format, policy, generation.generation_prompt)
+        self._unasked = unasked
         self._calls: list[UpstreamCall] = []
         self._raw: list[str] = []
         self._heard: list[str] = []
@@ -124,7 +128,7 @@ class Listener:
         match event:
             case UpstreamText():
                 self._raw.append(event.text)
-                shown = self._show(list(self._turn.feed(event.text)), event.tokens)
+                shown = self._show(self._leaving(self._turn.feed(event.text)), event.tokens)
                 if self._doomed is not None and not shown:
                     self._doomed.look(len(event.text), self._turn)
                 return shown
@@ -136,6 +140,15 @@ class Listener:
             case UpstreamFinish():
                 self._finish = event
         return []
+
+    def _leaving(self, deltas: list[Delta]) -> list[Delta]:
+        """Without what is held of a turn in which no call may be made."""
+        if self._unasked is None:
+            return deltas
+        passed = [
+            TextDelta(self._unasked.feed(one.text)) if isinstance(one, TextDelta) else one for one in deltas
+        ]
+        return [one for one in passed if one.text]
 
     def _note(self, event: UpstreamEvent) -> None:
         match event:
@@ -168,7 +181,7 @@ class Listener:
         # what a filter ends may be cut anywhere, too
         filtered = finish.reason == "content_filter"
         reason = "length" if cut or filtered else "stop"
-        outcome = self._turn.close(reason)
+        outcome = self._with_held(self._turn.close(reason))
         shown = sum(map(len, self._text))
         parts: Parts | None = None
         if self._calls:
@@ -209,6 +222,10 @@ class Listener:
             asked=finish.asked,
             repeated=finish.repeated,
         )
+
+    def _with_held(self, outcome: Outcome) -> Outcome:
+        held = self._unasked.close() if self._unasked else ""
+        return replace(outcome, events=(TextDelta(held), *outcome.events)) if held else outcome
 
     @property
     def _callable(self) -> bool:

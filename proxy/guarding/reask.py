@@ -6,7 +6,7 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import tenacity
@@ -23,7 +23,7 @@ from proxy.guarding.structured import ask_for_arguments, read_arguments
 from proxy.upstreams.base import Upstream
 from repair.tools import Tool, ToolSet
 from repair.turn import TurnPolicy
-from repair.types import Problem, ToolCall
+from repair.types import Problem
 
 _log = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ class Reasked:
 class Reask:
     """Asks again for one refused turn. run() once; cancelling it stops the generation that runs.
 
-    refuse: what is wrong with calls that are right in themselves.
+    refuse: what is wrong with an attempt that is right in itself.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class Reask:
         tools: ToolSet,
         policy: TurnPolicy,
         limits: ReaskLimits,
-        refuse: Callable[[Sequence[ToolCall]], tuple[Problem, ...]],
+        refuse: Callable[[Attempt], tuple[Problem, ...]],
     ) -> None:
         self._upstream = upstream
         self._request = request
@@ -148,7 +148,7 @@ class Reask:
     def _settle(self, first: Attempt, attempt: Attempt) -> Turned | Again:
         problems = attempt.problems
         if not problems and not self._standing.kept:
-            problems = self._refuse(attempt.calls)
+            problems = self._refuse(attempt)
         result = settle(self._standing, attempt, problems, self._policy)
         if isinstance(result, Again):
             self._standing, self._problems = result.standing, result.problems

@@ -22,6 +22,7 @@ _MAY_ANSWER = frozenset(
         "missing_name",
         "broken_markers",
         "misplaced_call",
+        "unasked_call",
         "loop",
         "repetition",
     }

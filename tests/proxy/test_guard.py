@@ -246,7 +246,7 @@ def test_a_required_call_that_does_not_come(full: Ring, choice: str) -> None:
 def test_no_call_is_wanted(full: Ring) -> None:
     key = full.attempts.plan("none", Script(("Hi.", BAD)))
     seen = ask(full.server, key, True, tool_choice="none")
-    assert (seen.verdict, seen.attempts, seen.calls) == ("none", 1, ())
+    assert (seen.verdict, seen.attempts, seen.calls) == ("failed", 2, ())
     assert seen.content == 'Hi.\n[The call of get_weather was not executed: {"days": 2}]'
 
 
