@@ -86,7 +86,8 @@ async def ask(port: int, wish: Wish) -> Got:
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
             try:
                 request = as_http(port, body(wish.play, wish.stream))
-                writer.write(request.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n", 1))
+                fields = b"\r\nConnection: close\r\nx-fortieth-give-up: text\r\n\r\n"
+                writer.write(request.replace(b"\r\n\r\n", fields, 1))
                 await writer.drain()
                 while part := await reader.read(1 << 16):
                     raw += part

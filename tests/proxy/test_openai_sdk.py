@@ -87,7 +87,7 @@ def test_a_tool_loop(stage: Stage) -> None:
 def test_twenty_clients_at_once(stage: Stage) -> None:
     async def one(client: openai.AsyncOpenAI, i: int) -> None:
         stage.playbook.scripts[f"q{i}"] = Script(
-            (f"text {i} ", Stall(0.01), CALL.replace("Lisbon", f"City {i}"))
+            (f"text {i}\n", Stall(0.01), CALL.replace("Lisbon", f"City {i}"))
         )
         stream = await client.chat.completions.create(
             model="scripted", messages=[user(f"q{i}")], tools=TOOLS, stream=True

@@ -42,7 +42,7 @@ def test_the_model_is_asked_for_words(
     key = full.attempts.plan("in words", Script(tuple(split(text))), WORDS)
     seen = ask(full.server, key, stream, **fields)
     assert (seen.verdict, seen.attempts, seen.reason, seen.calls) == ("reasked", 2, "stop", ())
-    assert seen.content == before + ("\n\n" if before else "") + WORDS
+    assert seen.content == before.rstrip("\n") + ("\n\n" if before else "") + WORDS
     again = full.attempts.asked[key][1]
     assert not again.constrained
     assert "Answer in words" in again.messages[-1].text

@@ -143,9 +143,8 @@ class WireUpstream:
         playing = asyncio.create_task(self._write(writer, self.choose(heard.body)))
         try:
             await asyncio.wait({gone, playing}, return_when=asyncio.FIRST_COMPLETED)
-            heard.left = not playing.done()
-            if playing.done() and not playing.result():
-                return False
+            # who goes while much is being written to him resets the connection, which ends the writing
+            heard.left = not playing.done() or playing.exception() is not None or not playing.result()
         finally:
             gone.cancel()
             playing.cancel()
