@@ -16,6 +16,9 @@ from engine.errors import EngineFailed, InvalidRequest
 CUT = "\ufdd0"
 # What stands in a message beside its text: the template compares these.
 _PLAIN_KEYS = frozenset({"role", "type"})
+# What a template's own expressions may raise beside jinja's errors: `1 / 0`, a range too large, a macro that
+# calls itself.
+_OF_TEMPLATES = (TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RecursionError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +150,7 @@ class ChatTemplate:
                     **kwargs,
                 )
             )
-        except (TemplateError, TypeError, KeyError, ValueError) as error:
+        except (TemplateError, *_OF_TEMPLATES) as error:
             raise InvalidRequest("messages", f"the model's chat template refused: {error}") from error
 
 

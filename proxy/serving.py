@@ -101,7 +101,8 @@ async def _serve(settings: Settings, announce: Callable[[str], None]) -> None:
     stop = Stop()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup has it
+        ignored = number is signal.SIGHUP and signal.getsignal(number) is signal.SIG_IGN
+        if not ignored:  # nohup asks for that
             loop.add_signal_handler(number, stop.ask)
     prompts = warm_prompts(settings)
     check_machine(settings)

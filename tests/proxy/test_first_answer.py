@@ -47,6 +47,11 @@ FAULTS: dict[str, tuple[Callable[[Path], None], str]] = {
         with_template("{% for m in messages %}{{ m.content }}"),
         "the model's chat template refused",
     ),
+    "template_that_divides_by_zero": (with_template("{{ 1 / 0 }}" + SAYS), "refused: division by zero"),
+    "template_that_calls_itself": (
+        with_template("{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}" + SAYS),
+        "refused: maximum recursion depth",
+    ),
     "template_of_other_tools": (
         with_template("{{ tools[0].no.such }}" + SAYS),
         "no prompt with tools can be",
