@@ -6,6 +6,7 @@ are installed beside this one.
 
 from __future__ import annotations
 
+import csv
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -14,6 +15,10 @@ from importlib.machinery import ModuleSpec
 from importlib.util import spec_from_file_location
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from importlib.metadata import Distribution
 
 ROOT = Path(__file__).resolve().parent
 PACKAGES = ("proxy", "engine", "repair", "corpora")
@@ -63,23 +68,32 @@ def foreign_files() -> Iterator[str]:
     from importlib.metadata import PackageNotFoundError, distribution, distributions
 
     try:
-        files = distribution("fortieth").files or []
+        ours = distribution("fortieth")
     except PackageNotFoundError:  # run from its sources
         return
-    for file in files:
-        if file.parts[0] not in PACKAGES or file.suffix != ".py":
+    for name, size in recorded(ours):
+        if Path(name).parts[0] not in PACKAGES or not name.endswith(".py"):
             continue
-        path = Path(str(file.locate()))
+        path = Path(str(ours.locate_file(name)))
         if not path.is_file():
             yield f"{path} is missing, perhaps since another package was uninstalled: {_ADVICE}"
-        elif file.size is not None and path.stat().st_size != file.size:
+        elif size and path.stat().st_size != int(size):
             others = {
                 str(one.metadata["Name"])
                 for one in distributions()
-                if one.metadata["Name"] != "fortieth" and any(file == other for other in one.files or [])
+                if one.metadata["Name"] != "fortieth" and any(name == other for other, _ in recorded(one))
             }
             if others:  # else it was edited by hand
                 yield f"{path} was overwritten by {', '.join(sorted(others))}: {_ADVICE}"
+
+
+def recorded(package: Distribution) -> Iterator[tuple[str, str]]:
+    """Its installed files and their sizes ("" where none is told), by its RECORD: what importlib.metadata
+    makes of that leaves missing files out in some versions.
+    """
+    for row in csv.reader((package.read_text("RECORD") or "").splitlines()):
+        if row:
+            yield row[0], row[2] if len(row) > 2 else ""
 
 
 def hidden_modules(python_path: str) -> str:

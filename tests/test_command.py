@@ -92,3 +92,14 @@ def test_hidden_modules(tmp_path: Path) -> None:
         f"hides modules of Python itself: {tmp_path / 'dataclasses.py'}, {tmp_path / 'token'}"
     )
     assert fortieth.hidden_modules("") == ""
+
+
+def test_a_missing_file_is_seen_beside_other_readers_of_metadata(
+    site: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some versions list only the files that are there, and a package may bring its own reader along."""
+    backport = pytest.importorskip("importlib_metadata", reason="comes with LiteLLM alone")
+    monkeypatch.setattr(sys, "meta_path", [backport.MetadataPathFinder(), *sys.meta_path])
+    (site / "proxy" / "cli.py").unlink()
+    (problem,) = fortieth.foreign_files()
+    assert problem.startswith(f"{site / 'proxy' / 'cli.py'} is missing")
