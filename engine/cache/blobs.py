@@ -14,6 +14,7 @@ from engine.cache.breaks import NO_BREAKS, Breaks
 from engine.cache.ownership import DATABASE, FILENAME, SETTINGS, is_folder, our_files, remove_file
 from engine.cache.snapshot import NotBytes, open_plain, read_rows
 
+PLACES = 20  # names that are tried for a file before the folder counts as unusable
 FAILURES = (OSError, sqlite3.Error, diskcache.Timeout)
 # a flipped bit in the database reaches us as any of these: text that is none, a column of another type
 DAMAGE = (sqlite3.Error, ValueError, TypeError, LookupError, AttributeError)
@@ -110,9 +111,7 @@ class BytesDisk(diskcache.Disk):  # type: ignore[misc]  # diskcache has no types
         buffers = value if isinstance(value, Buffers) else Buffers((value,))
         if isinstance(value, bytes) and len(value) < self.min_file_size:
             return 0, diskcache.core.MODE_RAW, None, sqlite3.Binary(value)
-        filename, full_path = self.filename(key, value)
-        path = Path(full_path)
-        make_steps(path)
+        filename, path = self._place(key, value)
         try:
             with path.open("xb") as file:
                 for part in buffers.parts:
@@ -122,6 +121,20 @@ class BytesDisk(diskcache.Disk):  # type: ignore[misc]  # diskcache has no types
             self.remove(filename)
             raise
         return path.stat().st_size, diskcache.core.MODE_BINARY, filename, None
+
+    def _place(self, key: Any, value: Any) -> tuple[str, Path]:
+        """The name of a new file, below folders that are there. diskcache draws names at random: where
+        something of a user's stands in the way of one, the next is taken.
+        """
+        for last in (False,) * PLACES + (True,):
+            filename, full_path = self.filename(key, value)
+            try:
+                make_steps(Path(full_path))
+                break
+            except FileExistsError:
+                if last:
+                    raise
+        return filename, Path(full_path)
 
     def fetch(self, mode: int, filename: str | None, value: Any, read: bool) -> Any:
         if mode == diskcache.core.MODE_RAW and isinstance(value, bytes | memoryview):

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from engine.cache.blobs import BytesDisk
 from engine.cache.disk import Folder
 from engine.cache.ownership import (
     LOCK,
@@ -110,6 +111,9 @@ def mixed(tmp_path: Path) -> Iterator[Path]:
     """One of ours in which a user put files and links; they must be there afterwards."""
     path = tmp_path / "cache"
     cache(path, 6)
+    while {"ab", "ef"} & {one.name for one in (path / SEGMENTS).iterdir()}:  # names are drawn at random
+        shutil.rmtree(path)
+        cache(path, 6)
     put(path, *STRANGERS)
     put(tmp_path / "music", "ab.wav", OURS.split("/", 2)[2])
     (path / SEGMENTS / "ef").symlink_to(tmp_path / "music")
@@ -128,6 +132,23 @@ def test_a_start_removes_only_what_a_crash_left(mixed: Path) -> None:
     put(left.parent, left.name)
     assert read_all(mixed).served == 6
     assert not left.exists()
+
+
+def test_what_stands_in_the_way_of_a_name_is_passed_by(mixed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A user's link at the first place that is drawn; it happened once in some hundred files."""
+    drawn = iter(("ef/00/" + "1" * 28, "ab/ef/" + "2" * 28, "0a/0b/" + "3" * 28))
+    folder = Folder(mixed, LIMIT)
+    folder.load()
+
+    def filename(disk: BytesDisk, key: object = None, value: object = None) -> tuple[str, str]:
+        name = f"{next(drawn)}.val"
+        return name, str(disk.base / name)
+
+    monkeypatch.setattr(BytesDisk, "filename", filename)
+    record, data = segment(7)
+    assert folder.write(record, (data,)) is not None
+    folder.close()
+    assert (mixed / SEGMENTS / "0a" / "0b" / ("3" * 28 + ".val")).is_file()
 
 
 def test_a_damaged_database_takes_only_our_files_with_it(mixed: Path) -> None:
