@@ -171,6 +171,16 @@ bench-unload: install-dev
 bench-restarts: install-dev
 	$(BIN)/python -m tests.bench.restarts $(ARGS)
 
+# what the engine holds after many distinct prompts of 6,000 tokens, budgets small; with ARGS='--against FOLDER' beside
+# another checkout, prompt by prompt
+.PHONY: bench-memory bench-outages
+bench-memory: install-dev
+	$(BIN)/python -m tests.bench.memory $(ARGS)
+
+# the cache's folder removed, replaced, locked, filled, made read-only while a server runs; mounts need root
+bench-outages: install-dev
+	$(BIN)/python -m tests.bench.outages $(ARGS)
+
 # real agent clients through a model that calls wrongly, bare and behind fortieth (docs/clients.md); each is installed
 # once into an environment of its own in the folder CLIENTS
 CLIENTS ?= /tmp/fortieth-clients

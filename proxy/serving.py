@@ -9,6 +9,7 @@ import os
 import signal
 import socket
 from collections.abc import Callable, Coroutine, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,9 @@ _log = logging.getLogger(__name__)
 _GRACE_S = 5.0
 _BACKLOG = 2048
 _TICK_S = 1.0
+# Blocking calls are rare and short. asyncio's own pool adds a thread for each that finds none idle, up to
+# four more than there are cores, and keeps them: a server that rested with 30 threads later rested with 32.
+_BLOCKING_THREADS = 2
 # An agent's connection waits while its tools run; one that is closed under a request costs it a retry.
 _KEEP_ALIVE_S = 300
 
@@ -100,6 +104,7 @@ def serve(settings: Settings, announce: Callable[[str], None]) -> None:
 async def _serve(settings: Settings, announce: Callable[[str], None]) -> None:
     stop = Stop()
     loop = asyncio.get_running_loop()
+    loop.set_default_executor(ThreadPoolExecutor(_BLOCKING_THREADS, "blocking"))
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         ignored = number is signal.SIGHUP and signal.getsignal(number) is signal.SIG_IGN
         if not ignored:  # nohup asks for that

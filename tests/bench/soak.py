@@ -1,7 +1,8 @@
 """`python -m tests.bench.soak` (make soak-engine): what a served engine survives, over HTTP (Linux).
 
 Random requests, valid and not, many at a time, some of which hang up in the middle; then kill -9 of the
-engine process under load. After each of them the server must rest. Exits with 1 where a bar is missed.
+engine process under load. After each of them the server must rest. Last distinct long prompts, by which its
+memory must not grow beyond its budgets (tests.bench.memory). Exits with 1 where a bar is missed.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from tests.bench.memory import measured
+from tests.bench.memory import report as memory_report
 from tests.bench.resting import pids, watch
 from tests.bench.servers import Running, Server, engine_pid, ours, resident, running
 from tests.bench.wire import Answer, ask
@@ -233,6 +236,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--requests", type=int, default=10000)
     parser.add_argument("--kills", type=int, default=50)
+    parser.add_argument("--prompts", type=int, default=100, help="long and distinct")
     parser.add_argument("--seed", type=int, default=1)
     arguments = parser.parse_args()
     model = splitting_model(Path("/tmp/fortieth-soak-words"))
@@ -258,6 +262,7 @@ def main() -> None:
         print(f"kills: {len(back)}, back after {statistics.median(back):.1f} s (longest {max(back):.1f})")
         print(f"a start of server and model takes {load_s:.1f} s")
         wrong += unclean + ([] if max(back) <= BACK_S + load_s else ["not back in time"])
+    wrong += memory_report(measured(arguments.prompts)) if arguments.prompts else []
     print("\n".join(wrong[:20]) or "nothing went wrong")
     sys.exit(bool(wrong))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import sqlite3
 from collections.abc import Callable
@@ -10,9 +11,12 @@ from contextlib import closing
 from pathlib import Path
 
 import diskcache
+import msgspec
 
+from engine.cache.blobs import open_items
 from engine.cache.disk import Folder
 from engine.cache.ownership import LOCK, MARKER, SEGMENTS, TEXT
+from engine.cache.record import encode_record
 from tests.engine.cache.torture import LIMIT, segment
 
 OURS = "ab/cd/0123456789abcdef0123456789ab.val"  # a name of our pattern
@@ -152,3 +156,44 @@ NOT_OURS: dict[str, Make] = {
     "earlier, a file among ours": all_of(earlier, files("segments/ab/cd/x.val")),
     "earlier, damaged": damaged,
 }
+
+
+def removed(path: Path) -> None:
+    shutil.rmtree(path)
+
+
+def replaced(path: Path) -> None:
+    path.rename(path.with_name("old"))
+    cache(path, 2)
+
+
+def replaced_by_an_empty_one(path: Path) -> None:
+    path.rename(path.with_name("old"))
+    path.mkdir()
+
+
+def emptied(path: Path) -> None:
+    for one in path.iterdir():
+        shutil.rmtree(one) if one.is_dir() else one.unlink()
+
+
+GONE: dict[str, Callable[[Path], None]] = {
+    "removed": removed,
+    "replaced by another of ours": replaced,
+    "replaced by an empty one": replaced_by_an_empty_one,
+    "emptied": emptied,
+    "without its segments": lambda path: shutil.rmtree(path / SEGMENTS),
+    "without its database": lambda path: (path / SEGMENTS / "cache.db").unlink(),
+    "without its lock": lambda path: (path / LOCK).unlink(),
+    "without its marker": lambda path: (path / MARKER).unlink(),
+}
+
+
+def other_version(path: Path) -> None:
+    """A cache of another format, with our marker."""
+    cache(path, 1)
+    items = open_items(path / SEGMENTS, LIMIT)
+    record, data = segment(1)
+    items.set(b"t" + record.name, data)
+    items.set(b"m" + record.name, encode_record(msgspec.structs.replace(record, format=99)))
+    items.close()

@@ -9,20 +9,18 @@ import os
 import shutil
 import sqlite3
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 
-from engine.cache.blobs import BytesDisk, open_items
+from engine.cache.blobs import BytesDisk
 from engine.cache.disk import Folder
 from engine.cache.entry import Change
-from engine.cache.ownership import LOCK, MARKER, SEGMENTS
-from engine.cache.record import encode_record
-from tests.engine.cache.folders import cache, earlier, put, state
+from engine.cache.ownership import LOCK, SEGMENTS
+from tests.engine.cache.folders import GONE, earlier, other_version, put, state
 from tests.engine.cache.torture import LIMIT, content, segment
 
 ROUND_S = 3.0  # between two calls of attend()
@@ -86,37 +84,6 @@ def server(tmp_path: Path) -> Iterator[Server]:
 
 def said(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
-
-
-def removed(path: Path) -> None:
-    shutil.rmtree(path)
-
-
-def replaced(path: Path) -> None:
-    path.rename(path.with_name("old"))
-    cache(path, 2)
-
-
-def replaced_by_an_empty_one(path: Path) -> None:
-    path.rename(path.with_name("old"))
-    path.mkdir()
-
-
-def emptied(path: Path) -> None:
-    for one in path.iterdir():
-        shutil.rmtree(one) if one.is_dir() else one.unlink()
-
-
-GONE: dict[str, Callable[[Path], None]] = {
-    "removed": removed,
-    "replaced by another of ours": replaced,
-    "replaced by an empty one": replaced_by_an_empty_one,
-    "emptied": emptied,
-    "without its segments": lambda path: shutil.rmtree(path / SEGMENTS),
-    "without its database": lambda path: (path / SEGMENTS / "cache.db").unlink(),
-    "without its lock": lambda path: (path / LOCK).unlink(),
-    "without its marker": lambda path: (path / MARKER).unlink(),
-}
 
 
 @pytest.mark.parametrize("how", GONE)
@@ -264,16 +231,6 @@ def test_a_full_disk_that_is_emptied_and_one_that_is_mounted_read_only(tmp_path:
         reader.folder.close()
     finally:
         subprocess.run(["umount", "-l", str(disk)], check=True)
-
-
-def other_version(path: Path) -> None:
-    """A cache of another format, with our marker."""
-    cache(path, 1)
-    items = open_items(path / SEGMENTS, LIMIT)
-    record, data = segment(1)
-    items.set(b"t" + record.name, data)
-    items.set(b"m" + record.name, encode_record(msgspec.structs.replace(record, format=99)))
-    items.close()
 
 
 def test_a_cache_of_another_version_is_left_alone_and_named(
