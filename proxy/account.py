@@ -103,3 +103,11 @@ class Sink(Protocol):
     """Takes accounts. Called on the event loop at the end of each request: may neither block nor raise."""
 
     def record(self, account: Account) -> None: ...
+
+
+BUCKETS = (1, 6, 11, 21, 41)  # of the turns of a conversation, by their first
+
+
+def bucket(turn: int) -> int:
+    """The first turn of the bucket that `turn` (from 1) falls into."""
+    return max(first for first in BUCKETS if first <= max(turn, 1))

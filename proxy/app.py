@@ -16,6 +16,7 @@ from engine.types import EngineStats
 from proxy.account import Sink
 from proxy.errors import RequestError, error_for_status, error_headers, error_object, shape_of
 from proxy.guard import Guard
+from proxy.guarding.drift_metrics import DriftCollector
 from proxy.guarding.policy import GuardPolicy
 from proxy.health import HealthCheck
 from proxy.ledger import Ledger
@@ -54,7 +55,7 @@ def create_app(
     roster = Roster()
     told = (metrics, roster, *kept, *sinks)
     guard = Guard(metrics.watch(upstream), policy or GuardPolicy(), told, foresight)
-    metrics.show_drift(guard.drift)
+    metrics.show(DriftCollector(guard.drift))
     health = HealthCheck(upstream)
     limits = limits or Limits()
     state = State(upstream, guard, health, limits, api_key, metrics, roster, keeper, ledger, foresight, stats)

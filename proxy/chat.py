@@ -6,7 +6,7 @@ a client left out is None here: the upstream knows its model's defaults, the cod
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -340,3 +340,31 @@ async def collect(events: AsyncIterator[Event]) -> Answer:
                 finish = event
     assert finish is not None, "an event stream ended without a Finish"
     return Answer("".join(content), "".join(reasoning), tuple(calls), finish, tuple(scores))
+
+
+# The worst of several answers' verdicts stands for the request.
+_WORST_FIRST = (Verdict.failed, Verdict.reasked, Verdict.repaired, Verdict.clean, Verdict.none)
+
+
+def total(finishes: Sequence[Finish]) -> Finish:
+    """One finish for several answers: their prompt counts once, what was generated adds up."""
+    first = finishes[0]
+    usage = Usage(
+        first.usage.prompt_tokens,
+        sum(finish.usage.completion_tokens for finish in finishes),
+        first.usage.cached_tokens,
+        sum(finish.usage.reasoning_tokens for finish in finishes),
+    )
+    verdict = min((finish.verdict for finish in finishes), key=_WORST_FIRST.index)
+    valid = [finish.answer_valid for finish in finishes if finish.answer_valid is not None]
+    return Finish(
+        first.reason,
+        usage,
+        verdict,
+        sum(finish.fixes for finish in finishes),
+        max(finish.attempts for finish in finishes),
+        all(valid) if valid else None,
+        first.cache,
+        next((finish.given_up for finish in finishes if finish.given_up is not None), None),
+        first.warnings,
+    )

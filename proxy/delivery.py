@@ -19,9 +19,8 @@ from proxy.chat import (
     OfChoice,
     ScoredText,
     Scores,
-    Usage,
-    Verdict,
     collect,
+    total,
 )
 from proxy.errors import BadRequest, RequestTimeout
 from proxy.scores import with_scores
@@ -34,8 +33,6 @@ T = TypeVar("T")
 
 TIMEOUT_HEADER = "x-fortieth-timeout"
 _SEEDS = 2**64
-# The worst of several answers' verdicts stands for the request.
-_WORST_FIRST = (Verdict.failed, Verdict.reasked, Verdict.repaired, Verdict.clean, Verdict.none)
 
 
 class Source(Protocol):
@@ -207,30 +204,6 @@ async def _end(tasks: Sequence[asyncio.Future[T]]) -> None:
     for task in tasks:
         if not task.cancelled():
             task.exception()
-
-
-def total(finishes: Sequence[Finish]) -> Finish:
-    """One finish for several answers: their prompt counts once, what was generated adds up."""
-    first = finishes[0]
-    usage = Usage(
-        first.usage.prompt_tokens,
-        sum(finish.usage.completion_tokens for finish in finishes),
-        first.usage.cached_tokens,
-        sum(finish.usage.reasoning_tokens for finish in finishes),
-    )
-    verdict = min((finish.verdict for finish in finishes), key=_WORST_FIRST.index)
-    valid = [finish.answer_valid for finish in finishes if finish.answer_valid is not None]
-    return Finish(
-        first.reason,
-        usage,
-        verdict,
-        sum(finish.fixes for finish in finishes),
-        max(finish.attempts for finish in finishes),
-        all(valid) if valid else None,
-        first.cache,
-        next((finish.given_up for finish in finishes if finish.given_up is not None), None),
-        first.warnings,
-    )
 
 
 async def without_reasoning(events: AsyncIterator[Event]) -> AsyncIterator[Event]:

@@ -11,6 +11,8 @@ import math
 from collections import OrderedDict
 from dataclasses import dataclass, replace
 
+from proxy.account import bucket
+
 
 @dataclass(frozen=True, slots=True)
 class DriftRule:
@@ -81,14 +83,6 @@ class Share:
 
 
 # First turns of the buckets by which shares are told: 1-5, 6-10, 11-20, 21-40, 41 and later.
-BUCKETS = (1, 6, 11, 21, 41)
-
-
-def bucket(turn: int) -> int:
-    """The first turn of the bucket that `turn` (from 1) falls into."""
-    return max(first for first in BUCKETS if first <= max(turn, 1))
-
-
 @dataclass(frozen=True, slots=True)
 class SessionKey:
     """A session of one model. session: its id, from the client or from the conversation's beginning."""

@@ -20,9 +20,8 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 
 from engine.types import AT_REST, BATCH_BOUNDS, EngineStats
-from proxy.account import Account, Ending
+from proxy.account import Account, Ending, bucket
 from proxy.chat import ChatRequest, Verdict
-from proxy.drift import DriftStore, bucket
 from proxy.sessions.figures import cache_figures
 from proxy.upstreams.base import Generation, ModelCard, Upstream, UpstreamEvent, UpstreamFinish
 from repair.formats import Wire
@@ -109,9 +108,9 @@ class Metrics:
         """The same upstream, its generations timed."""
         return TimedUpstream(upstream, self.timings)
 
-    def show_drift(self, drift: DriftStore) -> None:
-        """Once: its standings as of each scrape."""
-        self._registry.register(DriftCollector(drift))
+    def show(self, collector: Collector) -> None:
+        """Once: what it has to tell as of each scrape."""
+        self._registry.register(collector)
 
     def render(self) -> bytes:
         """In Prometheus' text format."""
@@ -300,33 +299,6 @@ class EngineCollector(Collector):
             yield CounterMetricFamily(f"fortieth_{name}", text, float(getattr(stats, field)))
         yield _batch_sizes(stats)
         yield from cache_figures(stats.cache)
-
-
-class DriftCollector(Collector):
-    """Which sessions are decoded under constraint, and how valid calls are as models emit them, by turn."""
-
-    def __init__(self, drift: DriftStore) -> None:
-        self._drift = drift
-
-    def describe(self) -> list[Metric]:
-        return []
-
-    def collect(self) -> Iterator[Metric]:
-        yield GaugeMetricFamily(
-            "fortieth_drifted_sessions", "Decoded under constraint now", float(self._drift.escalated())
-        )
-        labels = [_MODEL, "from_turn"]
-        turns = CounterMetricFamily(
-            "fortieth_unconstrained_call_turns", "Turns with calls, decoded freely", labels=labels
-        )
-        valid = CounterMetricFamily(
-            "fortieth_valid_as_emitted", "Of those, all calls valid as emitted", labels=labels
-        )
-        for (model, first), share in self._drift.shares().items():
-            turns.add_metric([model, str(first)], share.turns)
-            valid.add_metric([model, str(first)], share.valid)
-        yield turns
-        yield valid
 
 
 def _batch_sizes(stats: EngineStats) -> HistogramMetricFamily:

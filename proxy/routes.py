@@ -14,13 +14,14 @@ from fastapi import APIRouter, Request, Response
 from starlette.requests import ClientDisconnect
 
 from engine.types import EngineStats
-from proxy.chat import ChatRequest, Finish
-from proxy.codecs.base import Codec, Head, warning_header
+from proxy.chat import ChatRequest, total
+from proxy.codecs.base import Codec, Head
 from proxy.codecs.openai_chat import OpenAIChat
-from proxy.delivery import Deadline, Delivery, open_delivery, read_timeout, total
+from proxy.codecs.verdict import verdict_headers
+from proxy.delivery import Deadline, Delivery, open_delivery, read_timeout
 from proxy.errors import BodyTooLarge, ModelNotFound, Unauthorized
 from proxy.guard import Guard
-from proxy.guarding.caller import GIVE_UP_HEADER, read_caller
+from proxy.guarding.caller import read_caller
 from proxy.health import HealthCheck
 from proxy.ledger import Ledger
 from proxy.ledger_api import list_requests, show_request
@@ -28,7 +29,7 @@ from proxy.metrics import CONTENT_TYPE, Metrics
 from proxy.sessions.ahead import Foresight
 from proxy.sessions.api import SessionKeeper, drop_session, list_sessions, pin_session, warm_one
 from proxy.sessions.identity import from_headers
-from proxy.sessions.roster import Roster, report_header
+from proxy.sessions.roster import Roster
 from proxy.streaming import ClientGone, EventStream, defects_reported, run_while_connected
 from proxy.upstreams.base import ModelCard, Upstream
 
@@ -140,24 +141,7 @@ async def _answer(
     finally:
         await delivery.aclose()
     finish = total([answer.finish for answer in answers])
-    return JSONResponse(codec.encode_answers(head, asked, answers), headers=_verdict_headers(finish))
-
-
-def _verdict_headers(finish: Finish) -> dict[str, str]:
-    headers = {
-        "x-fortieth-verdict": finish.verdict.value,
-        "x-fortieth-fixes": str(finish.fixes),
-        "x-fortieth-attempts": str(finish.attempts),
-    }
-    if finish.given_up is not None:
-        headers[GIVE_UP_HEADER] = finish.given_up.value
-    if finish.warnings:
-        headers["x-fortieth-warning"] = warning_header(finish.warnings)
-    if finish.answer_valid is not None:
-        headers["x-fortieth-answer"] = "valid" if finish.answer_valid else "invalid"
-    if finish.cache is not None:
-        headers["x-fortieth-cache"] = report_header(finish.cache)
-    return headers
+    return JSONResponse(codec.encode_answers(head, asked, answers), headers=verdict_headers(finish))
 
 
 def _models(state: State) -> Endpoint:

@@ -9,8 +9,6 @@ from typing import Protocol
 from proxy.chat import Answer, ChatRequest, Event, Finish
 from proxy.errors import RequestError
 
-_HEADER_CHARS = 1000
-
 
 @dataclass(frozen=True, slots=True)
 class Head:
@@ -50,10 +48,3 @@ class Codec(Protocol):
         ...
 
     def encode_stream(self, head: Head, request: ChatRequest) -> StreamEncoder: ...
-
-
-def warning_header(warnings: Sequence[str]) -> str:
-    """The value of x-fortieth-warning: printable ASCII, bounded."""
-    text = "; ".join(warnings).encode("ascii", "backslashreplace").decode()
-    plain = "".join(one if one.isprintable() else " " for one in text)
-    return plain if len(plain) <= _HEADER_CHARS else f"{plain[:_HEADER_CHARS]} ..."

@@ -26,12 +26,12 @@ from proxy.chat import (
     TokenScore,
     ToolCallReady,
     Usage,
+    total,
 )
-from proxy.codecs.base import Head, warning_header
+from proxy.codecs.base import Head
 from proxy.codecs.openai_request import decode_request
-from proxy.delivery import total
+from proxy.codecs.verdict import verdict_comment
 from proxy.errors import RequestError, error_object
-from proxy.sessions.roster import report_header
 from repair.types import ReasoningDelta, TextDelta
 
 
@@ -116,7 +116,7 @@ class OpenAIChatStream:
         if self._include_usage:
             usage = msgspec.json.encode(_usage_object(finish.usage))
             parts.append(self._envelope + b',"choices":[],"usage":' + usage + b"}\n\n")
-        parts.append(_verdict_comment(finish))
+        parts.append(verdict_comment(finish))
         parts.append(b"data: [DONE]\n\n")
         return b"".join(parts)
 
@@ -196,19 +196,6 @@ def _candidate_object(candidate: Candidate) -> dict[str, Any]:
         "logprob": candidate.logprob,
         "bytes": list(candidate.raw),
     }
-
-
-def _verdict_comment(finish: Finish) -> bytes:
-    comment = f": x-fortieth-verdict: {finish.verdict}; fixes={finish.fixes}; attempts={finish.attempts}"
-    if finish.given_up is not None:
-        comment += f"; give-up={finish.given_up}"
-    if finish.answer_valid is not None:
-        comment += f"; answer={'valid' if finish.answer_valid else 'invalid'}"
-    if finish.warnings:
-        comment += f"\n: x-fortieth-warning: {warning_header(finish.warnings)}"
-    if finish.cache is not None:
-        comment += f"\n: x-fortieth-cache: {report_header(finish.cache)}"
-    return f"{comment}\n\n".encode()
 
 
 def _usage_object(usage: Usage) -> dict[str, Any]:

@@ -8,11 +8,11 @@ from enum import StrEnum
 from typing import TypeVar
 
 from proxy.chat import UNNAMED, ChatRequest, GiveUp, GuardMode, Role, SessionId
+from proxy.codecs.verdict import GIVE_UP_HEADER
 from proxy.errors import BadRequest
 from proxy.sessions.identity import from_headers
 
 GUARD_HEADER = "x-fortieth-guard"
-GIVE_UP_HEADER = "x-fortieth-give-up"
 
 E = TypeVar("E", bound=StrEnum)
 

@@ -129,8 +129,3 @@ def report_object(report: CacheReport) -> dict[str, Any]:
         "before": report.before,
         "now": report.now,
     }
-
-
-def report_header(report: CacheReport) -> str:
-    """The value of x-fortieth-cache."""
-    return f"tier={report.tier}; reused={report.reused}; total={report.total}; cause={report.cause}"

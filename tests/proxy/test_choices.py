@@ -20,8 +20,9 @@ from proxy.chat import (
     TokenScore,
     Usage,
     Verdict,
+    total,
 )
-from proxy.delivery import Deadline, Delivery, merged, open_delivery, total
+from proxy.delivery import Deadline, Delivery, merged, open_delivery
 from proxy.errors import Overloaded
 from proxy.scores import with_scores
 from proxy.upstreams.scripted import Script, Stall

@@ -8,7 +8,8 @@ from collections import defaultdict
 
 import pytest
 
-from proxy.drift import DEFAULT_RULE, FRESH, Drift, DriftRule, DriftStore, SessionKey, Share, bucket, step
+from proxy.account import bucket
+from proxy.drift import DEFAULT_RULE, FRESH, Drift, DriftRule, DriftStore, SessionKey, Share, step
 
 
 def play(outcomes: str, drift: Drift = FRESH) -> Drift:
