@@ -20,7 +20,7 @@ from engine.errors import (
     EngineUnavailable,
     from_failed,
 )
-from engine.frames import Abort, Events, Prefetch, SessionList, Sessions, Submit, WorkerStats
+from engine.frames import Abort, Events, Prefetch, SessionList, Sessions, Stop, Submit, WorkerStats
 from engine.idle import IdleTimer
 from engine.outbox import join
 from engine.supervisor import Supervisor
@@ -156,6 +156,12 @@ class EngineClient:
                 timer.cancel()
             if stream.sent and not stream.ended:
                 self._supervisor.send(Abort(stream.wire_id))
+
+    def stop(self, id: str) -> None:
+        """A request has written all that is needed: it ends with its Finished, of the reason `stop`."""
+        for stream in self._streams.values():
+            if stream.request.id == id and stream.sent and not stream.ended:
+                self._supervisor.send(Stop(stream.wire_id))
 
     async def probe(self, timeout_s: float) -> None:
         """Generate one token in the live process, ahead of the queue. Raises EngineError with the reason.

@@ -1,7 +1,7 @@
 """The engine without its process: requests in, one step at a time, outputs out.
 
-Scheduler (who), Runner (tokens), Detokenizer and StopFinder (text) meet here and nowhere else. Runs on the
-one thread that owns MLX.
+Scheduler (who), Runner (tokens) and Detokenizer (text) meet here and nowhere else. Runs on the one thread
+that owns MLX.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from engine.scheduler import Limits, Scheduler, Stage
 from engine.types import (
     Candidate,
     Failed,
+    Finished,
     FinishReason,
     GenerateRequest,
     TextChunk,
@@ -135,6 +136,12 @@ class EngineCore:
         if self._writing.pop(id, None) is not None:
             self._keep(id)
             self._forget(id)
+
+    def stop(self, id: str) -> None:
+        """End a request whose client needs no more than it has written; unknown ids are fine."""
+        writing = self._writing.get(id)
+        if writing is not None and writing.first:
+            self._ended.append(self._end(writing, FinishReason.stop, time.monotonic()))
 
     def step(self) -> list[Event]:
         """Decode one token for every running request and prefill one chunk. May raise anything MLX raises."""
@@ -317,24 +324,20 @@ class EngineCore:
             self._scheduler.release(id)
 
     def _write(self, sampled: Sampled, events: list[Event]) -> None:
-        """Turn one token into text, and end the request where a token, a stop string, the limit or its own
-        repetition ends it.
-        """
+        """Turn one token into text, and end the request where it, the limit or a repetition says so."""
         writing = self._writing[sampled.id]
         writing.sampled.append(sampled.token)
         now = time.monotonic()
         writing.first = writing.first or now
-        text, stopped = "", False
+        text = ""
         if sampled.token not in self._eos:
-            text, stopped = writing.stops.push(writing.detokenizer.push(sampled.token))
+            text = writing.detokenizer.push(sampled.token)
             writing.logprobs += self._logprobs(sampled)
-        finish = FinishReason.stop if stopped else sampled.finish
+        finish = sampled.finish
         if writing.repetition is not None and writing.repetition.push(sampled.token):
             finish = finish or FinishReason.repetition
-        if finish is not None and not stopped:
-            rest, stopped = writing.stops.push(writing.detokenizer.flush())
-            text += rest if stopped else rest + writing.stops.flush()
-            finish = FinishReason.stop if stopped else finish
+        if finish is not None:
+            text += writing.detokenizer.flush()
         if text:
             tokens = writing.tokens - writing.shown
             events.append(TextChunk(sampled.id, text, tokens, tuple(writing.logprobs)))
@@ -343,12 +346,24 @@ class EngineCore:
         if writing.tokens % GROWTH_STEP == 0:
             self._scheduler.grown(sampled.id, len(writing.job.prompt) + writing.tokens)
         if finish is not None:
-            computed = self._keep(sampled.id, sampled.computed)
-            self.reuse.turn(sampled.id, computed.tokens if computed is not None else ())
-            report = self.reuse.report(sampled.id)
-            events.append(writing.finished(finish, now, report, sampled.unconstrained))
-            del self._writing[sampled.id]
-            self._forget(sampled.id)
+            events.append(self._end(writing, finish, now, sampled.computed, sampled.unconstrained))
+
+    def _end(
+        self,
+        writing: Writing,
+        finish: FinishReason,
+        now: float,
+        computed: Computed | None = None,
+        unconstrained: bool = False,
+    ) -> Finished:
+        """A request ends well: what it has computed is kept. Its last event."""
+        id = writing.job.id
+        computed = self._keep(id, computed)
+        self.reuse.turn(id, computed.tokens if computed is not None else ())
+        report = self.reuse.report(id)
+        del self._writing[id]
+        self._forget(id)
+        return writing.finished(finish, now, report, unconstrained)
 
     def _end_prefill(self, id: str) -> None:
         """A request for no more than a prompt ends; what it has come to was kept."""

@@ -39,6 +39,12 @@ class Abort(msgspec.Struct, frozen=True, tag="abort"):
     id: str
 
 
+class Stop(msgspec.Struct, frozen=True, tag="stop"):
+    """The request has written all that is needed. Answered by its Finished, unless that is on its way."""
+
+    id: str
+
+
 class Sessions(msgspec.Struct, frozen=True, tag="sessions"):
     """Answered by SessionList with the same number. action: list, pin, unpin or drop; id: not for list."""
 
@@ -114,7 +120,7 @@ class Ending(msgspec.Struct, frozen=True, tag="ending"):
     grace_s: float
 
 
-ToWorker = Load | Submit | Abort | Sessions | Prefetch | End
+ToWorker = Load | Submit | Abort | Stop | Sessions | Prefetch | End
 FromWorker = Ready | LoadFailed | Events | SessionList | Ending
 
 Incoming = TypeVar("Incoming")

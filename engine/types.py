@@ -20,7 +20,7 @@ class SamplingParams(msgspec.Struct, frozen=True, kw_only=True):
 
     temperature in [0, 100], 0 is greedy; it scales the logits before top_k, top_p and min_p cut them.
     top_p in (0, 1]; top_k 0 is off, values above the vocabulary are refused; min_p in [0, 1].
-    seed: any 64-bit integer; None draws a fresh one. stop: strings, matched on text, cut from it.
+    seed: any 64-bit integer; None draws a fresh one.
     logit_bias: token id -> added logit in [-100, 100]. presence_penalty and frequency_penalty in
     [-2, 2] look at the completion; repetition_penalty in (0, 10], 1 is off, looks at prompt and completion.
     ignore_eos: end tokens do not end the text (and are not shown in it). stop_repetition: a text that repeats
@@ -34,7 +34,6 @@ class SamplingParams(msgspec.Struct, frozen=True, kw_only=True):
     top_k: int = 0
     min_p: float = 0.0
     seed: int | None = None
-    stop: tuple[str, ...] = ()
     logit_bias: dict[int, float] = {}
     presence_penalty: float = 0.0
     frequency_penalty: float = 0.0
@@ -81,7 +80,7 @@ class GenerateRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FinishReason(enum.StrEnum):
-    stop = "stop"  # an end token or a stop string
+    stop = "stop"  # an end token, or its client needs no more
     length = "length"  # max_tokens or the context limit
     repetition = "repetition"  # the text repeated itself word for word
 
@@ -105,7 +104,7 @@ class TokenLogprob(msgspec.Struct, frozen=True):
 
 
 class TextChunk(msgspec.Struct, frozen=True, tag="text"):
-    """Newly decoded text (never part of a stop string, never half a character) and its token count.
+    """Newly decoded text (never half a character) and its token count.
 
     logprobs: one for each of those tokens where they were asked for, end tokens left out.
     """

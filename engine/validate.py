@@ -12,8 +12,6 @@ from collections.abc import Callable
 from engine.errors import ContextOverflow, InvalidRequest
 from engine.types import GenerateRequest, ModelInfo, SamplingParams
 
-MAX_STOPS = 64
-MAX_STOP_LENGTH = 1024
 MAX_BIASES = 4096
 MAX_LOGPROBS = 20
 MAX_GRAMMAR = 4 * 1024 * 1024  # characters; some hundred tools with large schemas
@@ -83,13 +81,6 @@ def check_sampling(sampling: SamplingParams, vocab_size: int) -> None:
         raise InvalidRequest("seed", f"seed must fit in 64 bits, got {sampling.seed}")
     if sampling.logprobs is not None and not 0 <= sampling.logprobs <= MAX_LOGPROBS:
         raise InvalidRequest("logprobs", f"logprobs must be in [0, {MAX_LOGPROBS}], got {sampling.logprobs}")
-    if len(sampling.stop) > MAX_STOPS:
-        raise InvalidRequest("stop", f"stop must hold at most {MAX_STOPS} strings, got {len(sampling.stop)}")
-    for stop in sampling.stop:
-        if not 0 < len(stop) <= MAX_STOP_LENGTH:
-            raise InvalidRequest(
-                "stop", f"a stop string must have 1 to {MAX_STOP_LENGTH} characters, got {len(stop)}"
-            )
     check_bias(sampling.logit_bias, vocab_size)
 
 

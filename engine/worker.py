@@ -33,6 +33,7 @@ from engine.frames import (
     Ready,
     SessionList,
     Sessions,
+    Stop,
     Submit,
     ToWorker,
     encode,
@@ -110,6 +111,8 @@ class Worker:
                     case Abort(id):
                         self._core.abort(id)
                         self._outbox.forget(id)
+                    case Stop(id):
+                        self._core.stop(id)
                     case Sessions(number, action, id):
                         known = self._core.reuse.handle(action, id)
                         self._link.send(SessionList(number, self._core.reuse.listed(), known))

@@ -11,7 +11,6 @@ from llguidance import LLMatcher
 from engine.detokenize import Detokenizer
 from engine.repetition import TokenRepetition, repetition_of
 from engine.runner import Job
-from engine.stop import StopFinder
 from engine.types import CacheReport, Finished, FinishReason, GenerateRequest, Priority, TokenLogprob
 
 
@@ -26,7 +25,6 @@ class Writing:
 
     job: Job
     detokenizer: Detokenizer
-    stops: StopFinder
     sampled: list[int] = field(default_factory=list)
     shown: int = 0
     logprobs: list[TokenLogprob] = field(default_factory=list)
@@ -47,7 +45,6 @@ class Writing:
         return cls(
             Job(request.id, request.prompt, max_tokens, request.sampling, request.thinking, apart=apart),
             detokenizer,
-            StopFinder(request.sampling.stop),
             submitted=now,
             prefill_only=request.prefill_only,
             repetition=repetition_of(request.sampling),

@@ -207,5 +207,8 @@ class OverheardGeneration:
                 self.parts.append(event.text)
             yield event
 
+    async def end(self) -> list[UpstreamEvent]:
+        return await self.inner.end()
+
     async def aclose(self) -> None:
         await self.inner.aclose()

@@ -113,8 +113,11 @@ class Exchange:
                     yield delta
                 if self._observer is not None:
                     self._observer.hear(event)
-                if self._listener.doomed and self._about.mode in REASKING:
-                    self._listener.stop()
+                lost = self._listener.doomed and self._about.mode in REASKING
+                if self._listener.stopped or lost:
+                    ending = await self._generation.end()
+                    for listener in filter(None, (self._listener, self._observer)):
+                        listener.end(ending)
                     break
             settled = await self._settle()
         except RequestError as error:
@@ -333,6 +336,7 @@ def _turn_policy(request: ChatRequest) -> TurnPolicy:
         tool_name=choice.name if choice.mode is ToolMode.named else None,
         parallel=request.parallel_tool_calls,
         json_answer=request.json_answer,
+        stops=request.sampling.stop,
     )
 
 

@@ -213,6 +213,13 @@ class TimedGeneration:
             self._last = now
             yield event
 
+    async def end(self) -> list[UpstreamEvent]:
+        events = await self._inner.end()
+        for event in events:
+            if isinstance(event, UpstreamFinish):
+                self._finished(event)
+        return events
+
     async def aclose(self) -> None:
         if self._open:
             self._open = False

@@ -14,6 +14,7 @@ from repair.names import resolve_name
 from repair.placement import settle_inline
 from repair.regions import is_blank
 from repair.right import right_arguments
+from repair.stop import ContentStops
 from repair.stream import StreamParser
 from repair.strict import decode_strict
 from repair.tools import ToolSet
@@ -59,8 +60,10 @@ def take_apart(
     format: str | Wire = "auto",
     generation_prompt: str = "",
     cut: bool = False,
+    stops: tuple[str, ...] = (),
 ) -> Parts | None:
-    """The calls of a whole turn that was refused for `problems`. cut: the upstream's `length`.
+    """The calls of a whole turn that was refused for `problems`. cut: the upstream's `length`. stops: as in
+    TurnPolicy.
 
     A call stands for itself only where its bounds are certain: a block of calls that is closed, and in
     which whatever is refused is sound in its syntax (a quote that was not escaped may end a call too early,
@@ -69,7 +72,8 @@ def take_apart(
     for as a whole.
     """
     parser = StreamParser(tools, format, generation_prompt=generation_prompt)
-    events = settle_reasoning([*parser.feed(text), *parser.close()], drafts=True)
+    events = ContentStops(stops).close([*parser.feed(text), *parser.close()])
+    events = settle_reasoning(events, drafts=True)
     events = join_sections(settle_inline(events))
     regions = [event for event in events if isinstance(event, Calls)]
     said = "".join(event.text for event in events if isinstance(event, Text))

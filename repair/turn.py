@@ -26,6 +26,7 @@ from repair.ladder import emit_plain, repair_call
 from repair.limits import LIMITS
 from repair.placement import InText, find_misplaced, settle_inline
 from repair.regions import is_blank
+from repair.stop import ContentStops
 from repair.stream import StreamParser
 from repair.strict import decode_strict
 from repair.tools import ToolSet
@@ -48,7 +49,8 @@ class TurnPolicy:
     """tool_choice: `auto`, `none`, `required`, or `named` with tool_name. parallel: several calls are
     allowed. calls_in_reasoning: a call that ends the reasoning, with no answer after it, counts.
     enabled: False hands on what parses strictly, unrepaired and unvalidated. in_text: which calls in the
-    text count. json_answer: the text was asked to be JSON.
+    text count. json_answer: the text was asked to be JSON. stops: the turn ends where one of them completes
+    in its content.
     """
 
     tool_choice: str = "auto"
@@ -58,6 +60,7 @@ class TurnPolicy:
     enabled: bool = True
     in_text: InText = InText.placed
     json_answer: bool = False
+    stops: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +96,7 @@ class Turn:
         self._left: list[str] = []
         self._kept: list[Event] = []
         self._judged: list[tuple[Calls, _Judged]] = []
+        self._stops = ContentStops(policy.stops)
         self._parser = StreamParser(
             tools,
             format,
@@ -111,14 +115,21 @@ class Turn:
         return tuple(found or self._apply_policy([call for one in certain for call in one.calls])[2])
 
     @property
+    def stopped(self) -> bool:
+        """Whether a stop string has completed: the turn ends there, whatever may still come."""
+        return self._stops.reached
+
+    @property
     def held(self) -> str:
         """The call that is being written, from its marker on; "" outside of one."""
         return self._parser.held()
 
     def feed(self, text: str) -> list[TextDelta | ReasoningDelta]:
         """What may be shown now; from the first call on nothing, until close()."""
+        if self.stopped:
+            return []
         silent = all(map(is_blank, self._left))
-        events = self._settled(self._note(self._parser.feed(text)))
+        events = self._settled(self._note(self._stops.take(self._parser.feed(text))))
         split = 0 if self._kept else _leaving(events, silent)
         self._left += _texts(events[:split])
         self._kept += events[split:]
@@ -147,13 +158,13 @@ class Turn:
 
     def close(self, finish_reason: str | None) -> Outcome:
         """finish_reason: the upstream's; only `length` is believed."""
-        last = self._settled(self._note(self._parser.close()))
+        last = self._settled(self._note([] if self.stopped else self._stops.close(self._parser.close())))
         events = settle_inline(_settle_bare(join_texts([*self._kept, *last])))
         spoken = not all(map(is_blank, self._left))
         misplaced = find_misplaced(events, spoken, self._policy.in_text)
         if not self._policy.enabled:
             return _plain(join_sections(events), self._tools, misplaced is None)
-        cut = finish_reason == "length"
+        cut = finish_reason == "length" and not self.stopped
         draft = next((event for event in events if isinstance(event, Draft)), None)
         if draft is not None:
             return self._judge_draft(events, draft, cut)

@@ -30,6 +30,7 @@ _READ = frozenset(
 )
 _MAX_INT = 2**63 - 1
 _MAX_STOPS = 64
+_MAX_STOP_LENGTH = 1024
 _MAX_CHOICES = 16
 _MAX_TOP_LOGPROBS = 20
 _MAX_TIMEOUT_S = 7 * 24 * 3600
@@ -147,16 +148,23 @@ def _stop(body: Fields) -> tuple[str, ...]:
         case None:
             return ()
         case str():
-            return (value,) if value else ()
+            return (_stop_string(value),) if value else ()
         case list():
             for i, item in enumerate(value):
                 if not isinstance(item, str):
                     refuse(f"stop[{i}]", "a string", item)
             if len(value) > _MAX_STOPS:
                 raise BadRequest(f"stop: at most {_MAX_STOPS} strings, got {len(value)}", param="stop")
-            return tuple(item for item in value if item)
+            return tuple(_stop_string(item) for item in value if item)
         case _:
             refuse("stop", "a string or an array of strings", value)
+
+
+def _stop_string(value: str) -> str:
+    if len(value) > _MAX_STOP_LENGTH:
+        told = f"stop: a string may have {_MAX_STOP_LENGTH} characters, got {len(value)}"
+        raise BadRequest(told, param="stop")
+    return value
 
 
 def _logit_bias(body: Fields) -> dict[int, float]:

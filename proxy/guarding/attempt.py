@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 
 from proxy.chat import CacheReport, Usage
 from proxy.errors import UpstreamUnavailable
+from proxy.guarding.emitted import EmittedCalls, in_words, meaning
 from proxy.upstreams.base import (
     Generation,
     UpstreamCall,
@@ -20,22 +21,11 @@ from proxy.upstreams.base import (
     UpstreamText,
 )
 from repair.doomed import DoomedCalls
-from repair.names import resolve_name
-from repair.offline import repair_arguments
-from repair.parts import Part, Parts, emit_as_it_is, refused_part, take_apart
+from repair.parts import Parts, emit_as_it_is, take_apart
+from repair.stop import cut_content
 from repair.tools import ToolSet
 from repair.turn import Outcome, Turn, TurnPolicy
-from repair.types import (
-    Accepted,
-    Fix,
-    FixKind,
-    Problem,
-    ReasoningDelta,
-    Rejected,
-    TextDelta,
-    ToolCall,
-    Verdict,
-)
+from repair.types import Fix, Problem, ReasoningDelta, TextDelta, ToolCall, Verdict
 from repair.unasked import Unasked
 
 Delta = TextDelta | ReasoningDelta
@@ -109,9 +99,19 @@ class Listener:
         """Why the call that is being written can no longer become one of a declared tool."""
         return self._doomed.problem if self._doomed else None
 
-    def stop(self) -> None:
-        """The generation was ended here, and will be judged as one that was cut."""
-        self._finish = UpstreamFinish("length", Usage(completion_tokens=self._tokens))
+    @property
+    def stopped(self) -> bool:
+        """Whether a stop string of the client has completed in the content."""
+        return self._turn.stopped
+
+    def end(self, events: Sequence[UpstreamEvent]) -> None:
+        """The generation was ended here, and these were its last events. Where no stop string was the reason
+        it is judged as one that was cut.
+        """
+        for event in events:
+            self.hear(event)
+        if self._finish is not None and not self.stopped:
+            self._finish = replace(self._finish, reason="length")
 
     @property
     def tokens(self) -> int:
@@ -155,7 +155,7 @@ class Listener:
             case UpstreamText() | UpstreamReasoning():
                 self._heard.append(event.text)
             case UpstreamCall():
-                self._heard.append(_in_words(event))
+                self._heard.append(in_words(event))
             case UpstreamFinish():
                 pass
 
@@ -182,26 +182,23 @@ class Listener:
         filtered = finish.reason == "content_filter"
         reason = "length" if cut or filtered else "stop"
         outcome = self._with_held(self._turn.close(reason))
+        if self.stopped:
+            reason, cut, filtered = "stop", False, False
         shown = sum(map(len, self._text))
         parts: Parts | None = None
         if self._calls:
-            outcome, parts = self._with_structure(outcome, reason)
+            emitted = EmittedCalls(self._calls, self._tools, self._policy)
+            outcome, parts = emitted.judge(outcome, "".join(self._text), reason)
         elif outcome.problems and self._policy.enabled:
-            parts = take_apart(
-                "".join(self._raw),
-                self._tools,
-                outcome.problems,
-                format=self._format,
-                generation_prompt=self._generation_prompt,
-                cut=cut,
-            )
+            parts = self._take_apart(outcome.problems, cut)
         if self.doomed is not None:
             outcome, parts, cut = _refused_as_doomed(outcome, self.doomed), None, False
         if finish.repeated and self._callable and not _distinct(outcome.calls):
             outcome, parts = _refused_as_repeated(outcome), None
         self._keep(list(outcome.events))
+        rest, stopped = cut_content(outcome.events, self._policy.stops)
         return Attempt(
-            rest=outcome.events,
+            rest=rest,
             calls=outcome.calls,
             verdict=outcome.verdict,
             fixes=outcome.fixes,
@@ -212,7 +209,7 @@ class Listener:
             reasoning="".join(self._reasoning),
             shown=shown,
             shown_tokens=self._cost_of_shown(shown, finish.usage),
-            cut=cut,
+            cut=cut and not stopped,
             filtered=filtered,
             usage=replace(
                 finish.usage, reasoning_tokens=finish.usage.reasoning_tokens or self._reasoning_tokens
@@ -221,6 +218,17 @@ class Listener:
             unconstrained=finish.unconstrained,
             asked=finish.asked,
             repeated=finish.repeated,
+        )
+
+    def _take_apart(self, problems: tuple[Problem, ...], cut: bool) -> Parts | None:
+        return take_apart(
+            "".join(self._raw),
+            self._tools,
+            problems,
+            format=self._format,
+            generation_prompt=self._generation_prompt,
+            cut=cut,
+            stops=self._policy.stops,
         )
 
     def _with_held(self, outcome: Outcome) -> Outcome:
@@ -240,77 +248,11 @@ class Listener:
         share = math.ceil(usage.completion_tokens * shown / said) if said else 0
         return max(self._shown_tokens, share)
 
-    def _with_structure(self, outcome: Outcome, reason: str) -> tuple[Outcome, Parts | None]:
-        """The judgement of a turn some of whose calls came as structure; markup may have leaked beside
-        them.
-        """
-        if not self._policy.enabled:
-            plain = tuple(ToolCall(call.name, call.arguments) for call in self._calls)
-            return replace(outcome, calls=outcome.calls + plain, verdict=Verdict.clean), None
-        if self._policy.tool_choice == "none" or not self._tools:
-            return self._told(outcome, Verdict.none, ()), None
-        parts = tuple(self._part(call, reason) for call in self._calls)
-        refused = [one.outcome.problems for one in parts if isinstance(one.outcome, Rejected)]
-        accepted = [one.outcome for one in parts if isinstance(one.outcome, Accepted)]
-        calls = tuple(one.call for one in accepted)
-        beside, echoes = self._beside(outcome, calls)
-        beside += _against(self._policy, calls) if not refused else []
-        if refused or beside:
-            problems = (*(problem for some in refused for problem in some), *beside)
-            said = "".join(self._text) + _text_of(outcome.events)
-            taken = None if beside else Parts(parts, said, reason == "length" and _is_refused(parts[-1]))
-            return self._told(outcome, Verdict.reask, problems), taken
-        fixes = (*(fix for one in accepted for fix in one.fixes), *echoes)
-        verdict = Verdict.repaired if fixes else Verdict.clean
-        return Outcome(outcome.events, calls, verdict, fixes), None
-
-    def _told(self, outcome: Outcome, verdict: Verdict, problems: tuple[Problem, ...]) -> Outcome:
-        """The turn as text alone."""
-        told = "\n".join(_in_words(call) for call in self._calls)
-        said = "".join(self._text) + _text_of(outcome.events)
-        rest = (*outcome.events, TextDelta(f"\n{told}" if said else told))
-        return Outcome(rest, (), verdict, (), problems)
-
-    def _part(self, call: UpstreamCall, reason: str) -> Part:
-        if not call.complete:
-            problem = Problem("", "truncated", "the upstream's stream ended inside the call")
-            return Part(self._declared(call.name), Rejected((problem,)))
-        outcome = repair_arguments(call.name, call.arguments, self._tools, reason)
-        name = self._declared(call.name)
-        if not name or isinstance(outcome, Accepted):
-            return Part(name, outcome)
-        return refused_part(ToolCall(name, call.arguments), self._tools, outcome)
-
-    def _declared(self, name: str) -> str:
-        """The tool that this name means, "" where it means none."""
-        resolved = resolve_name(name, self._tools)
-        return "" if isinstance(resolved, Problem) else resolved[0].name
-
-    def _beside(self, outcome: Outcome, calls: tuple[ToolCall, ...]) -> tuple[list[Problem], list[Fix]]:
-        """What the text beside structured calls adds. The same calls once more are an echo; others are a
-        second reading of the turn.
-        """
-        problems = [problem for problem in outcome.problems if problem.rule != "call_required"]
-        if not outcome.calls:
-            return problems, []
-        known = {meaning(call) for call in calls}
-        if all(meaning(call) in known for call in outcome.calls):
-            return problems, [Fix(FixKind.echo, "", f"{len(outcome.calls)} in the text", "")]
-        return [*problems, Problem("", "ambiguous_call", "the calls in the text are not those beside it")], []
-
 
 def _refused_as_doomed(outcome: Outcome, problem: Problem) -> Outcome:
     """It was ended on purpose, so that it is not what the token limit cut."""
     told = (problem, *(one for one in outcome.problems if one.rule != "truncated"))
     return replace(outcome, calls=(), verdict=Verdict.reask, fixes=(), problems=told)
-
-
-def meaning(call: ToolCall) -> tuple[str, str]:
-    """Equal for calls that mean the same. Arguments that are no JSON mean themselves."""
-    try:
-        return call.name, json.dumps(json.loads(call.arguments), sort_keys=True)
-    except ValueError:
-        return call.name, call.arguments
 
 
 def _distinct(calls: tuple[ToolCall, ...]) -> bool:
@@ -323,7 +265,7 @@ def _refused_as_repeated(outcome: Outcome) -> Outcome:
     again the client would get each once, as text.
     """
     calls = {meaning(call): UpstreamCall(call.name, call.arguments) for call in outcome.calls}
-    told = tuple(TextDelta(f"\n{_in_words(call)}") for call in calls.values())
+    told = tuple(TextDelta(f"\n{in_words(call)}") for call in calls.values())
     problems = (*outcome.problems, REPEATED)
     return Outcome((*outcome.events, *told), (), Verdict.reask, (), problems)
 
@@ -339,30 +281,6 @@ def _fits(call: ToolCall, tools: ToolSet) -> bool:
         return tool is not None and tool.schema.validator.is_valid(json.loads(call.arguments))
     except (ValueError, RecursionError):
         return False
-
-
-def _text_of(deltas: tuple[Delta, ...]) -> str:
-    return "".join(delta.text for delta in deltas if isinstance(delta, TextDelta))
-
-
-def _is_refused(part: Part) -> bool:
-    return isinstance(part.outcome, Rejected)
-
-
-def _against(policy: TurnPolicy, calls: tuple[ToolCall, ...]) -> list[Problem]:
-    """What structured calls do against the client's choice."""
-    problems: list[Problem] = []
-    if not policy.parallel and len(calls) > 1:
-        problems.append(Problem("", "parallel", f"one call was allowed, {len(calls)} came"))
-    wrong = next((call.name for call in calls if call.name != policy.tool_name), None)
-    if policy.tool_choice == "named" and wrong is not None:
-        problems.append(Problem("", "wrong_tool", f"a call of {policy.tool_name!r} was due, got {wrong!r}"))
-    return problems
-
-
-def _in_words(call: UpstreamCall) -> str:
-    """A structured call as text, in no model's own format: nobody may take it for a call again."""
-    return f"[The call of {call.name} was not executed: {call.arguments}]"
 
 
 def set_apart(shown: str) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from proxy.chat import ChatRequest, Message, Role
-from proxy.guarding.attempt import meaning
+from proxy.guarding.emitted import meaning
 from proxy.guarding.policy import LoopLimits
 from repair.types import Problem, ToolCall
 

@@ -20,7 +20,7 @@ from proxy.guarding.fork import extend
 from proxy.guarding.policy import ReaskLimits
 from proxy.guarding.standing import Again, Standing, Turned, settle, stand
 from proxy.guarding.structured import ask_for_arguments, read_arguments
-from proxy.upstreams.base import Upstream
+from proxy.upstreams.base import Generation, Upstream
 from repair.tools import Tool, ToolSet
 from repair.turn import TurnPolicy
 from repair.types import Problem
@@ -200,17 +200,16 @@ class Reask:
         attempt: Attempt | None = None
         error = "over the budget of tokens"
         asked: tuple[str, ...] = ()
-        tools, policy = (self._tools, self._policy) if request.tools else (ToolSet(()), TurnPolicy())
         try:
             generation = await self._upstream.open(request)
             try:
-                listener = Listener(tools, generation, policy)
+                listener = self._listener(request, generation)
                 async for event in generation:
                     listener.hear(event)
                     if self._tokens + listener.tokens > self._limits.tokens:
                         return None
-                    if listener.doomed or listener.tokens > (self._room or 0):
-                        listener.stop()
+                    if listener.stopped or listener.doomed or listener.tokens > (self._room or 0):
+                        listener.end(await generation.end())
                         break
                 attempt = listener.close()
                 asked = attempt.asked
@@ -243,6 +242,11 @@ class Reask:
                     way=way.value,
                 )
             )
+
+    def _listener(self, request: ChatRequest, generation: Generation) -> Listener:
+        if request.tools:
+            return Listener(self._tools, generation, self._policy)
+        return Listener(ToolSet(()), generation, TurnPolicy(stops=request.sampling.stop))
 
     def _room_after(self, first: Attempt, last: Attempt) -> int | None:
         """Tokens for the next attempt; None where the client's limit or the budget leaves none."""

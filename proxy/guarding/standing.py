@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from proxy.guarding.attempt import Attempt, meaning
+from proxy.guarding.attempt import Attempt
+from proxy.guarding.emitted import meaning
 from repair.turn import TurnPolicy
 from repair.types import Accepted, Fix, Problem, ToolCall
 

@@ -28,7 +28,7 @@ def ask_for_arguments(request: ChatRequest, tool: Tool, may_answer: bool, sampli
         tools=(),
         tool_choice=ToolChoice(),
         parallel_tool_calls=True,
-        sampling=sampling,
+        sampling=replace(sampling, stop=()),  # the client's stop strings are for words
         json_answer=True,
         answer_schema=_schema(tool, may_answer),
         constrained=False,

@@ -98,17 +98,20 @@ class Assembly:
         call.pieces += 1
         self._watch(id(call), arguments)
 
-    def end(self) -> list[UpstreamEvent]:
+    def end(self, left: bool = False) -> list[UpstreamEvent]:
         """The calls in their order, and the finish. Where the stream was left because it repeats itself, no
-        call is known to be whole, and tokens are counted by pieces.
+        call is known to be whole. left: because nothing more of it is needed. Tokens are then counted by
+        pieces, for most servers tell them at the end.
         """
-        repeated = self.repeated
+        repeated = self.repeated and not left
         events: list[UpstreamEvent] = [
             UpstreamCall(call.name, call.arguments, not repeated, call.pieces) for call in self._calls
         ]
         usage = self._usage if self._usage.completion_tokens else Usage(completion_tokens=self._pieces)
         if repeated:
             return [*events, UpstreamFinish("length", usage, repeated=True)]
+        if left:
+            return [*events, UpstreamFinish("stop", usage)]
         return [*events, UpstreamFinish(_REASONS.get(self._reason, "stop"), self._usage)]
 
 

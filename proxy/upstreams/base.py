@@ -99,6 +99,12 @@ class Generation(Protocol):
 
     def __aiter__(self) -> AsyncIterator[UpstreamEvent]: ...
 
+    async def end(self) -> list[UpstreamEvent]:
+        """Ends the generation where it is, because nothing more of it is needed: the calls that have come and
+        were not given yet, and its finish, of the reason `stop`. To be asked once, instead of reading on.
+        """
+        ...
+
     async def aclose(self) -> None:
         """Stops the generation wherever it is. Safe to call twice, and after the finish."""
         ...

@@ -10,6 +10,7 @@ import secrets
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -68,7 +69,8 @@ class EngineGeneration:
     """The engine's outputs for one request as upstream events.
 
     on_finish: gets the whole text and the engine's last word, and tells what of the prompt was reused.
-    without_grammar: starts it anew where the engine can make nothing of its grammar.
+    without_grammar: starts it anew where the engine can make nothing of its grammar. on_end: tells the engine
+    that no more is needed.
     """
 
     def __init__(
@@ -80,13 +82,16 @@ class EngineGeneration:
         on_finish: Callable[[str, Finished], CacheReport],
         constraint: Constraint = NO_CONSTRAINT,
         without_grammar: Callable[[], AsyncGenerator[Output, None]] | None = None,
+        on_end: Callable[[], None] = lambda: None,
     ) -> None:
         self.format, self.structured = format, False
         self.generation_prompt = generation_prompt
         self._outputs = outputs
         self._on_close = on_close
         self._on_finish = on_finish
+        self._on_end = on_end
         self._text: list[str] = []
+        self._tokens = 0
         self._without_grammar = without_grammar
         self._unconstrained = constraint.wanted and constraint.grammar is None
         self._closed = False
@@ -107,6 +112,20 @@ class EngineGeneration:
                 yield self._event(output)
         except EngineError as error:
             raise translate(error) from error
+
+    async def end(self) -> list[UpstreamEvent]:
+        """Tokens are counted up to the text that was given out."""
+        self._on_end()
+        tokens = self._tokens
+        try:
+            async for output in self._outputs:
+                event = self._event(output)
+                if isinstance(event, UpstreamFinish):
+                    usage = replace(event.usage, completion_tokens=tokens)
+                    return [replace(event, reason="stop", usage=usage, repeated=False)]
+        except EngineError as error:  # all that is needed has come
+            _log.warning("a generation that was to end failed: %s", error)
+        return [UpstreamFinish("stop", Usage(completion_tokens=tokens))]
 
     async def aclose(self) -> None:
         if self._closed:
@@ -137,6 +156,7 @@ class EngineGeneration:
         match output:
             case TextChunk():
                 self._text.append(output.text)
+                self._tokens += output.tokens
                 return UpstreamText(output.text, output.tokens, tuple(map(_score, output.logprobs)))
             case Finished():
                 usage = Usage(output.prompt_tokens, output.completion_tokens, output.cached_tokens)
@@ -268,6 +288,7 @@ class BundledUpstream:
             lambda text, finished: self._finish(prepared, text, finished),
             constraint,
             lambda: self._client.generate(msgspec.structs.replace(asked, grammar=None)),
+            lambda: self._client.stop(asked.id),
         )
 
     def _release(self) -> None:

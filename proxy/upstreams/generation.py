@@ -133,6 +133,12 @@ class HostedGeneration:
         """Who answered. Servers and hosted models do not tell whether they constrained what they decoded."""
         return replace(finish, unconstrained=self._request.constrained, asked=self.asked)
 
+    async def end(self) -> list[UpstreamEvent]:
+        """Its stream is left, so that the upstream can stop too."""
+        await self._close_source()
+        events = self._assembly.end(left=True)
+        return [self._signed(event) if isinstance(event, UpstreamFinish) else event for event in events]
+
     async def aclose(self) -> None:
         if not self._first.done():
             self._first.cancel()

@@ -16,14 +16,17 @@ _OPEN_ONLY = ("top_k", "min_p", "repetition_penalty")
 
 def completion_params(request: ChatRequest, *, open_server: bool) -> dict[str, Any]:
     """Everything but the model. open_server: the upstream is a server named by its base_url."""
+    tools = _tools(request)
     params: dict[str, Any] = {
         "messages": list(conversation(request.messages)),
         "stream": True,
         "stream_options": {"include_usage": True},
         **_sampling(request),
-        **_tools(request),
+        **tools,
         **_answer(request),
     }
+    if request.sampling.stop and not tools:  # else it would be matched in calls too, and is matched by us
+        params["stop"] = list(request.sampling.stop)
     if open_server:
         extra = _extra(request)
         if extra:
@@ -44,7 +47,6 @@ def _sampling(request: ChatRequest) -> dict[str, Any]:
         "temperature": sampling.temperature,
         "top_p": sampling.top_p,
         "seed": sampling.seed,
-        "stop": list(sampling.stop) or None,
         "logit_bias": {str(token): bias for token, bias in sampling.logit_bias.items()} or None,
         "presence_penalty": sampling.presence_penalty,
         "frequency_penalty": sampling.frequency_penalty,

@@ -72,7 +72,6 @@ def sampling_params(
         top_k=given(asked.top_k, defaults.top_k),
         min_p=given(asked.min_p, defaults.min_p),
         seed=asked.seed,
-        stop=asked.stop,
         logit_bias=dict(asked.logit_bias),
         presence_penalty=given(asked.presence_penalty, 0.0),
         frequency_penalty=given(asked.frequency_penalty, 0.0),

@@ -55,6 +55,7 @@ class Played:
     request: ChatRequest
     script: Script
     steps_played: int = 0
+    tokens: int = 0
     finished: bool = False
     closed: bool = False
 
@@ -68,7 +69,6 @@ class ScriptedGeneration:
 
     async def __aiter__(self) -> AsyncIterator[UpstreamEvent]:
         script = self._played.script
-        tokens = 0
         for step in script.steps:
             match step:
                 case Exception():
@@ -77,21 +77,25 @@ class ScriptedGeneration:
                     await asyncio.sleep(seconds)
                 case str():
                     await asyncio.sleep(0)
-                    tokens += 1
+                    self._played.tokens += 1
                     yield UpstreamText(step)
                 case UpstreamCall() | UpstreamReasoning():
                     await asyncio.sleep(0)
-                    tokens += step.tokens
+                    self._played.tokens += step.tokens
                     yield step
             self._played.steps_played += 1
         if not script.finish:
             return
         self._played.finished = True
-        yield UpstreamFinish(
-            script.finish,
-            Usage(script.usage.prompt_tokens, tokens, script.usage.cached_tokens),
-            repeated=script.repeated,
-        )
+        yield UpstreamFinish(script.finish, self._usage(), repeated=script.repeated)
+
+    def _usage(self) -> Usage:
+        given = self._played.script.usage
+        return Usage(given.prompt_tokens, self._played.tokens, given.cached_tokens)
+
+    async def end(self) -> list[UpstreamEvent]:
+        self._played.closed = True
+        return [UpstreamFinish("stop", self._usage())]
 
     async def aclose(self) -> None:
         self._played.closed = True

@@ -12,7 +12,7 @@ import pytest
 from engine.config import EngineConfig
 from engine.core import EngineCore
 from engine.model import LoadedModel
-from engine.types import Failed, Finished, FinishReason, ThinkingLimit
+from engine.types import Failed, Finished, FinishReason, TextChunk, ThinkingLimit
 from engine.validate import MAX_GRAMMAR
 from tests.engine.drive import PRINTABLE, alone, request, run
 
@@ -143,23 +143,25 @@ def plain(loaded: LoadedModel) -> str:
     return alone(core, request(max_tokens=48, logit_bias=PRINTABLE, temperature=1.0, seed=4)).text
 
 
-@pytest.mark.parametrize("size", [1, 2, 5])
-def test_a_stop_string_ends_the_text_wherever_it_falls(core: EngineCore, plain: str, size: int) -> None:
-    for start in range(size, len(plain) - size, 5):
-        stop = plain[start : start + size]
-        told = alone(
-            core,
-            request(max_tokens=48, logit_bias=PRINTABLE, temperature=1.0, seed=4, stop=(stop, "\x00never")),
-        )
-        assert told.text == plain[: plain.index(stop)]
-        assert told.reason is FinishReason.stop
-        assert told.tokens == plain.index(stop) + size
-
-
-def test_a_stop_string_that_never_completes_leaves_the_text_whole(core: EngineCore, plain: str) -> None:
-    stop = plain[-3:] + "\x00"
-    told = alone(core, request(max_tokens=48, logit_bias=PRINTABLE, temperature=1.0, seed=4, stop=(stop,)))
-    assert (told.text, told.reason) == (plain, FinishReason.length)
+@pytest.mark.parametrize("steps", [3, 9])
+def test_a_request_whose_client_needs_no_more_ends_with_what_it_has(
+    core: EngineCore, plain: str, steps: int
+) -> None:
+    asked = request("r", max_tokens=48, logit_bias=PRINTABLE, temperature=1.0, seed=4)
+    assert core.submit(asked) is None
+    events = [event for _ in range(steps) for event in core.step()]
+    core.stop("r")
+    core.stop("r")
+    core.stop("unknown")
+    assert core.busy, "its end is still to be told"
+    events += core.step()
+    text = "".join(event.text for event in events if isinstance(event, TextChunk))
+    (end,) = [event for event in events if isinstance(event, Finished)]
+    assert text
+    assert plain.startswith(text)
+    assert (end.reason, end.completion_tokens) == (FinishReason.stop, len(text))
+    assert (end.prompt_tokens, len(end.completion)) == (len(asked.prompt), len(text))
+    assert not core.busy
 
 
 def test_text_that_ends_inside_a_character_says_so(core: EngineCore) -> None:
@@ -215,8 +217,6 @@ POISON: list[tuple[str, dict[str, Any], str]] = [
     ("bias_value", {"logit_bias": {1: float("nan")}}, "logit_bias"),
     ("logprobs", {"logprobs": 21}, "logprobs"),
     ("logprobs", {"logprobs": -1}, "logprobs"),
-    ("stop", {"stop": ("",)}, "stop"),
-    ("stop", {"stop": ("x",) * 65}, "stop"),
     ("presence", {"presence_penalty": 3.0}, "presence_penalty"),
     ("repetition", {"repetition_penalty": 0.0}, "repetition_penalty"),
     ("grammar", {"grammar": ""}, "grammar"),

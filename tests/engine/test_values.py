@@ -27,6 +27,7 @@ from engine.frames import (
     BrokenFrame,
     Events,
     Load,
+    Stop,
     Submit,
     ToWorker,
     WorkerStats,
@@ -48,10 +49,11 @@ from tests.engine.drive import request
 
 TO_WORKER: list[ToWorker] = [
     Load(EngineConfig(model="m", context_limit=5)),
-    Submit(request("é", (1, 2**31), logit_bias={3: -1.5}, stop=("a", "\x00"), seed=2**64 - 1)),
+    Submit(request("é", (1, 2**31), logit_bias={3: -1.5}, seed=2**64 - 1)),
     Submit(request("p", priority=Priority.probe, session="s")),
     Submit(request("g", grammar="start: /a+/", deadline_s=1.5, thinking=ThinkingLimit(9, (3, 4)))),
     Abort("é"),
+    Stop("é"),
 ]
 EVENTS = Events(
     [

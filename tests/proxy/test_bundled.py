@@ -40,6 +40,7 @@ from proxy.errors import (
 )
 from proxy.upstreams.bundled import BundledUpstream, render_prompt, translate
 from proxy.upstreams.sampling import SamplingDefaults, sampling_params, unasked_tokens
+from tests.engine.drive import PRINTABLE
 from tests.engine.tiny import make_model
 from tests.proxy.live import LiveServer, LoopThread, serving
 from tests.proxy.requests import TOOLS, user
@@ -99,6 +100,31 @@ def test_a_turn_whole_and_streamed(engine: Engine) -> None:
     )
     text = "".join(chunk.choices[0].delta.content or "" for chunk in stream)
     assert text == whole.choices[0].message.content, "a seed gives the same text either way"
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+@pytest.mark.parametrize("fields", [{}, {"tools": TOOLS}], ids=["no_tools", "tools"])
+def test_a_stop_string_ends_the_text_and_the_generation(
+    engine: Engine, fields: dict[str, Any], stream: bool
+) -> None:
+    asked = body(max_tokens=200, seed=4, temperature=1.0, logit_bias=PRINTABLE, ignore_eos=True, **fields)
+    plain = engine.server.post(asked).json()
+    text = plain["choices"][0]["message"]["content"]
+    stop = text[20:23]
+    asked |= {"stop": [stop, "\x00"], "stream": stream, "stream_options": {"include_usage": True}}
+    response = engine.server.post(asked)
+    if stream:
+        lines = [line[6:] for line in response.text.splitlines() if line.startswith("data: {")]
+        *chunks, last = map(json.loads, lines)
+        usage, reason = last["usage"], chunks[-1]["choices"][0]["finish_reason"]
+        said = "".join(one["choices"][0]["delta"].get("content") or "" for one in chunks)
+    else:
+        usage, choice = response.json()["usage"], response.json()["choices"][0]
+        said, reason = choice["message"]["content"], choice["finish_reason"]
+    assert (said, reason) == (text[: text.index(stop)], "stop")
+    assert usage["prompt_tokens"] == plain["usage"]["prompt_tokens"]
+    assert len(said) < usage["completion_tokens"] < 200
+    wait_until(lambda: engine.live() == 0)
 
 
 def test_health_is_a_generated_token(engine: Engine) -> None:

@@ -18,7 +18,7 @@ from proxy.errors import StartError
 from proxy.upstreams.litellm import LiteLLMUpstream, Routing
 from proxy.upstreams.scripted import Stall
 from proxy.upstreams.target import Target
-from tests.proxy.attempts import ask
+from tests.proxy.attempts import ask, read
 from tests.proxy.live import LoopThread
 from tests.proxy.requests import CLOCK, TOOLS, WEATHER
 from tests.proxy.upstreams.stage import KEY, Hosted
@@ -63,6 +63,9 @@ def heard(chain: Hosted, key: str, **fields: Any) -> Heard:
             },
         ),
         ({"tools": TOOLS}, {"tool_choice": "auto"}),
+        # it would be matched in calls too: we match it ourselves
+        ({"tools": TOOLS, "stop": ["a"]}, {"stop": None, "tools": TOOLS}),
+        ({"tools": TOOLS, "tool_choice": "none", "stop": ["a"]}, {"stop": ["a"], "tools": None}),
         ({"tools": TOOLS, "tool_choice": "required", "parallel_tool_calls": False}, None),
         ({"tools": [CLOCK], "tool_choice": {"type": "function", "function": {"name": "get_time"}}}, None),
         ({"reasoning_effort": "low"}, None),
@@ -78,6 +81,22 @@ def test_a_request_arrives_as_it_was_sent(
     asked = heard(chain, f"fields {json.dumps(fields)}", **fields).body
     expected = sent if sent is not None else fields
     assert {name: asked.get(name) for name in expected} == expected
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+def test_the_stream_is_left_where_a_stop_string_completes(chain: Hosted, stream: bool) -> None:
+    key = f"stop {stream}"
+    pieces = [chunk({"content": one}) for one in ("It ra", "ins. E", "ND and", " more")]
+    chain.wire.plan(key, Reply((*pieces, Stall(300))))
+    fields = {"tools": TOOLS, "stop": ["END"], "stream": stream, "stream_options": {"include_usage": True}}
+    seen = read(chain.server.post({"messages": [{"role": "user", "content": key}], **fields}), stream)
+    assert (seen.content, seen.reason) == ("It rains. ", "stop")
+    assert seen.usage["completion_tokens"] == 3, "its pieces: most servers tell at the end"
+    (asked,) = chain.wire.asked(key)
+    until = time.monotonic() + 10
+    while not asked.left and time.monotonic() < until:
+        time.sleep(0.01)
+    assert asked.left, "the other server may stop, too"
 
 
 def test_tools_arrive_whole(chain: Hosted) -> None:

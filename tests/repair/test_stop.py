@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.stop import StopFinder
+from repair.stop import StopFinder
 
 
 def expected(text: str, stops: tuple[str, ...]) -> tuple[str, bool]:
