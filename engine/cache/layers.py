@@ -74,13 +74,18 @@ class Layout:
         return all(self._plain)
 
     def cut(self, caches: Sequence[Any], start: int, end: int) -> Kept:
-        """Tokens [start, end) of a sequence that has exactly `end`; lazy: nothing is computed yet."""
+        """Tokens [start, end) of a sequence that has `end` or more; lazy: nothing is computed yet.
+
+        Raises ValueError where it has fewer: what goes on from such a segment would answer wrongly.
+        """
         slices: list[mx.array] = []
         states: list[mx.array] = []
         spec: list[Any] = []
         for layer, plain in zip(leaves(caches), self._plain, strict=True):
             if plain:
                 keys, values, _ = layer.state
+                if keys.shape[-2] < end:
+                    raise ValueError(f"a sequence of {keys.shape[-2]} tokens cannot be kept up to {end}")
                 slices += [mx.contiguous(array[..., start:end, :]) for array in (keys, values)]
             else:
                 spec.append(pack(layer.state, states))

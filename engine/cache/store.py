@@ -202,8 +202,9 @@ class PrefixCache:
             segment = piece.segment
             segment.rank = max(segment.rank, rank)
             segment.session = segment.session or session
-            whole = self.layout.sliceable or segment.end == len(array)
-            if lacks(segment, segment.end == len(array)) and whole and not self._settler.has(segment):
+            # one that goes on beyond these tokens lies elsewhere as a whole, and here only in part
+            ends = segment.end == len(array) or (self.layout.sliceable and segment.end < len(array))
+            if ends and lacks(segment, segment.end == len(array)) and not self._settler.has(segment):
                 self._settler.add(segment, self.layout.cut(caches, segment.start, segment.end))
             elif segment.kept is not None:
                 self._save(segment, segment.kept)

@@ -356,3 +356,21 @@ def test_files_that_go_while_they_are_read_are_misses(
         loaded += [news for news in archive.news() if isinstance(news, Loaded)]
     assert len(loaded) == 3 * len(names)
     assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
+def test_a_beginning_computed_anew_is_not_kept_for_the_whole_that_the_disk_has(
+    bench: Bench, tmp_path: Path
+) -> None:
+    """An earlier turn comes again while a longer one lies on disk only, and did not wait for it."""
+    cache = bench.open(tmp_path)
+    whole = text(25, 400)
+    bench.turn(cache, whole)
+    written(cache)
+    for segment in list(cache.ram.held.values()):
+        cache.ram.drop(segment)
+    beginning = whole[:60]
+    cache.keep(beginning, bench.compute(beginning)[0])  # computed without a look at the disk
+    cache.settle()
+    for segment in cache.ram.held.values():
+        assert segment.end <= len(beginning)
+    assert bench.turn(cache, [*whole, 1, 2, 3]).length == 400
