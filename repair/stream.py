@@ -143,7 +143,7 @@ class StreamParser:
                 return step
         with_calls = self._drafts and self._draft is None
         markers = self._dialect.thinking(self._thinking, with_calls)
-        found = markers.pattern.search(text, at)
+        found = markers.search(text, at, final)
         end = found.start() if found else len(text) if final else markers.split_tail(text, at)
         if end > at:
             self._think(text[at:end])

@@ -7,8 +7,9 @@ from random import Random
 import pytest
 
 from repair.formats import FORMATS
+from repair.reasoning import KNOWN
 from repair.turn import TurnPolicy
-from tests.fuzz.checks import check
+from tests.fuzz.checks import check, check_release
 from tests.repair.corpus import CASES
 
 LITERALS = sorted({literal for one in FORMATS.values() for literal in (*one.OPENERS, *one.CLOSERS)})
@@ -58,3 +59,12 @@ def test_mutated_cases_break_no_promise(seed: int) -> None:
         check(
             text, cuts, rng.choice(("auto", *FORMATS)), rng.choice(("stop", "length")), rng.choice(POLICIES)
         )
+
+
+@pytest.mark.parametrize("opening", ["", *(opening for opening, _ in KNOWN)])
+def test_a_marker_inside_a_longer_one_waits_for_it(opening: str) -> None:
+    """In reasoning as in content: a marker may hold another that is complete sooner or as soon."""
+    for literal in LITERALS:
+        for format in ("auto", *(name for name, one in FORMATS.items() if literal in one.OPENERS)):
+            check_release(f"{opening}{literal}", [len(opening) + 1, len(opening) + 2], format)
+            check_release(f"{opening}{literal[:-1]} {literal}x", [len(opening) + 1], format)
