@@ -29,7 +29,8 @@ class StreamParser:
 
     with_calls: look for calls at all. drafts: also inside reasoning. generation_prompt: what the chat
     template put after the prompt; an opening reasoning marker in it counts, and so does the beginning of
-    a call. Raises KeyError for an unknown format.
+    a call. reasoned: a block of reasoning has begun or was read, so that a closing marker alone is text.
+    Raises KeyError for an unknown format.
     """
 
     def __init__(
@@ -55,14 +56,14 @@ class StreamParser:
         self._section: OpenSection | None = None
         self._blank: list[str] = []
         self._started = False
-        self._reasoned = self._spoken = False  # a block was read; text has left before any call
+        self.reasoned = self._spoken = False  # a block was read; text has left before any call
         self._fenced = False
         self._span = False
         self._line = Line()
         self._regions = 0
         self._finder = Finder()
         self._thinking = left_open(generation_prompt, self._dialect.reasoning.items())
-        self._reasoned = self._fresh = self._thinking != ""
+        self.reasoned = self._fresh = self._thinking != ""
         self._draft: list[str] | None = None
         self._draft_place = Place.line
 
@@ -270,13 +271,13 @@ class StreamParser:
             return -1
         if closer:
             return self._open_reasoning(text, at, end, closer, quoted)
-        if closer is None or quoted or self._reasoned or (self._spoken and not self._regions):
+        if closer is None or quoted or self.reasoned or (self._spoken and not self._regions):
             self._say(text[at:end])
             return end
         # what stands before it was thought, as far as none of it has left: white space and calls
         if self._started:
             self._emit(Unopened(text[at:end]))
-        self._reasoned, self._blank = True, []
+        self.reasoned, self._blank = True, []
         self._line.clear()
         return end
 
@@ -286,7 +287,7 @@ class StreamParser:
         else:
             self._thinking = closer
             self._line.clear()
-            self._reasoned = True
+            self.reasoned = True
             self._framed = self._framed or closer in FRAME_ENDS
         return end
 

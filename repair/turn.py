@@ -108,8 +108,11 @@ class Turn:
     @property
     def problems(self) -> tuple[Problem, ...]:
         """Why this turn will be `reask` whatever still comes; empty while that is open. So a caller may give
-        up a turn in mid-stream.
+        up a turn in mid-stream. It is open until a block of reasoning was read: before, a closing marker
+        whose opening stood in the prompt may still make all calls part of the reasoning.
         """
+        if not self._parser.reasoned:
+            return ()
         certain = [one for event, one in self._judged if event.place is Place.line]
         found = [problem for one in certain for problem in one.problems]
         return tuple(found or self._apply_policy([call for one in certain for call in one.calls])[2])

@@ -210,6 +210,7 @@ def test_a_wait_sees_an_end_that_arrives_in_pieces() -> None:
 )
 def test_a_lost_turn_is_known_in_mid_stream(second: ToolCall, policy: TurnPolicy, rule: str | None) -> None:
     turn = Turn(TOOLSET, "hermes", policy)
+    turn.feed("<think>Both.</think>")
     turn.feed(FORMATS["hermes"].render(TWO[:1]))
     assert not turn.problems
     turn.feed(FORMATS["hermes"].render((second,)))
@@ -217,6 +218,15 @@ def test_a_lost_turn_is_known_in_mid_stream(second: ToolCall, policy: TurnPolicy
     assert found == ([rule] if rule else [])
     turn.feed("\nand a word more")
     assert (turn.close("stop").verdict is Verdict.reask) == (rule is not None)
+
+
+def test_no_turn_is_lost_while_its_calls_may_still_be_reasoning() -> None:
+    """The opening of the block may have stood in a prompt that was not passed on."""
+    turn = Turn(TOOLSET, "hermes")
+    turn.feed(FORMATS["hermes"].render((ToolCall("nothing", "{}"),)))
+    assert not turn.problems
+    turn.feed("\n</think>\n" + FORMATS["hermes"].render(TWO[:1]))
+    assert turn.close("stop").calls == TWO[:1]
 
 
 @pytest.mark.parametrize("many", [LIMITS.calls + 1, LIMITS.calls + 2, 2 * LIMITS.calls + 3])
