@@ -140,6 +140,8 @@ class _Walk:
         return below
 
     def leaf(self, value: Any, pointer: str, node: Any, path: str) -> Coercion:
+        if isinstance(value, Bare) and value.items is not None:
+            return self.set_items(value, value.items, pointer, node, path)
         options = list(self.options(pointer, node, 0))
         if isinstance(value, Bare):
             natural = self.choose(_natural(value.text), pointer)
@@ -167,6 +169,16 @@ class _Walk:
         ):
             chosen = self.choose(list(_wrapped(value, text, readings)), pointer)
         return self.changed(value, chosen, path) if chosen is not None else Coercion(value)
+
+    def set_items(self, value: Bare, items: tuple[Any, ...], pointer: str, node: Any, path: str) -> Coercion:
+        """A Python set, as the array that the schema wants; anything else it is not."""
+        if "array" not in self.types(pointer, node, 0):
+            return Coercion(value)
+        below = self.node(list(items), pointer, path)
+        if not self.accepts(pointer, below.value):
+            return Coercion(value)
+        fix = Fix(FixKind.parse_container, path, value.text, encode(below.value))
+        return Coercion(below.value, (fix, *below.fixes))
 
     def changed(self, value: Any, chosen: Candidate, path: str) -> Coercion:
         before = value.text if isinstance(value, Bare) else encode(value)
@@ -245,7 +257,7 @@ def _untyped(value: Any) -> Any:
         return {key: _untyped(item) for key, item in value.items()}
     if isinstance(value, list):
         return [_untyped(item) for item in value]
-    if isinstance(value, Bare) and len(_natural(value.text)) == 1:
+    if isinstance(value, Bare) and value.items is None and len(_natural(value.text)) == 1:
         return value.text
     return value
 

@@ -77,6 +77,9 @@ def _from_envelope(raw: RawCall, tools: ToolSet) -> Accepted | Rejected:
     if isinstance(reading, Reading):
         opened = open_value(reading.value, raw.text) if raw.body is Body.call else _keyed_value(reading.value)
         return _open(opened, tools, _below_arguments(reading.fixes))
+    escaped = read_over_escaped(raw.text)
+    if escaped is not None and raw.body is Body.call:
+        return _open(open_value(escaped.value, ""), tools, escaped.fixes)
     head = _NAMED_HEAD.match(raw.text)
     tail = raw.text.rstrip()
     if raw.body is Body.call and head is not None and tail.endswith("}"):

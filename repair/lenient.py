@@ -51,6 +51,7 @@ _WORD = re.compile(r"[A-Za-z_$][\w$.-]*", re.ASCII)
 _KEY = re.compile(r"[A-Za-z_$][\w$-]*(?=\s*:)", re.ASCII)
 _NEXT_KEY = re.compile(r'"[^"\\\x00-\x1f]{1,256}"\s*:')
 _PYTHON_ESCAPES = frozenset("xNUav/01234567\n")
+_NO_SCALAR = ("", "{", "[", "(", "}", "]", ")", ",")
 _SIMPLE = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
 _WORDS: dict[str, Any] = {"true": True, "false": False, "null": None}
 _PYTHON: dict[str, Any] = {"True": True, "False": False, "None": None}
@@ -98,6 +99,8 @@ class Reader:
         self.blank()
         char = self.peek()
         match char:
+            case "{" if self.bare:
+                return self.braces(path)
             case "{":
                 return self.members(path)
             case "[":
@@ -273,6 +276,39 @@ class Reader:
             result[key] = item
             comma = self.comma()
         return result
+
+    def braces(self, path: str) -> Any:
+        """Python's braces: a set of scalars, or else an object."""
+        start, taken = self.at, len(self.fixes)
+        try:
+            self.at += 1
+            self.blank()
+            first = None if self.peek() in _NO_SCALAR else self.value(path)
+            self.blank()
+        except ReadError:
+            first = None
+        if first is not None and self.peek() in (",", "}"):
+            return self.rest_of_set(path, start, first)
+        self.at = start
+        del self.fixes[taken:]
+        return self.members(path)
+
+    def rest_of_set(self, path: str, start: int, first: Any) -> Bare:
+        found = [first]
+        while self.comma():
+            self.blank()
+            if self.peek() == "}":
+                break
+            if self.peek() in _NO_SCALAR:
+                self.fail("syntax" if self.peek() else "truncated", "a set holds scalars alone")
+            found.append(self.value(path))
+        if self.peek() != "}":
+            rule = "syntax" if self.peek() else "truncated"
+            self.fail(rule, f"the end of a set is due, got {self.text[self.at : self.at + 20]!r}")
+        if len(set(found)) < len(found):
+            self.fail("duplicate_item", "a set holds the same twice: once, or as often as it is written")
+        self.at += 1
+        return Bare(self.text[start : self.at], items=tuple(found))
 
     def missing_comma(self, path: str, before: Any) -> None:
         """A quoted key and its colon, after a value that is no string: only a comma can be missing."""

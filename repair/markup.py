@@ -26,7 +26,8 @@ class Grammar:
     outside. newline: one line break after the opening and before the closing tag belongs to the format.
     cdata: markers inside which a value is verbatim. parameter: the literal that begins an opening tag, where
     closing tags may begin as it does. value: where a key has a tag of its own, the literal that opens the
-    value; where it is missing, `open` has a group "lost". half: an opening without the one of its value.
+    value; where it is missing, `open` has a group "lost", where a key's stands for it, a group "wrong".
+    half: an opening without the one of its value.
     """
 
     open: re.Pattern[str]
@@ -89,15 +90,30 @@ def read_parameters(text: str, at: int, tool: Tool | None, grammar: Grammar) -> 
         key = opening.group("key").strip()
         if key in result.tree:
             return result.refuse("duplicate_parameter", f"{key!r} is given twice", at)
-        if opening.groupdict().get("lost") is not None:
+        fix = _value_tag(opening, key, grammar)
+        if fix is not None:
             if tool is None or key not in tool.keys:
                 return result.refuse("ambiguous_parameter", f"{key!r} is no parameter, and has no value", at)
-            result.fixes.append(Fix(FixKind.missing_tag, escape(key), "", grammar.value))
+            result.fixes.append(fix)
         at = _read_one(text, opening.end(), key, tool, grammar, result)
         if result.problem:
             return result
+        if fix is not None and tool and result.tree[key].text.strip() in tool.keys:
+            return result.refuse(
+                "ambiguous_parameter", f"the value of {key!r} is a key without its value", at
+            )
         if "typed" in grammar.open.groupindex:
             result.tree[key] = _typed(result.tree[key], opening.group("typed"))
+
+
+def _value_tag(opening: re.Match[str], key: str, grammar: Grammar) -> Fix | None:
+    """What stands where the opening tag of the value is due, if that does not."""
+    groups = opening.groupdict()
+    if groups.get("wrong") is not None:
+        return Fix(FixKind.corrupted_marker, escape(key), groups["wrong"], grammar.value)
+    return (
+        Fix(FixKind.missing_tag, escape(key), "", grammar.value) if groups.get("lost") is not None else None
+    )
 
 
 def _read_one(

@@ -11,7 +11,7 @@ from repair.regions import Region, skip_space
 from repair.schema import escape
 from repair.types import Bare, Body, Fix, FixKind, Problem, RawCall
 
-_HEAD = re.compile(r"(?P<name>[A-Za-z_][\w.-]{0,255})\s*\(")
+HEAD = re.compile(r"(?P<name>[A-Za-z_][\w.-]{0,255})\s*\(")
 _KEY = re.compile(r"(?P<key>[A-Za-z_]\w{0,255})\s*=(?!=)\s*")
 _NATIVE = {FixKind.single_quotes, FixKind.python_literal}
 
@@ -26,7 +26,7 @@ class PythonCalls:
 
 def may_be_call(text: str, at: int) -> bool:
     """Whether a name and an opening bracket stand at `at`."""
-    return _HEAD.match(text, skip_space(text, at)) is not None
+    return HEAD.match(text, skip_space(text, at)) is not None
 
 
 def read_python_calls(text: str, at: int, listed: bool, inside: bool = False) -> PythonCalls | None:
@@ -42,7 +42,7 @@ def read_python_calls(text: str, at: int, listed: bool, inside: bool = False) ->
         position = skip_space(text, position + 1)
     result = PythonCalls(position)
     while len(result.calls) <= LIMITS.calls:
-        head = _HEAD.match(text, position)
+        head = HEAD.match(text, position)
         if head is None:
             break
         call, position = _read_call(text, head)
@@ -75,13 +75,13 @@ def read_first_python(text: str, at: int, inside: bool) -> Region | None:
         if text[start : start + 1] != "[":
             return None
         start = skip_space(text, start + 1)
-    head = _HEAD.match(text, start)
+    head = HEAD.match(text, start)
     if head is None:
         return None
     call, end = _read_call(text, head)
     comma = skip_space(text, end)
     after = skip_space(text, comma + 1)
-    if text[comma : comma + 1] != "," or not _HEAD.match(text, after):
+    if text[comma : comma + 1] != "," or not HEAD.match(text, after):
         return None
     return Region(at, after, at, (call,))
 
@@ -95,14 +95,10 @@ def _read_call(text: str, head: re.Match[str]) -> tuple[RawCall, int]:
             reader.blank()
             if reader.peek() == ")":
                 break
-            key = _KEY.match(text, reader.at)
-            if key is None:
-                rule = "syntax" if reader.peek() else "truncated"
-                reader.fail(rule, f"a named argument is due, got {text[reader.at : reader.at + 30]!r}")
-            if key.group("key") in tree:
-                reader.fail("duplicate_parameter", f"{key.group('key')!r} is given twice")
-            reader.at = key.end()
-            tree[key.group("key")] = _value(reader, key.group("key"))
+            for key, value in _arguments(reader).items():
+                if key in tree:
+                    reader.fail("duplicate_parameter", f"{key!r} is given twice")
+                tree[key] = value
             if not reader.comma() and reader.peek() != ")":
                 rule = "syntax" if reader.peek() else "truncated"
                 reader.fail(rule, f"a comma is due, got {text[reader.at : reader.at + 30]!r}")
@@ -115,9 +111,27 @@ def _read_call(text: str, head: re.Match[str]) -> tuple[RawCall, int]:
     return RawCall(name, Body.tree, text[head.start() : end], True, tree, fixes), end
 
 
+def _arguments(reader: Reader) -> dict[str, object]:
+    """The next named argument, or those of an unpacked object, `**{...}`."""
+    if reader.text.startswith("**", reader.at):
+        reader.at += 2
+        value = reader.value("")
+        if not isinstance(value, dict):
+            reader.fail("syntax", "an object is due behind '**'")
+        reader.fix(FixKind.wrapper_key, "", "**", "")
+        return value
+    key = _KEY.match(reader.text, reader.at)
+    if key is None:
+        rule = "syntax" if reader.peek() else "truncated"
+        reader.fail(rule, f"a named argument is due, got {reader.text[reader.at : reader.at + 30]!r}")
+    reader.at = key.end()
+    return {key.group("key"): _value(reader, key.group("key"))}
+
+
 def _value(reader: Reader, key: str) -> object:
     value = reader.value(escape(key))
-    if isinstance(value, Bare) and not value.text[:1].isdigit() and value.text[:1] != "-":
+    number = isinstance(value, Bare) and (value.text[:1].isdigit() or value.text[:1] == "-")
+    if isinstance(value, Bare) and value.items is None and not number:
         reader.fixes.append(Fix(FixKind.bare_word, escape(key), value.text, f'"{value.text}"'))
     return value
 

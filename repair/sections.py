@@ -122,7 +122,7 @@ def _python(form: Format) -> Section:
         form.OPENERS,
         r"\)\s{0,9},\s{0,9}[A-Za-z_][\w.-]{0,50}\s{0,3}\(",
         lambda text, at, tools, inside: read_first_python(text, at, inside),
-        lambda text, at, tools: lfm2.parse_python(text, at, at, form.CLOSERS, inside=True),
+        lambda text, at, tools: lfm2.parse_python(text, at, at, form.CLOSERS, tools, inside=True),
     )
 
 

@@ -109,10 +109,12 @@ class Problem:
 class Bare:
     """Text that its wire format leaves untyped (an XML parameter, an unquoted word); the schema types it.
     element: what an array or object is written as where it holds something, and so an empty one too.
+    items: of a Python set, its scalars in order: an array, and nothing else, where the schema wants one.
     """
 
     text: str
     element: bool = False
+    items: tuple[Any, ...] | None = None
 
 
 class Body(StrEnum):

@@ -9,6 +9,7 @@ import json
 from dataclasses import replace
 
 from repair.pythonic import read_python_calls, render_python
+from repair.raw_quotes import read_raw_quotes
 from repair.regions import Region, close_region, read_json_calls, skip_space
 from repair.tools import ToolSet
 from repair.types import Fix, ToolCall
@@ -22,11 +23,17 @@ REASONING = (("<think>", "</think>"),)
 
 
 def parse(text: str, at: int, tools: ToolSet) -> Region | None:
-    return parse_python(text, at, at + len(OPEN), (CLOSE,))
+    return parse_python(text, at, at + len(OPEN), (CLOSE,), tools)
 
 
 def parse_python(
-    text: str, at: int, body: int, closers: tuple[str, ...], listed: bool = True, inside: bool = False
+    text: str,
+    at: int,
+    body: int,
+    closers: tuple[str, ...],
+    tools: ToolSet,
+    listed: bool = True,
+    inside: bool = False,
 ) -> Region | None:
     """Python calls between markers; JSON in their place is read too. None where neither stands. inside: as
     read_python_calls has it.
@@ -36,7 +43,8 @@ def parse_python(
         return read_json_calls(text, at, skip_space(text, body), closers)
     calls = found.calls
     if calls[-1].problems:
-        return Region(at, found.end, body, tuple(calls), closed=False)
+        quoted = None if inside or len(calls) > 1 else read_raw_quotes(text, at, body, listed, closers, tools)
+        return quoted or Region(at, found.end, body, tuple(calls), closed=False)
     fixes: list[Fix] = []
     end, closed, problem = close_region(text, found.end, closers, fixes)
     calls += [problem] if problem else []

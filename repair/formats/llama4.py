@@ -22,7 +22,7 @@ REASONING: tuple[tuple[str, str], ...] = ()
 
 
 def parse(text: str, at: int, tools: ToolSet) -> Region | None:
-    return parse_python(text, at, at + len(OPEN), (CLOSE,))
+    return parse_python(text, at, at + len(OPEN), (CLOSE,), tools)
 
 
 def render(calls: tuple[ToolCall, ...]) -> str:

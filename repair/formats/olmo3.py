@@ -24,7 +24,7 @@ REASONING = (("<think>", "</think>"),)
 
 def parse(text: str, at: int, tools: ToolSet) -> Region | None:
     body = at + len(OPEN)
-    return parse_python(text, at, body, (CLOSE,), listed=not may_be_call(text, body))
+    return parse_python(text, at, body, (CLOSE,), tools, listed=not may_be_call(text, body))
 
 
 def render(calls: tuple[ToolCall, ...]) -> str:

@@ -69,7 +69,8 @@ class Pairs:
         half = rf"(?:{key}|{call})\s*(?:{key}\s*)?(?P<key>[^<>\n]{{1,256}}?)\s*{key_end}"
         # without its own tag a value begins behind the key's, or on the next line
         lost = rf"\n?(?P<lost>)(?=[^<\s][^<]*{end})"
-        opening = rf"{half}(?:\s*{key_end})*(?:\s*{value}|{lost})"
+        wrong = rf"\s*(?P<wrong>{key})(?=[^<]*{end})"
+        opening = rf"{half}(?:\s*{key_end})*(?:\s*{value}|{wrong}|{lost})"
         return Grammar(
             *(re.compile(opening), self.value_end, (self.close,)),
             newline=False,

@@ -230,7 +230,7 @@ def _parse_calls(form: RowFormat, text: str, at: int, tools: ToolSet) -> Region 
     if opener is None:
         return None
     body = at + len(opener)
-    return parse_python(text, at, body, form.CLOSERS, listed=not may_be_call(text, body))
+    return parse_python(text, at, body, form.CLOSERS, tools, listed=not may_be_call(text, body))
 
 
 def _object(row: Row, call: ToolCall) -> str:
