@@ -9,11 +9,12 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from repair.broken import read_broken
 from repair.dialect import FENCE, FRAME_ENDS, FRAMES, dialect, is_word
 from repair.events import Calls, Draft, Event, Place, Reasoning, Text, Unopened, without_lead
 from repair.fence import parse_fenced
 from repair.formats import Wire
-from repair.garbage import Finder, parse_garbage
+from repair.garbage import Finder
 from repair.limits import LIMITS
 from repair.placement import Line
 from repair.reasoning import left_open, read_marker, skip_opener
@@ -325,10 +326,9 @@ class StreamParser:
             region = one.parse(text, at, self._tools)
             if region is not None:
                 return self._region(text, region, one)
-        closers = tuple(closer for one in formats for closer in one.CLOSERS)
-        garbage = parse_garbage(text, at, marker, closers, self._finder)
-        if garbage is not None:
-            return self._region(text, garbage, formats[0])
+        broken = read_broken(text, at, marker, formats, self._tools, self._finder)
+        if broken is not None:
+            return self._region(text, *broken)
         self._say(marker)
         return at + len(marker)
 

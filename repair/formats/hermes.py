@@ -40,7 +40,7 @@ def parse(text: str, at: int, tools: ToolSet) -> Region | None:
 
 def _read_named(text: str, at: int, body: int, closer: str) -> Region | None:
     head = _NAMED.match(text, body)
-    if head is None:
+    if head is None or head.group().strip() in OPENERS:
         return None
     name = head.group("name")
     ends = (f"</{name}>", closer)
