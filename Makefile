@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: install install-dev serve test check format lock wheel fuzz guard train-model quantize-model bench-repair bench-engine bench-calls bench-attention bench-products bench-proxy bench-runaways soak-proxy soak-engine evaluate-model loops evaluate-variants evaluate-guard evaluate-beyond charts bench-sessions bench-restarts bench-idle bench-unload cache-torture evaluate-other clean
+.PHONY: install install-dev serve test check format lock wheel fuzz guard train-model quantize-model bench-repair bench-engine bench-calls bench-templates bench-attention bench-products bench-proxy bench-runaways soak-proxy soak-engine evaluate-model loops evaluate-variants evaluate-guard evaluate-beyond charts bench-sessions bench-restarts bench-idle bench-unload cache-torture evaluate-other clean
 
 $(BIN)/fortieth: pyproject.toml requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -86,6 +86,11 @@ bench-engine: install-dev
 # requests for one call each, of the bundled model: what stands behind it
 bench-calls: install-dev
 	$(BIN)/python -m tests.bench.calls $(ARGS)
+
+# chat templates (TEMPLATES, a folder of *.jinja files): whose calls are read back, alone and in a history of three turns
+TEMPLATES ?= templates
+bench-templates: install-dev
+	$(BIN)/python -m tests.bench.templates "$(TEMPLATES)"
 
 # attention by numpy beside MLX's own, on a CPU
 bench-attention: install-dev

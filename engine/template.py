@@ -93,6 +93,12 @@ class ChatTemplate:
         before = self._apply(messages, tools, False, kwargs)
         return Written(text, text[common_length(text, before) :].replace(CUT, ""))
 
+    def write_closed(self, messages: list[dict[str, Any]], tools: list[dict[str, Any]] | None) -> str:
+        """The conversation without a prompt for an answer. Some templates write the last message in another
+        way, or not at all, where an answer is to follow.
+        """
+        return self._apply(self._disarmed(messages), self._disarmed(tools), False, {}).replace(CUT, "")
+
     def controls_in(self, text: str) -> tuple[str, ...]:
         """The control tokens that stand in a text, as they are written."""
         return tuple(self._controls.findall(text))

@@ -82,8 +82,7 @@ def _render(
     template: ChatTemplate, messages: list[dict[str, Any]], tools: list[dict[str, Any]] | None
 ) -> tuple[str, str]:
     """The conversation without and with the prompt for an answer."""
-    written = template.write(messages, tools)
-    return written.plain.removesuffix(written.generation_prompt), written.plain
+    return template.write_closed(messages, tools), template.write(messages, tools).plain
 
 
 __all__ = ["Found", "ToolDefinition", "find_wire", "refusal", "writer", "writes_calls"]
