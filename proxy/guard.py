@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import secrets
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from proxy.account import Ending, Sink
 from proxy.chat import (
@@ -22,21 +22,23 @@ from proxy.chat import (
 )
 from proxy.drift import DEFAULT_RULE, DriftStore, SessionKey
 from proxy.errors import BadRequest, RequestError
-from proxy.guarding.attempt import Attempt, Delta, Listener, misfits, set_apart, unshown
+from proxy.guarding.announced import ANNOUNCED, announces
+from proxy.guarding.attempt import Attempt, Listener, misfits, unshown
 from proxy.guarding.book import Book, Circumstances
 from proxy.guarding.caller import NOBODY, Caller, turn_of
 from proxy.guarding.giveup import give_up
 from proxy.guarding.leaks import StructuredSessions, calls_in_text
 from proxy.guarding.loops import nudge, refuse_loop
-from proxy.guarding.policy import REASKING, GuardPolicy, LoopLimits
-from proxy.guarding.reask import Reask
+from proxy.guarding.policy import REASKING, Announce, GuardPolicy, LoopLimits, ReaskLimits
+from proxy.guarding.reask import Reask, Reasked
+from proxy.guarding.settled import Settled, answer_instead, deliver, observed_turn, report
 from proxy.sessions.ahead import Foresight, reply_of
 from proxy.sessions.identity import identify
 from proxy.upstreams.base import Generation, Upstream, UpstreamText
 from repair.placement import InText
 from repair.tools import SchemaError, ToolSet
 from repair.turn import TurnPolicy
-from repair.types import Fix, Problem, TextDelta, ToolCall
+from repair.types import Problem
 from repair.types import Verdict as TurnVerdict
 from repair.unasked import Unasked
 
@@ -44,30 +46,10 @@ _log = logging.getLogger(__name__)
 
 # In these no call leaves that has not been found valid.
 _JUDGING = (GuardMode.repair, *REASKING)
-_VERDICTS = {
-    TurnVerdict.none: Verdict.none,
-    TurnVerdict.clean: Verdict.clean,
-    TurnVerdict.repaired: Verdict.repaired,
-}
-
-
 _UNASKED = Problem("", "unasked_call", "a call was written where none may be made")
 
 # So many different warnings about tools are logged.
 _WARNED = 1000
-
-
-@dataclass(frozen=True, slots=True)
-class Settled:
-    """How a turn ends: what is still to be sent, and what to say about it."""
-
-    rest: tuple[Delta, ...]
-    calls: tuple[ToolCall, ...]
-    verdict: Verdict
-    reason: FinishReason
-    fixes: tuple[Fix, ...] = ()
-    problems: tuple[Problem, ...] = ()
-    given_up: GiveUp | None = None
 
 
 class Exchange:
@@ -154,7 +136,7 @@ class Exchange:
         calls = len(settled.calls)
         self._book.settled(calls, settled.fixes, settled.problems, invalid - handed_over, handed_over)
         self._book.close(Ending.finished, finish)
-        _report(settled)
+        report(settled)
         return [*events, finish]
 
     async def _settle(self) -> Settled:
@@ -167,13 +149,16 @@ class Exchange:
             observed = self._observer.close()
             self._book.judged(observed)
             self._guard.note_drift(self._about, observed)
-            return _observed(attempt, observed)
+            return observed_turn(attempt, observed)
         self._book.judged(attempt)
         if self._about.mode is GuardMode.off:
-            return _deliver(attempt)
+            return deliver(attempt)
         self._guard.note_drift(self._about, attempt)
         problems = attempt.problems or self._refuse(attempt)
-        return await self._mend(attempt, problems) if problems else _deliver(attempt)
+        if problems:
+            return await self._mend(attempt, problems)
+        ask = self._guard.policy.announce is Announce.nudge and self._about.mode in REASKING
+        return await self._nudge(attempt) if ask and announces(self._asked, attempt) else deliver(attempt)
 
     def _refuse(self, attempt: Attempt) -> tuple[Problem, ...]:
         """What is wrong with an attempt that is right in itself."""
@@ -186,29 +171,39 @@ class Exchange:
         loop = refuse_loop(request, attempt.calls, self._guard.loops(request))
         return (loop,) if loop else ()
 
+    async def _nudge(self, first: Attempt) -> Settled:
+        """Ask once for the call that was announced; words instead of it leave the turn as it was."""
+        limits = replace(self._guard.policy.reask, attempts=min(1, self._guard.policy.reask.attempts))
+        turned = (await self._ask_again(first, (ANNOUNCED,), limits)).turned
+        if turned is None or not turned.calls:
+            return deliver(first)
+        reason = FinishReason.tool_calls
+        return Settled(unshown(first), turned.calls, Verdict.reasked, reason, turned.fixes)
+
+    async def _ask_again(self, first: Attempt, problems: tuple[Problem, ...], limits: ReaskLimits) -> Reasked:
+        # finished, but an upstream counts it as running until it is closed
+        await self._generation.aclose()
+        reask = Reask(self._guard.upstream, self._asked, self._tools, self._turn_policy, limits, self._refuse)
+        try:
+            return await reask.run(first, problems)
+        finally:  # a client may also go away while the model is asked again
+            self._book.reasked(reask.attempts)
+
     async def _mend(self, first: Attempt, problems: tuple[Problem, ...]) -> Settled:
         policy = self._guard.policy
         if self._about.mode in REASKING:
-            # finished, but an upstream counts it as running until it is closed
-            await self._generation.aclose()
             limits = policy.reask
             if self._unasked is not None:
                 limits = replace(limits, attempts=min(1, limits.attempts))
-            reask = Reask(
-                self._guard.upstream, self._asked, self._tools, self._turn_policy, limits, self._refuse
-            )
-            try:
-                done = await reask.run(first, problems)
-            finally:  # a client may also go away while the model is asked again
-                self._book.reasked(reask.attempts)
+            done = await self._ask_again(first, problems, limits)
             problems = done.problems
             if done.turned is not None:
                 turned = done.turned
-                rest = unshown(first) if turned.calls else _answer(first, turned.text)
+                rest = unshown(first) if turned.calls else answer_instead(first, turned.text)
                 reason = FinishReason.tool_calls if turned.calls else FinishReason.stop
                 return Settled(rest, turned.calls, Verdict.reasked, reason, turned.fixes)
         if self._unasked is not None:
-            reason = _deliver(first).reason
+            reason = deliver(first).reason
             return Settled(first.rest, (), Verdict.failed, reason, (), problems, GiveUp.text)
         given = give_up(
             self._about.give_up, first, problems, self._tools, self._turn_policy, self._book.attempts
@@ -362,32 +357,3 @@ def _compile(request: ChatRequest) -> ToolSet:
             param=path,
             code="invalid_function_parameters",
         ) from error
-
-
-def _deliver(attempt: Attempt) -> Settled:
-    """A turn as it was judged."""
-    reason = FinishReason.length if attempt.cut else FinishReason.stop
-    if attempt.filtered:
-        reason = FinishReason.content_filter
-    if attempt.calls:
-        reason = FinishReason.tool_calls
-    return Settled(attempt.rest, attempt.calls, _VERDICTS[attempt.verdict], reason, attempt.fixes)
-
-
-def _observed(attempt: Attempt, observed: Attempt) -> Settled:
-    """The turn as the model emitted it, with the judgement that the guard would have acted on."""
-    verdict = _VERDICTS.get(observed.verdict, Verdict.reasked)
-    return replace(_deliver(attempt), verdict=verdict, fixes=observed.fixes, problems=observed.problems)
-
-
-def _answer(first: Attempt, text: str) -> tuple[Delta, ...]:
-    """What the model said in place of its call, behind what of the turn has been shown."""
-    return (TextDelta(set_apart(first.text[: first.shown]) + text.strip()),)
-
-
-def _report(settled: Settled) -> None:
-    if settled.problems:
-        reasons = "; ".join(f"{one.rule} at {one.path or '/'}" for one in settled.problems)
-        _log.warning("no call of this turn can be executed: %s", reasons)
-    elif settled.fixes:
-        _log.info("repaired: %s", ", ".join(f"{fix.kind} at {fix.path or '/'}" for fix in settled.fixes))

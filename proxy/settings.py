@@ -16,7 +16,7 @@ from engine.config import LEAST_CACHE_DISK
 from proxy.chat import GiveUp, GuardMode
 from proxy.drift import DEFAULT_RULE
 from proxy.errors import SettingsError
-from proxy.guarding.policy import GuardPolicy, LoopLimits, ReaskLimits
+from proxy.guarding.policy import Announce, GuardPolicy, LoopLimits, ReaskLimits
 from proxy.sessions.canonical import Rule
 from proxy.upstreams.declared import DeclaredFormat
 from proxy.upstreams.target import Target, read_targets
@@ -56,7 +56,8 @@ class Settings(BaseModel):
     asked again in one request. loop_nudge, loop_stop: repeats in a row until the model is told, and until
     the call is not made; 0 turns either off. polling_tools: may be called again and again. drift: sessions
     whose calls get worse are decoded under constraint for a while. leaked_calls: `off` executes nothing that
-    an upstream writes as text instead of sending it as a call. no_canonical: rules that are not to hold
+    an upstream writes as text instead of sending it as a call. announce: `nudge` asks once for the call that
+    an answer announces behind a tool's result. no_canonical: rules that are not to hold
     prompts still.
 
     format: wire formats that are none of the table, by their literals.
@@ -90,6 +91,7 @@ class Settings(BaseModel):
     polling_tools: tuple[str, ...] = ()
     drift: bool = True
     leaked_calls: Literal["on", "off"] = "on"
+    announce: Announce = Announce.off
     no_canonical: tuple[Rule, ...] = ()
     api_key: Annotated[SecretStr | None, Field(min_length=1)] = None
     max_batch: Annotated[int, Field(ge=1, le=_MOST)] = 16
@@ -169,6 +171,7 @@ class Settings(BaseModel):
             give_up=self.give_up,
             drift=DEFAULT_RULE if self.drift else None,
             leaked_calls=self.leaked_calls == "on",
+            announce=self.announce,
         )
 
 

@@ -16,6 +16,7 @@ _HINTS = {
     "broken_markers": "If you meant a call, send it in the right form; if you meant none, answer in words.",
     "misplaced_call": "If you meant a call, send it alone; if you only showed one, answer in words.",
     "undecodable": "Write the call again; U+FFFD itself is \\ufffd in JSON.",
+    "announced_call": "If you meant to go on, call the tool now; if you are done, give the answer.",
     "unasked_call": "No tool can be called now. Answer in words alone, with what you know.",
     "missing_name": "Name the tool in the call.",
     "call_required": "Answer with a tool call.",

@@ -4,11 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 from proxy.chat import GiveUp, GuardMode
 from proxy.drift import DEFAULT_RULE, DriftRule
 
 REASKING = (GuardMode.full, GuardMode.constrain)
+
+
+class Announce(StrEnum):
+    """What becomes of an answer that ends in the announcement of a step. off: it goes out. nudge: the model
+    is asked once for the call, and what it said goes out unless one comes.
+    """
+
+    off = "off"
+    nudge = "nudge"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +57,7 @@ class GuardPolicy:
     give_up: GiveUp = GiveUp.client
     drift: DriftRule | None = DEFAULT_RULE
     leaked_calls: bool = True
+    announce: Announce = Announce.off
 
     def mode_of(self, model: str, wanted: GuardMode | None) -> GuardMode:
         """wanted: by the request itself, which goes before the model's mode and the server's."""

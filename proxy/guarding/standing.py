@@ -24,6 +24,7 @@ _MAY_ANSWER = frozenset(
         "broken_markers",
         "misplaced_call",
         "unasked_call",
+        "announced_call",
         "loop",
         "repetition",
     }

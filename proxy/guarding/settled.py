@@ -1,0 +1,62 @@
+"""How a turn ends: what is still to be sent, and what is said about it."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, replace
+
+from proxy.chat import FinishReason, GiveUp, Verdict
+from proxy.guarding.attempt import Attempt, Delta, set_apart
+from repair.types import Fix, Problem, TextDelta, ToolCall
+from repair.types import Verdict as TurnVerdict
+
+_log = logging.getLogger(__name__)
+
+_VERDICTS = {
+    TurnVerdict.none: Verdict.none,
+    TurnVerdict.clean: Verdict.clean,
+    TurnVerdict.repaired: Verdict.repaired,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """rest: what is still to be sent of text. problems, given_up: of a turn whose calls were not saved."""
+
+    rest: tuple[Delta, ...]
+    calls: tuple[ToolCall, ...]
+    verdict: Verdict
+    reason: FinishReason
+    fixes: tuple[Fix, ...] = ()
+    problems: tuple[Problem, ...] = ()
+    given_up: GiveUp | None = None
+
+
+def deliver(attempt: Attempt) -> Settled:
+    """A turn as it was judged."""
+    reason = FinishReason.length if attempt.cut else FinishReason.stop
+    if attempt.filtered:
+        reason = FinishReason.content_filter
+    if attempt.calls:
+        reason = FinishReason.tool_calls
+    return Settled(attempt.rest, attempt.calls, _VERDICTS[attempt.verdict], reason, attempt.fixes)
+
+
+def observed_turn(attempt: Attempt, observed: Attempt) -> Settled:
+    """The turn as the model emitted it, with the judgement that the guard would have acted on."""
+    verdict = _VERDICTS.get(observed.verdict, Verdict.reasked)
+    return replace(deliver(attempt), verdict=verdict, fixes=observed.fixes, problems=observed.problems)
+
+
+def answer_instead(first: Attempt, text: str) -> tuple[Delta, ...]:
+    """What the model said in place of its call, behind what of the turn has been shown."""
+    return (TextDelta(set_apart(first.text[: first.shown]) + text.strip()),)
+
+
+def report(settled: Settled) -> None:
+    """A line in the log where anything was changed or refused."""
+    if settled.problems:
+        reasons = "; ".join(f"{one.rule} at {one.path or '/'}" for one in settled.problems)
+        _log.warning("no call of this turn can be executed: %s", reasons)
+    elif settled.fixes:
+        _log.info("repaired: %s", ", ".join(f"{fix.kind} at {fix.path or '/'}" for fix in settled.fixes))
