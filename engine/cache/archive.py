@@ -98,9 +98,10 @@ class Archive:
     def save(self, record: Record, kept: Kept, bounded: bool = True) -> bool:
         """Write it soon; False when it will not be. The record's size and checksum are filled in.
 
-        What is pending stays in memory, so there is a bound on it, but where it is in memory anyway.
+        What is pending stays in memory, so there is a bound on it, but where it is in memory anyway. One that
+        alone is above the bound is written when nothing else waits: else long prompts never came to the disk.
         """
-        above = bounded and self.waiting + kept.nbytes > self._most_pending
+        above = bounded and bool(self.pending) and self.waiting + kept.nbytes > self._most_pending
         if self.folder.readonly or above:
             self.skipped += 1
             return False

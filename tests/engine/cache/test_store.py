@@ -39,8 +39,14 @@ class Bench:
         layout = Layout(lambda: make_prompt_cache(self.model), KVCache)
         return layout.cut(self.compute(prompt)[0], 0, len(prompt)).nbytes
 
-    def open(self, folder: Path | None = None, ram: int = 2**30, fingerprint: str = "f") -> PrefixCache:
-        archive = Archive(Folder(folder, LIMIT), "keep", 2**30) if folder is not None else None
+    def open(
+        self,
+        folder: Path | None = None,
+        ram: int = 2**30,
+        fingerprint: str = "f",
+        most_pending: int = 2**30,
+    ) -> PrefixCache:
+        archive = Archive(Folder(folder, LIMIT), "keep", most_pending) if folder is not None else None
         layout = Layout(lambda: make_prompt_cache(self.model), KVCache)
         tier = RamTier(ram, PER_TOKEN)
         self.caches.append(PrefixCache(layout, fingerprint, "tiny", tier, archive))
@@ -374,3 +380,11 @@ def test_a_beginning_computed_anew_is_not_kept_for_the_whole_that_the_disk_has(
     for segment in cache.ram.held.values():
         assert segment.end <= len(beginning)
     assert bench.turn(cache, [*whole, 1, 2, 3]).length == 400
+
+
+def test_one_that_is_above_the_bound_of_what_waits_is_written_alone(bench: Bench, tmp_path: Path) -> None:
+    cache = bench.open(tmp_path, most_pending=1)
+    bench.turn(cache, text(26, 200))
+    written(cache)
+    assert cache.archive is not None
+    assert len(cache.archive.folder.entries) == 1
