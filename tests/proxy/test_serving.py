@@ -121,8 +121,7 @@ def test_its_engine_dies_with_it(model: Path) -> None:
 def test_a_signal_while_the_model_loads(model: Path) -> None:
     with server(str(model), "--port", "0", "--log-level", "info") as process:
         assert process.stderr is not None
-        while "starting" not in process.stderr.readline():
-            pass
+        assert any("starting" in line for line in process.stderr)
         process.terminate()
         assert process.wait(60) == 0
         assert process.stdout is not None
