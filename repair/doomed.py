@@ -22,7 +22,7 @@ _FIRST_LOOK = 300
 _LONGEST = 200
 # After a marker, the name as it stands in JSON, or in a tag.
 _NAMED = re.compile(
-    r"""\s*<[^{"]{0,80}?\{\s*"name"\s*:\s*"(?P<json>[^"\\]*)(?P<json_end>"?)"""
+    r"""\s*<[^{"]{0,80}?\{\s*"name"\s*:\s*"(?P<json>(?:[^"\\]|\\[\s\S])*)(?P<json_end>"?)"""
     r"""|\s*<[^{"]{0,80}?<?(?:function=|invoke\ name="|function\ name=")(?P<tag>[^">]*)(?P<tag_end>[">]?)"""
 )
 _ARGUMENTS = re.compile(r"""\s*,\s*"(?:arguments|parameters)"\s*:\s*(?=\{)""")
@@ -37,7 +37,9 @@ class Holding(Protocol):
 
 
 class DoomedCalls:
-    """Watches the calls of one turn. problem: of the call that is lost, None while none is."""
+    """Watches the calls of one turn, in its text and beside it. problem: of the call that is lost, None
+    while none is.
+    """
 
     def __init__(self, tools: ToolSet) -> None:
         self._tools = tools
@@ -45,6 +47,10 @@ class DoomedCalls:
         self._next = _FIRST_LOOK
         self._last = 0
         self.problem: Problem | None = None
+
+    def look_at_call(self, name: str, arguments: str) -> None:
+        """A call that comes as structure, as far as it is written."""
+        self.problem = self.problem or find_doomed_call(name, arguments, self._tools)
 
     def look(self, more: int, turn: Holding) -> None:
         """more: characters that were added. All is looked at when it has grown by half, at linear cost."""
@@ -65,25 +71,43 @@ def find_doomed(held: str, tools: ToolSet) -> Problem | None:
     if named is None:
         return None
     kind = "json" if named.group("json") is not None else "tag"
-    name, start = named.group(kind), named.start(kind)
     if not named.group(f"{kind}_end"):
-        lost = not _may_become(name, tools) and len(held) - start > _LONGEST + PATIENCE
-        return _unknown(name) if lost else None
+        return _find_endless(held[named.start(kind) :], tools)
+    name = named.group(kind)
+    if "\\" in name:  # escapes are the parser's to read
+        return None
+    arguments = _ARGUMENTS.match(held, named.end()) if kind == "json" else None
+    return _find_lost(name, held, named.end(), arguments.end() if arguments else None, tools)
+
+
+def find_doomed_call(name: str, arguments: str, tools: ToolSet) -> Problem | None:
+    """Of a call that comes as structure, as far as it is written. The name has ended where arguments have
+    begun.
+    """
+    if not arguments:
+        return _find_endless(name, tools)
+    begun = arguments.lstrip().startswith("{")
+    return _find_lost(name, arguments, 0, 0 if begun else None, tools)
+
+
+def _find_endless(name: str, tools: ToolSet) -> Problem | None:
+    """A name that has not ended, and is longer than a declared one with a server's name before it and a
+    marker behind it.
+    """
+    if len(name) <= max(_LONGEST, *map(len, tools.names)) + PATIENCE:
+        return None
+    told = (
+        f"no declared tool has a name that begins with {name[:60]!r} and goes on for {len(name)} characters"
+    )
+    return Problem("", "unknown_tool", told)
+
+
+def _find_lost(name: str, text: str, end: int, arguments: int | None, tools: ToolSet) -> Problem | None:
+    """end: of the name, in `text`. arguments: where their object begins, if that is known."""
     resolved = resolve_name(name, tools)
     if isinstance(resolved, Problem):
-        return resolved if len(held) - named.end() > PATIENCE and resolved.rule == "unknown_tool" else None
-    arguments = _ARGUMENTS.match(held, named.end()) if kind == "json" else None
-    return find_doomed_key(held, arguments.end(), resolved[0]) if arguments else None
-
-
-def _may_become(beginning: str, tools: ToolSet) -> bool:
-    """Whether a declared name may begin so, in whatever way names are written."""
-    bare = beginning.strip().casefold().rpartition(".")[2]
-    return any(name.casefold().startswith(bare) or bare.startswith(name.casefold()) for name in tools.names)
-
-
-def _unknown(name: str) -> Problem:
-    return Problem("", "unknown_tool", f"no declared tool has a name that begins with {name[:60]!r}")
+        return resolved if len(text) - end > PATIENCE and resolved.rule == "unknown_tool" else None
+    return find_doomed_key(text, arguments, resolved[0]) if arguments is not None else None
 
 
 def find_doomed_key(text: str, start: int, tool: Tool) -> Problem | None:

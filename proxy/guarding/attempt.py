@@ -15,6 +15,7 @@ from proxy.guarding.emitted import EmittedCalls, in_words, meaning
 from proxy.upstreams.base import (
     Generation,
     UpstreamCall,
+    UpstreamCallPart,
     UpstreamEvent,
     UpstreamFinish,
     UpstreamReasoning,
@@ -134,6 +135,10 @@ class Listener:
                 return shown
             case UpstreamReasoning():
                 return self._show([ReasoningDelta(event.text)], event.tokens)
+            case UpstreamCallPart():
+                self._tokens += event.tokens
+                if self._doomed is not None:
+                    self._doomed.look_at_call(event.name, event.arguments)
             case UpstreamCall():
                 self._calls.append(event)
                 self._tokens += event.tokens
@@ -156,7 +161,7 @@ class Listener:
                 self._heard.append(event.text)
             case UpstreamCall():
                 self._heard.append(in_words(event))
-            case UpstreamFinish():
+            case UpstreamCallPart() | UpstreamFinish():
                 pass
 
     def _show(self, deltas: list[Delta], tokens: int) -> list[Delta]:

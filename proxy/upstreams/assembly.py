@@ -1,4 +1,6 @@
-"""Adds up the chunks of an upstream's stream: text and thinking at once, calls whole at the end."""
+"""Adds up the chunks of an upstream's stream: text and thinking at once, calls whole at the end, and their
+beginnings now and then.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,17 @@ from typing import Any
 
 from engine.repetition import TextRepetition
 from proxy.chat import Candidate, TokenScore, Usage
-from proxy.upstreams.base import UpstreamCall, UpstreamEvent, UpstreamFinish, UpstreamReasoning, UpstreamText
+from proxy.upstreams.base import (
+    UpstreamCall,
+    UpstreamCallPart,
+    UpstreamEvent,
+    UpstreamFinish,
+    UpstreamReasoning,
+    UpstreamText,
+)
+
+# Characters of a call after which its beginning is given out, and again each time it has grown by half.
+_FIRST_PART = 300
 
 # Everything that is no reason of its own is the ordinary end.
 _REASONS = {"length": "length", "content_filter": "content_filter"}
@@ -21,6 +33,16 @@ class _Call:
     name: str = ""
     arguments: str = ""
     pieces: int = 0
+    next_part: int = _FIRST_PART
+
+    def part(self) -> UpstreamCallPart | None:
+        """Where it has grown enough, at linear cost."""
+        size = len(self.name) + len(self.arguments)
+        if size < self.next_part:
+            return None
+        self.next_part = size + max(size // 2, 64)
+        tokens, self.pieces = self.pieces, 0
+        return UpstreamCallPart(self.name, self.arguments, tokens)
 
 
 class Assembly:
@@ -70,7 +92,9 @@ class Assembly:
             events.append(UpstreamText(content, scores=_scores(getattr(choice, "logprobs", None))))
             self._watch("text", content)
         for piece in getattr(delta, "tool_calls", None) or ():
-            self._add(piece)
+            part = self._add(piece).part()
+            if part is not None:
+                events.append(part)
         return events
 
     def _watch(self, place: object, text: str) -> None:
@@ -81,7 +105,7 @@ class Assembly:
             self._watched[place] = TextRepetition()
         self._repeated = self._watched[place].push(text) or self._repeated
 
-    def _add(self, piece: Any) -> None:
+    def _add(self, piece: Any) -> _Call:
         """Pieces belong together by index. Some servers give every call index 0: there a new id counts."""
         index = piece.index if isinstance(piece.index, int) else 0
         call = self._by_index.get(index)
@@ -97,6 +121,7 @@ class Assembly:
         call.arguments += arguments
         call.pieces += 1
         self._watch(id(call), arguments)
+        return call
 
     def end(self, left: bool = False) -> list[UpstreamEvent]:
         """The calls in their order, and the finish. Where the stream was left because it repeats itself, no

@@ -32,12 +32,24 @@ class UpstreamCall:
     """A call that the upstream returns as structure: its name and the text of its arguments, as emitted.
 
     Sent once, whole, in the calls' order; the guard holds it to the end of the turn anyway. complete: False
-    where the upstream's stream ended inside it.
+    where the upstream's stream ended inside it. tokens: without those of its UpstreamCallParts.
     """
 
     name: str
     arguments: str
     complete: bool = True
+    tokens: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamCallPart:
+    """A call that the upstream is still writing as structure, from its beginning on: sent now and then, so
+    that one which cannot become a call is not written to its end. The call itself comes as UpstreamCall.
+    tokens: since the last part.
+    """
+
+    name: str
+    arguments: str
     tokens: int = 1
 
 
@@ -67,7 +79,7 @@ class UpstreamFinish:
     repeated: bool = False
 
 
-UpstreamEvent = UpstreamText | UpstreamReasoning | UpstreamCall | UpstreamFinish
+UpstreamEvent = UpstreamText | UpstreamReasoning | UpstreamCallPart | UpstreamCall | UpstreamFinish
 
 
 @dataclass(frozen=True, slots=True)

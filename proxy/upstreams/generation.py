@@ -5,6 +5,7 @@ event has come; then its stream.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import AsyncIterator, Awaitable, Sequence
 from contextlib import AbstractContextManager
@@ -21,7 +22,7 @@ from proxy.errors import (
     UpstreamUnavailable,
 )
 from proxy.upstreams.assembly import Assembly
-from proxy.upstreams.base import UpstreamEvent, UpstreamFinish
+from proxy.upstreams.base import UpstreamCallPart, UpstreamEvent, UpstreamFinish
 from proxy.upstreams.deployments import Group
 from proxy.upstreams.replicas import Standings
 from repair.formats import Wire
@@ -95,7 +96,11 @@ class HostedGeneration:
         self._assembly = Assembly()
         self._ended = False
         self._asked: list[str] = []
+        # beginnings of calls, which leave the stream while it may still be asked again; None ends them
+        self._parts: asyncio.Queue[UpstreamCallPart | None] = asyncio.Queue()
+        self._begun = asyncio.Event()
         self._first = asyncio.create_task(self._begin())
+        self._first.add_done_callback(lambda _: self._pass_on(None))
 
     @property
     def format(self) -> str | Wire:
@@ -108,7 +113,8 @@ class HostedGeneration:
 
     async def admit(self) -> None:
         """Waits until something has come or a refusal is unlikely. Raises the refusal."""
-        await asyncio.wait({self._first}, timeout=self._sources.window_s)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._begun.wait(), self._sources.window_s)
         if self._first.done():
             try:
                 self._first.result()
@@ -118,6 +124,8 @@ class HostedGeneration:
 
     async def __aiter__(self) -> AsyncIterator[UpstreamEvent]:
         try:
+            while (part := await self._parts.get()) is not None:
+                yield part
             events = await self._first
             while True:
                 for event in events:
@@ -135,17 +143,21 @@ class HostedGeneration:
 
     async def end(self) -> list[UpstreamEvent]:
         """Its stream is left, so that the upstream can stop too."""
+        await self._stop_asking()
         await self._close_source()
         events = self._assembly.end(left=True)
         return [self._signed(event) if isinstance(event, UpstreamFinish) else event for event in events]
 
     async def aclose(self) -> None:
+        await self._stop_asking()
+        if not self._first.cancelled():
+            self._first.exception()  # seen: an error that nobody waited for concerns nobody now
+        await self._close_source()
+
+    async def _stop_asking(self) -> None:
         if not self._first.done():
             self._first.cancel()
             await asyncio.wait({self._first})
-        elif not self._first.cancelled():
-            self._first.exception()  # seen: an error that nobody waited for concerns nobody now
-        await self._close_source()
 
     async def _close_source(self) -> None:
         if self._source is not None:
@@ -204,8 +216,15 @@ class HostedGeneration:
             self._asked.append(self._source.place)
         while True:
             events = await self._next()
-            if events:
+            parts = [event for event in events if isinstance(event, UpstreamCallPart)]
+            if len(parts) < len(events):
                 return events
+            for part in parts:
+                self._pass_on(part)
+
+    def _pass_on(self, part: UpstreamCallPart | None) -> None:
+        self._parts.put_nowait(part)
+        self._begun.set()
 
     async def _next(self) -> list[UpstreamEvent]:
         """The events of the next chunk, at the end those of the calls and the finish. Raises RequestError."""

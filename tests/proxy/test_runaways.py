@@ -24,10 +24,16 @@ CLOSED = ToolDefinition(
         "additionalProperties": False,
     },
 )
-TOOLS = ToolSet.compile([CLOSED, ToolDefinition("get_weather", "", {"type": "object"})])
+FAR = "far_" * 200
+OPEN = (ToolDefinition("get_weather", "", {"type": "object"}), ToolDefinition(FAR, "", {"type": "object"}))
+SHORT = ToolSet.compile([CLOSED, OPEN[0]])
+TOOLS = ToolSet.compile([CLOSED, *OPEN])
 LONG = "x" * 3000
 DOOMED = {
     "a_name_without_end": ('<tool_call>\n{"name": "get_moon' + "n" * 3000, "unknown_tool"),
+    "a_declared_name_without_end": ('<tool_call>\n{"name": "get_weather' + "_0" * 1500, "unknown_tool"),
+    "a_declared_name_and_escapes": ('<tool_call>\n{"name": "get_weather' + "\\\\_" * 1500, "unknown_tool"),
+    "a_declared_name_in_a_tag": ("<tool_call>\n<function=get_weather" + "_0" * 1500, "unknown_tool"),
     "a_name_of_no_tool": ('<tool_call>\n{"name": "get_moon", "arguments": {"a": "' + LONG, "unknown_tool"),
     "a_name_in_a_tag": ("<tool_call>\n<function=get_moon>\n<parameter=a>\n" + LONG, "unknown_tool"),
     "an_invoke": ('<invoke name="get_moon">\n<parameter name="a">' + LONG, "unknown_tool"),
@@ -42,6 +48,11 @@ SOUND = {
     "an_open_schema": '<tool_call>\n{"name": "get_weather", "arguments": {"colour": "' + LONG,
     "another_case": '<tool_call>\n{"name": "Edit", "arguments": {"text": "' + LONG,
     "a_prefix": '<tool_call>\n{"name": "functions.edit", "arguments": {"text": "' + LONG,
+    "a_server_before_it": '<tool_call>\n{"name": "' + "s" * 60 + '__edit", "arguments": {"text": "' + LONG,
+    "a_marker_behind_it": '<tool_call>\n{"name": "edit<|' + "m" * 300 + '", "arguments": {"text": "' + LONG,
+    "a_marker_begun": '<tool_call>\n{"name": "edit<|' + "m" * 300,
+    "a_long_declared_name": '<tool_call>\n{"name": "' + FAR[:600],
+    "an_escape_in_it": '<tool_call>\n{"name": "ed\\u0069t", "arguments": {"text": "' + LONG,
     "a_wrapper": '<tool_call>\n{"name": "edit", "arguments": {"arguments": {"text": "' + LONG,
     "no_marker": '{"name": "Alice", "biography": "' + LONG,
     "a_list": '[{"name": "Alice", "biography": "' + LONG,
@@ -63,14 +74,22 @@ def test_what_still_can(text: str) -> None:
     assert find_doomed(text, TOOLS) is None
 
 
-def runaway(lead: str, count: int = 5000) -> Script:
+def test_a_suffix_has_an_end_too() -> None:
+    assert find_doomed('<tool_call>\n{"name": "get_weather' + "_0" * 300, SHORT) is not None
+    assert find_doomed('<tool_call>\n{"name": "get_weather' + "_0" * 300, TOOLS) is None
+
+
+def runaway(lead: str, count: int = 5000, name: str = "get") -> Script:
     """A token at a time, no two alike."""
-    return Script((lead, '<tool_call>\n{"name": "get', *(f"_{i}" for i in range(count))), finish="length")
+    return Script(
+        (lead, f'<tool_call>\n{{"name": "{name}', *(f"_{i}" for i in range(count))), finish="length"
+    )
 
 
 @STREAM
-def test_a_runaway_is_ended_and_asked_again(full: Ring, stream: bool) -> None:
-    key = full.attempts.plan(f"runaway {stream}", runaway("Hm. "), CALL)
+@pytest.mark.parametrize("name", ["get", "get_weather"])
+def test_a_runaway_is_ended_and_asked_again(full: Ring, name: str, stream: bool) -> None:
+    key = full.attempts.plan(f"runaway {name} {stream}", runaway("Hm. ", name=name), CALL)
     seen = ask(full.server, key, stream)
     assert (seen.verdict, seen.calls, seen.content.strip()) == ("reasked", (LISBON,), "Hm.")
     played = next(one for one in full.upstream.played if one.request.messages[0].text == key)

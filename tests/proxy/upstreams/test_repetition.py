@@ -11,7 +11,14 @@ from typing import Any
 import pytest
 
 from proxy.codecs.openai_request import decode_request
-from proxy.upstreams.base import UpstreamCall, UpstreamEvent, UpstreamFinish, UpstreamReasoning, UpstreamText
+from proxy.upstreams.base import (
+    UpstreamCall,
+    UpstreamCallPart,
+    UpstreamEvent,
+    UpstreamFinish,
+    UpstreamReasoning,
+    UpstreamText,
+)
 from proxy.upstreams.litellm import LiteLLMUpstream
 from proxy.upstreams.scripted import Stall
 from proxy.upstreams.target import Target
@@ -73,7 +80,8 @@ def test_it_is_left_where_it_repeats_itself(thread: LoopThread, wire: WireUpstre
     assert isinstance(finish, UpstreamFinish)
     assert (finish.reason, finish.repeated) == ("length", True)
     assert 40 < finish.usage.completion_tokens < 200
-    assert all(isinstance(one, kind) for one in events[:-1])
+    assert all(isinstance(one, kind | UpstreamCallPart) for one in events[:-1])
+    assert isinstance(events[-2], kind)
     assert not any(one.complete for one in events if isinstance(one, UpstreamCall))
     (heard,) = wire.asked(place)
     until = time.monotonic() + 10
