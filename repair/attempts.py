@@ -31,6 +31,8 @@ _RESIDUE = re.compile(
         (
             *map(re.escape, _CLOSERS),
             r"^>>>[\w./-]{1,64}\n\s{0,20}[{\[\"]",
+            # a name with bytes in it that are no UTF-8, before its arguments
+            r"\ufffd[\w./-]{0,64}(?:\[ARGS\]|\()?\s{0,3}[{\[]",
             r"\[?\w{5,9}\s{0,3}t\w{2,6}(?::\s{0,3}[\w./-]{1,64}\(|=\")",
         )
     ),

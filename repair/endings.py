@@ -18,6 +18,7 @@ from repair.strict import decode_strict
 from repair.tools import ToolSet
 
 _FENCE = "```"
+_FENCE_LINE = re.compile(r"^[ \t]{0,9}```", re.MULTILINE)
 _BARS = "[|\uff5c\u2016\u2223\u2502\u2503\u00a6\u01c0]{1,2}"  # what is written for the bar of a marker
 _MARKERS = 64  # of a text that are looked at, the last ones
 _LINE_CHARS = 4000  # of a line that are looked at, in front of a marker
@@ -109,9 +110,16 @@ def _without_tokens(text: str) -> str:
 
 def _last_fence(tail: str) -> str | None:
     """What stands in the fence that ends the text."""
-    if not tail.endswith(_FENCE) or tail.count(_FENCE) % 2:
+    if not tail.endswith(_FENCE):
         return None
-    body = tail[tail.rfind(_FENCE, 0, -len(_FENCE)) + len(_FENCE) : -len(_FENCE)]
+    marks = [found.end() for found in _FENCE_LINE.finditer(tail)]
+    if marks and marks[-1] == len(tail) and len(marks) % 2 == 0:
+        start = marks[-2]  # others stand in strings
+    elif tail.count(_FENCE) % 2 == 0:
+        start = tail.rfind(_FENCE, 0, -len(_FENCE)) + len(_FENCE)
+    else:
+        return None
+    body = tail[start : -len(_FENCE)]
     info = _INFO.match(body)
     return body[info.end() :] if info else body
 

@@ -16,8 +16,9 @@ from repair.types import Accepted, TextDelta, ToolCall, Verdict
 
 class Mark(StrEnum):
     """exact: the true calls, and the content. leaked: the true calls, but a marker shows in the content, or
-    text is lost. wrong: a changed value, a call that must not be, or not all of the calls. missed: refused
-    though recoverable. refused: rightly. spared: refused where the rules leave it open.
+    text is lost. wrong: a changed value, a call that must not be, not all of the calls, or a call's shape
+    that passes as text. missed: refused though recoverable. refused: rightly. spared: refused where the
+    rules leave it open.
     """
 
     exact = "exact"
@@ -30,12 +31,13 @@ class Mark(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """calls: (name, arguments text). content: what was shown beside them."""
+    """calls: (name, arguments text). content: what was shown beside them. silent: the turn passed as text."""
 
     calls: tuple[ToolCall, ...]
     content: str = ""
     clean: bool = False
     told: str = ""
+    silent: bool = False
 
 
 def read(specimen: Specimen, tools: ToolSet) -> Answer:
@@ -50,12 +52,16 @@ def read(specimen: Specimen, tools: ToolSet) -> Answer:
     closed = turn.close(specimen.finish)
     content = "".join(one.text for one in (*deltas, *closed.events) if isinstance(one, TextDelta))
     told = f"{closed.verdict} {closed.fixes or closed.problems}"
-    return Answer(closed.calls, content, closed.verdict is Verdict.clean, told)
+    return Answer(
+        closed.calls, content, closed.verdict is Verdict.clean, told, closed.verdict is Verdict.none
+    )
 
 
 def judge(specimen: Specimen, answer: Answer) -> Mark:
     """The answer against the label."""
     if not answer.calls:
+        if specimen.ask_again and answer.silent:
+            return Mark.wrong
         return {
             Label.recoverable: Mark.missed,
             Label.destroying: Mark.refused,

@@ -64,7 +64,8 @@ class Specimen:
     """truth: the calls that were meant, (name, arguments). written: what the text says instead.
 
     content: what a reader must show beside the calls. choice, finish: the turn's `tool_choice` and
-    `finish_reason`. done: the malformations so far, by name.
+    `finish_reason`. done: the malformations so far, by name. ask_again: the turn must be refused, for as
+    mere text it would end an agent's run without a word.
     """
 
     format: str
@@ -77,6 +78,7 @@ class Specimen:
     choice: str = "auto"
     finish: str = "stop"
     done: tuple[str, ...] = field(default=())
+    ask_again: bool = False
 
     def tool(self, index: int) -> ToolDefinition:
         """The tool that call `index` means."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from random import Random
 
+from corpora.malformations.ending import ENDINGS
 from corpora.malformations.envelope import ENVELOPE
 from corpora.malformations.naming import NAMING
 from corpora.malformations.quotation import QUOTATIONS
@@ -14,7 +15,14 @@ from corpora.malformations.tools import draw_specimen, draw_tools
 from corpora.malformations.values import VALUES
 from repair.types import ToolDefinition
 
-MALFORMATIONS: tuple[Malformation, ...] = (*SYNTAX, *ENVELOPE, *QUOTATIONS, *NAMING, *VALUES)
+MALFORMATIONS: tuple[Malformation, ...] = (
+    *SYNTAX,
+    *ENVELOPE,
+    *ENDINGS,
+    *QUOTATIONS,
+    *NAMING,
+    *VALUES,
+)
 _TOOL_SETS = 200
 _TRIES = 60
 #: of one stage, and yet apart from each other

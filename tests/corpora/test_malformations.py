@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -135,6 +136,17 @@ def test_the_judge(label: Label, calls: tuple[ToolCall, ...], content: str, mark
 )
 def test_equal_as_json_schema_has_it(left: Any, right: Any, same: bool) -> None:
     assert equal(left, right) is same
+
+
+def test_the_judge_tells_a_turn_that_was_to_be_asked_again() -> None:
+    written = (Written("f", {"n": 1}, ""),)
+    specimen = Specimen("hermes", (TOOL,), (("f", {"n": 1}),), written, label=Label.destroying)
+    for ask_again, silent, mark in (
+        (True, True, Mark.wrong),
+        (True, False, Mark.refused),
+        (False, True, Mark.refused),
+    ):
+        assert judge(replace(specimen, ask_again=ask_again), Answer((), silent=silent)) is mark
 
 
 def test_labels_only_get_worse() -> None:

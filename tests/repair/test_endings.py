@@ -51,3 +51,23 @@ def test_the_shape_of_a_call(value: object, shape: bool) -> None:
 def test_the_longest_argument_is_still_one() -> None:
     value = json.dumps({"name": "find", "arguments": {"text": "line\n" * 100_000}})
     assert ends_in_call(f"I will write it.\n{value}", TOOLS)
+
+
+def test_a_fence_in_a_string_is_none() -> None:
+    inside = json.dumps({"name": "find", "arguments": {"text": "```json\n{}\n```", "more": "```"}})
+    assert ends_in_call(f"```json\n{inside}\n{inside}\n```", TOOLS)
+
+
+@pytest.mark.parametrize(
+    ("format", "text"),
+    [
+        ("mistral", '[TOOL_CALLS]get_wea\ufffdther[ARGS]{"a": 1}[TOOL_CALLS]get_weather[ARGS]{"a": 2}'),
+        ("calling", '[Calling tool: get_weather({"a": 1})]\n[Calling tool: get_wea\ufffdther({"a": 2})]'),
+        ("functionary", '>>>get_weather\n{"a": 1}\n>>>get_\ufffdweather\n{"a": 2}'),
+    ],
+)
+def test_beside_a_name_that_is_no_utf_8_no_call_is_made(format: str, text: str) -> None:
+    turn = Turn(TOOLS, format)
+    turn.feed(text)
+    closed = turn.close("stop")
+    assert (closed.verdict, closed.calls) == (Verdict.reask, ())
