@@ -98,7 +98,8 @@ _OBJECT = re.compile(r"\s*\{")
 _NEXT = re.compile(r"\s*,\s*\{")
 _NEXT_ITEM = re.compile(r"\}\s*,?\s*\{")
 _WRONG_END = re.compile(r"</(?:tool|function|tool_?call|tool_calls|function_call|tool_use|invoke)>")
-_JUNK_CHARS = re.compile(r'[{}\[\]"<]')
+# what may be left of a call between another one and the closing marker
+_JUNK_CHARS = re.compile(r'[{}\[\]"<\ufffd]|\w\(')
 
 
 def skip_space(text: str, at: int) -> int:
