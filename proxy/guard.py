@@ -31,7 +31,7 @@ from proxy.guarding.leaks import StructuredSessions, calls_in_text
 from proxy.guarding.loops import nudge, refuse_loop
 from proxy.guarding.policy import REASKING, Announce, GuardPolicy, LoopLimits, ReaskLimits
 from proxy.guarding.reask import Reask, Reasked
-from proxy.guarding.settled import Settled, answer_instead, deliver, observed_turn, report
+from proxy.guarding.settled import Settled, answer_instead, deliver, observed_turn
 from proxy.sessions.ahead import Foresight, reply_of
 from proxy.sessions.identity import identify
 from proxy.upstreams.base import Generation, Upstream, UpstreamText
@@ -136,7 +136,7 @@ class Exchange:
         calls = len(settled.calls)
         self._book.settled(calls, settled.fixes, settled.problems, invalid - handed_over, handed_over)
         self._book.close(Ending.finished, finish)
-        report(settled)
+        _report(settled)
         return [*events, finish]
 
     async def _settle(self) -> Settled:
@@ -357,3 +357,12 @@ def _compile(request: ChatRequest) -> ToolSet:
             param=path,
             code="invalid_function_parameters",
         ) from error
+
+
+def _report(settled: Settled) -> None:
+    """A line in the log where anything was changed or refused."""
+    if settled.problems:
+        reasons = "; ".join(f"{one.rule} at {one.path or '/'}" for one in settled.problems)
+        _log.warning("no call of this turn can be executed: %s", reasons)
+    elif settled.fixes:
+        _log.info("repaired: %s", ", ".join(f"{fix.kind} at {fix.path or '/'}" for fix in settled.fixes))

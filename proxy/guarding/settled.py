@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass, replace
 
 from proxy.chat import FinishReason, GiveUp, Verdict
 from proxy.guarding.attempt import Attempt, Delta, set_apart
 from repair.types import Fix, Problem, TextDelta, ToolCall
 from repair.types import Verdict as TurnVerdict
-
-_log = logging.getLogger(__name__)
 
 _VERDICTS = {
     TurnVerdict.none: Verdict.none,
@@ -51,12 +48,3 @@ def observed_turn(attempt: Attempt, observed: Attempt) -> Settled:
 def answer_instead(first: Attempt, text: str) -> tuple[Delta, ...]:
     """What the model said in place of its call, behind what of the turn has been shown."""
     return (TextDelta(set_apart(first.text[: first.shown]) + text.strip()),)
-
-
-def report(settled: Settled) -> None:
-    """A line in the log where anything was changed or refused."""
-    if settled.problems:
-        reasons = "; ".join(f"{one.rule} at {one.path or '/'}" for one in settled.problems)
-        _log.warning("no call of this turn can be executed: %s", reasons)
-    elif settled.fixes:
-        _log.info("repaired: %s", ", ".join(f"{fix.kind} at {fix.path or '/'}" for fix in settled.fixes))

@@ -228,7 +228,7 @@ def judge(play: Play, stream: bool, seen: Seen, answered: list[tuple[str, Any]])
         faults.append(f"{seen.verdict} after {seen.attempts} attempts: {seen.calls}")
     elif not seen.told.endswith(".]"):
         faults.append("the answer does not say what happened")
-    elif play.arm == "text" and (seen.content, seen.reasoning) != _own_text(play):
+    elif play.arm == "text" and (seen.content.rstrip("\n"), seen.reasoning) != _own_text(play):
         faults.append(f"text lost: {seen.content!r}")
     return Judged(play, stream, seen, tuple(faults), tuple(kept))
 
@@ -243,8 +243,9 @@ def _faults_of_saved(play: Play, seen: Seen, kept: list[tuple[str, Any]]) -> lis
 
 
 def _own_text(play: Play) -> tuple[str, str]:
+    """Without the line breaks at its end: they count among those that set the guard's words apart."""
     answer = repair_request(request_of(play.case))
-    return answer["content"], answer["reasoning"]
+    return answer["content"].rstrip("\n"), answer["reasoning"]
 
 
 def main() -> int:
