@@ -161,7 +161,7 @@ charts: install-dev
 # the prefix cache: tables of what it saves, in the engine (ARGS) and over HTTP beside rivals (HTTP_ARGS), and a
 # folder that is killed and damaged while it works (docs/cache.md)
 bench-sessions: install-dev
-	$(BIN)/python -m tests.engine.cache.bench $(ARGS)
+	$(BIN)/python -m tests.bench.cache $(ARGS)
 	$(BIN)/python -m tests.bench.sessions --rivals "$(RIVALS)" $(HTTP_ARGS)
 
 # what a server costs while nobody asks anything of it, after every kind of work (Linux); four minutes
@@ -196,7 +196,7 @@ clients: install-dev
 KILLS ?= 200
 FLIPS ?= 1000
 cache-torture: install-dev
-	$(BIN)/python -m tests.engine.cache.torture --kills $(KILLS) --flips $(FLIPS)
+	$(BIN)/python -m tests.bench.torture --kills $(KILLS) --flips $(FLIPS)
 
 # needs uv (https://docs.astral.sh/uv/) on the PATH; one lock for all platforms and Pythons
 lock:

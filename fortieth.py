@@ -43,7 +43,7 @@ def main() -> None:
     try:
         problem = next(foreign_files(), "")
         if not problem:
-            from proxy.cli import main as run
+            from proxy.cli.main import main as run
     except Exception as error:  # the process boundary: who knows whose code an import runs
         problem = f"{type(error).__name__}: {error}{hidden_modules(os.environ.get('PYTHONPATH', ''))}"
     if problem:

@@ -26,7 +26,7 @@ from corpora.malformations.negatives import negatives
 from corpora.malformations.readers import READERS
 from corpora.malformations.specimen import ARGUMENTS, Label, Specimen
 from corpora.malformations.table import Source, draw_clean, draw_damaged, draw_tool_sets
-from repair.offline import repair_arguments
+from repair.jsonl import repair_arguments
 from repair.tools import ToolSet
 from repair.turn import Turn
 from repair.types import ToolCall, ToolDefinition, Verdict

@@ -14,7 +14,7 @@ from typing import Any
 from corpora import lexicon
 from corpora.conversations import Conversation, Message
 from corpora.rendering import assistant_text
-from repair.offline import read_tools, repair_arguments
+from repair.jsonl import read_tools, repair_arguments
 from repair.reask import WAITS, correction
 from repair.tools import ToolSet
 from repair.types import Rejected

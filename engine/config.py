@@ -27,7 +27,7 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
     cache_disk: bytes that folder may take. kv_at_rest: keep, bf16, q8 or q4: how they lie on disk.
     session_ttl_s: how long after its last turn a session's prefix is protected.
     dtype: auto computes in float32 where the device is the CPU, and keeps the stored type elsewhere.
-    blas: auto or off, Linux on the CPU only (see engine.blas).
+    blas: auto or off, Linux on the CPU only (see engine.cpu.blas).
     stream_interval_s: how long text may wait for more of its request, while all requests decode; 0: never.
     load_timeout_s, stall_timeout_s: a process that has not loaded, or has not finished a step, in this many
     seconds is killed and started anew. ready_wait_s: how long a new request waits for a restart.

@@ -13,6 +13,7 @@ from itertools import takewhile
 
 import msgspec
 
+from engine.cache.manager import LEAST_AHEAD, CacheManager
 from engine.config import EngineConfig
 from engine.constraints import BadGrammar, Grammars
 from engine.counts import Counts
@@ -23,7 +24,6 @@ from engine.frames import WorkerStats
 from engine.memory import resident_bytes
 from engine.model import LoadedModel
 from engine.outbox import Event
-from engine.reuse import LEAST_AHEAD, Reuse
 from engine.runner import Computed, Runner, Sampled
 from engine.scheduler import Limits, Scheduler, Stage
 from engine.types import (
@@ -66,7 +66,7 @@ class EngineCore:
                 kv_tokens=model.info.kv_tokens,
             )
         )
-        self.reuse = Reuse(model, config)
+        self.reuse = CacheManager(model, config)
         self.info = msgspec.structs.replace(model.info, sliceable=self.reuse.cache.layout.sliceable)
         self._writing: dict[str, Writing] = {}
         self._ended: list[Event] = []  # that ended between two steps

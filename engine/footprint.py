@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import time
 
+from engine.cache.manager import CacheManager
 from engine.heap import HeapWatch
 from engine.memory import MemoryWatch, resident_bytes
-from engine.reuse import Reuse
 from engine.runner import Runner
 
 
 class Footprint:
     """Of one engine. on_gpu: arrays of MLX lie in a memory of their own."""
 
-    def __init__(self, runner: Runner, reuse: Reuse, on_gpu: bool) -> None:
+    def __init__(self, runner: Runner, reuse: CacheManager, on_gpu: bool) -> None:
         self._runner = runner
         self._reuse = reuse
         self._on_gpu = on_gpu

@@ -15,7 +15,7 @@ MOST_LANES = 4  # each is a forward pass of its own
 
 
 @dataclass(frozen=True, slots=True)
-class Company:
+class LaneLoad:
     """The sequences of one lane. longest: tokens in the cache of the longest."""
 
     rows: int = 0
@@ -26,7 +26,7 @@ class Company:
         return (self.rows + 1) * max(self.longest, tokens) - self.rows * self.longest - tokens
 
 
-def choose_lane(lanes: Sequence[Company], tokens: int, worth: int) -> int:
+def choose_lane(lanes: Sequence[LaneLoad], tokens: int, worth: int) -> int:
     """The lane for a sequence of so many tokens; len(lanes): a new one.
 
     worth: tokens of padding that cost as much as another forward pass.

@@ -16,8 +16,9 @@ from mlx_lm.models.cache import KVCache, make_prompt_cache
 from mlx_lm.utils import dequantize_model, get_total_parameters, load
 from tokenizers import Tokenizer
 
-from engine import attention, cpu
 from engine.config import EngineConfig
+from engine.cpu import attention
+from engine.cpu.network import adapt
 from engine.errors import EngineFailed
 from engine.memory import KvCost, kv_budget, machine_memory, split_budget
 from engine.types import ModelInfo
@@ -83,7 +84,7 @@ def load_model(config: EngineConfig, blas: str) -> LoadedModel:
     longest = config.context_limit or context_length(settings)
     if not on_gpu:
         attention.install()
-        cpu.adapt(network, longest + 1)
+        adapt(network, longest + 1)
     logits, cost = try_out(network)
     weights = sum(int(value.nbytes) for _, value in tree_flatten(network.parameters()))
     total = kv_budget(memory_limit(on_gpu), weights, on_gpu)

@@ -17,10 +17,10 @@ from llguidance import LLMatcher
 from mlx_lm.generate import BatchGenerator, StopSequences
 
 from engine.batch_cache import joinable
+from engine.cache.assembler import Assembler, Join
 from engine.constraints import Allowed, Constraint, Grammars, ThinkingBudget
 from engine.heap import give_back
-from engine.joiner import Join, Joiner
-from engine.lanes import Company, choose_lane
+from engine.lanes import LaneLoad, choose_lane
 from engine.sampling import BatchSampler, Processor, UnexpectedRows, make_processors
 from engine.types import FinishReason, SamplingParams, ThinkingLimit
 
@@ -175,7 +175,7 @@ class Runner:
         self._aside = Lane(model, 1)  # of those apart, which come one at a time
         self._lanes: list[Lane] = []
         self._arriving: list[Live] = []  # whose caches are put together while others decode
-        self._joiner = Joiner()
+        self._joiner = Assembler()
         self._step_s = 0.0
 
     def _lane_for(self, job: Job) -> Lane:
@@ -191,9 +191,9 @@ class Runner:
             self._lanes.append(Lane(self._model, self._max_batch))
         return self._lanes[place]
 
-    def _company(self, lane: Lane) -> Company:
+    def _company(self, lane: Lane) -> LaneLoad:
         longest = max((self._live[id].tokens for id in lane.ids.values()), default=0)
-        return Company(len(lane.ids), longest)
+        return LaneLoad(len(lane.ids), longest)
 
     def insert(self, job: Job, join: Join | None = None, done: int = 0) -> None:
         """Queue a new job for the next step, or bring a paused one back where it stopped.

@@ -62,7 +62,7 @@ class Stage(enum.Enum):
 
 
 @dataclass(slots=True)
-class Entry:
+class Queued:
     """One request. remaining: prompt tokens still to prefill. due: arrival plus its own prefill time.
     size: tokens it will have in the cache, as far as one can tell. fresh: its first token has been computed
     and comes out of the next step.
@@ -124,7 +124,7 @@ class Room:
     rows: int
     longest: int
 
-    def admit(self, entry: Entry) -> bool:
+    def admit(self, entry: Queued) -> bool:
         """Take a place for this request, if there is one."""
         probe = entry.priority is Priority.probe
         longest = max(self.longest, entry.size)
@@ -141,7 +141,7 @@ class Scheduler:
 
     limits: Limits
     pace: Pace = field(default_factory=Pace)
-    entries: dict[str, Entry] = field(default_factory=dict)
+    entries: dict[str, Queued] = field(default_factory=dict)
     planned: int = 0  # tokens of a step for the prompts now prefilling
     last_chunk: int = 0  # the same, of the last step that did work on them; 0: they have not begun
 
@@ -165,7 +165,7 @@ class Scheduler:
         due = now + (prompt_tokens - cached) * self.pace.prefill_token
         size = prompt_tokens + min(max_tokens, EXPECTED_ANSWER)
         stage = Stage.held if held else Stage.waiting
-        self.entries[id] = Entry(id, session or id, priority, prompt_tokens - cached, due, size, stage)
+        self.entries[id] = Queued(id, session or id, priority, prompt_tokens - cached, due, size, stage)
 
     def full(self, priority: Priority) -> bool:
         """Whether a request of this priority finds no room to wait; what is less urgent takes none."""
@@ -209,12 +209,12 @@ class Scheduler:
     def plan(self, now: float) -> Plan:
         """Decide the next step and mark the requests accordingly."""
         prefilling = self.at(Stage.prefilling)
-        pause: list[Entry] = []
+        pause: list[Queued] = []
         if prefilling and self.should_pause(prefilling):
             pause, prefilling = prefilling, []
             for entry in pause:
                 entry.stage = Stage.paused
-        cohort: list[Entry] = []
+        cohort: list[Queued] = []
         if not prefilling:
             self.last_chunk = 0
             cohort = [] if self.take_fresh() else self.next_cohort()
@@ -244,7 +244,7 @@ class Scheduler:
             entry.fresh = False
         return bool(fresh)
 
-    def at(self, stage: Stage) -> list[Entry]:
+    def at(self, stage: Stage) -> list[Queued]:
         return [entry for entry in self.entries.values() if entry.stage is stage]
 
     @property
@@ -265,7 +265,7 @@ class Scheduler:
         """Seconds until a place in the queue is likely to be free: the mean time between two ends."""
         return min(60.0, max(1.0, self.pace.service / self.limits.max_batch))
 
-    def rank(self, entry: Entry, running: dict[str, int]) -> tuple[int, float]:
+    def rank(self, entry: Queued, running: dict[str, int]) -> tuple[int, float]:
         """Sort key; lower goes first. `running`: places held, by session."""
         return entry.priority, entry.due + running.get(entry.session, 0) * self.pace.service
 
@@ -280,13 +280,13 @@ class Scheduler:
         held = [entry for entry in self.entries.values() if entry.placed]
         return Room(self.limits, len(held), max((entry.size for entry in held), default=0))
 
-    def candidates(self) -> list[Entry]:
+    def candidates(self) -> list[Queued]:
         """Waiting and paused requests that may be prefilled now, best first. Paused ones hold their place.
 
         Each one chosen counts for its session before the next is chosen.
         """
         held = self.places_by_session()
-        queues: dict[str, list[Entry]] = {}
+        queues: dict[str, list[Queued]] = {}
         for entry in self.entries.values():
             if entry.stage is Stage.paused:
                 held[entry.session] -= 1  # its own place must not count against it
@@ -298,7 +298,7 @@ class Scheduler:
         heapq.heapify(heads)
         room = self.room()
         paused = len(self.at(Stage.paused))
-        chosen: list[Entry] = []
+        chosen: list[Queued] = []
         while heads:
             _, session = heapq.heappop(heads)
             entry = queues[session].pop()
@@ -312,7 +312,7 @@ class Scheduler:
                 heapq.heappush(heads, (self.rank(queues[session][-1], held), session))
         return chosen
 
-    def should_pause(self, prefilling: list[Entry]) -> bool:
+    def should_pause(self, prefilling: list[Queued]) -> bool:
         """A candidate outranks the prompts now prefilling and is much shorter, or of a better priority."""
         candidates = self.candidates()
         if not candidates:
@@ -329,7 +329,7 @@ class Scheduler:
             return left > self.chunk_tokens(current.priority is Priority.background)
         return left > max(self.chunk_tokens(), PREEMPT_FACTOR * first.remaining)
 
-    def next_cohort(self) -> list[Entry]:
+    def next_cohort(self) -> list[Queued]:
         """The best candidate, and those after it whose prompts are about as long and fit into one chunk."""
         candidates = self.candidates()
         if not candidates:
@@ -362,7 +362,7 @@ class Scheduler:
         best = min(waiting, key=lambda entry: (entry.priority, entry.due))
         return [] if self.room().admit(best) else placed
 
-    def is_slow_start(self, members: list[Entry]) -> bool:
+    def is_slow_start(self, members: list[Queued]) -> bool:
         """Whether the chunks of these prompts start small: others decode, and what a token costs is known
         from other prompts; or the prompt is so long that those who come right behind it would wait for it.
         Several at once are short, and fit.

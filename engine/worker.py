@@ -18,8 +18,8 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from engine.blas import keep_float32, prepare_blas
 from engine.config import EngineConfig
+from engine.cpu.blas import keep_float32, prepare_blas
 from engine.errors import EngineError
 from engine.frames import (
     Abort,

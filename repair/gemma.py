@@ -37,7 +37,7 @@ class Members:
     problem: Problem | None = None
 
 
-class _Unclear(Exception):
+class _GemmaUnclear(Exception):
     def __init__(self, rule: str, message: str) -> None:
         super().__init__(message)
         self.problem = Problem("", rule, message)
@@ -48,16 +48,16 @@ def read_members(text: str, at: int, keys: tuple[str, ...], quotes: Quotes, ends
     text. ends: what may follow the closing bracket, beside the end of the text.
     """
     result = Members(at)
-    reader = _Reader(text, keys, quotes, ends, result)
+    reader = _GemmaReader(text, keys, quotes, ends, result)
     try:
         result.tree, result.end = reader.members(at, "", 0)
-    except _Unclear as reason:
+    except _GemmaUnclear as reason:
         result.problem = reason.problem
         result.end = len(text)
     return result
 
 
-class _Reader:
+class _GemmaReader:
     def __init__(
         self, text: str, keys: tuple[str, ...], quotes: Quotes, ends: tuple[str, ...], result: Members
     ) -> None:
@@ -81,32 +81,32 @@ class _Reader:
         while not self.text.startswith(closer, at):
             key, at = self.key(at)
             if key in tree:
-                raise _Unclear("duplicate_parameter", f"{key!r} is given twice")
+                raise _GemmaUnclear("duplicate_parameter", f"{key!r} is given twice")
             tree[key], at = self.value(skip_space(self.text, at), path + escape(key), level, closer)
             at = self.separator(at, closer)
         return tree, at + 1
 
     def check(self, level: int) -> None:
         if level > LIMITS.nesting:
-            raise _Unclear("nesting", f"nested deeper than {LIMITS.nesting} levels")
+            raise _GemmaUnclear("nesting", f"nested deeper than {LIMITS.nesting} levels")
 
     def key(self, at: int) -> tuple[str, int]:
         if self.text.startswith(self.token, at):
             key, at = self.quoted(at, key=True)
             at = skip_space(self.text, at)
             if not self.text.startswith(":", at):
-                raise _Unclear("syntax", f"a colon is due after the key {key!r}")
+                raise _GemmaUnclear("syntax", f"a colon is due after the key {key!r}")
             return key, at + 1
         if self.text[at : at + 1] in ('"', "'"):
             key, end = self.plain_quoted(at, escape(""))
             end = skip_space(self.text, end)
             if not isinstance(key, str) or not self.text.startswith(":", end):
-                raise _Unclear("syntax", f"a colon is due after a key, got {self.text[at : at + 30]!r}")
+                raise _GemmaUnclear("syntax", f"a colon is due after a key, got {self.text[at : at + 30]!r}")
             return key, end + 1
         found = _KEY.match(self.text, at)
         if found is None:
             rule = "syntax" if at < len(self.text) else "truncated"
-            raise _Unclear(rule, f"a key is due, got {self.text[at : at + 30]!r}")
+            raise _GemmaUnclear(rule, f"a key is due, got {self.text[at : at + 30]!r}")
         return found.group("key").strip(), found.end()
 
     def separator(self, at: int, closer: str) -> int:
@@ -120,7 +120,7 @@ class _Reader:
         if self.text.startswith(closer, at):
             return at
         rule = "syntax" if at < len(self.text) else "truncated"
-        raise _Unclear(rule, f"a comma or the end is due, got {self.text[at : at + 30]!r}")
+        raise _GemmaUnclear(rule, f"a comma or the end is due, got {self.text[at : at + 30]!r}")
 
     def value(self, at: int, path: str, level: int, closer: str) -> tuple[Any, int]:
         if self.text.startswith(self.token, at):
@@ -131,7 +131,7 @@ class _Reader:
         if char == "[":
             return self.items(at, path, level + 1)
         if char == "":
-            raise _Unclear("truncated", "the text ends where a value is due")
+            raise _GemmaUnclear("truncated", "the text ends where a value is due")
         if char in ('"', "'"):
             return self.plain_quoted(at, path)
         try:
@@ -148,7 +148,7 @@ class _Reader:
         if self.text[at] == "'":
             found = _SINGLE.match(self.text, at)
             if found is None or self.after(found.end()) not in (",", ":", "}", "]", ")"):
-                raise _Unclear(
+                raise _GemmaUnclear(
                     "quotes", f"where a quoted text ends is not certain: {self.text[at : at + 30]!r}"
                 )
             value = found.group("text")
@@ -158,9 +158,9 @@ class _Reader:
             value, end = decode_strict(self.text, at)
         except ValueError as error:
             message = f"a string in plain quotes cannot be read: {self.text[at : at + 30]!r}"
-            raise _Unclear("escape", message) from error
+            raise _GemmaUnclear("escape", message) from error
         if "\\" in self.text[at:end]:
-            raise _Unclear("escape", "a backslash in plain quotes: an escape, or a backslash")
+            raise _GemmaUnclear("escape", "a backslash in plain quotes: an escape, or a backslash")
         self.result.fixes.append(Fix(FixKind.bare_word, path, self.text[at:end], encode(value)))
         return value, end
 
@@ -184,7 +184,7 @@ class _Reader:
             if following == ":" if key else following in (",", "}", "]", ")"):
                 return self.text[start:end], after
             end = self.text.find(self.token, after)
-        raise _Unclear("truncated", "a string does not end")
+        raise _GemmaUnclear("truncated", "a string does not end")
 
     def words(self, at: int, path: str, closer: str, level: int) -> tuple[Any, int]:
         """Unquoted text, typed by the schema: up to the next of the tool's keys, or the end of the call."""
@@ -193,14 +193,14 @@ class _Reader:
         lost = text.endswith(self.token)
         text = text.removesuffix(self.token) if lost else text
         if not text or any(token in text for token in _TOKENS):
-            raise _Unclear("syntax", f"a value cannot be read: {text[:40]!r}")
+            raise _GemmaUnclear("syntax", f"a value cannot be read: {text[:40]!r}")
         self.result.fixes.append(Fix(FixKind.bare_word, path, self.text[at:end], encode(text)))
         return (text if lost else Bare(text)), end
 
     def plain_end(self, at: int) -> int:
         found = _PLAIN_END.search(self.text, at)
         if found is None:
-            raise _Unclear("truncated", "the text ends inside a value")
+            raise _GemmaUnclear("truncated", "the text ends inside a value")
         return found.start()
 
     def words_end(self, at: int, closer: str) -> int:
@@ -212,7 +212,7 @@ class _Reader:
                 return end
             end = self.text.find(closer, end + 1)
         if following is None:
-            raise _Unclear("truncated", "the text ends inside a value")
+            raise _GemmaUnclear("truncated", "the text ends inside a value")
         return following.start()
 
 

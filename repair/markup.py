@@ -19,7 +19,7 @@ from repair.types import Bare, Body, Fix, FixKind, Problem, RawCall
 
 
 @dataclass(frozen=True, slots=True)
-class Grammar:
+class MarkupGrammar:
     """open: matches a parameter's opening tag, group "key"; its group "typed", if it has one, tells
     whether the value is a string ("true", "string") or JSON (anything else). close: its closing tag.
     ends: closing tags of the call itself, the right one first. outer: markers that bound the call from
@@ -52,7 +52,7 @@ class Tagged:
     closers: tuple[str, ...]
     call: str
     head: re.Pattern[str]
-    grammar: Grammar
+    grammar: MarkupGrammar
     parameter: str
     aliases: tuple[str, ...] = ()
 
@@ -79,7 +79,7 @@ class Parameters:
         return self
 
 
-def read_parameters(text: str, at: int, tool: Tool | None, grammar: Grammar) -> Parameters:
+def read_parameters(text: str, at: int, tool: Tool | None, grammar: MarkupGrammar) -> Parameters:
     """All parameters from `at` to the end of the call."""
     result = Parameters(at)
     while True:
@@ -106,7 +106,7 @@ def read_parameters(text: str, at: int, tool: Tool | None, grammar: Grammar) -> 
             result.tree[key] = _typed(result.tree[key], opening.group("typed"))
 
 
-def _value_tag(opening: re.Match[str], key: str, grammar: Grammar) -> Fix | None:
+def _value_tag(opening: re.Match[str], key: str, grammar: MarkupGrammar) -> Fix | None:
     """What stands where the opening tag of the value is due, if that does not."""
     groups = opening.groupdict()
     if groups.get("wrong") is not None:
@@ -117,7 +117,7 @@ def _value_tag(opening: re.Match[str], key: str, grammar: Grammar) -> Fix | None
 
 
 def _read_one(
-    text: str, start: int, key: str, tool: Tool | None, grammar: Grammar, result: Parameters
+    text: str, start: int, key: str, tool: Tool | None, grammar: MarkupGrammar, result: Parameters
 ) -> int:
     """One value; returns the index after its closing tag."""
     if grammar.cdata and text.startswith(grammar.cdata[0], skip_space(text, start)):
@@ -152,7 +152,7 @@ def _before_line_break(text: str, start: int, end: int) -> int:
     return end - len(line_break) if text.endswith(line_break, start, end) else end
 
 
-def _read_verbatim(text: str, start: int, key: str, grammar: Grammar, result: Parameters) -> int:
+def _read_verbatim(text: str, start: int, key: str, grammar: MarkupGrammar, result: Parameters) -> int:
     opening, closing = grammar.cdata or ("", "")
     end = text.find(closing, start)
     after = skip_space(text, end + len(closing))
@@ -163,7 +163,7 @@ def _read_verbatim(text: str, start: int, key: str, grammar: Grammar, result: Pa
     return after + len(grammar.close)
 
 
-def _is_structure(text: str, at: int, grammar: Grammar) -> bool:
+def _is_structure(text: str, at: int, grammar: MarkupGrammar) -> bool:
     """Whether a closing tag that is followed by text[at:] can end a value.
 
     Another parameter that opens right behind it is one, declared or not: validation judges it.
@@ -173,7 +173,7 @@ def _is_structure(text: str, at: int, grammar: Grammar) -> bool:
     return grammar.open.match(text, at) is not None or _is_cut(text, at, grammar)
 
 
-def _is_cut(text: str, at: int, grammar: Grammar) -> bool:
+def _is_cut(text: str, at: int, grammar: MarkupGrammar) -> bool:
     """Whether the text ends inside a closing tag of the call, and not in what may begin another parameter."""
     rest = text[at:].rstrip() if len(text) - at < 64 else ""
     if len(rest) <= 1 or grammar.parameter.startswith(rest):
@@ -188,7 +188,7 @@ def _take(
     last: int,
     key: str,
     tool: Tool | None,
-    grammar: Grammar,
+    grammar: MarkupGrammar,
     result: Parameters,
 ) -> int:
     """A value that ends at the last of a run of closing tags, the others being data; or at the first, if
@@ -205,7 +205,7 @@ def _take(
 
 
 def _store(
-    text: str, start: int, end: int, key: str, tool: Tool | None, grammar: Grammar, result: Parameters
+    text: str, start: int, end: int, key: str, tool: Tool | None, grammar: MarkupGrammar, result: Parameters
 ) -> None:
     value = text[start:end]
     for inner in grammar.open.finditer(value):
@@ -224,7 +224,7 @@ def _store(
     result.tree[key] = Bare(value)
 
 
-def _doubled(value: str, tool: Tool | None, grammar: Grammar) -> str:
+def _doubled(value: str, tool: Tool | None, grammar: MarkupGrammar) -> str:
     """Why what was read as a value may be more than one, where keys have tags of their own."""
     if grammar.value and value.lstrip().startswith(grammar.value):
         return f"begins with {grammar.value!r}: data, or a tag too many"
@@ -245,11 +245,11 @@ def _typed(value: Bare, string: str | None) -> Any:
     return read if string is not None and not value.text[end:].strip() else value
 
 
-def _closes(value: str, at: int, grammar: Grammar) -> bool:
+def _closes(value: str, at: int, grammar: MarkupGrammar) -> bool:
     return value[:at].rstrip().endswith(grammar.close)
 
 
-def _end(text: str, at: int, grammar: Grammar, result: Parameters) -> Parameters:
+def _end(text: str, at: int, grammar: MarkupGrammar, result: Parameters) -> Parameters:
     found = match_literal(text, at, grammar.ends)
     if found:
         if found != grammar.ends[0]:

@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Any
 
 from corpora.malformations.specimen import ARGUMENTS, JSON_FORMATS, Label, Specimen, equal
-from repair.offline import repair_arguments
+from repair.jsonl import repair_arguments
 from repair.tools import ToolSet
 from repair.turn import Turn, TurnPolicy
 from repair.types import Accepted, TextDelta, ToolCall, Verdict

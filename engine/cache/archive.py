@@ -16,12 +16,12 @@ from dataclasses import dataclass
 import msgspec
 
 from engine.cache.blobs import DAMAGE, FAILURES
-from engine.cache.breaks import Breaks, Stopped
 from engine.cache.disk import Folder
 from engine.cache.entry import Change
 from engine.cache.layers import Kept
 from engine.cache.record import Record, digest_of
 from engine.cache.serde import NotWhole, decode, encode
+from engine.cache.throttle import Stopped, Throttle
 
 log = logging.getLogger("engine.cache")
 
@@ -69,7 +69,7 @@ class Archive:
         self.pending: dict[bytes, Kept] = {}  # not written yet: read from here
         self.disk_bytes = folder.bytes_used()
         self.skipped = 0  # segments not written because too much was pending
-        self.breaks = Breaks(BREAKS)
+        self.breaks = Throttle(BREAKS)
         self.attend_s = ATTEND_S
         self._attended = time.monotonic()
         self._at_rest = at_rest

@@ -10,9 +10,9 @@ from typing import Any
 
 import diskcache
 
-from engine.cache.breaks import NO_BREAKS, Breaks
 from engine.cache.ownership import DATABASE, FILENAME, SETTINGS, is_folder, our_files, remove_file
 from engine.cache.snapshot import NotBytes, open_plain, read_rows
+from engine.cache.throttle import NO_BREAKS, Throttle
 
 PLACES = 20  # names that are tried for a file before the folder counts as unusable
 FAILURES = (OSError, sqlite3.Error, diskcache.Timeout)
@@ -54,7 +54,7 @@ class Buffers:
     """A value in several parts, written one after the other. breaks: of the thread that writes them."""
 
     parts: tuple[Any, ...]
-    breaks: Breaks = NO_BREAKS
+    breaks: Throttle = NO_BREAKS
 
     @property
     def nbytes(self) -> int:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 import mlx.core as mx
 
-from engine.cache.breaks import Breaks
+from engine.cache.throttle import Throttle
 
 _own = threading.local()
 
@@ -29,7 +29,7 @@ def _one_of(name: str, device: mx.Device | mx.DeviceType, number: int) -> mx.Str
     return chosen
 
 
-def compute(arrays: Sequence[mx.array], breaks: Breaks, stop: Callable[[], bool] = lambda: False) -> None:
+def compute(arrays: Sequence[mx.array], breaks: Throttle, stop: Callable[[], bool] = lambda: False) -> None:
     """Compute them in order: two at a time, or while others decode one, with a break after it. stop: asked
     before each; whether the rest is not wanted any more.
     """

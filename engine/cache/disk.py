@@ -19,12 +19,12 @@ from pathlib import Path
 from typing import Any
 
 from engine.cache.blobs import DAMAGE, FAILURES, Buffers, Snapshot, is_damage
-from engine.cache.breaks import NO_BREAKS, Breaks, Stopped
 from engine.cache.contents import Contents, read_contents
-from engine.cache.entry import Change, Counts, Entry, blocks, checks
+from engine.cache.entry import CacheEntry, Change, DiskCounts, blocks, checks
 from engine.cache.hold import Hold
 from engine.cache.ownership import DATABASE, SEGMENTS, NotOurs, Standing, look_at
 from engine.cache.record import Record, encode_record
+from engine.cache.throttle import NO_BREAKS, Stopped, Throttle
 
 log = logging.getLogger("engine.cache")
 
@@ -47,9 +47,9 @@ class Folder:
     write_wanted: bool = True
     patient: bool = False
     clock: Callable[[], float] = time.monotonic
-    entries: dict[bytes, Entry] = field(default_factory=dict)
+    entries: dict[bytes, CacheEntry] = field(default_factory=dict)
     protected: frozenset[bytes] = frozenset()  # not evicted
-    counts: Counts = field(default_factory=Counts)
+    counts: DiskCounts = field(default_factory=DiskCounts)
     readonly: str = ""  # why nothing is written
     _hold: Hold | None = None
     _items: Any = None  # a diskcache.Cache, or a Snapshot
@@ -192,7 +192,7 @@ class Folder:
         return records
 
     def _note(self, record: Record) -> None:
-        self.entries[record.name] = Entry(
+        self.entries[record.name] = CacheEntry(
             record.fingerprint,
             record.model,
             record.parent,
@@ -218,7 +218,7 @@ class Folder:
                 if name in self.entries:
                     self.entries[name].used = now
 
-    def write(self, record: Record, parts: Sequence[Any], breaks: Breaks = NO_BREAKS) -> list[bytes] | None:
+    def write(self, record: Record, parts: Sequence[Any], breaks: Throttle = NO_BREAKS) -> list[bytes] | None:
         """Store a segment; the names of those that went for it. None when it was not stored.
 
         One whose parent is not stored is not either: it could never be used. Failure of the disk ends writing
@@ -305,7 +305,7 @@ class Folder:
             hold.items.delete(b"m" + name)
             hold.items.delete(b"t" + name)
 
-    def open(self, name: bytes) -> tuple[BufferedReader, Entry] | None:
+    def open(self, name: bytes) -> tuple[BufferedReader, CacheEntry] | None:
         """The file of a segment's tensors, to be verified; None when there is none. See spoiled()."""
         with self._mutex:
             entry = self.entries.get(name)
@@ -334,7 +334,7 @@ class Folder:
         self.counts.damaged += 1
         self.remove(name)
 
-    def read(self, name: bytes, breaks: Breaks = NO_BREAKS) -> BufferedReader | None:
+    def read(self, name: bytes, breaks: Throttle = NO_BREAKS) -> BufferedReader | None:
         """The file of a segment's tensors, whole and verified, at its beginning; None when there is none.
 
         What is damaged is counted and removed; what another process removed is only gone. breaks: of the

@@ -6,8 +6,8 @@ import hashlib
 from dataclasses import dataclass
 from io import BufferedReader
 
-from engine.cache.breaks import Breaks
 from engine.cache.record import CHUNK, DIGEST, Record
+from engine.cache.throttle import Throttle
 
 BLOCK = 4096
 
@@ -18,7 +18,7 @@ def blocks(size: int) -> int:
 
 
 @dataclass(slots=True)
-class Entry:
+class CacheEntry:
     """A record as the folder keeps it in mind: without its tokens. children: records that name it parent."""
 
     fingerprint: str
@@ -32,7 +32,7 @@ class Entry:
 
 
 @dataclass(slots=True)
-class Counts:
+class DiskCounts:
     """gone: removed by another process. outages: times that writing stopped."""
 
     written: int = 0
@@ -51,7 +51,7 @@ class Change:
     gone: frozenset[bytes]
 
 
-def checks(file: BufferedReader, entry: Entry, breaks: Breaks) -> bool:
+def checks(file: BufferedReader, entry: CacheEntry, breaks: Throttle) -> bool:
     """Whether it has the size and checksum of its record; leaves it at its beginning."""
     if file.seek(0, 2) != entry.size:
         return False

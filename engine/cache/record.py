@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from engine.cache.breaks import NO_BREAKS, Breaks
+from engine.cache.throttle import NO_BREAKS, Throttle
 
 FORMAT = 3
 DIGEST = 20
@@ -59,7 +59,7 @@ def decode_record(data: bytes) -> Record | OtherFormat | None:
         return None
 
 
-def digest_of(parts: Iterable[Any], breaks: Breaks = NO_BREAKS) -> bytes:
+def digest_of(parts: Iterable[Any], breaks: Throttle = NO_BREAKS) -> bytes:
     """The checksum of these bytes, one after the other. breaks: of the thread that computes it."""
     digest = hashlib.sha256()  # for which processors have instructions: twice as fast as blake2b
     for part in parts:

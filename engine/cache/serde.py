@@ -17,9 +17,9 @@ from typing import Any, BinaryIO
 import mlx.core as mx
 import numpy as np
 
-from engine.cache.breaks import NO_BREAKS, Breaks
 from engine.cache.copying import compute, reading, stream
 from engine.cache.layers import Kept
+from engine.cache.throttle import NO_BREAKS, Throttle
 
 SUFFIXES = ("", ".q", ".scale", ".low")
 # tokens of one channel that share a scale and a lowest value, both float32, by the bits of a code
@@ -81,7 +81,7 @@ class NotWhole(ValueError):
 
 
 def decode(
-    file: BinaryIO, size: int, checksum: bytes, whole: bool = True, breaks: Breaks = NO_BREAKS
+    file: BinaryIO, size: int, checksum: bytes, whole: bool = True, breaks: Throttle = NO_BREAKS
 ) -> Kept:
     """Read an open file that encode() made; without `whole` no states of it. Raises NotWhole, OSError.
 
@@ -147,7 +147,7 @@ def part_of(file: BinaryIO, begin: int, tensor: dict[str, Any]) -> bytes:
     return os.pread(file.fileno(), last - first, begin + first)
 
 
-def assemble(tensors: dict[str, mx.array], about: dict[str, Any], whole: bool, breaks: Breaks) -> Kept:
+def assemble(tensors: dict[str, mx.array], about: dict[str, Any], whole: bool, breaks: Throttle) -> Kept:
     """What was kept, in the types it had."""
     arrays: list[mx.array] = []
     count = about["slices"]

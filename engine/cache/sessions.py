@@ -65,7 +65,7 @@ class Session:
         return best, max(most, 0)
 
 
-class Sessions:
+class CachedSessions:
     """Protects in `cache` what active sessions will ask for next. ttl_s: how long one is active.
 
     quota: bytes of RAM that are protected for one session; what lies deeper is as common as anything.

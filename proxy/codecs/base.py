@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from proxy.chat import Answer, ChatRequest, Event, Finish
-from proxy.errors import RequestError
+from proxy.conversation.errors import RequestError
+from proxy.conversation.events import Answer, Event, Finish
+from proxy.conversation.request import ChatRequest
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 import msgspec
 
-from proxy.errors import BadBody, BadRequest
+from proxy.conversation.errors import BadBody, BadRequest
 
 # Real tool schemas nest about 30 deep; what nests deeper only serves to exhaust a recursive reader.
 MAX_DEPTH = 100

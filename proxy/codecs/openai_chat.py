@@ -13,25 +13,22 @@ from typing import Any
 
 import msgspec
 
-from proxy.chat import (
+from proxy.codecs.base import Head
+from proxy.codecs.openai_request import decode_request
+from proxy.codecs.verdict import verdict_comment
+from proxy.conversation.errors import RequestError, error_object
+from proxy.conversation.events import (
     Answer,
-    Candidate,
-    ChatRequest,
     Event,
     Finish,
     FinishReason,
     OfChoice,
-    ScoredText,
-    Scores,
-    TokenScore,
     ToolCallReady,
     Usage,
     total,
 )
-from proxy.codecs.base import Head
-from proxy.codecs.openai_request import decode_request
-from proxy.codecs.verdict import verdict_comment
-from proxy.errors import RequestError, error_object
+from proxy.conversation.logprobs import Candidate, Logprobs, TextWithLogprobs, TokenLogprob
+from proxy.conversation.request import ChatRequest
 from repair.types import ReasoningDelta, TextDelta
 
 
@@ -91,16 +88,18 @@ class OpenAIChatStream:
                 return self._finish(index, inner) if isinstance(inner, Finish) else self._delta(index, inner)
             case Finish():
                 return self.close(event)
-            case Scores():
+            case Logprobs():
                 return b""
             case _:
                 return self._delta(0, event)
 
-    def _delta(self, index: int, event: TextDelta | ScoredText | ReasoningDelta | ToolCallReady) -> bytes:
+    def _delta(
+        self, index: int, event: TextDelta | TextWithLogprobs | ReasoningDelta | ToolCallReady
+    ) -> bytes:
         match event:
             case TextDelta(text):
                 return self._chunk(index, b'{"content":' + msgspec.json.encode(text) + b"}")
-            case ScoredText(text, tokens):
+            case TextWithLogprobs(text, tokens):
                 scores = msgspec.json.encode(_logprobs_object(tokens))
                 return self._chunk(index, b'{"content":' + msgspec.json.encode(text) + b"}", logprobs=scores)
             case ReasoningDelta(text):
@@ -181,7 +180,7 @@ def _call_deltas(call: ToolCallReady, legacy: bool) -> tuple[bytes, bytes]:
     return msgspec.json.encode({"tool_calls": [head]}), msgspec.json.encode({"tool_calls": [rest]})
 
 
-def _logprobs_object(tokens: Sequence[TokenScore]) -> dict[str, Any]:
+def _logprobs_object(tokens: Sequence[TokenLogprob]) -> dict[str, Any]:
     content = [
         {**_candidate_object(token.chosen), "top_logprobs": [_candidate_object(one) for one in token.top]}
         for token in tokens

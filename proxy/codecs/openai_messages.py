@@ -10,9 +10,9 @@ import json
 import logging
 from typing import Any
 
-from proxy.chat import Message, PastCall, Role
 from proxy.codecs.fields import Fields, describe, refuse
-from proxy.errors import BadRequest
+from proxy.conversation.errors import BadRequest
+from proxy.conversation.request import Message, PastCall, Role
 
 _log = logging.getLogger(__name__)
 

@@ -11,13 +11,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from proxy.chat import ChatRequest, Sampling, ToolChoice, ToolMode
 from proxy.codecs.fields import Fields, check_range, describe, parse_object, refuse
 from proxy.codecs.hints import polling_tools
 from proxy.codecs.openai_messages import decode_messages
 from proxy.codecs.thinking import decode_thinking
-from proxy.errors import BadRequest
-from proxy.sessions.identity import from_body
+from proxy.conversation.errors import BadRequest
+from proxy.conversation.request import ChatRequest, Sampling, ToolChoice, ToolMode
+from proxy.conversation.session_id import from_body
 from repair.types import ToolDefinition
 
 _log = logging.getLogger(__name__)

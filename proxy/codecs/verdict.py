@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from proxy.chat import CacheReport, Finish
+from proxy.conversation.cache_report import CacheReport
+from proxy.conversation.events import Finish
 
 GIVE_UP_HEADER = "x-fortieth-give-up"
 _HEADER_CHARS = 1000

@@ -6,7 +6,10 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Protocol
 
-from proxy.chat import CacheReport, ChatRequest, TokenScore, Usage
+from proxy.conversation.cache_report import CacheReport
+from proxy.conversation.events import Usage
+from proxy.conversation.logprobs import TokenLogprob
+from proxy.conversation.request import ChatRequest
 from repair.formats import Wire
 
 
@@ -16,7 +19,7 @@ class UpstreamText:
 
     text: str
     tokens: int = 1
-    scores: tuple[TokenScore, ...] = ()
+    scores: tuple[TokenLogprob, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

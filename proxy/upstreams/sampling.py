@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.types import SamplingParams
-from proxy.chat import Sampling
+from proxy.conversation.request import Sampling
 
 MOST_UNASKED = 16_384
 

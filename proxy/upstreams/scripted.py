@@ -6,7 +6,8 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 
-from proxy.chat import ChatRequest, Usage
+from proxy.conversation.events import Usage
+from proxy.conversation.request import ChatRequest
 from proxy.upstreams.base import (
     ModelCard,
     UpstreamCall,

@@ -7,8 +7,8 @@ from typing import Any
 
 from engine.errors import InvalidRequest
 from engine.template import ChatTemplate
-from proxy.chat import ChatRequest, Message, PastCall, Role
-from proxy.rendering import conversations, render_tools
+from proxy.conversation.request import ChatRequest, Message, PastCall, Role
+from proxy.prompts.rendering import conversations, render_tools
 from repair.derived import Found, find_format, tools_of
 from repair.formats import AUTO, detect_format
 from repair.formats.derive import ONE, TEXT, Probe, Write, WrittenTurn, cut_turn

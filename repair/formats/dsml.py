@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import re
 
-from repair.markup import Grammar, Tagged, read_tagged
+from repair.markup import MarkupGrammar, Tagged, read_tagged
 from repair.regions import Region
 from repair.tools import ToolSet
 from repair.types import ToolCall
@@ -32,7 +32,7 @@ OPENERS = (OPEN, OLDER, *CORRUPTED, INVOKE)
 CLOSERS = (CLOSE, OLDER_END, *CORRUPTED_ENDS, INVOKE_END, PARAMETER_END)
 REASONING = (("<think>", "</think>"),)
 
-_GRAMMAR = Grammar(
+_GRAMMAR = MarkupGrammar(
     open=re.compile(
         rf"<{MARK}parameter name=\"(?P<key>[^\"<>\n]{{1,256}})\"(?:\s+string=\"(?P<typed>true|false)\")?\s*>"
     ),

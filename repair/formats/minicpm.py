@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
-from repair.markup import Grammar, Tagged, read_tagged
+from repair.markup import MarkupGrammar, Tagged, read_tagged
 from repair.regions import Region, skip_space
 from repair.tools import ToolSet
 from repair.types import Fix, FixKind, ToolCall
@@ -30,7 +30,7 @@ FORM = Tagged(
     closers=(),
     call=FUNCTION,
     head=re.compile(r"<function name=[\"']?(?P<name>[^<>\n\"']{1,256})[\"']?\s*>"),
-    grammar=Grammar(
+    grammar=MarkupGrammar(
         open=re.compile(r"<param name=[\"']?(?P<key>[^<>\n\"']{1,256})[\"']?\s*>"),
         close=PARAM_END,
         ends=(FUNCTION_END,),

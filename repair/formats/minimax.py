@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 
-from repair.markup import Grammar, Tagged, read_tagged
+from repair.markup import MarkupGrammar, Tagged, read_tagged
 from repair.regions import Region
 from repair.tools import ToolSet
 from repair.types import ToolCall
@@ -37,7 +37,7 @@ FORM = Tagged(
     closers=(CLOSE, *ALIAS_ENDS),
     call=INVOKE,
     head=re.compile(r"<invoke name=[\"']?(?P<name>[^<>\n\"']{1,256})[\"']?\s*>"),
-    grammar=Grammar(
+    grammar=MarkupGrammar(
         open=re.compile(r"<parameter name=[\"']?(?P<key>[^<>\n\"']{1,256})[\"']?\s*>"),
         close=PARAMETER_END,
         ends=(INVOKE_END,),

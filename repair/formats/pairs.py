@@ -12,7 +12,7 @@ import functools
 import re
 from dataclasses import dataclass, replace
 
-from repair.markup import Grammar, Parameters, read_parameters
+from repair.markup import MarkupGrammar, Parameters, read_parameters
 from repair.names import resolve_name
 from repair.regions import Region, close_region, skip_space
 from repair.tools import Tool, ToolSet
@@ -63,7 +63,7 @@ class Pairs:
         )
 
     @functools.cached_property
-    def grammar(self) -> Grammar:
+    def grammar(self) -> MarkupGrammar:
         key, key_end, value, call = map(re.escape, (self.key, self.key_end, self.value, self.open))
         end = re.escape(self.value_end)
         half = rf"(?:{key}|{call})\s*(?:{key}\s*)?(?P<key>[^<>\n]{{1,256}}?)\s*{key_end}"
@@ -71,7 +71,7 @@ class Pairs:
         lost = rf"\n?(?P<lost>)(?=[^<\s][^<]*{end})"
         wrong = rf"\s*(?P<wrong>{key})(?=[^<]*{end})"
         opening = rf"{half}(?:\s*{key_end})*(?:\s*{value}|{wrong}|{lost})"
-        return Grammar(
+        return MarkupGrammar(
             *(re.compile(opening), self.value_end, (self.close,)),
             newline=False,
             parameter=self.key,

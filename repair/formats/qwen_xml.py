@@ -16,7 +16,7 @@ from __future__ import annotations
 import json
 import re
 
-from repair.markup import Grammar, Tagged, read_tagged
+from repair.markup import MarkupGrammar, Tagged, read_tagged
 from repair.regions import Region
 from repair.tools import ToolSet
 from repair.types import ToolCall
@@ -39,7 +39,7 @@ FORM = Tagged(
     closers=(CLOSE,),
     call=FUNCTION,
     head=HEAD,
-    grammar=Grammar(PARAMETER_HEAD, PARAMETER_END, (FUNCTION_END,), (CLOSE,)),
+    grammar=MarkupGrammar(PARAMETER_HEAD, PARAMETER_END, (FUNCTION_END,), (CLOSE,)),
     parameter=PARAMETER,
 )
 

@@ -18,7 +18,7 @@ from repair.formats.qwen_xml import (
     PARAMETER_HEAD,
     render_function,
 )
-from repair.markup import Grammar, Tagged, read_tagged
+from repair.markup import MarkupGrammar, Tagged, read_tagged
 from repair.regions import Region
 from repair.tools import ToolSet
 from repair.types import ToolCall
@@ -35,7 +35,7 @@ FORM = Tagged(
     closers=(CLOSE,),
     call=FUNCTION,
     head=HEAD,
-    grammar=Grammar(PARAMETER_HEAD, PARAMETER_END, (FUNCTION_END,), (CLOSE,)),
+    grammar=MarkupGrammar(PARAMETER_HEAD, PARAMETER_END, (FUNCTION_END,), (CLOSE,)),
     parameter=PARAMETER,
 )
 

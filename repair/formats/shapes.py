@@ -12,7 +12,7 @@ from repair.envelope import IGNORED, split_members
 from repair.formats.lfm2 import parse_python
 from repair.formats.pairs import Pairs, read_pairs
 from repair.formats.row import Row, fill, literal_head, pattern
-from repair.markup import Grammar, Tagged, read_tagged
+from repair.markup import MarkupGrammar, Tagged, read_tagged
 from repair.named import Named, read_named
 from repair.pythonic import may_be_call, render_python
 from repair.reasoning import Pair
@@ -198,7 +198,7 @@ def _tagged(row: Row) -> Tagged:
         (end,) if end else (),
         literal_head(row.call),
         re.compile(head),
-        Grammar(
+        MarkupGrammar(
             re.compile(pattern(row.parameter)),
             literal_head(row.parameter_end),
             (row.call_end.strip(),),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
-from repair.markup import Grammar, Tagged, read_tagged
+from repair.markup import MarkupGrammar, Tagged, read_tagged
 from repair.regions import Region, match_literal, skip_space
 from repair.tools import ToolSet
 from repair.types import ToolCall
@@ -32,7 +32,7 @@ FORM = Tagged(
     closers=(CLOSE,),
     call=INVOKE,
     head=re.compile(r"<steptml:invoke name=[\"']?(?P<name>[^<>\n\"']{1,256})[\"']?\s*>"),
-    grammar=Grammar(
+    grammar=MarkupGrammar(
         open=re.compile(r"<steptml:parameter name=[\"']?(?P<key>[^<>\n\"']{1,256})[\"']?\s*>"),
         close=PARAMETER_END,
         ends=(INVOKE_END,),

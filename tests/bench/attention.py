@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from engine.blas import prepare_blas
+from engine.cpu.blas import prepare_blas
 
 BLAS = prepare_blas("auto")  # before MLX is imported
 
@@ -23,7 +23,7 @@ import numpy as np  # noqa: E402
 from mlx_lm.models.cache import make_prompt_cache  # noqa: E402
 from mlx_lm.utils import load_model  # noqa: E402
 
-from engine.attention import attend, library  # noqa: E402
+from engine.cpu.attention import attend, library  # noqa: E402
 from tests.bench.kinds import model_path  # noqa: E402
 
 NEW = 165  # tokens of a turn in the loops of bench-sessions

@@ -13,7 +13,7 @@ import sys
 import time
 from pathlib import Path
 
-from engine.blas import keep_float32, prepare_blas
+from engine.cpu.blas import keep_float32, prepare_blas
 
 PROMPT_TOKENS = 32
 GRAMMAR = "start: %json " + json.dumps(

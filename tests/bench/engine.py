@@ -25,7 +25,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from engine.blas import LIBRARY, PACKAGE, BlasUnavailable, cache_directory, forwarding_library
+from engine.cpu.blas import LIBRARY, PACKAGE, BlasUnavailable, cache_directory, forwarding_library
 from engine.repetition import TOKENS
 from tests.bench.bare import PROMPT_TOKENS
 from tests.bench.measures import Rate, Target, exactness, gap, mixed, throughput

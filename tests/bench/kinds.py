@@ -11,7 +11,7 @@ import mlx.core as mx
 from mlx.utils import tree_flatten
 
 from engine.resolve import BUNDLED, MODELS
-from tests.engine.cache.bench_sessions import KINDS
+from tests.bench.cache_sessions import KINDS
 from tests.engine.tiny import make_tokenizer
 
 CONTEXT = 32768

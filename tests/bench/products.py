@@ -1,5 +1,5 @@
 """`make bench-products`: products of few rows by OpenBLAS, whole and in pieces of columns, for both orders of
-the matrix; beside them what engine/products.c chooses. For Linux CPUs. Each call from here costs some
+the matrix; beside them what engine/cpu/products.c chooses. For Linux CPUs. Each call from here costs some
 microseconds of its own.
 """
 
@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from engine.blas import limit_threads
+from engine.cpu.blas import limit_threads
 from tests.bench.engine import blas_library
 
 SHAPES = (

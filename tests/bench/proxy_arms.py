@@ -21,7 +21,7 @@ from tests.bench.servers import ROOT, free_port
 KEY = "sk-c9f1e07b3a5548d2b6c4d7aa0e31"  # LiteLLM's proxy wants a long one
 START_S = 180.0
 LITELLM = "from litellm import run_server; run_server()"
-OURS = "from proxy.cli import main; main()"
+OURS = "from proxy.cli.main import main; main()"
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from proxy.serving import bind
+from proxy.http.server import bind
 
 MODEL = "wire"
 DONE = b"data: [DONE]\n\n"

@@ -20,9 +20,9 @@ import httpx
 from corpora.malformations.tools import draw_arguments, draw_tools
 from engine.config import EngineConfig
 from engine.resolve import bundled
-from proxy.account import Account
-from proxy.guarding.policy import GuardPolicy
-from proxy.upstreams.bundled import BundledUpstream
+from proxy.guard.policy import GuardPolicy
+from proxy.records.request_record import RequestRecord
+from proxy.upstreams.engine import EngineUpstream
 from proxy.upstreams.sampling import unasked_tokens
 from tests.proxy.attempts import Accounts
 from tests.proxy.live import LiveServer, LoopThread, serving
@@ -67,7 +67,7 @@ async def ask_all(server: LiveServer, requests: Sequence[dict[str, Any]], at_onc
     return found
 
 
-def report(accounts: Sequence[Account], context: int) -> list[str]:
+def report(accounts: Sequence[RequestRecord], context: int) -> list[str]:
     """Prints the figures; what is against the bounds."""
     firsts = [one.attempts[0] for one in accounts if one.attempts]
     runaways = [
@@ -109,7 +109,7 @@ def main() -> int:
     arguments = parser.parse_args()
     thread, accounts = LoopThread(), Accounts()
     config = EngineConfig(model=str(bundled("fortieth-tiny")), max_batch=arguments.at_once, log_level="error")
-    upstream = thread.run(BundledUpstream.start(config, "fortieth-tiny"), 120)
+    upstream = thread.run(EngineUpstream.start(config, "fortieth-tiny"), 120)
     try:
         with serving(upstream, policy=GuardPolicy(), sinks=(accounts,), thread=thread) as server:
             requests = list(draw_requests(arguments.requests, arguments.seed))

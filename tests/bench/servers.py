@@ -73,7 +73,15 @@ class Running:
 
 
 def ours(*options: str) -> Server:
-    command = ("-c", "from proxy.cli import main; main()", "serve", "{model}", "--port", "{port}", *options)
+    command = (
+        "-c",
+        "from proxy.cli.main import main; main()",
+        "serve",
+        "{model}",
+        "--port",
+        "{port}",
+        *options,
+    )
     return Server("fortieth", sys.executable, "proxy", command, ENDLESS)
 
 

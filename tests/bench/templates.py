@@ -19,8 +19,8 @@ from typing import Any
 from engine.errors import InvalidRequest
 from engine.resolve import resolve_model
 from engine.template import ChatTemplate
-from proxy.chat import ChatRequest, Message, PastCall, Role
-from proxy.sessions.boundaries import write_prompt
+from proxy.conversation.request import ChatRequest, Message, PastCall, Role
+from proxy.prompts.boundaries import write_prompt
 from proxy.upstreams.wire import find_wire, writer, writes_calls
 from repair.derived import Found, tools_of
 from repair.events import Calls

@@ -36,7 +36,7 @@ NEVER_HANDED_OVER = ("text", "error")
 
 def fortieth(upstream_url: str, give_up: str) -> Server:
     """Our server over the model server, as a user starts it."""
-    serve = ("-c", "from proxy.cli import main; main()", "serve", "--upstream", upstream_url)
+    serve = ("-c", "from proxy.cli.main import main; main()", "serve", "--upstream", upstream_url)
     environment = (("FORTIETH_GIVE_UP", give_up), ("FORTIETH_LEDGER", "off"))
     return Server(f"fortieth-{give_up}", sys.executable, "proxy", (*serve, "--port", "{port}"), environment)
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import openai
 import pytest
 
+from repair.jsonl import read_tools
 from repair.ladder import repair_call
-from repair.offline import read_tools
 from repair.types import Body, RawCall, Rejected
 from tests.clients.__main__ import arms, must_not_be
 from tests.clients.drivers.common import NAME, SCHEMA

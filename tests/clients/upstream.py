@@ -8,8 +8,8 @@ import secrets
 from dataclasses import dataclass
 from typing import Any
 
+from repair.jsonl import read_tools
 from repair.ladder import repair_call
-from repair.offline import read_tools
 from repair.types import Accepted, Body, RawCall
 from tests.clients.faults import Fault, Task
 from tests.proxy.upstreams.wire import Reply, WireUpstream, called, chunk, told

@@ -12,7 +12,7 @@ from corpora.rendering import render_spans
 from corpora.slips import stumble
 from corpora.world import TOOLBOXES
 from corpora.world.script import to_conversation, write_script
-from repair.offline import read_tools, repair_arguments
+from repair.jsonl import read_tools, repair_arguments
 from repair.types import Accepted, Rejected
 
 LEVEL = Difficulty(parallel_share=0.6)

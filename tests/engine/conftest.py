@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from engine.blas import keep_float32
 from engine.config import EngineConfig
 from engine.core import EngineCore
+from engine.cpu.blas import keep_float32
 from engine.model import LoadedModel, load_model
 from tests.engine.tiny import make_model
 

@@ -13,10 +13,10 @@ import mlx.core as mx
 import pytest
 
 from engine.cache.archive import LEAST_GRACE_S, MOST_GRACE_S, SLOW_DISK, Archive
-from engine.cache.breaks import Breaks
 from engine.cache.disk import Folder
 from engine.cache.layers import Kept
 from engine.cache.record import FORMAT, Record
+from engine.cache.throttle import Throttle
 from engine.client import EngineClient
 from engine.config import EngineConfig
 from engine.errors import EngineDied
@@ -114,7 +114,7 @@ async def test_an_engine_whose_parent_was_killed_keeps_what_it_has(tiny: Path, t
     assert stored(tmp_path) >= len(PROMPT)
 
 
-class SlowDisk(Breaks):
+class SlowDisk(Throttle):
     """A tenth of a second for every piece of work."""
 
     @contextlib.contextmanager

@@ -9,20 +9,20 @@ import pytest
 
 from engine.config import EngineConfig
 from engine.core import EngineCore
-from engine.lanes import MOST_LANES, Company, choose_lane
+from engine.lanes import MOST_LANES, LaneLoad, choose_lane
 from engine.model import LoadedModel
 from engine.types import Priority
 from tests.engine.drive import Told, alone, collect, request, run
 
-SHORT, LONG = Company(3, 50), Company(1, 4000)
+SHORT, LONG = LaneLoad(3, 50), LaneLoad(1, 4000)
 
 
 @pytest.mark.parametrize(
     ("company", "tokens", "padding"),
-    [(Company(), 400, 0), (SHORT, 50, 0), (SHORT, 20, 30), (SHORT, 450, 1200), (LONG, 4000, 0)],
+    [(LaneLoad(), 400, 0), (SHORT, 50, 0), (SHORT, 20, 30), (SHORT, 450, 1200), (LONG, 4000, 0)],
 )
 def test_padding_is_what_all_rows_are_longer_than_their_texts(
-    company: Company, tokens: int, padding: int
+    company: LaneLoad, tokens: int, padding: int
 ) -> None:
     assert company.padding(tokens) == padding
 
@@ -31,20 +31,20 @@ def test_padding_is_what_all_rows_are_longer_than_their_texts(
     ("lanes", "tokens", "worth", "place"),
     [
         ([], 4000, 1000, 0),
-        ([Company()], 4000, 1000, 0),
+        ([LaneLoad()], 4000, 1000, 0),
         ([SHORT], 60, 1000, 0),
         ([SHORT], 4000, 1000, 1),  # three rows of padding, nearly 12,000 tokens
         ([SHORT], 4000, 20_000, 0),  # weights that cost more than that
         ([SHORT, LONG], 3900, 1000, 1),
         ([SHORT, LONG], 40, 1000, 0),
         ([SHORT, LONG], 2000, 1000, 2),
-        ([SHORT, Company()], 4000, 1000, 1),  # one that has become empty
-        ([LONG, Company()], 4000, 1000, 0),
-        ([SHORT, Company(9, 900), LONG, LONG], 2000, 10, 2),  # no more lanes: where it costs least
+        ([SHORT, LaneLoad()], 4000, 1000, 1),  # one that has become empty
+        ([LONG, LaneLoad()], 4000, 1000, 0),
+        ([SHORT, LaneLoad(9, 900), LONG, LONG], 2000, 10, 2),  # no more lanes: where it costs least
     ],
 )
 def test_a_sequence_goes_where_it_costs_least(
-    lanes: list[Company], tokens: int, worth: int, place: int
+    lanes: list[LaneLoad], tokens: int, worth: int, place: int
 ) -> None:
     assert choose_lane(lanes, tokens, worth) == place
     assert len(lanes) <= MOST_LANES

@@ -11,8 +11,8 @@ import mlx.core as mx
 import pytest
 from mlx.utils import tree_flatten
 
-from engine.blas import keep_float32
 from engine.config import EngineConfig
+from engine.cpu.blas import keep_float32
 from engine.model import context_length, fingerprint, load_model
 from engine.resolve import bundled
 from tests.engine.tiny import make_model

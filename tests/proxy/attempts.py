@@ -13,10 +13,10 @@ from typing import Any
 
 import httpx
 
-from proxy.account import Account
-from proxy.chat import ChatRequest, Role
-from proxy.guarding.policy import GuardPolicy
-from proxy.routes import Limits
+from proxy.conversation.request import ChatRequest, Role
+from proxy.guard.policy import GuardPolicy
+from proxy.http.routes import Limits
+from proxy.records.request_record import RequestRecord
 from proxy.upstreams.base import UpstreamCall
 from proxy.upstreams.scripted import Script, ScriptedUpstream
 from tests.proxy.live import LiveServer, LoopThread, serving
@@ -53,9 +53,9 @@ class Accounts:
     """A sink that keeps everything."""
 
     def __init__(self) -> None:
-        self.kept: list[Account] = []
+        self.kept: list[RequestRecord] = []
 
-    def record(self, account: Account) -> None:
+    def record(self, account: RequestRecord) -> None:
         self.kept.append(account)
 
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import pytest
 
-from proxy.chat import GiveUp
-from proxy.guarding.policy import GuardPolicy
-from proxy.routes import Limits
+from proxy.conversation.verdict import GiveUp
+from proxy.guard.policy import GuardPolicy
+from proxy.http.routes import Limits
 from proxy.upstreams.scripted import Script, ScriptedUpstream
 from tests.proxy.attempts import Ring, ring
 from tests.proxy.live import LiveServer, LoopThread, Playbook, serving

@@ -18,14 +18,15 @@ from typing import Any
 
 import httpx
 
-from proxy.chat import ChatRequest, GiveUp, Role, ToolMode
-from proxy.guarding.policy import GuardPolicy
+from proxy.conversation.request import ChatRequest, Role, ToolMode
+from proxy.conversation.verdict import GiveUp
+from proxy.guard.policy import GuardPolicy
 from proxy.upstreams.base import UpstreamCall
 from proxy.upstreams.scripted import Script, ScriptedUpstream
 from repair.events import Calls
 from repair.formats import FORMATS
-from repair.offline import read_tools, repair_request
-from repair.parts import emit_as_it_is
+from repair.jsonl import read_tools, repair_request
+from repair.split_turn import emit_as_it_is
 from repair.stream import StreamParser
 from repair.tools import ToolSet
 from repair.types import ToolCall

@@ -15,15 +15,16 @@ import openai
 import uvicorn
 
 from engine.types import EngineStats
-from proxy.account import Sink
-from proxy.app import create_app
-from proxy.chat import ChatRequest, GiveUp, GuardMode, Role
-from proxy.guarding.policy import GuardPolicy
-from proxy.ledger import Ledger
-from proxy.routes import Limits
-from proxy.serving import HttpServer, bind
-from proxy.sessions.ahead import Foresight
-from proxy.sessions.api import SessionKeeper
+from proxy.conversation.request import ChatRequest, Role
+from proxy.conversation.verdict import GiveUp, GuardMode
+from proxy.guard.policy import GuardPolicy
+from proxy.http.app import create_app
+from proxy.http.routes import Limits
+from proxy.http.server import HttpServer, bind
+from proxy.http.sessions import SessionKeeper
+from proxy.prompts.think_time import Prefiller
+from proxy.records.ledger import Ledger
+from proxy.records.request_record import Sink
 from proxy.upstreams.base import Upstream
 from proxy.upstreams.scripted import Script, ScriptedUpstream
 
@@ -89,7 +90,7 @@ def serving(
     stats: Callable[[], EngineStats] | None = None,
     thread: LoopThread | None = None,
     ledger: Ledger | None = None,
-    foresight: Foresight | None = None,
+    foresight: Prefiller | None = None,
 ) -> Iterator[LiveServer]:
     """Serves on a free port until the block ends. policy: else that of the mode. thread: the loop to serve
     on, else one of its own.

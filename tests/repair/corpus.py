@@ -33,7 +33,7 @@ def case_id(case: dict[str, Any]) -> str:
 
 
 def request_of(case: dict[str, Any]) -> dict[str, Any]:
-    """The case as a request to repair.offline."""
+    """The case as a request to repair.jsonl."""
     keys = ("format", "channel", "tool_name", "tool_choice", "parallel_tool_calls", "finish_reason")
     request = {key: case[key] for key in (*keys, "generation_prompt", "preceding_calls") if key in case}
     return {**request, "raw_output": case["text"], "tools": TOOLS[case["tools"]]}

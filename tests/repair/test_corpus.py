@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from repair.offline import repair_request
+from repair.jsonl import repair_request
 from tests.repair.corpus import CASES, SPLITS, Split, case_id, request_of, seeded_random, whole
 
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
+from repair.jsonl import repair_arguments, repair_request
 from repair.ladder import repair_call
 from repair.limits import LIMITS
 from repair.names import resolve_name
-from repair.offline import repair_arguments, repair_request
 from repair.prices import PRICES, price
 from repair.reask import correction
 from repair.tools import ToolSet

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from repair.formats import FORMATS
-from repair.offline import repair_arguments, repair_request
+from repair.jsonl import repair_arguments, repair_request
 from repair.tools import ToolSet
 from repair.turn import Turn
 from repair.types import Accepted, ReasoningDelta, TextDelta, ToolCall, ToolDefinition

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from repair.offline import repair_arguments
+from repair.jsonl import repair_arguments
 from repair.tools import SchemaError, ToolSet
 from repair.types import Accepted, Rejected, ToolDefinition
 

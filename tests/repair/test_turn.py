@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from repair.offline import repair_line
+from repair.jsonl import repair_line
 from repair.tools import ToolSet
 from repair.turn import Turn, TurnPolicy
 from repair.types import ReasoningDelta, TextDelta, ToolCall, ToolDefinition, Verdict

@@ -17,7 +17,7 @@ from engine.cache.blobs import open_items
 from engine.cache.disk import Folder
 from engine.cache.ownership import LOCK, MARKER, SEGMENTS, TEXT
 from engine.cache.record import encode_record
-from tests.engine.cache.torture import LIMIT, segment
+from tests.bench.torture import LIMIT, segment
 
 OURS = "ab/cd/0123456789abcdef0123456789ab.val"  # a name of our pattern
 Make = Callable[[Path], None]

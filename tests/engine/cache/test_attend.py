@@ -20,8 +20,8 @@ from engine.cache.blobs import BytesDisk
 from engine.cache.disk import Folder
 from engine.cache.entry import Change
 from engine.cache.ownership import LOCK, SEGMENTS
+from tests.bench.torture import LIMIT, content, segment
 from tests.engine.cache.folders import GONE, earlier, other_version, put, state
-from tests.engine.cache.torture import LIMIT, content, segment
 
 ROUND_S = 3.0  # between two calls of attend()
 

@@ -17,7 +17,7 @@ from engine.cache.blobs import BytesDisk, open_items
 from engine.cache.disk import Folder
 from engine.cache.record import OtherFormat, Record, decode_record, encode_record
 from engine.cache.snapshot import NotBytes
-from tests.engine.cache.torture import LIMIT, damage, kill_a_writer, read_all, segment
+from tests.bench.torture import LIMIT, damage, kill_a_writer, read_all, segment
 
 
 def filled(path: Path, count: int = 12, limit: int = LIMIT) -> Folder:

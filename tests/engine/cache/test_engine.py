@@ -11,7 +11,8 @@ import mlx.core as mx
 import msgspec
 import pytest
 
-from engine import joiner, runner
+from engine import runner
+from engine.cache import assembler as joiner
 from engine.config import EngineConfig
 from engine.core import EngineCore
 from engine.model import LoadedModel

@@ -29,8 +29,8 @@ from engine.cache.ownership import (
 from engine.cache.snapshot import read_rows
 from engine.client import refusal
 from engine.config import EngineConfig
+from tests.bench.torture import LIMIT, kill_a_writer, read_all, segment
 from tests.engine.cache.folders import NOT_OURS, OURS, cache, earlier, put, state
-from tests.engine.cache.torture import LIMIT, kill_a_writer, read_all, segment
 
 
 @pytest.mark.parametrize("name", NOT_OURS)

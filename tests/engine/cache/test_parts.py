@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from engine.cache import store
+from engine.cache.manager import PART
 from engine.core import EngineCore
 from engine.model import LoadedModel
-from engine.reuse import PART
 from tests.engine.cache.test_engine import Engines, end_of
 from tests.engine.drive import alone, request, run
 

@@ -9,7 +9,7 @@ import pytest
 
 from engine.cache.radix import as_tokens
 from engine.cache.ram import Rank
-from engine.cache.sessions import Reason, Sessions
+from engine.cache.sessions import CachedSessions, Reason
 from engine.cache.store import PrefixCache
 from engine.model import LoadedModel
 from tests.engine.cache.test_layers import network
@@ -23,7 +23,7 @@ class Desk:
         self.bench = bench
         self.now = 0.0
         self.cache: PrefixCache = bench.open(folder, ram)
-        self.sessions = Sessions(self.cache, 100.0, 2**30, lambda: self.now)
+        self.sessions = CachedSessions(self.cache, 100.0, 2**30, lambda: self.now)
 
     def turn(self, id: str, prompt: list[int], answer: int = 5) -> Reason:
         taken = self.bench.take(self.cache, prompt)
@@ -91,7 +91,7 @@ def test_another_model_is_told(bench: Bench, tmp_path: Path) -> None:
     desk.turn("a", prompt)
     desk.cache.close()
     other = bench.open(tmp_path, fingerprint="other")
-    sessions = Sessions(other, 100.0, 2**30, lambda: 0.0)
+    sessions = CachedSessions(other, 100.0, 2**30, lambda: 0.0)
     assert sessions.explain("a", as_tokens(prompt), bench.take(other, prompt)).cause == "fingerprint"
 
 

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from engine.cache.manager import LEAST_AHEAD
 from engine.core import EngineCore
 from engine.model import LoadedModel
-from engine.reuse import LEAST_AHEAD
 from engine.types import Finished, Priority
 from tests.engine.cache.test_engine import SYSTEM, Engines, end_of
 from tests.engine.drive import Told, alone, collect, request, run

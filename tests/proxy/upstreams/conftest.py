@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.guarding.policy import GuardPolicy, ReaskLimits
+from proxy.guard.policy import GuardPolicy, ReaskLimits
 from tests.proxy.upstreams.stage import Hosted, hosted
 from tests.proxy.upstreams.wire import WireUpstream, told
 

@@ -6,11 +6,11 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from proxy.account import Sink
-from proxy.guarding.policy import GuardPolicy
-from proxy.routes import Limits
-from proxy.upstreams.litellm import LiteLLMUpstream, Routing
-from proxy.upstreams.target import Target
+from proxy.guard.policy import GuardPolicy
+from proxy.http.routes import Limits
+from proxy.records.request_record import Sink
+from proxy.upstreams.remote.litellm import LiteLLMUpstream, Routing
+from proxy.upstreams.remote.target import Target
 from tests.proxy.live import LiveServer, LoopThread, serving
 from tests.proxy.upstreams.wire import WireUpstream, wire_serving
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from proxy.chat import FinishReason, GuardMode
+from proxy.conversation.events import FinishReason
+from proxy.conversation.verdict import GuardMode
 from proxy.upstreams.base import UpstreamCall
 from proxy.upstreams.scripted import Script, ScriptedUpstream, Step
 from tests.proxy.attempts import Attempts, ask

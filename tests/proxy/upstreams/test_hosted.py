@@ -12,11 +12,17 @@ from dataclasses import dataclass
 import pytest
 
 from proxy.codecs.openai_request import decode_request
-from proxy.errors import Overloaded, RequestError, Unauthorized, UpstreamTimeout, UpstreamUnavailable
+from proxy.conversation.errors import (
+    Overloaded,
+    RequestError,
+    Unauthorized,
+    UpstreamTimeout,
+    UpstreamUnavailable,
+)
 from proxy.upstreams.base import UpstreamCall, UpstreamEvent, UpstreamFinish, UpstreamText
-from proxy.upstreams.litellm import LiteLLMUpstream, Routing
+from proxy.upstreams.remote.litellm import LiteLLMUpstream, Routing
+from proxy.upstreams.remote.target import Target
 from proxy.upstreams.scripted import Stall
-from proxy.upstreams.target import Target
 from tests.proxy.live import LoopThread
 from tests.proxy.requests import TOOLS
 from tests.proxy.upstreams.wire import (

@@ -7,7 +7,7 @@ from typing import Any
 import openai
 import pytest
 
-from proxy.upstreams.litellm import load_litellm
+from proxy.upstreams.remote.litellm import load_litellm
 from tests.proxy.requests import TOOLS
 from tests.proxy.upstreams.stage import Hosted
 from tests.proxy.upstreams.wire import called, refused, told

@@ -14,10 +14,10 @@ import httpx
 import pytest
 
 from proxy.codecs.openai_request import decode_request
-from proxy.errors import StartError
-from proxy.upstreams.litellm import LiteLLMUpstream, Routing
+from proxy.conversation.errors import StartError
+from proxy.upstreams.remote.litellm import LiteLLMUpstream, Routing
+from proxy.upstreams.remote.target import Target
 from proxy.upstreams.scripted import Stall
-from proxy.upstreams.target import Target
 from tests.proxy.attempts import ask, read
 from tests.proxy.live import LoopThread
 from tests.proxy.requests import CLOCK, TOOLS, WEATHER
@@ -249,7 +249,7 @@ def test_loading_litellm_needs_no_network() -> None:
         "def hook(event, args):\n"
         "    if event in ('socket.connect', 'socket.getaddrinfo') and args[0] is not None:\n"
         "        raise SystemExit(f'{event} {args}')\n"
-        "from proxy.upstreams.litellm import load_litellm\n"
+        "from proxy.upstreams.remote.litellm import load_litellm\n"
         "sys.addaudithook(hook)\n"
         "load_litellm()\n"
     )
@@ -258,7 +258,7 @@ def test_loading_litellm_needs_no_network() -> None:
 
 
 def test_litellm_is_loaded_for_upstreams_only() -> None:
-    code = "import sys, proxy.serving, proxy.cli; sys.exit('litellm' in sys.modules)"
+    code = "import sys, proxy.http.server, proxy.cli.main; sys.exit('litellm' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], timeout=120).returncode == 0
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from proxy.guarding.policy import GuardPolicy
+from proxy.guard.policy import GuardPolicy
 from tests.proxy.attempts import Accounts, ask
 from tests.proxy.requests import BAD_TYPE_CALL, LISBON
 from tests.proxy.upstreams.stage import hosted

@@ -19,9 +19,9 @@ from proxy.upstreams.base import (
     UpstreamReasoning,
     UpstreamText,
 )
-from proxy.upstreams.litellm import LiteLLMUpstream
+from proxy.upstreams.remote.litellm import LiteLLMUpstream
+from proxy.upstreams.remote.target import Target
 from proxy.upstreams.scripted import Stall
-from proxy.upstreams.target import Target
 from tests.proxy.live import LoopThread
 from tests.proxy.upstreams.stage import ROUTING
 from tests.proxy.upstreams.wire import Reply, WireUpstream, call_chunks, chunk, told, wire_serving

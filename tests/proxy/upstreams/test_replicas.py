@@ -8,11 +8,11 @@ from dataclasses import replace
 
 import pytest
 
-from proxy.chat import SessionId
 from proxy.codecs.openai_request import decode_request
-from proxy.upstreams.litellm import LiteLLMUpstream, Routing
-from proxy.upstreams.replicas import Standings, rank
-from proxy.upstreams.target import Target
+from proxy.conversation.request import SessionId
+from proxy.upstreams.remote.litellm import LiteLLMUpstream, Routing
+from proxy.upstreams.remote.replicas import Standings, rank
+from proxy.upstreams.remote.target import Target
 from tests.proxy.live import LoopThread
 from tests.proxy.upstreams.wire import WireUpstream, refused, told, wire_serving
 

@@ -9,15 +9,15 @@ from dataclasses import replace
 
 import pytest
 
-from proxy.account import Ending
 from proxy.codecs.openai_request import decode_request
-from proxy.errors import RequestError
+from proxy.conversation.errors import RequestError
+from proxy.records.request_record import Ending
 from proxy.upstreams.base import UpstreamFinish
-from proxy.upstreams.deployments import Deployment
-from proxy.upstreams.generation import HostedGeneration
-from proxy.upstreams.litellm import LiteLLMUpstream, Routing
+from proxy.upstreams.remote.deployments import Deployment
+from proxy.upstreams.remote.generation import HostedGeneration
+from proxy.upstreams.remote.litellm import LiteLLMUpstream, Routing
+from proxy.upstreams.remote.target import Target
 from proxy.upstreams.scripted import Stall
-from proxy.upstreams.target import Target
 from tests.proxy.attempts import Accounts, ask
 from tests.proxy.live import LoopThread
 from tests.proxy.upstreams.stage import hosted

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from proxy.guarding.policy import GuardPolicy
+from proxy.guard.policy import GuardPolicy
 from proxy.upstreams.scripted import Stall
 from tests.proxy.attempts import Accounts, ask
 from tests.proxy.requests import LISBON, TOOLS

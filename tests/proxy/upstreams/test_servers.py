@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from proxy.chat import Usage
-from proxy.upstreams.assembly import Assembly
+from proxy.conversation.events import Usage
 from proxy.upstreams.base import UpstreamCall, UpstreamEvent, UpstreamFinish, UpstreamReasoning, UpstreamText
-from proxy.upstreams.servers import ServerFailed, ask_server, make_session, proxy_for, read_failure
+from proxy.upstreams.remote.assembly import Assembly
+from proxy.upstreams.remote.servers import ServerFailed, ask_server, make_session, proxy_for, read_failure
 from tests.proxy.upstreams.wire import DONE, Reply, WireUpstream, called, chunk, told, usage, wire_serving
 
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from proxy.errors import SettingsError
-from proxy.settings import load_settings
-from proxy.upstreams.target import Target
+from proxy.conversation.errors import SettingsError
+from proxy.http.settings import load_settings
+from proxy.upstreams.remote.target import Target
 
 URL = "http://127.0.0.1:9/v1"
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from proxy.serving import bind
+from proxy.http.server import bind
 from proxy.upstreams.scripted import Stall
 from tests.proxy.live import LoopThread
 

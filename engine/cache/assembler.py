@@ -1,0 +1,51 @@
+"""What newcomers have in the cache is put together by a thread of its own, while others decode."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import mlx.core as mx
+from mlx.utils import tree_flatten
+
+from engine.cache.copying import compute
+from engine.cache.throttle import Throttle
+
+BREAKS = 3.0  # seconds after each second of copying, while others decode
+
+Join = Callable[[], list[Any]]  # makes the caches of one sequence, lazy ones; from any thread
+
+
+class Assembler:
+    """One thread: those who come are put together one after the other, in their order.
+
+    It copies what nothing else writes to, into arrays that nobody else knows before all of them are there.
+    """
+
+    def __init__(self) -> None:
+        self._pool = ThreadPoolExecutor(1, "cache-joiner")
+        self.breaks = Throttle(BREAKS)
+
+    def begin(self, join: Join) -> Future[list[Any]]:
+        """The caches, as soon as all of their arrays are computed; raises what computing them raised. May be
+        cancelled at any time.
+        """
+        joining: Future[list[Any]] = Future()
+        self._pool.submit(self._run, joining, join)
+        return joining
+
+    def _run(self, joining: Future[list[Any]], join: Join) -> None:
+        try:
+            caches = join()
+            compute(arrays_of([layer.state for layer in caches]), self.breaks, joining.cancelled)
+        except Exception as error:  # the boundary of a thread: whoever takes the caches has it
+            joining.set_exception(error)
+        else:
+            if not joining.cancelled():
+                joining.set_result(caches)
+
+
+def arrays_of(state: Any) -> list[mx.array]:
+    """The arrays in a cache's state."""
+    return [value for _, value in tree_flatten(state) if isinstance(value, mx.array)]

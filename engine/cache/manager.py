@@ -1,0 +1,284 @@
+"""What the core asks of the prefix cache: one place where requests, sessions and kept prefixes meet."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+from tokenizers import Tokenizer
+
+from engine.cache.archive import Archive
+from engine.cache.disk import Folder
+from engine.cache.layers import Layout
+from engine.cache.radix import Tokens, as_tokens, common
+from engine.cache.ram import RamTier, Rank
+from engine.cache.record import FORMAT
+from engine.cache.sessions import CachedSessions, Reason
+from engine.cache.store import PrefixCache
+from engine.cache.taken import Taken
+from engine.config import EngineConfig
+from engine.model import LoadedModel
+from engine.types import CacheReport, CacheStats, GenerateRequest, SessionInfo
+
+log = logging.getLogger("engine.cache")
+
+PART = 256  # tokens of a long prompt that are kept at a time while others decode
+PROMPT_KEEP = 256  # tokens a prompt must add to be kept before its answer is there
+LEAST_PATIENCE_S = 1.0  # a young process does not know yet how slow its prefill is
+MOST_PATIENCE_S = 30.0
+PATIENCE = 2.0  # times as long as computing it: others can use the machine meanwhile
+EXPIRE_S = 5.0
+JOIN = 16  # tokens of a prefill under way that make it worth taking over
+FOLLOW = 64  # tokens that another request is about to compute, and that are worth waiting for
+LEAST_AHEAD = 16  # fewer tokens are not worth a segment of their own before somebody asks for them
+MOST_MARKS = 5  # whole states are large: the first place that is marked, and the last ones
+
+
+class CacheManager:
+    """Nothing is kept when the model's config gives the cache no RAM; every call is fine all the same."""
+
+    def __init__(self, model: LoadedModel, config: EngineConfig) -> None:
+        budget = model.info.cache_ram if config.cache_ram is None else config.cache_ram
+        layout = Layout(model.make_caches, model.plain_cache)
+        name = cache_fingerprint(model.info.fingerprint)
+        archive = open_archive(config, budget) if budget else None
+        ram = RamTier(budget, model.cost.per_token or 1)
+        self.cache = PrefixCache(layout, name, model.info.path, ram, archive)
+        self.sessions = CachedSessions(self.cache, config.session_ttl_s, budget // 2, time.monotonic)
+        self._tokenizer: Tokenizer = model.tokenizer
+        self._ram_ttl_s = config.cache_ram_ttl_s
+        self._disk_limit = config.cache_disk
+        self._requests: dict[str, GenerateRequest] = {}
+        self._tokens: dict[str, Tokens] = {}
+        self.followed = 0  # requests that waited for another's prompt
+        self._taken: dict[str, Taken] = {}
+        self._reasons: dict[str, Reason] = {}
+        self._expired = 0.0
+
+    def arrive(self, request: GenerateRequest, prefill_token_s: float) -> int:
+        """A request came; how many tokens of its prompt will not have to be computed."""
+        self._requests[request.id] = request
+        tokens = self._tokens[request.id] = as_tokens(request.prompt)
+
+        def patience(tokens: int) -> float:
+            return min(MOST_PATIENCE_S, max(LEAST_PATIENCE_S, PATIENCE * tokens * prefill_token_s))
+
+        return self.cache.look(request.id, tokens, patience, rank_of(request))
+
+    def waits(self, id: str) -> bool:
+        """Whether something of its prompt is still on its way from the disk."""
+        return self.cache.waits(id)
+
+    def start(self, id: str) -> Taken:
+        """Its place is there: what it starts from."""
+        taken = self.cache.take(id)
+        self._taken[id] = replace(taken, join=None)  # it holds what it joins
+        request = self._requests[id]
+        self._reasons[id] = self.sessions.explain(request.session, self._tokens[id], taken)
+        return taken
+
+    def marks(self, id: str) -> tuple[int, ...]:
+        """Numbers of prompt tokens after which what has been computed should be kept."""
+        taken = self._taken[id]
+        if self.cache.layout.sliceable:
+            return ()
+        places = {*taken.forks, *self._requests[id].marks}
+        fresh = sorted(place for place in places if taken.length < place < len(self._tokens[id]))
+        asked = [place for place in fresh if place in taken.forks or place - taken.length > LEAST_AHEAD]
+        return tuple(asked if len(asked) <= MOST_MARKS else [*asked[:1], *asked[1 - MOST_MARKS :]])
+
+    def wants_prompt(self, id: str) -> bool:
+        """Whether its prompt should be kept as soon as it is computed, before its answer."""
+        request, taken = self._requests[id], self._taken[id]
+        size = len(request.prompt)
+        if self.cache.layout.sliceable:
+            return request.prefill_only or size - taken.length > PROMPT_KEEP
+        return request.prefill_only or not any(place >= size - LEAST_AHEAD for place in self.marks(id))
+
+    def wants_part(self, id: str, done: int) -> bool:
+        """Whether the first `done` tokens of its prompt, which others compute beside their answers, should be
+        kept before the rest is computed: to keep all of it at once would be a long step for them.
+        """
+        return self.cache.layout.sliceable and done - self._known(self._tokens[id]) >= PART
+
+    def keep(self, id: str, tokens: Sequence[int], caches: Sequence[Any]) -> None:
+        """These tokens of a request have been computed, and are exactly those in the caches."""
+        request = self._requests.get(id)
+        if request is None or request.ephemeral or not self.cache.ram.budget:
+            return
+        self.cache.keep(tokens, caches, rank_of(request), request.session)
+
+    def turn(self, id: str, tokens: Sequence[int]) -> None:
+        """A request has ended well: these are all its tokens that were computed."""
+        request = self._requests.get(id)
+        if request is not None and request.session and not request.ephemeral and id in self._taken:
+            taken, reason = self._taken[id], self._reasons[id]
+            self.sessions.turn(request.session, as_tokens(tokens), len(request.prompt), taken, reason)
+
+    def report(self, id: str) -> CacheReport:
+        """For its last event."""
+        taken, reason = self._taken.get(id, Taken()), self._reasons.get(id, Reason("cold", 0))
+        return CacheReport(
+            tier=taken.tier,
+            reused=taken.length,
+            total=len(self._requests[id].prompt),
+            cause=reason.cause,
+            at=reason.at,
+            was=self._tokenizer.decode(list(reason.was), skip_special_tokens=False),
+            now=self._tokenizer.decode(list(reason.now), skip_special_tokens=False),
+        )
+
+    def forget(self, id: str) -> None:
+        """The request is over; unknown ids are fine."""
+        self.cache.forget(id)
+        self._requests.pop(id, None)
+        self._tokens.pop(id, None)
+        self._taken.pop(id, None)
+        self._reasons.pop(id, None)
+
+    def joined(self, request: GenerateRequest, ids: Sequence[str]) -> list[str]:
+        """Which of these prefills under way a new request should take over: they are of its own prompt."""
+        prompt = as_tokens(request.prompt)
+        known = self._known(prompt)
+        return [id for id in ids if common(self._tokens[id], prompt) >= known + JOIN]
+
+    def leader(self, request: GenerateRequest, ids: Sequence[str]) -> str | None:
+        """Of these requests, whose prompts are still to be computed, the one that a new request should wait
+        for instead of computing the same: it shares most, and has not more to do than what is shared.
+        """
+        if not self.cache.ram.budget:
+            return None
+        prompt = as_tokens(request.prompt)
+        known = self._known(prompt)
+        best, most = None, FOLLOW - 1
+        for id in ids:
+            other, tokens = self._requests[id], self._tokens[id]
+            if other.ephemeral or other.priority > request.priority:
+                continue
+            shared = common(tokens, prompt)
+            whole = shared >= len(tokens) - 1
+            short = self.cache.layout.sliceable and len(tokens) - shared <= shared - known
+            if shared - known > most and (whole or short):
+                best, most = id, shared - known
+        return best
+
+    def asked(self, id: str) -> GenerateRequest:
+        """A request that has not ended."""
+        return self._requests[id]
+
+    def left(self, id: str) -> int:
+        """Tokens of a waiting request's prompt that are still to be computed, as things are now."""
+        prompt = self._tokens[id]
+        return max(1, len(prompt) - self._known(prompt))
+
+    def _known(self, prompt: Tokens) -> int:
+        return self.cache.radix.match(prompt, len(prompt)).length
+
+    def discard(self) -> None:
+        """The model failed: what is still to be kept of its work is not."""
+        self.cache.discard()
+
+    def tick(self, decoding: bool = False) -> bool:
+        """Between two steps, of which somebody who decodes waits for the next; whether there is more to be
+        done at once.
+        """
+        more = self.cache.tick(decoding)
+        now = time.monotonic()
+        if now - self._expired > EXPIRE_S:
+            self._expired = now
+            self.sessions.expire()
+            self._give_back(now)
+        return more
+
+    def _give_back(self, now: float) -> None:
+        """RAM of what nobody has used for its time, once it is on disk."""
+        if self._ram_ttl_s is None or self.cache.archive is None:
+            return
+        given = False
+        for segment in self.cache.ram.unused(now - self._ram_ttl_s):
+            if segment.stored:
+                self.cache.ram.drop(segment)
+                given = True
+            else:
+                self.cache.write([segment])
+        if given:
+            mx.clear_cache()  # to the machine, not to arrays to come
+
+    def handle(self, action: str, id: str) -> bool:
+        """list, pin, unpin or drop a session; whether it was known."""
+        match action:
+            case "pin" | "unpin":
+                return self.sessions.pin(id, action == "pin")
+            case "drop":
+                return self.sessions.drop(id)
+        return True
+
+    @property
+    def nbytes(self) -> int:
+        """Of RAM, what waits to be written included."""
+        archive = self.cache.archive
+        held = self.cache.ram.held
+        waiting = archive.pending.items() if archive is not None else ()
+        return self.cache.ram.used + sum(kept.nbytes for name, kept in waiting if name not in held)
+
+    def stats(self) -> CacheStats:
+        cache, counts = self.cache, self.cache.counts
+        folder = cache.archive.folder if cache.archive is not None else None
+        return CacheStats(
+            ram_bytes=cache.ram.used,
+            ram_budget=cache.ram.budget,
+            disk_bytes=cache.disk_bytes,
+            disk_limit=self._disk_limit if folder is not None else 0,
+            segments=len(cache.radix.segments),
+            stored=len(folder.entries) if folder is not None else 0,
+            sessions=len(self.sessions.known),
+            from_ram=counts.ram,
+            from_disk=counts.disk,
+            from_nothing=counts.none,
+            late=counts.late,
+            followed=self.followed,
+            reused_tokens=counts.reused_tokens,
+            prompt_tokens=counts.prompt_tokens,
+            evicted=cache.ram.evictions,
+            evicted_disk=folder.counts.evicted if folder is not None else 0,
+            written=folder.counts.written if folder is not None else 0,
+            damaged=folder.counts.damaged if folder is not None else 0,
+            refused=counts.refused,
+            outages=folder.counts.outages if folder is not None else 0,
+            readonly=folder.readonly if folder is not None else "",
+            foreign=len(cache.foreign),
+        )
+
+    def listed(self) -> list[SessionInfo]:
+        """All sessions, the one heard of last first."""
+        return [self.sessions.info(id) for id in reversed(self.sessions.known)]
+
+
+def rank_of(request: GenerateRequest) -> Rank:
+    """Of what it needs and leaves behind."""
+    return Rank.active if request.session else Rank.common
+
+
+def open_archive(config: EngineConfig, ram: int) -> Archive | None:
+    """The disk tier; None without one. Where its folder cannot be used now, that is said and tried again."""
+    if config.cache_dir is None:
+        return None
+    folder = Folder(Path(config.cache_dir).expanduser(), config.cache_disk, patient=True)
+    if folder.readonly:
+        log.warning("the cache at %s is not written: %s", config.cache_dir, folder.readonly)
+    return Archive(folder, config.kv_at_rest, max(ram // 2, 64 * 2**20))
+
+
+def cache_fingerprint(model: str) -> str:
+    """What must be equal for kept keys and values to be used: the model (its dtype, tokenizer, template,
+    quantisation and adapter are in its fingerprint), the libraries that compute them, and our own format.
+    """
+    versions = [importlib.metadata.version(name) for name in ("mlx", "mlx-lm")]
+    return hashlib.sha256("\0".join([model, *versions, str(FORMAT)]).encode()).hexdigest()

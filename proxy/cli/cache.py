@@ -1,0 +1,169 @@
+"""`fortieth cache`: look at the prefix cache's folder on disk, check it, empty it. No model is needed."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from engine.cache.paths import cache_folder
+
+if TYPE_CHECKING:
+    from engine.cache.disk import Folder  # heavy: imported where a folder is opened
+
+GIB = 2**30
+
+cache_app = typer.Typer(name="cache", help="The prefix cache on disk.", no_args_is_help=True)
+
+Dir = Annotated[Path | None, typer.Option("--cache-dir", help="As of serve. Default: as of serve.")]
+
+
+@dataclass(slots=True)
+class CacheCommands:
+    """What one model left. fingerprint: of its weights, tokenizer, template, numeric type and libraries."""
+
+    fingerprint: str
+    model: str
+    segments: int = 0
+    tokens: int = 0
+    nbytes: int = 0
+    used: float = 0.0
+
+
+def groups(folder: Folder) -> list[CacheCommands]:
+    """By model, the one used last first."""
+    found: dict[str, CacheCommands] = {}
+    for entry in folder.entries.values():
+        group = found.setdefault(entry.fingerprint, CacheCommands(entry.fingerprint, entry.model))
+        group.segments += 1
+        group.tokens += entry.tokens
+        group.nbytes += entry.size
+        group.used = max(group.used, entry.used)
+    return sorted(found.values(), key=lambda group: group.used, reverse=True)
+
+
+@contextmanager
+def opened(path: Path | None, write: bool = False) -> Iterator[Folder]:
+    """The folder with its records read. Exits with a line where there is none, it is not ours or it cannot be
+    read. Nothing in it changes without `write`.
+
+    A server that starts meanwhile could not write to a folder that was opened for writing, and waits for it.
+    """
+    from engine.cache.blobs import FAILURES
+    from engine.cache.disk import Folder
+    from engine.cache.ownership import look_at
+
+    place = (cache_folder() if path is None else path).expanduser()
+    try:
+        found = look_at(place)
+        if not found.usable:
+            typer.echo(f"fortieth: {found.why or f'there is no cache at {place}'}", err=True)
+            raise typer.Exit(1)
+        folder = Folder(place, 2**62, write)
+        folder.load()
+    except FAILURES as error:
+        typer.echo(f"fortieth: the cache at {place} cannot be read: {error}", err=True)
+        raise typer.Exit(1) from None
+    try:
+        yield folder
+    finally:
+        folder.close()
+
+
+def needs_writing(folder: Folder) -> None:
+    if folder.readonly:
+        typer.echo(f"fortieth: {folder.path} cannot be changed now: {folder.readonly}", err=True)
+        raise typer.Exit(1)
+
+
+@cache_app.command("ls")
+def list_models(cache_dir: Dir = None) -> None:
+    """What lies there, by model: segments, tokens, MiB, last used, fingerprint."""
+    with opened(cache_dir) as folder:
+        for group in groups(folder):
+            typer.echo(
+                f"{group.fingerprint[:12]}  {group.segments:6d} segments  {group.tokens:9d} tokens  "
+                f"{group.nbytes / 2**20:9.1f} MiB  {ago(time.time() - group.used):>9} ago  {group.model}"
+            )
+
+
+@cache_app.command()
+def stats(cache_dir: Dir = None) -> None:
+    """Totals."""
+    with opened(cache_dir) as folder:
+        found = groups(folder)
+        typer.echo(f"folder     {folder.path}")
+        typer.echo(f"on disk    {folder.bytes_used() / GIB:.3f} GiB")
+        typer.echo(f"segments   {sum(group.segments for group in found)} of {len(found)} models")
+        typer.echo(f"tokens     {sum(group.tokens for group in found)}")
+        typer.echo(f"damaged    {folder.counts.damaged} found while reading the records")
+
+
+@cache_app.command()
+def verify(cache_dir: Dir = None) -> None:
+    """Read everything and compare checksums. Exit code 1 if anything was damaged.
+
+    Nothing is changed: a server removes what is damaged when it meets it.
+    """
+    with opened(cache_dir) as folder:
+        total = len(folder.entries)
+        bad = folder.counts.damaged + len(folder.verify())
+        gone = f", {folder.counts.gone} removed by a server meanwhile" if folder.counts.gone else ""
+        typer.echo(f"{total - folder.counts.gone} segments read, {bad} damaged{gone}")
+        if bad:
+            raise typer.Exit(1)
+
+
+@cache_app.command()
+def purge(
+    cache_dir: Dir = None,
+    model: Annotated[
+        str | None, typer.Option(help="Only of this fingerprint, or its beginning, as ls shows it.")
+    ] = None,
+    all_: Annotated[bool, typer.Option("--all", help="Of every model.")] = False,
+) -> None:
+    """Delete what is stored: of one model, or all of it."""
+    if (model is None) == (not all_):
+        typer.echo("fortieth: say --model FINGERPRINT or --all", err=True)
+        raise typer.Exit(2)
+    with opened(cache_dir, write=True) as folder:
+        needs_writing(folder)
+        wanted = matching(groups(folder), lambda name: all_ or name.startswith(model or ""))
+        removed = sum(folder.purge(fingerprint) for fingerprint in wanted)
+        typer.echo(f"{removed} segments of {len(wanted)} models removed")
+
+
+@cache_app.command()
+def warm(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="JSON or JSON Lines of {messages, tools}.")],
+    base_url: Annotated[
+        str, typer.Option(help="Of the running server; its key is read from FORTIETH_API_KEY.")
+    ] = "http://127.0.0.1:8040/v1",
+) -> None:
+    """Have a running server compute how conversations will begin. Exit code 1 if anything failed."""
+    from proxy.conversation.errors import StartError
+    from proxy.http.warming import read_file, send
+
+    try:
+        for prompt in read_file(file):
+            typer.echo(f"{prompt.place}: {send(prompt, base_url, os.environ.get('FORTIETH_API_KEY', ''))}")
+    except StartError as error:
+        typer.echo(f"fortieth: {error}", err=True)
+        raise typer.Exit(1) from None
+
+
+def matching(found: list[CacheCommands], test: Callable[[str], bool]) -> list[str]:
+    return [group.fingerprint for group in found if test(group.fingerprint)]
+
+
+def ago(seconds: float) -> str:
+    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{max(seconds, 0):.0f} s"

@@ -1,0 +1,215 @@
+"""`fortieth demo`: one agent loop over the simulated tool world, played twice: guard off, then guard on.
+
+One engine, one HTTP server on a free port, and the client that also drives the evaluation. What the model
+emitted is overheard between engine and guard, so that the screen can show it beside what the client got.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+from rich.console import Console
+
+from corpora.questions import held_out
+from corpora.world import TOOLBOXES
+from corpora.world.driver import Asking, Ended, Step, play_script
+from corpora.world.script import Script, Task, write_script
+from proxy.cli.demo_screen import PlayedArm, Screen, SeenTurn
+from proxy.conversation.request import ChatRequest
+from proxy.conversation.verdict import GuardMode
+from proxy.guard.caller import GUARD_HEADER
+from proxy.http.server import Stop, bind, run_http, start_upstream
+from proxy.http.settings import Settings
+from proxy.records.request_record import RequestRecord
+from proxy.upstreams.base import Generation, ModelCard, Upstream, UpstreamEvent, UpstreamText
+from repair.formats import Wire
+
+MODES = (GuardMode.off, GuardMode.full)
+SESSION_HEADER = "x-session-id"
+_TIMEOUT_S = 300.0
+_PIPE_WIDTH = 150
+
+
+@dataclass(frozen=True, slots=True)
+class Demo:
+    """What is played. turns: tool turns of the loop, at least. seed: another one is another loop, and other
+    draws of the sampler.
+    """
+
+    turns: int = 40
+    seed: int = 0
+    model: str = "fortieth-tiny-4bit"
+    temperature: float = 1.5  # at 0 and 1 the bundled model hardly ever breaks a call
+
+    @property
+    def title(self) -> str:
+        return f"{self.model}, seed {self.seed}, temperature {self.temperature:g}"
+
+
+def write_loop(demo: Demo) -> Script:
+    """The loop of a seed, over one of the toolboxes; never one of training's."""
+    rng = held_out(demo.seed)
+    return write_script(rng, rng.choice(TOOLBOXES), demo.turns)
+
+
+def run_demo(demo: Demo, plain: bool) -> bool:
+    """Plays the loop twice and prints all of it. plain: no colours, nothing that moves.
+
+    False where a request failed. Raises StartError, and KeyboardInterrupt on SIGINT.
+    """
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    good = asyncio.run(unless_interrupted(demonstrate(demo, open_console(plain))))
+    if good is None:
+        raise KeyboardInterrupt
+    return good
+
+
+async def unless_interrupted(work: Coroutine[Any, Any, bool], patience_s: float = 5.0) -> bool | None:
+    """What the work returns; None after SIGINT, when it has ended.
+
+    It is cancelled again where it goes on for `patience_s`: a library that cancels something of its own in
+    the same moment takes our cancellation for its own.
+    """
+    stop = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGINT, stop.set)
+    working, stopping = asyncio.create_task(work), asyncio.create_task(stop.wait())
+    await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    while not working.done():
+        working.cancel()
+        await asyncio.wait({working}, timeout=patience_s)
+    stopping.cancel()
+    return None if stop.is_set() else working.result()
+
+
+def open_console(plain: bool) -> Console:
+    """A pipe has no width of its own, and rich's 80 columns cut too much."""
+    console = Console(highlight=False)
+    if console.is_terminal and not plain:
+        return console
+    width = console.width if console.is_terminal else _PIPE_WIDTH
+    return Console(highlight=False, color_system=None, force_terminal=False, width=width)
+
+
+async def demonstrate(demo: Demo, console: Console) -> bool:
+    """As run_demo, on any console."""
+    script = write_loop(demo)
+    settings = Settings(model=demo.model, port=0, log_level="error")
+    screen = Screen(console, script, demo.title)
+    asking = Asking(temperature=demo.temperature, seed=demo.seed)
+    with screen.starting():
+        witness = Witness(await start_upstream(settings))
+    try:
+        async with serving(witness, settings) as base_url:
+            played = [await _play(base_url, mode, witness, script, asking, screen) for mode in MODES]
+    finally:
+        await witness.close()
+    screen.compare(played)
+    return all(one.run.ended is not Ended.failed for one in played)
+
+
+async def _play(
+    base_url: str, mode: GuardMode, witness: Witness, script: Script, asking: Asking, screen: Screen
+) -> PlayedArm:
+    """One loop under one mode, in a session of its own."""
+    turns: list[SeenTurn] = []
+
+    def watch(task: Task, step: Step) -> None:
+        turns.append(witness.take())
+        screen.show(task, step, turns[-1])
+
+    headers = {GUARD_HEADER: mode.value, SESSION_HEADER: f"demo-{mode.value}"}
+    async with httpx.AsyncClient(base_url=base_url, headers=headers, timeout=_TIMEOUT_S) as client:
+        with screen.loop(mode.value):
+            run = await play_script(client, script, asking, watch)
+    return PlayedArm(mode.value, run, tuple(turns))
+
+
+@asynccontextmanager
+async def serving(witness: Witness, settings: Settings) -> AsyncIterator[str]:
+    """A server over a started upstream, on a port of its own: its base_url. Raises StartError."""
+    stop, ready = Stop(), asyncio.Event()
+    with bind(settings.host, settings.port) as listener:
+        port = listener.getsockname()[1]
+        server = run_http(witness, settings, listener, stop, lambda _: ready.set(), [witness])
+        work, waiting = asyncio.create_task(server), asyncio.create_task(ready.wait())
+        try:
+            await asyncio.wait({work, waiting}, return_when=asyncio.FIRST_COMPLETED)
+            yield f"http://{settings.host}:{port}/v1"
+        finally:
+            waiting.cancel()
+            stop.ask()
+            await work
+
+
+class Witness:
+    """An upstream that hands everything through and a sink of accounts: keeps both until they are taken."""
+
+    def __init__(self, upstream: Upstream) -> None:
+        self._upstream = upstream
+        self._heard: list[OverheardGeneration] = []
+        self._accounts: list[RequestRecord] = []
+
+    @property
+    def models(self) -> tuple[ModelCard, ...]:
+        return self._upstream.models
+
+    async def open(self, request: ChatRequest) -> Generation:
+        generation = OverheardGeneration(await self._upstream.open(request))
+        self._heard.append(generation)
+        return generation
+
+    def record(self, account: RequestRecord) -> None:
+        self._accounts.append(account)
+
+    def take(self) -> SeenTurn:
+        """What was seen since the last call: one text for each attempt, and the guard's account."""
+        texts = tuple("".join(generation.parts) for generation in self._heard)
+        account = self._accounts[-1] if self._accounts else None
+        self._heard.clear()
+        self._accounts.clear()
+        return SeenTurn(texts, account)
+
+    async def check(self) -> None:
+        await self._upstream.check()
+
+    async def close(self) -> None:
+        await self._upstream.close()
+
+
+@dataclass(slots=True)
+class OverheardGeneration:
+    """A generation that is written down while it is read."""
+
+    inner: Generation
+    parts: list[str] = field(default_factory=list)
+
+    @property
+    def format(self) -> str | Wire:
+        return self.inner.format
+
+    @property
+    def generation_prompt(self) -> str:
+        return self.inner.generation_prompt
+
+    @property
+    def structured(self) -> bool:
+        return self.inner.structured
+
+    async def __aiter__(self) -> AsyncIterator[UpstreamEvent]:
+        async for event in self.inner:
+            if isinstance(event, UpstreamText):
+                self.parts.append(event.text)
+            yield event
+
+    async def end(self) -> list[UpstreamEvent]:
+        return await self.inner.end()
+
+    async def aclose(self) -> None:
+        await self.inner.aclose()

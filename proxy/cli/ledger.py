@@ -1,0 +1,115 @@
+"""`fortieth ledger`: reads the ledger's file, of a running server or of one that has ended."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sqlite3
+import time
+from collections.abc import Iterable
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from proxy.records.ledger import Entry
+
+ledger_cli = typer.Typer(name="ledger", help="Read what a server's ledger has kept.", no_args_is_help=True)
+
+LedgerFile = Annotated[Path, typer.Argument(metavar="FILE", help="What --ledger names.")]
+_POLL_S = 0.5
+
+
+@ledger_cli.command()
+def tail(
+    file: LedgerFile,
+    lines: Annotated[int, typer.Option("--lines", "-n", min=1, help="How many.")] = 20,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Wait for more.")] = False,
+    verdict: Annotated[str, typer.Option(help="Only requests of this verdict.")] = "",
+) -> None:
+    """The newest requests, a line each."""
+    from proxy.records.ledger import read_entries  # here and below: what is behind it is no matter of --help
+
+    with _complaints():
+        entries = list(read_entries(file, limit=lines, verdict=verdict))[::-1]
+        last = _print(entries, 0)
+        while follow:
+            time.sleep(_POLL_S)
+            # a file that was moved away comes back with the next request, and its numbers go on
+            with contextlib.suppress(FileNotFoundError, sqlite3.OperationalError):
+                last = _print(read_entries(file, after=last or -1, verdict=verdict), last)
+
+
+def _print(entries: Iterable[Entry], last: int) -> int:
+    """The id of the last one printed."""
+    for entry in entries:
+        if entry.id > last:
+            typer.echo(one_line(entry))
+            last = entry.id
+    return last
+
+
+@ledger_cli.command()
+def show(
+    file: LedgerFile, id: Annotated[str, typer.Argument(help="Its number, or its x-request-id.")]
+) -> None:
+    """One request, with everything that the guard did."""
+    from proxy.records.ledger import find_entry
+
+    with _complaints():
+        entry = find_entry(file, id)
+    if entry is None:
+        typer.echo(f"fortieth: {file} has no request {id!r}", err=True)
+        raise typer.Exit(1)
+    typer.echo(json.dumps(_whole(entry), ensure_ascii=False, indent=2))
+
+
+@ledger_cli.command()
+def export(
+    file: LedgerFile,
+    after: Annotated[int, typer.Option(min=0, help="Only requests with a greater number.")] = 0,
+) -> None:
+    """Every request as JSON Lines, oldest first."""
+    from proxy.records.ledger import read_entries
+
+    with _complaints():
+        for entry in read_entries(file, after=after, oldest_first=True):
+            typer.echo(json.dumps(_whole(entry), ensure_ascii=False))
+
+
+def _whole(entry: Entry) -> dict[str, Any]:
+    return {"id": entry.id, "at": entry.at, **entry.record}
+
+
+def one_line(entry: Entry) -> str:
+    """Number, time, model, turn, verdict, and what was done to it."""
+    record = entry.record
+    repeated = sum(bool(attempt.get("repeated")) for attempt in record["attempts"])
+    at = datetime.fromtimestamp(entry.at).strftime("%Y-%m-%d %H:%M:%S")
+    parts = [
+        f"{entry.id:>6} {at} {entry.model} turn {record['turn']} {record['verdict']}",
+        f"{record['calls']} calls" if record["calls"] else "",
+        "no answer at all" if record.get("empty") else "",
+        f"{len(record['attempts'])} attempts" if len(record["attempts"]) > 1 else "",
+        f"{repeated} stopped for repetition" if repeated else "",
+        *(f"{fix['kind']} at {fix['path'] or '/'}" for fix in record["fixes"]),
+        *(f"{problem['rule']} at {problem['path'] or '/'}" for problem in record["problems"]),
+        record["ending"] if record["ending"] != "finished" else "",
+        f"{record['timings']['total'] * 1000:.0f} ms",
+    ]
+    return ", ".join(part for part in parts if part)
+
+
+class _complaints:
+    """A file that cannot be read ends the command with one line and exit code 1."""
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, KeyboardInterrupt):
+            raise typer.Exit(0) from None
+        if isinstance(error, OSError | sqlite3.Error | ValueError):
+            typer.echo(f"fortieth: {error}", err=True)
+            raise typer.Exit(1) from None

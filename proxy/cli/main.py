@@ -1,0 +1,285 @@
+"""The command line. Nothing heavy is imported before a command needs it: --help answers at once."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+from collections.abc import Iterable, Mapping
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, BinaryIO
+
+import typer
+
+from engine.cache.paths import cache_folder
+from proxy import __version__
+from proxy.cli.cache import cache_app
+from proxy.cli.ledger import ledger_cli
+from proxy.conversation.errors import StartError
+from proxy.conversation.verdict import GuardMode
+from proxy.http.logs import configure_logging
+
+_log = logging.getLogger(__name__)
+
+cli = typer.Typer(
+    name="fortieth",
+    help="The server that still emits a valid tool call on the fortieth turn of an agent loop.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+cli.add_typer(ledger_cli)
+cli.add_typer(cache_app)
+
+
+class LogLevel(StrEnum):
+    debug = "debug"
+    info = "info"
+    warning = "warning"
+    error = "error"
+
+
+class KvAtRest(StrEnum):
+    keep = "keep"
+    bf16 = "bf16"
+    q8 = "q8"
+    q4 = "q4"
+
+
+_ContextLimit = Annotated[
+    int | None, typer.Option(help="Tokens of prompt and answer. Default: the model's own.")
+]
+_NoCanonical = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="RULE",
+        help="A rule that is not to hold prompts still (docs/sessions.md). May be given more than once.",
+    ),
+]
+_Deterministic = Annotated[
+    bool, typer.Option("--deterministic", help="Decode one request at a time: equal requests, equal texts.")
+]
+_Upstreams = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Ask this instead of a model of ours: the base_url of an OpenAI-compatible server, or a "
+        "model as LiteLLM names it. May be given more than once."
+    ),
+]
+
+
+_CacheDir = Annotated[
+    str | None,
+    typer.Option(metavar="FOLDER|off", help="Of the prefix cache. Default: in the user's cache folder."),
+]
+_KvAtRest = Annotated[
+    KvAtRest | None, typer.Option(help="How keys and values lie there. Default: keep, as they are.")
+]
+_Model = Annotated[
+    str | None,
+    typer.Argument(metavar="[MODEL]", help="A model directory or hub id. Default: the bundled model."),
+]
+_WarmPrompts = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="JSON or JSON Lines of {messages, tools}, computed after the start."),
+]
+_Config = Annotated[Path | None, typer.Option(help="Settings file. Default: fortieth.toml, if it is there.")]
+_IdleUnload = Annotated[
+    str | None,
+    typer.Option(
+        metavar="MINUTES|off",
+        help="End the engine process after so long without a request; the next one starts it. Default: off.",
+    ),
+]
+_LedgerFile = Annotated[
+    str | None,
+    typer.Option(metavar="FILE|off", help="Keep an account of each request in this file. Default: off."),
+]
+
+
+def main() -> None:
+    """The entry point of the `fortieth` command."""
+    cli()
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"fortieth {__version__}")
+        raise typer.Exit
+
+
+@cli.callback()
+def fortieth(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+@cli.command()
+def serve(
+    model: _Model = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on. Default: 127.0.0.1.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port, 0 for a free one. Default: 8040.")] = None,
+    served_model_name: Annotated[
+        str | None, typer.Option(help="Model id that clients see. Default: the model's own name.")
+    ] = None,
+    guard: Annotated[
+        GuardMode | None, typer.Option(help="What happens to malformed tool calls. Default: full.")
+    ] = None,
+    max_batch: Annotated[int | None, typer.Option(help="Requests decoded together. Default: 16.")] = None,
+    queue_limit: Annotated[int | None, typer.Option(help="Requests that may wait. Default: 256.")] = None,
+    context_limit: _ContextLimit = None,
+    deterministic: _Deterministic = False,
+    no_canonical: _NoCanonical = None,
+    cache_dir: _CacheDir = None,
+    kv_at_rest: _KvAtRest = None,
+    warm_prompts: _WarmPrompts = None,
+    idle_unload: _IdleUnload = None,
+    upstream: _Upstreams = None,
+    ledger: _LedgerFile = None,
+    log_level: Annotated[LogLevel | None, typer.Option(help="Default: warning.")] = None,
+    config: _Config = None,
+) -> None:
+    """Serve a model to OpenAI clients.
+
+    Every option is also a key of the settings file and an environment variable (--port: FORTIETH_PORT).
+    An API key that clients must show is set there too, as api_key or FORTIETH_API_KEY.
+    """
+    flags = {
+        "model": model,
+        "host": host,
+        "port": port,
+        "served_model_name": served_model_name,
+        "guard": guard and guard.value,
+        "max_batch": max_batch,
+        "queue_limit": queue_limit,
+        "context_limit": context_limit,
+        "deterministic": deterministic or None,
+        "no_canonical": no_canonical or None,
+        "cache_dir": cache_dir,
+        "kv_at_rest": kv_at_rest and kv_at_rest.value,
+        "warm_prompts": warm_prompts,
+        "idle_unload": idle_unload,
+        "upstream": upstream or None,
+        "ledger": ledger,
+        "log_level": log_level and log_level.value,
+    }
+    _run_server({key: value for key, value in flags.items() if value is not None}, config)
+
+
+def _run_server(flags: Mapping[str, Any], config: Path | None) -> None:
+    # Imported here: the web framework and the engine's client take a second.
+    from proxy.http.server import serve as serve_until_stopped
+    from proxy.http.settings import foreign_variables, load_settings
+
+    try:
+        settings = load_settings(flags, os.environ, config)
+        configure_logging(settings.log_level)
+        if settings.cache_dir is None:
+            settings = settings.model_copy(update={"cache_dir": _default_cache_dir()})
+        if foreign := foreign_variables(os.environ):
+            _log.info("these variables are of a Kubernetes service, not settings: %s", ", ".join(foreign))
+        serve_until_stopped(settings, typer.echo)
+    except StartError as error:
+        typer.echo(f"fortieth: {error}", err=True)
+        raise typer.Exit(1) from None
+
+
+def _default_cache_dir() -> str:
+    """`off` where this user has no home, as in containers that run as any number."""
+    try:
+        return str(cache_folder())
+    except RuntimeError:
+        _log.warning("no prefix cache on disk: this user has no home folder; name another with --cache-dir")
+        return "off"
+
+
+@cli.command()
+def demo(
+    turns: Annotated[int, typer.Option(min=1, max=200, help="Tool turns of the loop.")] = 40,
+    seed: Annotated[int, typer.Option(min=0, help="Another seed is another loop.")] = 0,
+    model: Annotated[str, typer.Option(help="As of serve.")] = "fortieth-tiny-4bit",
+    temperature: Annotated[
+        float, typer.Option(min=0.0, max=2.0, help="Hot enough for the model to break calls now and then.")
+    ] = 1.5,
+    plain: Annotated[bool, typer.Option("--plain", help="No colours, and nothing that moves.")] = False,
+) -> None:
+    """Play one agent loop against the bundled model twice, guard off and guard on, and compare.
+
+    Exit code 1 if a request failed.
+    """
+    from proxy.cli.demo import Demo, run_demo
+
+    logging.basicConfig(level=logging.ERROR, format="%(levelname)s %(name)s: %(message)s")
+    try:
+        good = run_demo(Demo(turns, seed, model, temperature), plain)
+    except StartError as error:
+        typer.echo(f"fortieth: {error}", err=True)
+        raise typer.Exit(1) from None
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
+    if not good:
+        raise typer.Exit(1)
+
+
+@cli.command()
+def doctor(
+    model: Annotated[str | None, typer.Argument(metavar="[MODEL]", help="As of serve.")] = None,
+    divergence: Annotated[
+        bool, typer.Option("--divergence", help="Compare texts decoded in a batch with texts decoded alone.")
+    ] = False,
+    prompts: Annotated[int, typer.Option(min=1, max=10_000, help="Prompts for that.")] = 50,
+    format: Annotated[
+        bool, typer.Option("--format", help="Print the derived format of the model's calls as a [[format]].")
+    ] = False,
+) -> None:
+    """Check the installation and a model: versions, files, tool format, engine, speed.
+
+    Exit code 1 if something does not work.
+    """
+    from proxy.cli.doctor import examine, format_table  # loads the engine's client
+
+    configure_logging("error")
+    if format:
+        table = format_table(model)
+        typer.echo(table or "no format is derived: see what `fortieth doctor` says", err=not table)
+        raise typer.Exit(0 if table else 1)
+    if not examine(model, prompts if divergence else 0, lambda finding: typer.echo(str(finding))):
+        raise typer.Exit(1)
+
+
+@cli.command()
+def repair() -> None:
+    """Check and repair recorded model outputs: JSON Lines on stdin, one result line for each on stdout.
+
+    Exit code 1 if any line could not be read; see docs/repair.md for the fields.
+    """
+    for name, stream in (("input", sys.stdin), ("output", sys.stdout)):
+        if stream is None:
+            typer.echo(f"fortieth: repair: the standard {name} is closed", err=True)
+            raise typer.Exit(1)
+    if not repair_lines(sys.stdin.buffer, sys.stdout.buffer):
+        raise typer.Exit(1)
+
+
+def repair_lines(lines: Iterable[bytes], out: BinaryIO) -> bool:
+    """Writes one JSON line for each line, at once and in order. False if any of them was bad."""
+    from repair.jsonl import repair_line  # loads the validators' library
+
+    good = True
+    for line in lines:
+        try:
+            result, ok = repair_line(line.decode("utf-8"))
+        except UnicodeDecodeError as error:
+            result, ok = {"error": f"the line is not UTF-8: {error.reason} at byte {error.start}"}, False
+        good = good and ok
+        # Half a surrogate pair cannot be written as UTF-8; its backslash escape is how JSON writes it.
+        out.write(json.dumps(result, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n")
+        out.flush()
+    return good

@@ -1,0 +1,133 @@
+"""The one stream of events: every upstream gives it, every codec encodes it; an answer is its sum."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from proxy.conversation.cache_report import CacheReport
+from proxy.conversation.logprobs import Logprobs, TextWithLogprobs, TokenLogprob
+from proxy.conversation.verdict import GiveUp, Verdict
+from repair.types import ReasoningDelta, TextDelta
+
+
+class FinishReason(StrEnum):
+    stop = "stop"
+    length = "length"
+    tool_calls = "tool_calls"
+    content_filter = "content_filter"
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Token counts. cached_tokens is a part of prompt_tokens, reasoning_tokens of completion_tokens."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cached_tokens: int = 0
+    reasoning_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCallReady:
+    """A whole, accepted call. index counts the calls of the turn from 0; arguments is JSON text."""
+
+    index: int
+    id: str
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """The last event of every turn that did not fail. fixes: how many changes the repair made. attempts: how
+    often the model was asked. usage: of all attempts together. answer_valid: whether the text is what the
+    request's json_answer and answer_schema ask for; None where they ask for nothing. cache: of the first
+    attempt's prompt, None where the upstream does not tell. given_up: with the verdict `failed`, what the
+    client gets in place of the calls. warnings: what of the request could not be done as it was asked.
+    """
+
+    reason: FinishReason
+    usage: Usage
+    verdict: Verdict = Verdict.none
+    fixes: int = 0
+    attempts: int = 1
+    answer_valid: bool | None = None
+    cache: CacheReport | None = None
+    given_up: GiveUp | None = None
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class OfChoice:
+    """An event of one of several answers; a Finish without it then ends them all."""
+
+    index: int
+    event: TextDelta | TextWithLogprobs | ReasoningDelta | ToolCallReady | Finish
+
+
+Event = TextDelta | ReasoningDelta | ToolCallReady | Finish | Logprobs | TextWithLogprobs | OfChoice
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A whole turn: what the events of its stream add up to."""
+
+    content: str
+    reasoning: str
+    calls: tuple[ToolCallReady, ...]
+    finish: Finish
+    scores: tuple[TokenLogprob, ...] = ()
+
+
+async def collect(events: AsyncIterator[Event]) -> Answer:
+    """Adds up the stream of one answer, which must end in a Finish; an error it raises passes through."""
+    finish: Finish | None = None
+    content: list[str] = []
+    reasoning: list[str] = []
+    calls: list[ToolCallReady] = []
+    scores: list[TokenLogprob] = []
+    async for event in events:
+        match event:
+            case TextDelta(text):
+                content.append(text)
+            case ReasoningDelta(text):
+                reasoning.append(text)
+            case TextWithLogprobs(text, tokens):
+                content.append(text)
+                scores.extend(tokens)
+            case ToolCallReady():
+                calls.append(event)
+            case Finish():
+                finish = event
+    assert finish is not None, "an event stream ended without a Finish"
+    return Answer("".join(content), "".join(reasoning), tuple(calls), finish, tuple(scores))
+
+
+# The worst of several answers' verdicts stands for the request.
+_WORST_FIRST = (Verdict.failed, Verdict.reasked, Verdict.repaired, Verdict.clean, Verdict.none)
+
+
+def total(finishes: Sequence[Finish]) -> Finish:
+    """One finish for several answers: their prompt counts once, what was generated adds up."""
+    first = finishes[0]
+    usage = Usage(
+        first.usage.prompt_tokens,
+        sum(finish.usage.completion_tokens for finish in finishes),
+        first.usage.cached_tokens,
+        sum(finish.usage.reasoning_tokens for finish in finishes),
+    )
+    verdict = min((finish.verdict for finish in finishes), key=_WORST_FIRST.index)
+    valid = [finish.answer_valid for finish in finishes if finish.answer_valid is not None]
+    return Finish(
+        first.reason,
+        usage,
+        verdict,
+        sum(finish.fixes for finish in finishes),
+        max(finish.attempts for finish in finishes),
+        all(valid) if valid else None,
+        first.cache,
+        next((finish.given_up for finish in finishes if finish.given_up is not None), None),
+        first.warnings,
+    )

@@ -1,0 +1,131 @@
+"""What a client asks for: every codec decodes into a ChatRequest, every upstream is asked with one.
+
+What a client left out is None here: the upstream knows its model's defaults, the codec does not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from repair.types import ToolDefinition
+
+
+class Role(StrEnum):
+    system = "system"
+    user = "user"
+    assistant = "assistant"
+    tool = "tool"
+
+
+@dataclass(frozen=True, slots=True)
+class PastCall:
+    """A tool call of the history, as the client sent it: `arguments` is any text, valid JSON or not."""
+
+    id: str
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message. calls: assistant only. call_id and name: tool results only (name may be empty)."""
+
+    role: Role
+    text: str
+    reasoning: str = ""
+    calls: tuple[PastCall, ...] = ()
+    call_id: str = ""
+    name: str = ""
+
+
+class ToolMode(StrEnum):
+    auto = "auto"
+    none = "none"
+    required = "required"
+    named = "named"
+
+
+@dataclass(frozen=True, slots=True)
+class ToolChoice:
+    """What the client asks of this turn. name: the one tool to call, with `named` only."""
+
+    mode: ToolMode = ToolMode.auto
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """Decoding parameters as the client gave them. None: not given.
+
+    logprobs: None is off, else how many of the likeliest tokens to report beside each one chosen.
+    """
+
+    max_tokens: int | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: int | None = None
+    min_p: float | None = None
+    seed: int | None = None
+    stop: tuple[str, ...] = ()
+    logit_bias: Mapping[int, float] = field(default_factory=dict)
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
+    repetition_penalty: float | None = None
+    ignore_eos: bool = False
+    logprobs: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SessionId:
+    """id: equal for the requests of one agent session, which may hold several branches. source: the header
+    or field that named it, `prefix` where the conversation's own beginning has to do.
+    """
+
+    id: str
+    source: str
+
+
+UNNAMED = SessionId("", "prefix")
+
+
+@dataclass(frozen=True, slots=True)
+class ChatRequest:
+    """One turn asked for. model: as the client wrote it, "" where it wrote none.
+
+    tool_paths: where in the client's request each tool stands, by name, for messages about it.
+    n: how many answers. json_answer: the text of the answer is to be one JSON value, which matches
+    answer_schema where the client gave one. thinking_budget: tokens after which thinking is closed.
+    include_reasoning: False leaves it out of the answer. legacy_functions: the client knows `function_call`
+    only. timeout_s: how long the whole request may take, re-asks included; None sets no limit.
+    constrained: an upstream that can should let the model write only calls that fit their schemas.
+    settled: by tool, arguments that such an upstream should let stand in its call as they are.
+    polling: names of tools that are meant to be called again and again. session: as the body names it,
+    until the guard knows it for sure. fork: asked
+    on the side, what the client will never send back.
+    """
+
+    model: str
+    messages: tuple[Message, ...]
+    tools: tuple[ToolDefinition, ...] = ()
+    tool_paths: Mapping[str, str] = field(default_factory=dict)
+    tool_choice: ToolChoice = ToolChoice()
+    parallel_tool_calls: bool = True
+    sampling: Sampling = Sampling()
+    stream: bool = False
+    include_usage: bool = False
+    n: int = 1
+    json_answer: bool = False
+    answer_schema: Mapping[str, Any] | None = None
+    thinking_budget: int | None = None
+    include_reasoning: bool = True
+    legacy_functions: bool = False
+    timeout_s: float | None = None
+    template_options: Mapping[str, Any] = field(default_factory=dict)
+    constrained: bool = False
+    settled: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    polling: frozenset[str] = frozenset()
+    session: SessionId = UNNAMED
+    fork: bool = False

@@ -1,0 +1,85 @@
+"""Which of the generated tokens make up the text that the client is shown: each goes out with its text.
+
+Between the two stand the guard and the parser: text may be held back, reasoning goes elsewhere, markers and
+calls go nowhere. What is shown is found again in the text of the tokens, in order.
+"""
+
+from __future__ import annotations
+
+import codecs
+from collections import deque
+from collections.abc import AsyncIterator
+
+from proxy.conversation.events import Event
+from proxy.conversation.logprobs import Logprobs, TextWithLogprobs, TokenLogprob
+from repair.types import ReasoningDelta, TextDelta
+
+
+async def with_logprobs(events: AsyncIterator[Event]) -> AsyncIterator[Event]:
+    """The same events, each text with the scores of its tokens and the Logprobs themselves gone."""
+    pending = Pending()
+    async for event in events:
+        match event:
+            case Logprobs(tokens):
+                pending.add(tokens)
+            case TextDelta(text):
+                yield TextWithLogprobs(text, pending.take(text))
+            case ReasoningDelta(text):
+                pending.take(text)
+                yield event
+            case _:
+                yield event
+
+
+class Pending:
+    """Tokens whose text has not been shown yet, as one text: decoded as the engine does it, so that a broken
+    character looks the same here and there.
+    """
+
+    def __init__(self) -> None:
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._tokens: deque[tuple[TokenLogprob, int]] = deque()  # each with the characters that it completed
+        self._text = ""
+        self._begun = 0  # characters of the first token that were shown already
+
+    def add(self, tokens: tuple[TokenLogprob, ...]) -> None:
+        for token in tokens:
+            text = self._decoder.decode(token.chosen.raw)
+            self._tokens.append((token, len(text)))
+            self._text += text
+
+    def take(self, text: str) -> tuple[TokenLogprob, ...]:
+        """The tokens that end in this text, which is the next to be shown. What stands before it was markers;
+        a text that none of the tokens hold, as after asking again, takes none.
+        """
+        at = self._find(text)
+        if at < 0:
+            self._flush()
+            at = self._find(text)
+        if at < 0:
+            return ()
+        self._drop(at)
+        taken = self._drop(len(text))
+        self._text = self._text[at + len(text) :]
+        return taken
+
+    def _find(self, text: str) -> int:
+        return 0 if self._text.startswith(text) else self._text.rfind(text)
+
+    def _flush(self) -> None:
+        """The end of a text may be half a character."""
+        rest = self._decoder.decode(b"", True)
+        if rest and self._tokens:
+            token, size = self._tokens.pop()
+            self._tokens.append((token, size + len(rest)))
+            self._text += rest
+
+    def _drop(self, count: int) -> tuple[TokenLogprob, ...]:
+        """Goes on by `count` characters; the tokens that ended on the way."""
+        ended: list[TokenLogprob] = []
+        self._begun += count
+        while self._begun > 0 and self._tokens and self._begun >= self._tokens[0][1]:
+            token, size = self._tokens.popleft()
+            self._begun -= size
+            ended.append(token)
+        return tuple(ended)

@@ -1,0 +1,38 @@
+"""A turn that says what the model will do now, and does not do it."""
+
+from __future__ import annotations
+
+import re
+
+from proxy.conversation.request import ChatRequest, Role, ToolMode
+from proxy.guard.attempt import Attempt
+from repair.types import Problem
+
+ANNOUNCED = Problem("", "announced_call", "the answer announces a step, and no call of a tool came with it")
+
+# English only: other languages are not asked again. The last sentence begins so and is no question.
+_LONGEST = 300
+_SENTENCE = re.compile(r"(?:(?<=[.!?:])|(?<=\n))\s+")
+_BEGINS = re.compile(
+    r"(?:(?:ok(?:ay)?|now|next|first|then|so|great|good|perfect|alright|sure|done)\b[\s,.!:]*)*"
+    r"(?:let me|let['\u2019]s|let us|i(?:['\u2019]ll| will| shall|['\u2019]m going to| am going to))"
+    r"(?: (?:now|next|first|then|also|just|quickly|try to|go ahead and|start by|begin by))*"
+    r" (?!know\b|be\b|wait\b|explain\b|summari[sz]e\b|stop\b|leave\b|assume\b)[a-z]+",
+    re.IGNORECASE,
+)
+
+
+def announces(request: ChatRequest, attempt: Attempt) -> bool:
+    """Whether a whole turn right behind a tool's result ends in a sentence that begins like "I will now",
+    though tools may be called.
+    """
+    callable_ = bool(request.tools) and request.tool_choice.mode is not ToolMode.none
+    if not callable_ or attempt.calls or attempt.cut or attempt.filtered or not request.messages:
+        return False
+    return request.messages[-1].role is Role.tool and announces_step(attempt.text)
+
+
+def announces_step(text: str) -> bool:
+    """Whether the last sentence of a text says what its writer is about to do."""
+    last = _SENTENCE.split(text.strip()[-_LONGEST:])[-1].strip("*_ ")
+    return not last.endswith("?") and _BEGINS.match(last) is not None

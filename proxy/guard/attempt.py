@@ -1,0 +1,311 @@
+"""One generation, heard event by event and judged as a whole: its text through Turn, its calls through the
+ladder.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from proxy.conversation.cache_report import CacheReport
+from proxy.conversation.errors import UpstreamUnavailable
+from proxy.conversation.events import Usage
+from proxy.guard.emitted import EmittedCalls, in_words, meaning
+from proxy.upstreams.base import (
+    Generation,
+    UpstreamCall,
+    UpstreamCallPart,
+    UpstreamEvent,
+    UpstreamFinish,
+    UpstreamReasoning,
+    UpstreamText,
+)
+from repair.doomed import DoomedCalls
+from repair.split_turn import Parts, emit_as_it_is, take_apart
+from repair.stop import cut_content
+from repair.tools import ToolSet
+from repair.turn import Outcome, Turn, TurnPolicy
+from repair.types import Fix, Problem, ReasoningDelta, TextDelta, ToolCall, Verdict
+from repair.unasked import Unasked
+
+Delta = TextDelta | ReasoningDelta
+
+REPEATED = Problem("", "repetition", "the answer repeated itself word for word and was stopped")
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """What one generation came to.
+
+    rest: what of its own text had not been shown when it ended. calls: none where there are problems.
+    parts: the single calls of a refused attempt, where it can be taken apart. emitted: calls that came as
+    structure. text, reasoning: the whole of both, in the model's own bytes. shown: characters of the text
+    that feed() gave out; shown_tokens: what they and the reasoning cost at most. cut: the upstream reached
+    a token limit, or repeated: it was stopped because it repeated itself word for word. filtered: the
+    upstream's content filter ended it. unconstrained, asked: as in UpstreamFinish.
+    """
+
+    rest: tuple[Delta, ...]
+    calls: tuple[ToolCall, ...]
+    verdict: Verdict
+    fixes: tuple[Fix, ...] = ()
+    problems: tuple[Problem, ...] = ()
+    parts: Parts | None = None
+    emitted: tuple[UpstreamCall, ...] = ()
+    text: str = ""
+    reasoning: str = ""
+    shown: int = 0
+    shown_tokens: int = 0
+    cut: bool = False
+    filtered: bool = False
+    usage: Usage = field(default_factory=Usage)
+    cache: CacheReport | None = None
+    unconstrained: bool = False
+    asked: tuple[str, ...] = ()
+    repeated: bool = False
+
+    @property
+    def tried_to_call(self) -> bool:
+        return bool(self.calls or self.problems)
+
+
+class AttemptReader:
+    """Hears one generation to its end. hear() gives what may be shown; close() judges, once."""
+
+    def __init__(
+        self, tools: ToolSet, generation: Generation, policy: TurnPolicy, unasked: Unasked | None = None
+    ) -> None:
+        self._tools = tools
+        self._policy = policy
+        self._format = generation.format
+        self._generation_prompt = generation.generation_prompt
+        self._turn = Turn(tools, generation.format, policy, generation.generation_prompt)
+        self._unasked = unasked
+        self._calls: list[UpstreamCall] = []
+        self._raw: list[str] = []
+        self._heard: list[str] = []
+        self._text: list[str] = []
+        self._reasoning: list[str] = []
+        self._tokens = 0
+        self._shown_tokens = 0
+        self._reasoning_tokens = 0
+        self._finish: UpstreamFinish | None = None
+        self._doomed = (
+            DoomedCalls(tools) if policy.enabled and tools and policy.tool_choice != "none" else None
+        )
+
+    @property
+    def doomed(self) -> Problem | None:
+        """Why the call that is being written can no longer become one of a declared tool."""
+        return self._doomed.problem if self._doomed else None
+
+    @property
+    def stopped(self) -> bool:
+        """Whether a stop string of the client has completed in the content."""
+        return self._turn.stopped
+
+    def end(self, events: Sequence[UpstreamEvent]) -> None:
+        """The generation was ended here, and these were its last events. Where no stop string was the reason
+        it is judged as one that was cut.
+        """
+        for event in events:
+            self.feed(event)
+        if self._finish is not None and not self.stopped:
+            self._finish = replace(self._finish, reason="length")
+
+    @property
+    def tokens(self) -> int:
+        """Generated so far, as the upstream counted them on the way."""
+        return self._tokens
+
+    @property
+    def heard(self) -> str:
+        """All that was written so far, in the model's own order: text, reasoning, and calls in words."""
+        return "".join(self._heard)
+
+    def feed(self, event: UpstreamEvent) -> list[Delta]:
+        self._note(event)
+        match event:
+            case UpstreamText():
+                self._raw.append(event.text)
+                shown = self._show(self._leaving(self._turn.feed(event.text)), event.tokens)
+                if self._doomed is not None and not shown:
+                    self._doomed.look(len(event.text), self._turn)
+                return shown
+            case UpstreamReasoning():
+                return self._show([ReasoningDelta(event.text)], event.tokens)
+            case UpstreamCallPart():
+                self._tokens += event.tokens
+                if self._doomed is not None:
+                    self._doomed.look_at_call(event.name, event.arguments)
+            case UpstreamCall():
+                self._calls.append(event)
+                self._tokens += event.tokens
+            case UpstreamFinish():
+                self._finish = event
+        return []
+
+    def _leaving(self, deltas: list[Delta]) -> list[Delta]:
+        """Without what is held of a turn in which no call may be made."""
+        if self._unasked is None:
+            return deltas
+        passed = [
+            TextDelta(self._unasked.feed(one.text)) if isinstance(one, TextDelta) else one for one in deltas
+        ]
+        return [one for one in passed if one.text]
+
+    def _note(self, event: UpstreamEvent) -> None:
+        match event:
+            case UpstreamText() | UpstreamReasoning():
+                self._heard.append(event.text)
+            case UpstreamCall():
+                self._heard.append(in_words(event))
+            case UpstreamCallPart() | UpstreamFinish():
+                pass
+
+    def _show(self, deltas: list[Delta], tokens: int) -> list[Delta]:
+        self._tokens += tokens
+        self._keep(deltas)
+        if deltas:
+            self._shown_tokens = self._tokens
+            if all(isinstance(delta, ReasoningDelta) for delta in deltas):
+                self._reasoning_tokens += tokens
+        return deltas
+
+    def _keep(self, deltas: list[Delta]) -> None:
+        for delta in deltas:
+            (self._text if isinstance(delta, TextDelta) else self._reasoning).append(delta.text)
+
+    def close(self) -> Attempt:
+        """Raises UpstreamUnavailable where the generation ended without a finish."""
+        finish = self._finish
+        if finish is None:
+            raise UpstreamUnavailable("the upstream's stream ended without a finish")
+        cut = finish.reason == "length"
+        # what a filter ends may be cut anywhere, too
+        filtered = finish.reason == "content_filter"
+        reason = "length" if cut or filtered else "stop"
+        outcome = self._with_held(self._turn.close(reason))
+        if self.stopped:
+            reason, cut, filtered = "stop", False, False
+        shown = sum(map(len, self._text))
+        parts: Parts | None = None
+        if self._calls:
+            emitted = EmittedCalls(self._calls, self._tools, self._policy)
+            outcome, parts = emitted.judge(outcome, "".join(self._text), reason)
+        elif outcome.problems and self._policy.enabled:
+            parts = self._take_apart(outcome.problems, cut)
+        if self.doomed is not None:
+            outcome, parts, cut = _refused_as_doomed(outcome, self.doomed), None, False
+        if finish.repeated and self._callable and not _distinct(outcome.calls):
+            outcome, parts = _refused_as_repeated(outcome), None
+        self._keep(list(outcome.events))
+        rest, stopped = cut_content(outcome.events, self._policy.stops)
+        return Attempt(
+            rest=rest,
+            calls=outcome.calls,
+            verdict=outcome.verdict,
+            fixes=outcome.fixes,
+            problems=outcome.problems,
+            parts=parts,
+            emitted=tuple(self._calls),
+            text="".join(self._text),
+            reasoning="".join(self._reasoning),
+            shown=shown,
+            shown_tokens=self._cost_of_shown(shown, finish.usage),
+            cut=cut and not stopped,
+            filtered=filtered,
+            usage=replace(
+                finish.usage, reasoning_tokens=finish.usage.reasoning_tokens or self._reasoning_tokens
+            ),
+            cache=finish.cache,
+            unconstrained=finish.unconstrained,
+            asked=finish.asked,
+            repeated=finish.repeated,
+        )
+
+    def _take_apart(self, problems: tuple[Problem, ...], cut: bool) -> Parts | None:
+        return take_apart(
+            "".join(self._raw),
+            self._tools,
+            problems,
+            format=self._format,
+            generation_prompt=self._generation_prompt,
+            cut=cut,
+            stops=self._policy.stops,
+        )
+
+    def _with_held(self, outcome: Outcome) -> Outcome:
+        held = self._unasked.close() if self._unasked else ""
+        return replace(outcome, events=(TextDelta(held), *outcome.events)) if held else outcome
+
+    @property
+    def _callable(self) -> bool:
+        """Whether calls are looked for in this turn."""
+        return self._policy.enabled and bool(self._tools) and self._policy.tool_choice != "none"
+
+    def _cost_of_shown(self, shown: int, usage: Usage) -> int:
+        """By the tokens of the pieces, and where an upstream counts those badly, by the share of
+        characters.
+        """
+        said = len("".join(self._raw)) + sum(len(call.arguments) for call in self._calls)
+        share = math.ceil(usage.completion_tokens * shown / said) if said else 0
+        return max(self._shown_tokens, share)
+
+
+def _refused_as_doomed(outcome: Outcome, problem: Problem) -> Outcome:
+    """It was ended on purpose, so that it is not what the token limit cut."""
+    told = (problem, *(one for one in outcome.problems if one.rule != "truncated"))
+    return replace(outcome, calls=(), verdict=Verdict.reask, fixes=(), problems=told)
+
+
+def _distinct(calls: tuple[ToolCall, ...]) -> bool:
+    """Whether there are calls, and none twice: then it was not they that went round in circles."""
+    return bool(calls) and len({meaning(call) for call in calls}) == len(calls)
+
+
+def _refused_as_repeated(outcome: Outcome) -> Outcome:
+    """Nothing of it is kept, for the model's turn is to be asked for as a whole; of calls that came again and
+    again the client would get each once, as text.
+    """
+    calls = {meaning(call): UpstreamCall(call.name, call.arguments) for call in outcome.calls}
+    told = tuple(TextDelta(f"\n{in_words(call)}") for call in calls.values())
+    problems = (*outcome.problems, REPEATED)
+    return Outcome((*outcome.events, *told), (), Verdict.reask, (), problems)
+
+
+def misfits(calls: Sequence[ToolCall], tools: ToolSet) -> int:
+    """How many of the calls do not fit the schema of their tool, or name none that there is."""
+    return sum(not _fits(call, tools) for call in calls)
+
+
+def _fits(call: ToolCall, tools: ToolSet) -> bool:
+    tool = tools.get(call.name)
+    try:
+        return tool is not None and tool.schema.validator.is_valid(json.loads(call.arguments))
+    except (ValueError, RecursionError):
+        return False
+
+
+def set_apart(shown: str) -> str:
+    """The line breaks that set what follows apart from text that was shown."""
+    breaks = len(shown) - len(shown.rstrip("\n"))
+    return "\n" * max(0, 2 - breaks) if shown.strip() else ""
+
+
+def unshown(attempt: Attempt) -> tuple[Delta, ...]:
+    """The text around the calls of a refused attempt that has not been shown."""
+    said = attempt.parts.said if attempt.parts else ""
+    rest = said[attempt.shown :] if said.startswith(attempt.text[: attempt.shown]) else ""
+    return (TextDelta(rest),) if rest.strip() else ()
+
+
+def as_emitted(attempt: Attempt, tools: ToolSet) -> tuple[ToolCall, ...]:
+    """The attempt's calls with their arguments as the model wrote them; none where one cannot be told."""
+    if attempt.emitted:
+        return tuple(ToolCall(call.name, call.arguments) for call in attempt.emitted)
+    raws = attempt.parts.raws if attempt.parts else ()
+    found = [emit_as_it_is(raw, tools) for raw in raws]
+    return tuple(call for call in found if call is not None) if None not in found else ()

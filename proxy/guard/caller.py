@@ -1,0 +1,62 @@
+"""Who asks: what a request's headers say to the guard."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TypeVar
+
+from proxy.codecs.verdict import GIVE_UP_HEADER
+from proxy.conversation.errors import BadRequest
+from proxy.conversation.request import UNNAMED, ChatRequest, Role, SessionId
+from proxy.conversation.session_id import from_headers
+from proxy.conversation.verdict import GiveUp, GuardMode
+
+GUARD_HEADER = "x-fortieth-guard"
+
+E = TypeVar("E", bound=StrEnum)
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """mode, give_up: asked for in the request's headers, None where they say nothing. session: as the headers
+    name it. request_id: the client's own or "". until: when the request's time is up, on the event loop's
+    clock.
+    """
+
+    mode: GuardMode | None = None
+    session: SessionId = UNNAMED
+    request_id: str = ""
+    until: float | None = None
+    give_up: GiveUp | None = None
+
+
+NOBODY = Caller()
+
+
+def read_caller(headers: Mapping[str, str], until: float | None = None) -> Caller:
+    """headers: names in lower case. Raises BadRequest for a mode that does not exist."""
+    return Caller(
+        _choice(headers, GUARD_HEADER, GuardMode),
+        from_headers(headers),
+        headers.get("x-request-id", ""),
+        until,
+        _choice(headers, GIVE_UP_HEADER, GiveUp),
+    )
+
+
+def _choice(headers: Mapping[str, str], header: str, choices: type[E]) -> E | None:
+    value = headers.get(header, "")
+    wanted = value.strip().lower()
+    if not wanted:
+        return None
+    if wanted not in list(choices):
+        known = ", ".join(choices)
+        raise BadRequest(f"{header} must be one of {known}, got {value[:40]!r}", param=header)
+    return choices(wanted)
+
+
+def turn_of(request: ChatRequest) -> int:
+    """The number of the turn that is asked for, from 1: the answers of the history, and one."""
+    return 1 + sum(message.role is Role.assistant for message in request.messages)

@@ -1,0 +1,240 @@
+"""What one request is answered with: one exchange for each answer asked for, as one stream of events."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import math
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol, TypeVar
+
+from proxy.conversation.errors import BadRequest, RequestTimeout
+from proxy.conversation.events import Answer, Event, Finish, FinishReason, OfChoice, collect, total
+from proxy.conversation.logprobs import Logprobs, TextWithLogprobs
+from proxy.conversation.request import ChatRequest
+from proxy.conversation.shown_tokens import with_logprobs
+from repair.schema import CompiledSchema, UnusableSchema, compile_schema
+from repair.types import ReasoningDelta, TextDelta
+
+_log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+TIMEOUT_HEADER = "x-fortieth-timeout"
+_SEEDS = 2**64
+
+
+class EventSource(Protocol):
+    """Events of one turn, to be read once, and what closes them."""
+
+    def events(self) -> AsyncIterator[Event]: ...
+
+    async def aclose(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Deadline:
+    """at: on the event loop's clock, None is never. limit_s: what was set."""
+
+    at: float | None = None
+    limit_s: float = 0.0
+
+    @classmethod
+    def of(cls, *limits_s: float | None) -> Deadline:
+        """From now on, by the shortest of the limits that are set."""
+        known = [limit for limit in limits_s if limit is not None]
+        if not known:
+            return cls()
+        return cls(asyncio.get_running_loop().time() + min(known), min(known))
+
+    async def keep(self, work: Awaitable[T]) -> T:
+        """The result of the work. Raises RequestTimeout when the time is up."""
+        if self.at is None:
+            return await work
+        try:
+            async with asyncio.timeout_at(self.at):
+                return await work
+        except TimeoutError:
+            raise RequestTimeout(self.limit_s) from None
+
+
+def read_timeout(headers: Mapping[str, str]) -> float | None:
+    """What the client's header says, in seconds. headers: names in lower case. Raises BadRequest."""
+    text = headers.get(TIMEOUT_HEADER)
+    if text is None:
+        return None
+    try:
+        timeout = float(text)
+    except ValueError:
+        timeout = math.nan
+    if not 0 < timeout < math.inf:
+        raise BadRequest(
+            f"{TIMEOUT_HEADER} must be a number of seconds above 0, got {text[:40]!r}", param=TIMEOUT_HEADER
+        )
+    return timeout
+
+
+class Delivery:
+    """The answers of one request; aclose() ends them all, wherever they are."""
+
+    def __init__(self, sources: Sequence[EventSource], asked: ChatRequest, deadline: Deadline) -> None:
+        self._sources = sources
+        self._asked = asked
+        self._deadline = deadline
+
+    def events(self) -> AsyncIterator[Event]:
+        """Of one answer as they are; of several each as OfChoice, and a Finish for all of them. Raises
+        RequestError.
+        """
+        return self._answer(self._sources[0]) if len(self._sources) == 1 else self._all()
+
+    async def _all(self) -> AsyncIterator[Event]:
+        finishes: list[Finish] = []
+        async for index, event in merged([self._answer(source) for source in self._sources]):
+            if isinstance(event, Finish):
+                finishes.append(event)
+            assert not isinstance(event, OfChoice | Logprobs)
+            yield OfChoice(index, event)
+        yield total(finishes)
+
+    async def answers(self) -> tuple[Answer, ...]:
+        """The answers whole, in their order. Raises RequestError."""
+        if len(self._sources) == 1:
+            return (await collect(self._answer(self._sources[0])),)
+        tasks = [asyncio.create_task(collect(self._answer(source))) for source in self._sources]
+        try:
+            return tuple(await asyncio.gather(*tasks))
+        finally:
+            await _end(tasks)
+
+    async def aclose(self) -> None:
+        for source in self._sources:
+            await source.aclose()
+
+    def _answer(self, source: EventSource) -> AsyncIterator[Event]:
+        """Passed on as they come where nothing was asked for: each step here is paid for by every token."""
+        events = source.events()
+        if self._deadline.at is not None:
+            events = self._in_time(events)
+        if self._asked.sampling.logprobs is not None:
+            events = with_logprobs(events)
+        if self._asked.json_answer:
+            events = checked(events, self._asked)
+        if not self._asked.include_reasoning:
+            events = without_reasoning(events)
+        return events
+
+    async def _in_time(self, events: AsyncIterator[Event]) -> AsyncIterator[Event]:
+        while True:
+            try:
+                event = await self._deadline.keep(anext(events))
+            except StopAsyncIteration:
+                return
+            yield event
+
+
+async def open_delivery(
+    open_one: Callable[[ChatRequest], Awaitable[EventSource]], asked: ChatRequest, deadline: Deadline
+) -> Delivery:
+    """Opens an exchange for each answer; where one is refused, the others are closed and its error raised."""
+    requests = [_nth(asked, index) for index in range(asked.n)]
+    opening = [asyncio.ensure_future(open_one(request)) for request in requests]
+    try:
+        sources = await deadline.keep(asyncio.gather(*opening))
+    except BaseException:
+        await _end(opening)
+        for task in opening:
+            if not task.cancelled() and task.exception() is None:
+                await task.result().aclose()
+        raise
+    return Delivery(sources, asked, deadline)
+
+
+def _nth(asked: ChatRequest, index: int) -> ChatRequest:
+    """Seeded answers differ by their seeds; those without draw their own."""
+    seed = asked.sampling.seed
+    if index == 0 or seed is None:
+        return asked
+    following = seed + index if seed + index < _SEEDS else seed + index - _SEEDS
+    return replace(asked, sampling=replace(asked.sampling, seed=following))
+
+
+async def merged(streams: Sequence[AsyncIterator[Event]]) -> AsyncIterator[tuple[int, Event]]:
+    """The events of all streams as they come, each with its stream's number."""
+    running = {_next(stream): index for index, stream in enumerate(streams)}
+    try:
+        while running:
+            done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+            for task in sorted(done, key=lambda task: running[task]):
+                index = running.pop(task)
+                event = task.result()
+                if event is not None:
+                    yield index, event
+                    running[_next(streams[index])] = index
+    finally:
+        await _end(list(running))
+
+
+def _next(stream: AsyncIterator[Event]) -> asyncio.Task[Event | None]:
+    return asyncio.create_task(_next_or_none(stream))
+
+
+async def _next_or_none(stream: AsyncIterator[Event]) -> Event | None:
+    return await anext(stream, None)
+
+
+async def _end(tasks: Sequence[asyncio.Future[T]]) -> None:
+    """Cancels what still runs and waits for its clean-up; what it raised concerns nobody any more."""
+    for task in tasks:
+        if not task.done():
+            task.cancel()
+    if tasks:
+        await asyncio.wait(tasks)
+    for task in tasks:
+        if not task.cancelled():
+            task.exception()
+
+
+async def without_reasoning(events: AsyncIterator[Event]) -> AsyncIterator[Event]:
+    async for event in events:
+        if not isinstance(event, ReasoningDelta):
+            yield event
+
+
+async def checked(events: AsyncIterator[Event], asked: ChatRequest) -> AsyncIterator[Event]:
+    """The same events; the Finish of an answer in words says whether it is the JSON that was asked for."""
+    text: list[str] = []
+    async for event in events:
+        if isinstance(event, TextDelta | TextWithLogprobs):
+            text.append(event.text)
+        if isinstance(event, Finish) and event.reason is not FinishReason.tool_calls:
+            problem = await asyncio.to_thread(answer_problem, "".join(text), asked)
+            if problem:
+                _log.warning("the answer is not what response_format asks for: %s", problem)
+            event = replace(event, answer_valid=not problem)
+        yield event
+
+
+def answer_problem(text: str, asked: ChatRequest) -> str:
+    """Why the text is not the JSON that the request asks for; "" where it is."""
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        return f"it is no JSON: {error}"
+    if asked.answer_schema is None:
+        return "" if isinstance(value, dict) else "it is no JSON object"
+    schema = _compiled(asked)
+    if schema is None:
+        return ""
+    refusal = next(iter(schema.validator.iter_errors(value)), None)
+    return "" if refusal is None else str(refusal.message)[:300]
+
+
+def _compiled(asked: ChatRequest) -> CompiledSchema | None:
+    try:
+        return compile_schema(asked.answer_schema or {})
+    except UnusableSchema as error:
+        _log.warning("response_format: the schema cannot be used: %s", error.message)
+        return None

@@ -1,0 +1,122 @@
+"""Giving up: what the client gets for calls that nothing could save."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from proxy.conversation.errors import CallFailed
+from proxy.conversation.events import FinishReason
+from proxy.conversation.verdict import GiveUp
+from proxy.guard.attempt import Attempt, Delta, as_emitted, set_apart, unshown
+from repair.split_turn import Part
+from repair.tools import ToolSet
+from repair.turn import TurnPolicy
+from repair.types import Accepted, Problem, Rejected, TextDelta, ToolCall
+
+_TOLD = 3
+_TOLD_CHARS = 300
+# The argument that stands in place of all others, and holds them as the model wrote them.
+NOT_EXECUTED = "not_executed"
+# What servers accept as a name when the client sends its history back.
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+
+@dataclass(frozen=True, slots=True)
+class GivenUp:
+    """What goes out in place of the calls. how: what was done, which is `text` where no call could be handed
+    over.
+    """
+
+    rest: tuple[Delta, ...]
+    calls: tuple[ToolCall, ...]
+    reason: FinishReason
+    how: GiveUp
+
+
+def give_up(
+    how: GiveUp,
+    first: Attempt,
+    problems: tuple[Problem, ...],
+    tools: ToolSet,
+    policy: TurnPolicy,
+    attempts: int,
+) -> GivenUp:
+    """first: the model's own attempt, part of which the client may have. problems: what was wrong last.
+    attempts: how often the model was asked.
+
+    Raises CallFailed where the client shall get an error.
+    """
+    loop = next((problem for problem in problems if problem.rule == "loop"), None)
+    if how is GiveUp.error:
+        raise CallFailed(_told(problems), attempts)
+    if how is GiveUp.passthrough:
+        calls = first.calls or as_emitted(first, tools)
+        if calls:
+            rest = first.rest if first.calls else unshown(first)
+            return GivenUp(rest, calls, FinishReason.tool_calls, how)
+    if how is GiveUp.client and (calls := hand_over(first, tools, policy)):
+        return GivenUp(unshown(first), calls, FinishReason.tool_calls, how)
+    if first.calls and loop is not None:
+        # the call was right in itself: its markup would only be noise
+        told = f"Stopped: {loop.message}. The call was not made again."
+        return GivenUp((*first.rest, _behind(first, told)), (), FinishReason.stop, GiveUp.text)
+    rest = (*first.rest, _behind(first, explain(problems, attempts)))
+    return GivenUp(rest, (), _reason(first), GiveUp.text)
+
+
+def hand_over(first: Attempt, tools: ToolSet, policy: TurnPolicy) -> tuple[ToolCall, ...]:
+    """All calls of a refused attempt, each so that whoever validates it cannot execute it but those that were
+    right; none where that cannot be said of every one of them, or the turn was refused for more than them:
+    for where a call stands, or for what the client chose.
+    """
+    emitted = as_emitted(first, tools)
+    if first.cut or first.filtered or first.parts is None or len(first.parts.calls) != len(emitted):
+        return ()
+    outcomes = [part.outcome for part in first.parts.calls]
+    own = [problem for one in outcomes if isinstance(one, Rejected) for problem in one.problems]
+    if any(problem not in own for problem in first.problems):
+        return ()
+    if not policy.parallel and len(emitted) > 1:
+        return ()
+    if policy.tool_choice == "named" and any(one.name != policy.tool_name for one in emitted):
+        return ()
+    pairs = zip(first.parts.calls, emitted, strict=True)
+    calls = [_as_refused(part, call, tools) for part, call in pairs]
+    return tuple(call for call in calls if call is not None) if None not in calls else ()
+
+
+def _as_refused(part: Part, emitted: ToolCall, tools: ToolSet) -> ToolCall | None:
+    if isinstance(part.outcome, Accepted):
+        return part.outcome.call
+    if part.sound is not None:
+        return part.sound
+    name = part.name or emitted.name
+    tool = tools.get(name)
+    if not (_NAME.fullmatch(name) if tool is None else tool.schema.required - {NOT_EXECUTED}):
+        return None
+    return ToolCall(name, json.dumps({NOT_EXECUTED: emitted.arguments}, ensure_ascii=False))
+
+
+def explain(problems: Sequence[Problem], attempts: int) -> str:
+    """What happened, for a person or a model that reads on. attempts: how often the model was asked."""
+    times = {1: "once", 2: "twice"}.get(attempts, f"{attempts} times")
+    told = [one if len(one) <= _TOLD_CHARS else f"{one[:_TOLD_CHARS]} ..." for one in _told(problems)[:_TOLD]]
+    said = f"The model was asked {times} and made no call that can be executed: {'; '.join(told)}"
+    return f"[No tool was executed. {said}.]"
+
+
+def _told(problems: Sequence[Problem]) -> list[str]:
+    return [f"{one.path}: {one.message}" if one.path else one.message for one in problems]
+
+
+def _reason(first: Attempt) -> FinishReason:
+    if first.filtered:
+        return FinishReason.content_filter
+    return FinishReason.length if first.cut else FinishReason.stop
+
+
+def _behind(first: Attempt, told: str) -> TextDelta:
+    return TextDelta(set_apart(first.text) + told)

@@ -1,0 +1,360 @@
+"""One request: the upstream's text -> repair's turn -> the events that the client gets, and the verdict."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
+
+from proxy.conversation.errors import BadRequest, RequestError
+from proxy.conversation.events import Event, Finish, FinishReason, ToolCallReady
+from proxy.conversation.logprobs import Logprobs
+from proxy.conversation.request import ChatRequest, ToolMode
+from proxy.conversation.session_id import identify
+from proxy.conversation.verdict import GiveUp, GuardMode, Verdict
+from proxy.guard.announced import ANNOUNCED, announces
+from proxy.guard.attempt import Attempt, AttemptReader, misfits, unshown
+from proxy.guard.caller import NOBODY, Caller, turn_of
+from proxy.guard.drift import DEFAULT_RULE, DriftStore, SessionKey
+from proxy.guard.give_up import give_up
+from proxy.guard.leaks import StructuredSessions, calls_in_text
+from proxy.guard.loops import nudge, refuse_loop
+from proxy.guard.policy import REASKING, Announce, GuardPolicy, LoopLimits, ReaskLimits
+from proxy.guard.reask import Reask, Reasked
+from proxy.guard.recorder import Recorder, RequestContext
+from proxy.guard.settled import TurnEnd, answer_instead, deliver, observed_turn
+from proxy.prompts.think_time import Prefiller, reply_of
+from proxy.records.request_record import Ending, Sink
+from proxy.upstreams.base import Generation, Upstream, UpstreamText
+from repair.placement import InText
+from repair.tools import SchemaError, ToolSet
+from repair.turn import TurnPolicy
+from repair.types import Problem
+from repair.types import Verdict as TurnVerdict
+from repair.unasked import Unasked
+
+_log = logging.getLogger(__name__)
+
+# In these no call leaves that has not been found valid.
+_JUDGING = (GuardMode.repair, *REASKING)
+_UNASKED = Problem("", "unasked_call", "a call was written where none may be made")
+
+# So many different warnings about tools are logged.
+_WARNED = 1000
+
+
+class Exchange:
+    """An admitted request: read its events() once, then aclose(), which also aborts it half-way."""
+
+    def __init__(
+        self,
+        guard: Guard,
+        about: RequestContext,
+        asked: ChatRequest,
+        tools: ToolSet,
+        generation: Generation,
+        book: Recorder,
+    ) -> None:
+        self._guard = guard
+        self._about = about
+        self._asked = asked
+        self._tools = tools
+        self._generation = generation
+        self._book = book
+        self._turn_policy = replace(
+            _turn_policy(about.request), in_text=guard.calls_in_text(about.key, generation)
+        )
+        plain = replace(self._turn_policy, enabled=False)
+        self._unasked = _unasked(about, tools)
+        as_emitted = about.mode in (GuardMode.off, GuardMode.observe)
+        self._listener = AttemptReader(
+            tools, generation, plain if as_emitted else self._turn_policy, self._unasked
+        )
+        watching = about.mode is GuardMode.observe
+        self._observer = AttemptReader(tools, generation, self._turn_policy) if watching else None
+
+    async def events(self) -> AsyncIterator[Event]:
+        """Ends in exactly one Finish, or raises RequestError."""
+        try:
+            heard: list[Event] = []
+            async for event in self._generation:
+                if isinstance(event, UpstreamText) and event.scores:
+                    yield Logprobs(event.scores)
+                for delta in self._listener.feed(event):
+                    self._book.shown()
+                    heard.append(delta)
+                    yield delta
+                if self._observer is not None:
+                    self._observer.feed(event)
+                lost = self._listener.doomed and self._about.mode in REASKING
+                if self._listener.stopped or lost:
+                    ending = await self._generation.end()
+                    for listener in filter(None, (self._listener, self._observer)):
+                        listener.end(ending)
+                    break
+            settled = await self._settle()
+        except RequestError as error:
+            self._book.failed(error, self._listener)
+            raise
+        for last in self._last(settled):
+            self._book.shown()
+            heard.append(last)
+            yield last
+        self._guard.delivered(self._about.request, heard)
+
+    async def aclose(self) -> None:
+        self._book.left(self._listener)
+        await self._generation.aclose()
+
+    def _last(self, settled: TurnEnd) -> list[Event]:
+        events: list[Event] = list(settled.rest)
+        for index, call in enumerate(settled.calls):
+            events.append(ToolCallReady(index, new_call_id(), call.name, call.arguments))
+        finish = Finish(
+            settled.reason,
+            self._book.usage,
+            settled.verdict,
+            len(settled.fixes),
+            self._book.attempts,
+            cache=self._book.cache,
+            given_up=settled.given_up,
+            warnings=self._about.warnings,
+        )
+        invalid = misfits(settled.calls, self._tools)
+        handed_over = invalid if settled.given_up is not None else 0
+        if invalid and not handed_over and self._about.mode in _JUDGING:
+            _log.error("%d calls go out that do not fit their schemas: a defect of ours", invalid)
+        calls = len(settled.calls)
+        self._book.settled(calls, settled.fixes, settled.problems, invalid - handed_over, handed_over)
+        self._book.close(Ending.finished, finish)
+        _report(settled)
+        return [*events, finish]
+
+    async def _settle(self) -> TurnEnd:
+        """The end of the first generation: deliver it, ask again, or give up."""
+        self._book.heard()
+        attempt = self._listener.close()
+        if attempt.emitted:
+            self._guard.structured.note(self._about.key)
+        if self._observer is not None:
+            observed = self._observer.close()
+            self._book.judged(observed)
+            self._guard.note_drift(self._about, observed)
+            return observed_turn(attempt, observed)
+        self._book.judged(attempt)
+        if self._about.mode is GuardMode.off:
+            return deliver(attempt)
+        self._guard.note_drift(self._about, attempt)
+        problems = attempt.problems or self._refuse(attempt)
+        if problems:
+            return await self._mend(attempt, problems)
+        ask = self._guard.policy.announce is Announce.nudge and self._about.mode in REASKING
+        return await self._nudge(attempt) if ask and announces(self._asked, attempt) else deliver(attempt)
+
+    def _refuse(self, attempt: Attempt) -> tuple[Problem, ...]:
+        """What is wrong with an attempt that is right in itself."""
+        request = self._about.request
+        if self._about.mode not in REASKING:
+            return ()
+        if self._unasked is not None:
+            wrote = bool(attempt.emitted) or self._unasked.wrote_call(attempt.text)
+            return (_UNASKED,) if wrote else ()
+        loop = refuse_loop(request, attempt.calls, self._guard.loops(request))
+        return (loop,) if loop else ()
+
+    async def _nudge(self, first: Attempt) -> TurnEnd:
+        """Ask once for the call that was announced; words instead of it leave the turn as it was."""
+        limits = replace(self._guard.policy.reask, attempts=min(1, self._guard.policy.reask.attempts))
+        turned = (await self._ask_again(first, (ANNOUNCED,), limits)).turned
+        if turned is None or not turned.calls:
+            return deliver(first)
+        reason = FinishReason.tool_calls
+        return TurnEnd(unshown(first), turned.calls, Verdict.reasked, reason, turned.fixes)
+
+    async def _ask_again(self, first: Attempt, problems: tuple[Problem, ...], limits: ReaskLimits) -> Reasked:
+        # finished, but an upstream counts it as running until it is closed
+        await self._generation.aclose()
+        reask = Reask(self._guard.upstream, self._asked, self._tools, self._turn_policy, limits, self._refuse)
+        try:
+            return await reask.run(first, problems)
+        finally:  # a client may also go away while the model is asked again
+            self._book.reasked(reask.attempts)
+
+    async def _mend(self, first: Attempt, problems: tuple[Problem, ...]) -> TurnEnd:
+        policy = self._guard.policy
+        if self._about.mode in REASKING:
+            limits = policy.reask
+            if self._unasked is not None:
+                limits = replace(limits, attempts=min(1, limits.attempts))
+            done = await self._ask_again(first, problems, limits)
+            problems = done.problems
+            if done.turned is not None:
+                turned = done.turned
+                rest = unshown(first) if turned.calls else answer_instead(first, turned.text)
+                reason = FinishReason.tool_calls if turned.calls else FinishReason.stop
+                return TurnEnd(rest, turned.calls, Verdict.reasked, reason, turned.fixes)
+        if self._unasked is not None:
+            reason = deliver(first).reason
+            return TurnEnd(first.rest, (), Verdict.failed, reason, (), problems, GiveUp.text)
+        given = give_up(
+            self._about.give_up, first, problems, self._tools, self._turn_policy, self._book.attempts
+        )
+        return TurnEnd(given.rest, given.calls, Verdict.failed, given.reason, (), problems, given.how)
+
+
+class Guard:
+    """Opens exchanges with one upstream under one policy. sinks: get the account of each request. foresight:
+    is told what each turn came to.
+    """
+
+    def __init__(
+        self,
+        upstream: Upstream,
+        policy: GuardPolicy,
+        sinks: Sequence[Sink] = (),
+        foresight: Prefiller | None = None,
+    ) -> None:
+        self.upstream = upstream
+        self.policy = policy
+        self.drift = DriftStore(policy.drift or DEFAULT_RULE)
+        self.structured = StructuredSessions()
+        self._sinks = tuple(sinks)
+        self._foresight = foresight
+        self._warned: set[str] = set()
+
+    async def open(self, request: ChatRequest, caller: Caller = NOBODY) -> Exchange:
+        """Raises whatever can be known before the first token: BadRequest, Overloaded, UpstreamUnavailable.
+
+        The caller must aclose() the exchange, whatever happens.
+        """
+        tools = _compile(request)
+        about = self._circumstances(request, caller, tools)
+        asked = about.request
+        if about.mode in REASKING and tools:
+            asked = nudge(asked, self.loops(asked))
+            about = replace(about, looping=asked is not about.request)
+        book = Recorder(about, self._sinks)
+        try:
+            generation = await self.upstream.open(asked)
+        except RequestError as error:
+            book.failed(error)
+            raise
+        except BaseException:
+            book.left()
+            raise
+        book.admitted(str(generation.format))
+        return Exchange(self, about, asked, tools, generation, book)
+
+    def delivered(self, request: ChatRequest, events: Sequence[Event]) -> None:
+        """A client got all of a turn. request: as the client knows it."""
+        reply = reply_of(request, events) if self._foresight is not None else None
+        if self._foresight is not None and reply is not None:
+            self._foresight.foresee(request, reply)
+
+    def loops(self, request: ChatRequest) -> LoopLimits:
+        """The limits, with the tools that this request declares as polling."""
+        limits = self.policy.loops
+        return replace(limits, polling=limits.polling | request.polling) if request.polling else limits
+
+    def calls_in_text(self, key: SessionKey, generation: Generation) -> InText:
+        return calls_in_text(generation, self.policy.leaked_calls, key in self.structured)
+
+    def note_drift(self, about: RequestContext, attempt: Attempt) -> None:
+        """Counts a turn in which the model tried to call."""
+        if attempt.tried_to_call:
+            valid = attempt.verdict is TurnVerdict.clean
+            self.drift.note(about.key, about.turn, valid, constrained=about.request.constrained)
+
+    def _circumstances(self, request: ChatRequest, caller: Caller, tools: ToolSet) -> RequestContext:
+        served = [card.id for card in self.upstream.models]
+        model = request.model if request.model in served else served[0]
+        mode = self.policy.mode_of(model, caller.mode)
+        session = identify(request, caller.session)
+        request = replace(request, session=session)
+        key = SessionKey(model, session.id)
+        callable_ = bool(tools) and request.tool_choice.mode is not ToolMode.none
+        drifted = (
+            mode in REASKING
+            and callable_
+            and self.policy.drift is not None
+            and self.drift.look(key).escalated
+        )
+        if callable_ and (drifted or mode is GuardMode.constrain):
+            request = replace(request, constrained=True)
+        return RequestContext(
+            request,
+            mode,
+            key,
+            turn_of(request),
+            caller.request_id,
+            drifted=drifted,
+            until=caller.until,
+            give_up=caller.give_up or self.policy.give_up,
+            warnings=self._warnings(tools),
+        )
+
+    def _warnings(self, tools: ToolSet) -> tuple[str, ...]:
+        """What of the tools is not validated; the log hears of each once."""
+        warnings = tuple(f"not validated: {one}" for one in tools.left_out)
+        for warning in warnings:
+            if warning not in self._warned and len(self._warned) < _WARNED:
+                self._warned.add(warning)
+                _log.warning("%s", warning)
+        return warnings
+
+
+def new_call_id() -> str:
+    return f"call_{secrets.token_hex(12)}"
+
+
+def _unasked(about: RequestContext, tools: ToolSet) -> Unasked | None:
+    """Where no call may be made, and the model can be asked for words."""
+    request = about.request
+    if about.mode not in REASKING or (tools and request.tool_choice.mode is not ToolMode.none):
+        return None
+    return Unasked(tools, lambda: (message.text for message in request.messages), request.json_answer)
+
+
+def _turn_policy(request: ChatRequest) -> TurnPolicy:
+    choice = request.tool_choice
+    return TurnPolicy(
+        tool_choice=choice.mode.value,
+        tool_name=choice.name if choice.mode is ToolMode.named else None,
+        parallel=request.parallel_tool_calls,
+        json_answer=request.json_answer,
+        stops=request.sampling.stop,
+    )
+
+
+def _holds_replacement(request: ChatRequest) -> bool:
+    """Whether the model can have read U+FFFD, and so may write it."""
+    texts = (
+        text
+        for message in request.messages
+        for text in (message.text, *(call.arguments for call in message.calls))
+    )
+    return any("\ufffd" in text or "\\ufffd" in text.lower() for text in texts)
+
+
+def _compile(request: ChatRequest) -> ToolSet:
+    try:
+        return ToolSet.compile(request.tools, replacement=_holds_replacement(request))
+    except SchemaError as error:
+        if error.tool_name not in request.tool_paths:  # too many tools, say: no single one is to blame
+            raise BadRequest(f"tools: {error}", param="tools") from error
+        path = f"{request.tool_paths[error.tool_name]}.parameters"
+        raise BadRequest(
+            f"{path}: not a usable JSON Schema for tool {error.tool_name!r}: {error}",
+            param=path,
+            code="invalid_function_parameters",
+        ) from error
+
+
+def _report(settled: TurnEnd) -> None:
+    """A line in the log where anything was changed or refused."""
+    if settled.problems:
+        reasons = "; ".join(f"{one.rule} at {one.path or '/'}" for one in settled.problems)
+        _log.warning("no call of this turn can be executed: %s", reasons)
+    elif settled.fixes:
+        _log.info("repaired: %s", ", ".join(f"{fix.kind} at {fix.path or '/'}" for fix in settled.fixes))

@@ -1,0 +1,39 @@
+"""Which calls in the text of a generation count: what its upstream did in this conversation decides."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+from proxy.guard.drift import SessionKey
+from proxy.upstreams.base import Generation
+from repair.placement import InText
+
+_CAPACITY = 4096
+
+
+class StructuredSessions:
+    """The sessions, seen last, in which the upstream has sent a call as structure."""
+
+    def __init__(self, capacity: int = _CAPACITY) -> None:
+        self._capacity = capacity
+        self._keys: OrderedDict[SessionKey, None] = OrderedDict()
+
+    def note(self, key: SessionKey) -> None:
+        self._keys[key] = None
+        self._keys.move_to_end(key)
+        if len(self._keys) > self._capacity:
+            self._keys.popitem(last=False)
+
+    def __contains__(self, key: SessionKey) -> bool:
+        return key in self._keys
+
+
+def calls_in_text(generation: Generation, leaked_calls: bool, sends_structure: bool) -> InText:
+    """leaked_calls: what upstreams write as text may be a call at all. sends_structure: this one has sent a
+    call as structure before. The bundled engine's calls are never anything but text.
+    """
+    if not generation.structured:
+        return InText.placed
+    if not leaked_calls:
+        return InText.never
+    return InText.alone if sends_structure else InText.placed

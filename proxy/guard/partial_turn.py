@@ -1,0 +1,184 @@
+"""What stands of a turn between two attempts: the calls that are right, and the places of those still
+missing.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from proxy.guard.attempt import Attempt
+from proxy.guard.emitted import meaning
+from repair.turn import TurnPolicy
+from repair.types import Accepted, Fix, Problem, ToolCall
+
+# The model may lack what such a call needs, so an answer in words is one.
+_MAY_ANSWER = frozenset(
+    {
+        "required",
+        "unknown_tool",
+        "ambiguous_tool",
+        "missing_name",
+        "broken_markers",
+        "misplaced_call",
+        "unasked_call",
+        "announced_call",
+        "loop",
+        "repetition",
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """The place of one call in the turn. name: the tool that was named, or "". call: None while it is
+    missing; right: then, the arguments that the refused call had right.
+    """
+
+    name: str
+    call: ToolCall | None = None
+    right: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class PartialTurn:
+    """slots: in the model's order; empty where the turn can only be asked for as a whole. open_ended: more
+    calls may follow them. may_answer: words instead of a call are an answer. fixes: of the calls kept.
+    """
+
+    slots: tuple[Slot, ...] = ()
+    open_ended: bool = False
+    may_answer: bool = False
+    fixes: tuple[Fix, ...] = ()
+
+    @property
+    def kept(self) -> tuple[ToolCall, ...]:
+        return tuple(slot.call for slot in self.slots if slot.call is not None)
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """The names of the tools whose calls are missing, "" where one is not known."""
+        return tuple(slot.name for slot in self.slots if slot.call is None)
+
+    @property
+    def settled(self) -> Mapping[str, Mapping[str, Any]]:
+        """By tool, the arguments that need not be written anew; of tools that one call is missing of, else it
+        would not be certain whose they are.
+        """
+        if self.open_ended:
+            return {}
+        counts = Counter(self.missing)
+        return {
+            slot.name: slot.right
+            for slot in self.slots
+            if slot.call is None and slot.right and counts[slot.name] == 1
+        }
+
+    @property
+    def only_tool(self) -> str:
+        """The one tool that all missing calls name, or ""."""
+        names = set(self.missing)
+        return names.pop() if len(names) == 1 else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """An attempt that settles the turn. text: what the model answered instead of a call."""
+
+    calls: tuple[ToolCall, ...]
+    fixes: tuple[Fix, ...] = ()
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """An attempt that does not; problems: what to tell the model."""
+
+    standing: PartialTurn
+    problems: tuple[Problem, ...]
+
+
+def keep_accepted(attempt: Attempt, problems: tuple[Problem, ...], policy: TurnPolicy) -> PartialTurn:
+    """After a refused attempt of the whole turn. Nothing is kept of one that goes against the client's
+    choice.
+    """
+    may_answer = bool(problems) and all(problem.rule in _MAY_ANSWER for problem in problems)
+    if attempt.parts is None:
+        return PartialTurn(may_answer=may_answer)
+    slots: list[Slot] = []
+    fixes: tuple[Fix, ...] = ()
+    for part in attempt.parts.calls:
+        if isinstance(part.outcome, Accepted):
+            slots.append(Slot(part.outcome.call.name, part.outcome.call))
+            fixes += part.outcome.fixes
+        else:
+            slots.append(Slot(part.name, right=part.right))
+    standing = PartialTurn(tuple(slots), attempt.parts.open_ended, may_answer, fixes)
+    several = not policy.parallel and len(slots) > 1
+    other = policy.tool_choice == "named" and any(call.name != policy.tool_name for call in standing.kept)
+    return PartialTurn(may_answer=may_answer) if several or other else standing
+
+
+def settle(
+    standing: PartialTurn, attempt: Attempt, problems: tuple[Problem, ...], policy: TurnPolicy
+) -> Settled | Retry:
+    """What the next attempt makes of it. problems: the attempt's own, or of a loop that it goes on with.
+
+    Where nothing is kept the attempt stands for the whole turn. Else it must bring exactly what is missing.
+    """
+    if standing.kept:
+        return _fill(standing, attempt, problems, policy)
+    if problems:
+        return Retry(keep_accepted(attempt, problems, policy), problems)
+    if attempt.calls:
+        return Settled(attempt.calls, attempt.fixes)
+    if attempt.text.strip() and standing.may_answer and not attempt.cut:
+        return Settled((), text=attempt.text)
+    return Retry(standing, (Problem("", "call_required", "the corrected call was due, and none came"),))
+
+
+def _fill(
+    standing: PartialTurn, attempt: Attempt, problems: tuple[Problem, ...], policy: TurnPolicy
+) -> Settled | Retry:
+    came = _came(attempt, problems, policy)
+    if not came:
+        due = Problem("", "call_required", f"{len(standing.missing)} calls were due, and none came")
+        return Retry(standing, problems or (due,))
+    known = {meaning(call) for call in standing.kept}
+    new = [slot for slot in came if slot.call is None or meaning(slot.call) not in known]
+    count = len(standing.missing)
+    if len(new) != count and not (standing.open_ended and len(new) > count):
+        told = f"{count} calls were due, {len(new)} came"
+        return Retry(standing, (*problems, Problem("", "call_count", told)))
+    slots: list[Slot] = []
+    wrong: list[Problem] = []
+    queue = list(new)
+    for slot in standing.slots:
+        if slot.call is not None:
+            slots.append(slot)
+            continue
+        found = queue.pop(0)
+        if slot.name and found.call is not None and found.call.name != slot.name:
+            wrong.append(
+                Problem("", "wrong_tool", f"a call of {slot.name!r} was due, got {found.call.name!r}")
+            )
+            found = Slot(slot.name)
+        slots.append(found if found.call is not None else slot)
+    filled = replace(standing, slots=(*slots, *queue), fixes=(*standing.fixes, *_fixes(attempt)))
+    if filled.missing:
+        return Retry(filled, (*problems, *wrong))
+    return Settled(filled.kept, filled.fixes)
+
+
+def _came(attempt: Attempt, problems: tuple[Problem, ...], policy: TurnPolicy) -> Sequence[Slot]:
+    if not problems:
+        return [Slot(call.name, call) for call in attempt.calls]
+    return keep_accepted(attempt, problems, policy).slots
+
+
+def _fixes(attempt: Attempt) -> tuple[Fix, ...]:
+    parts = attempt.parts.calls if attempt.parts else ()
+    kept = [part.outcome for part in parts if isinstance(part.outcome, Accepted)]
+    return attempt.fixes or tuple(fix for one in kept for fix in one.fixes)

@@ -1,0 +1,269 @@
+"""Asking again: the model gets its attempt back with what was wrong, bounded in attempts, time and tokens."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import tenacity
+
+from proxy.conversation.errors import BadRequest, ContextTooLong, RequestError
+from proxy.conversation.events import Usage
+from proxy.conversation.request import ChatRequest, ToolMode
+from proxy.guard.asking import Way, ask_for_calls, choose_way, room_for, sampling_for, without_ours
+from proxy.guard.attempt import Attempt, AttemptReader
+from proxy.guard.fork import extend
+from proxy.guard.partial_turn import PartialTurn, Retry, Settled, keep_accepted, settle
+from proxy.guard.policy import ReaskLimits
+from proxy.guard.structured import ask_for_arguments, read_arguments
+from proxy.records.request_record import AttemptRecord
+from proxy.upstreams.base import Generation, Upstream
+from repair.tools import Tool, ToolSet
+from repair.turn import TurnPolicy
+from repair.types import Problem
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Reasked:
+    """What asking again came to. turned: None where nothing could be saved; problems: then, the last ones."""
+
+    turned: Settled | None
+    problems: tuple[Problem, ...]
+
+
+class Reask:
+    """Asks again for one refused turn. run() once; cancelling it stops the generation that runs.
+
+    refuse: what is wrong with an attempt that is right in itself.
+    """
+
+    def __init__(
+        self,
+        upstream: Upstream,
+        request: ChatRequest,
+        tools: ToolSet,
+        policy: TurnPolicy,
+        limits: ReaskLimits,
+        refuse: Callable[[Attempt], tuple[Problem, ...]],
+    ) -> None:
+        self._upstream = upstream
+        self._request = request
+        self._tools = tools
+        self._policy = policy
+        self._limits = limits
+        self._refuse = refuse
+        self._messages = request.messages
+        self._standing = PartialTurn()
+        self._problems: tuple[Problem, ...] = ()
+        self._attempts: list[AttemptRecord] = []
+        self._tokens = 0
+        self._room: int | None = None  # None: there is none for another attempt
+        self._number = 0
+        self._repeated = False
+        self._unheld = False  # the upstream does not hold calls to a grammar
+        self._plain = False  # it refused what we added
+        self._too_long = False  # the fork did not fit its context
+
+    async def run(self, first: Attempt, problems: tuple[Problem, ...]) -> Reasked:
+        """first: the attempt that was refused for `problems`. Errors of the upstream end the asking."""
+        self._standing = keep_accepted(first, problems, self._policy)
+        self._problems = problems
+        self._tell(first)
+        self._room = self._room_after(first, first)
+        self._repeated = first.repeated
+        turned: Settled | None = None
+        if self._has_room and self._limits.attempts > 0:
+            turned = await self._repeat(first)
+        return Reasked(turned, self._problems)
+
+    @property
+    def attempts(self) -> tuple[AttemptRecord, ...]:
+        """Those made so far; one that was cancelled is among them."""
+        return tuple(self._attempts)
+
+    def _tell(self, attempt: Attempt) -> None:
+        """Goes on with the fork: the attempt and its problems. Calls of it are only called right if they are
+        kept.
+        """
+        problems = self._problems
+        uncounted = any(problem.rule == "call_count" for problem in problems)
+        if attempt.parts is not None and (uncounted or not self._standing.slots):
+            count = len(attempt.parts.calls)
+            attempt = replace(attempt, parts=None)
+            if not self._policy.parallel and count > 1:
+                problems += (Problem("", "parallel", f"one call was allowed, {count} came"),)
+        self._messages = extend(self._messages, attempt, problems, self._tools)
+
+    async def _repeat(self, first: Attempt) -> Settled | None:
+        retrying = tenacity.AsyncRetrying(
+            stop=tenacity.stop_after_attempt(self._limits.attempts),
+            retry=tenacity.retry_if_result(lambda result: isinstance(result, Retry) and self._has_room),
+            retry_error_callback=lambda state: state.outcome.result() if state.outcome else None,
+        )
+        try:
+            async with asyncio.timeout(self._limits.seconds) as deadline:
+                result: Settled | Retry = await retrying(self._once, first)
+                return result if isinstance(result, Settled) else None
+        except TimeoutError:
+            if not deadline.expired():
+                raise
+            _log.warning("asking again took longer than %g s", self._limits.seconds)
+        except RequestError as error:
+            _log.warning("asking again failed: %s", error.message)
+        return None
+
+    @property
+    def _has_room(self) -> bool:
+        """Whether the client's limit and the budget of tokens leave something for another attempt."""
+        return self._room is not None
+
+    async def _once(self, first: Attempt) -> Settled | Retry:
+        tool = self._tool_to_write()
+        way = choose_way(
+            self._number, self._limits.attempts, self._standing, self._problems, tool.name if tool else ""
+        )
+        if self._too_long and way is Way.correction:
+            way = Way.untouched
+        try:
+            attempt = await self._hear(self._next_request(way, tool), way)
+        except ContextTooLong:
+            if way is not Way.correction or self._standing.kept:
+                raise
+            self._too_long = True
+            self._number += 1
+            return Retry(self._standing, self._problems)
+        self._number += 1
+        if attempt is None:
+            self._room = None
+            return Retry(self._standing, self._problems)
+        if way is Way.structured and tool is not None:
+            attempt = read_arguments(attempt, tool, self._tools, self._standing.may_answer)
+        return self._settle(first, attempt)
+
+    def _settle(self, first: Attempt, attempt: Attempt) -> Settled | Retry:
+        problems = attempt.problems
+        if not problems and not self._standing.kept:
+            problems = self._refuse(attempt)
+        result = settle(self._standing, attempt, problems, self._policy)
+        if isinstance(result, Retry):
+            self._standing, self._problems = result.standing, result.problems
+            self._tell(attempt)
+            self._room = self._room_after(first, attempt)
+            self._repeated, self._unheld = attempt.repeated, attempt.unconstrained
+        return result
+
+    def _tool_to_write(self) -> Tool | None:
+        """Whose arguments alone could be asked for: of the one call missing, where no grammar holds it."""
+        standing, choice = self._standing, self._request.tool_choice
+        if not self._unheld or standing.open_ended or len(standing.missing) > 1:
+            return None
+        name = standing.only_tool
+        if not standing.slots:
+            name = choice.name if choice.mode is ToolMode.named else ""
+            name = name or (self._tools.names[0] if len(self._tools) == 1 else "")
+        return self._tools.get(name) if name else None
+
+    def _next_request(self, way: Way, tool: Tool | None) -> ChatRequest:
+        request, standing = self._request, self._standing
+        assert self._room is not None
+        sampling = sampling_for(request.sampling, way, self._number, self._room, self._repeated)
+        if way is Way.structured and tool is not None:
+            asked = ask_for_arguments(request, tool, standing.may_answer, sampling)
+        else:
+            messages = self._messages if way is Way.correction else request.messages
+            asked = ask_for_calls(request, messages, standing, sampling)
+        return without_ours(asked, request) if self._plain and way is not Way.structured else asked
+
+    async def _hear(self, request: ChatRequest, way: Way) -> Attempt | None:
+        """One more generation; a server that refuses it is asked once more without what we added."""
+        try:
+            return await self._generate(request, way)
+        except ContextTooLong:
+            raise
+        except BadRequest as error:
+            plain = without_ours(request, self._request)
+            if plain == request or self._attempts[-1].usage.completion_tokens:
+                raise
+            _log.info("asked again without what was added, since the upstream refused it: %s", error.message)
+            self._plain = way is not Way.structured
+            return await self._generate(plain, way)
+
+    async def _generate(self, request: ChatRequest, way: Way) -> Attempt | None:
+        """None where it would go over the budget of tokens."""
+        started = time.monotonic()
+        listener: AttemptReader | None = None
+        attempt: Attempt | None = None
+        error = "over the budget of tokens"
+        asked: tuple[str, ...] = ()
+        try:
+            generation = await self._upstream.open(request)
+            try:
+                listener = self._listener(request, generation)
+                async for event in generation:
+                    listener.feed(event)
+                    if self._tokens + listener.tokens > self._limits.tokens:
+                        return None
+                    if listener.stopped or listener.doomed or listener.tokens > (self._room or 0):
+                        listener.end(await generation.end())
+                        break
+                attempt = listener.close()
+                asked = attempt.asked
+                return attempt
+            finally:
+                await generation.aclose()
+        except RequestError as failure:
+            error, asked = failure.message, failure.asked
+            raise
+        except asyncio.CancelledError:
+            error = "stopped"
+            raise
+        finally:
+            usage = attempt.usage if attempt else Usage(completion_tokens=listener.tokens if listener else 0)
+            self._tokens += usage.completion_tokens
+            seconds = time.monotonic() - started
+            self._attempts.append(
+                AttemptRecord(
+                    attempt.verdict if attempt else None,
+                    attempt.fixes if attempt else (),
+                    attempt.problems if attempt else (),
+                    usage,
+                    seconds,
+                    constrained=request.constrained,
+                    error="" if attempt else error,
+                    unconstrained=attempt.unconstrained if attempt else False,
+                    asked=asked,
+                    text=listener.heard if listener and not attempt else "",
+                    repeated=attempt.repeated if attempt else False,
+                    way=way.value,
+                )
+            )
+
+    def _listener(self, request: ChatRequest, generation: Generation) -> AttemptReader:
+        if request.tools:
+            return AttemptReader(self._tools, generation, self._policy)
+        return AttemptReader(ToolSet(()), generation, TurnPolicy(stops=request.sampling.stop))
+
+    def _room_after(self, first: Attempt, last: Attempt) -> int | None:
+        """Tokens for the next attempt; None where the client's limit or the budget leaves none."""
+        given = self._request.sampling.max_tokens
+        received = self._received(first)
+        cut = last is first and last.cut and not last.repeated
+        if given is not None and cut and last.usage.completion_tokens >= given - received:
+            return None  # it was the client's own limit, and the same room would be too small again
+        room = room_for(given, received, last)
+        return None if room < 1 or self._tokens >= self._limits.tokens else room
+
+    def _received(self, first: Attempt) -> int:
+        """Tokens of the first attempt that the client has or will get: text shown, and calls kept."""
+        kept = sum(len(call.name) + len(call.arguments) for call in self._standing.kept)
+        size = max(
+            1, len(first.text) + len(first.reasoning) + sum(len(one.arguments) for one in first.emitted)
+        )
+        share = math.ceil(first.usage.completion_tokens * min(1.0, kept / size))
+        return first.shown_tokens + share

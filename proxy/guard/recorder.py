@@ -1,0 +1,206 @@
+"""The book of one request: notes what happens while it happens, and closes with its RequestRecord."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from proxy.conversation.cache_report import CacheReport
+from proxy.conversation.errors import RequestError
+from proxy.conversation.events import Finish, Usage
+from proxy.conversation.request import ChatRequest
+from proxy.conversation.verdict import GiveUp, GuardMode, Verdict
+from proxy.guard.attempt import Attempt, AttemptReader
+from proxy.guard.drift import SessionKey
+from proxy.records.request_record import AttemptRecord, Ending, RequestRecord, Sink, Timings
+from repair.types import Fix, Problem
+
+
+@dataclass(frozen=True, slots=True)
+class RequestContext:
+    """What is known of a request before it is asked. until: its time is up, on the event loop's clock.
+    give_up: what the client gets for calls that cannot be saved. warnings: what of
+    the request cannot be done as it was asked.
+    """
+
+    request: ChatRequest
+    mode: GuardMode
+    key: SessionKey
+    turn: int
+    request_id: str = ""
+    looping: bool = False
+    drifted: bool = False
+    until: float | None = None
+    give_up: GiveUp = GiveUp.client
+    warnings: tuple[str, ...] = ()
+
+
+class Recorder:
+    """close() may be called more than once: the first time counts."""
+
+    def __init__(self, about: RequestContext, sinks: Sequence[Sink]) -> None:
+        self._about = about
+        self._sinks = sinks
+        self._start = time.monotonic()
+        self._timings = Timings()
+        self._attempts: list[AttemptRecord] = []
+        self._format = ""
+        self._calls = 0
+        self._fixes: tuple[Fix, ...] = ()
+        self._problems: tuple[Problem, ...] = ()
+        self._cache: CacheReport | None = None
+        self._empty = False
+        self._invalid = 0
+        self._handed_over = 0
+        self._closed = False
+
+    def _now(self) -> float:
+        return time.monotonic() - self._start
+
+    def admitted(self, format: str) -> None:
+        self._format = format
+        self._timings = replace(self._timings, admitted=self._now())
+
+    def shown(self) -> None:
+        """Something left for the client."""
+        if self._timings.first is None:
+            self._timings = replace(self._timings, first=self._now())
+
+    def heard(self) -> None:
+        """The first attempt has ended."""
+        self._timings = replace(self._timings, heard=self._now())
+
+    def judged(self, attempt: Attempt) -> None:
+        now = self._now()
+        self._cache = attempt.cache
+        silent = not attempt.tried_to_call and not attempt.text.strip()
+        self._empty = silent and bool(self._about.request.tools)
+        self._timings = replace(self._timings, judged=now)
+        seconds = now - self._timings.admitted
+        self._attempts.append(
+            AttemptRecord(
+                attempt.verdict,
+                attempt.fixes,
+                attempt.problems,
+                attempt.usage,
+                seconds,
+                self._about.request.constrained,
+                unconstrained=attempt.unconstrained,
+                asked=attempt.asked,
+                repeated=attempt.repeated,
+            )
+        )
+
+    def reasked(self, attempts: Sequence[AttemptRecord]) -> None:
+        assert self._timings.judged is not None
+        self._attempts += attempts
+        self._timings = replace(self._timings, reasking=self._now() - self._timings.judged)
+
+    def settled(
+        self,
+        calls: int,
+        fixes: tuple[Fix, ...],
+        problems: tuple[Problem, ...],
+        invalid: int,
+        handed_over: int,
+    ) -> None:
+        """What was delivered, what was wrong with that which was not, and with that which was: against the
+        guard's will and by it.
+        """
+        self._calls, self._fixes, self._problems = calls, fixes, problems
+        self._invalid, self._handed_over = invalid, handed_over
+
+    def failed(self, error: RequestError, listener: AttemptReader | None = None) -> None:
+        """The upstream failed: closes the book. An attempt that was under way stands in it, with what the
+        listener had heard of it.
+        """
+        if error.asked or (listener is not None and listener.heard):
+            self._broken_off(listener, error.message, error.asked)
+        self.close(Ending.failed, error=error.message)
+
+    def _broken_off(self, listener: AttemptReader | None, error: str, asked: tuple[str, ...] = ()) -> None:
+        """Notes the first attempt, if it was under way."""
+        if self._attempts or self._closed:
+            return
+        self._attempts.append(
+            AttemptRecord(
+                None,
+                usage=Usage(completion_tokens=listener.tokens if listener else 0),
+                seconds=self._now() - self._timings.admitted,
+                constrained=self._about.request.constrained,
+                error=error,
+                asked=asked,
+                text=listener.heard if listener else "",
+            )
+        )
+
+    @property
+    def cache(self) -> CacheReport | None:
+        """Of the first attempt."""
+        return self._cache
+
+    @property
+    def attempts(self) -> int:
+        return len(self._attempts)
+
+    @property
+    def usage(self) -> Usage:
+        """Of all attempts together."""
+        spent = [attempt.usage for attempt in self._attempts]
+        return Usage(
+            sum(usage.prompt_tokens for usage in spent),
+            sum(usage.completion_tokens for usage in spent),
+            sum(usage.cached_tokens for usage in spent),
+            sum(usage.reasoning_tokens for usage in spent),
+        )
+
+    def left(self, listener: AttemptReader | None = None) -> None:
+        """Nobody waits for the answer any more: its time was up, or the client went away. listener: of the
+        first attempt, where it was admitted.
+        """
+        until = self._about.until
+        late = until is not None and asyncio.get_running_loop().time() >= until
+        if listener is not None:
+            self._broken_off(listener, "stopped")
+        if late:
+            self.close(Ending.failed, error="it took longer than it may")
+        else:
+            self.close(Ending.abandoned)
+
+    def close(self, ending: Ending, finish: Finish | None = None, error: str = "") -> None:
+        if self._closed:
+            return
+        self._closed = True
+        about = self._about
+        account = RequestRecord(
+            request_id=about.request_id,
+            model=about.key.model,
+            session=about.key.session,
+            turn=about.turn,
+            mode=about.mode,
+            stream=about.request.stream,
+            format=self._format,
+            verdict=finish.verdict if finish else Verdict.none,
+            ending=ending,
+            reason=finish.reason if finish else None,
+            attempts=tuple(self._attempts),
+            calls=self._calls,
+            fixes=self._fixes,
+            problems=self._problems,
+            usage=self.usage,
+            timings=replace(self._timings, total=self._now()),
+            looping=about.looping,
+            drifted=about.drifted,
+            error=error,
+            session_source=about.request.session.source,
+            cache=self._cache,
+            empty=self._empty,
+            invalid=self._invalid,
+            given_up=finish.given_up if finish else None,
+            handed_over=self._handed_over,
+            warnings=about.warnings,
+        )
+        for sink in self._sinks:
+            sink.record(account)

@@ -1,0 +1,51 @@
+"""How a turn ends: what is still to be sent, and what is said about it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from proxy.conversation.events import FinishReason
+from proxy.conversation.verdict import GiveUp, Verdict
+from proxy.guard.attempt import Attempt, Delta, set_apart
+from repair.types import Fix, Problem, TextDelta, ToolCall
+from repair.types import Verdict as TurnVerdict
+
+_VERDICTS = {
+    TurnVerdict.none: Verdict.none,
+    TurnVerdict.clean: Verdict.clean,
+    TurnVerdict.repaired: Verdict.repaired,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class TurnEnd:
+    """rest: what is still to be sent of text. problems, given_up: of a turn whose calls were not saved."""
+
+    rest: tuple[Delta, ...]
+    calls: tuple[ToolCall, ...]
+    verdict: Verdict
+    reason: FinishReason
+    fixes: tuple[Fix, ...] = ()
+    problems: tuple[Problem, ...] = ()
+    given_up: GiveUp | None = None
+
+
+def deliver(attempt: Attempt) -> TurnEnd:
+    """A turn as it was judged."""
+    reason = FinishReason.length if attempt.cut else FinishReason.stop
+    if attempt.filtered:
+        reason = FinishReason.content_filter
+    if attempt.calls:
+        reason = FinishReason.tool_calls
+    return TurnEnd(attempt.rest, attempt.calls, _VERDICTS[attempt.verdict], reason, attempt.fixes)
+
+
+def observed_turn(attempt: Attempt, observed: Attempt) -> TurnEnd:
+    """The turn as the model emitted it, with the judgement that the guard would have acted on."""
+    verdict = _VERDICTS.get(observed.verdict, Verdict.reasked)
+    return replace(deliver(attempt), verdict=verdict, fixes=observed.fixes, problems=observed.problems)
+
+
+def answer_instead(first: Attempt, text: str) -> tuple[Delta, ...]:
+    """What the model said in place of its call, behind what of the turn has been shown."""
+    return (TextDelta(set_apart(first.text[: first.shown]) + text.strip()),)

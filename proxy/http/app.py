@@ -1,0 +1,129 @@
+"""The ASGI application: routes, error shapes, request ids and one log line per request."""
+
+from __future__ import annotations
+
+import logging
+import re
+import secrets
+import time
+from collections.abc import Callable, Sequence
+
+from fastapi import FastAPI, Request, Response
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from engine.types import EngineStats
+from proxy.conversation.errors import RequestError, error_for_status, error_headers, error_object, shape_of
+from proxy.guard.drift_metrics import DriftCollector
+from proxy.guard.guard import Guard
+from proxy.guard.policy import GuardPolicy
+from proxy.http.health import HealthCheck
+from proxy.http.logs import REQUEST_ID
+from proxy.http.routes import JSONResponse, Limits, State, build_router
+from proxy.http.sessions import SessionKeeper
+from proxy.prompts.think_time import Prefiller
+from proxy.records.ledger import Ledger
+from proxy.records.metrics import Metrics
+from proxy.records.request_record import Sink
+from proxy.records.session_stats import SessionStats
+from proxy.upstreams.base import Upstream
+
+_log = logging.getLogger(__name__)
+_SLASHES = re.compile("/{2,}")
+_REQUEST_ID = re.compile(rb"[\x21-\x7e]{1,128}")
+
+
+def create_app(
+    upstream: Upstream,
+    *,
+    policy: GuardPolicy | None = None,
+    sinks: Sequence[Sink] = (),
+    api_key: str | None = None,
+    limits: Limits | None = None,
+    stats: Callable[[], EngineStats] | None = None,
+    keeper: SessionKeeper | None = None,
+    ledger: Ledger | None = None,
+    foresight: Prefiller | None = None,
+) -> FastAPI:
+    """The app over a started upstream, which stays the caller's to close. sinks: get each request's
+    account, and so does the ledger, which can be asked for them. stats: the bundled engine's figures, for
+    /metrics. keeper: of the sessions' prefixes. foresight: is told what each turn came to, and
+    warms prompts.
+    """
+    kept = (ledger,) if ledger else ()
+    metrics = Metrics(stats)
+    roster = SessionStats()
+    told = (metrics, roster, *kept, *sinks)
+    guard = Guard(metrics.watch(upstream), policy or GuardPolicy(), told, foresight)
+    metrics.show(DriftCollector(guard.drift))
+    health = HealthCheck(upstream)
+    limits = limits or Limits()
+    state = State(upstream, guard, health, limits, api_key, metrics, roster, keeper, ledger, foresight, stats)
+    app = FastAPI(title="fortieth", docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
+    app.include_router(build_router(state))
+    app.add_exception_handler(RequestError, _on_request_error)
+    app.add_exception_handler(HTTPException, _on_http_error)
+    app.add_middleware(RequestLog, answered=metrics.answered)
+    return app
+
+
+async def _on_request_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestError)
+    return _error_response(error)
+
+
+async def _on_http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    where = f"{request.method} {request.url.path}"
+    return _error_response(error_for_status(error.status_code, f"{where}: {error.detail}"))
+
+
+def _error_response(error: RequestError) -> Response:
+    _log.debug("refused: %s", error.message)
+    return JSONResponse(error_object(error), status_code=shape_of(error).status, headers=error_headers(error))
+
+
+class RequestLog:
+    """Gives each request and its response an x-request-id (the client's own, if it sent one), which every log
+    line about it shows; logs and counts it.
+
+    Also puts the path in order, so that it is logged as it is routed.
+    """
+
+    def __init__(self, app: ASGIApp, answered: Callable[[int], None]) -> None:
+        self._app = app
+        self._answered = answered
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        # Base URLs are pasted with and without a slash at the end: `/v1//chat/completions/` is meant well.
+        path = _SLASHES.sub("/", scope["path"]).rstrip("/") or "/"
+        request_id = _request_id(scope)
+        others = [header for header in scope["headers"] if header[0] != b"x-request-id"]
+        scope = {**scope, "path": path, "headers": [*others, (b"x-request-id", request_id)]}
+        REQUEST_ID.set(request_id.decode("ascii"))
+        started = time.monotonic()
+        status = 0
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message.get("headers", ()), (b"x-request-id", request_id)]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_with_id)
+        finally:
+            took_ms = (time.monotonic() - started) * 1000
+            self._answered(status)
+            _log.info("%s %s %d %.0f ms", scope["method"], path, status, took_ms)
+
+
+def _request_id(scope: Scope) -> bytes:
+    for name, value in scope["headers"]:
+        if name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
+            return bytes(value)
+    return b"req_" + secrets.token_hex(12).encode()

@@ -1,0 +1,83 @@
+"""Sessions over HTTP: what requests to /v1/fortieth/sessions are answered with."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from engine.errors import EngineUnavailable
+from engine.types import SessionInfo
+from proxy.conversation.errors import NotFound, UpstreamUnavailable
+from proxy.conversation.request import ChatRequest
+from proxy.prompts.think_time import Prefiller
+from proxy.records.session_stats import SessionStats, row_object
+
+
+class SessionKeeper(Protocol):
+    """Keeps the prefixes of sessions. Each method raises EngineUnavailable."""
+
+    async def sessions(self) -> Sequence[SessionInfo]: ...
+
+    async def pin_session(self, id: str, pinned: bool = True) -> bool: ...
+
+    async def drop_session(self, id: str) -> bool: ...
+
+    def prefetch_session(self, id: str) -> None: ...
+
+
+async def list_sessions(roster: SessionStats, keeper: SessionKeeper | None) -> dict[str, Any]:
+    """The one heard of last first; `cache` is what the engine keeps of it, null where it cannot say."""
+    kept: dict[str, SessionInfo] = {}
+    if keeper is not None:
+        with contextlib.suppress(EngineUnavailable):  # the rest is known all the same
+            kept = {one.id: one for one in await keeper.sessions()}
+    rows = [{**row_object(row), "cache": _kept_object(kept.get(row.id))} for row in roster.rows]
+    return {"object": "list", "data": rows}
+
+
+def _kept_object(kept: SessionInfo | None) -> dict[str, Any] | None:
+    if kept is None:
+        return None
+    return {
+        "branches": kept.branches,
+        "tokens": kept.tokens,
+        "ram_bytes": kept.ram_bytes,
+        "tier": kept.tier,
+        "pinned": kept.pinned,
+        "idle_s": round(kept.idle_s, 1),
+    }
+
+
+async def pin_session(keeper: SessionKeeper | None, id: str, pinned: bool) -> dict[str, Any]:
+    """Raises NotFound where the engine keeps nothing of it."""
+    if not await _ask(keeper, "pin" if pinned else "unpin", id):
+        raise NotFound(f"nothing is kept of session {id[:80]!r}")
+    return {"object": "fortieth.session", "id": id, "pinned": pinned}
+
+
+async def drop_session(roster: SessionStats, keeper: SessionKeeper | None, id: str) -> dict[str, Any]:
+    """Raises NotFound where nobody knows it."""
+    dropped = await _ask(keeper, "drop", id) if keeper is not None else False
+    if not (roster.forget(id) or dropped):
+        raise NotFound(f"there is no session {id[:80]!r}")
+    return {"object": "fortieth.session", "id": id, "deleted": True}
+
+
+async def warm_one(foresight: Prefiller | None, request: ChatRequest) -> dict[str, Any]:
+    """Computes a prompt's beginning. Raises RequestError; NotFound where there is no engine to keep it."""
+    if foresight is None:
+        raise NotFound("this server's upstream keeps no prefixes")
+    done = await foresight.warm(request)
+    return {"object": "fortieth.warmed", "tokens": done.prompt_tokens - 1, "cached": done.cached_tokens}
+
+
+async def _ask(keeper: SessionKeeper | None, action: str, id: str) -> bool:
+    if keeper is None:
+        raise NotFound("this server's upstream keeps no prefixes")
+    try:
+        if action == "drop":
+            return await keeper.drop_session(id)
+        return await keeper.pin_session(id, action == "pin")
+    except EngineUnavailable as error:
+        raise UpstreamUnavailable(str(error)) from error

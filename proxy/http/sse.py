@@ -1,0 +1,135 @@
+"""Sends a request's events to the client as an event stream, and stops work when the client goes away."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Coroutine, Iterator
+from typing import Any, TypeVar
+
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from proxy.codecs.base import StreamEncoder
+from proxy.conversation.errors import InternalError, RequestError
+from proxy.conversation.events import Finish
+from proxy.guard.choices import EventSource
+
+_log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+class ClientGone(Exception):
+    """The client closed the connection; nobody is left to answer."""
+
+
+@contextlib.contextmanager
+def defects_reported() -> Iterator[None]:
+    """The boundary towards the client: what is no RequestError is logged and leaves as an InternalError."""
+    try:
+        yield
+    except (RequestError, ClientGone):
+        raise
+    except Exception as error:
+        _log.exception("a request failed by a defect of the server")
+        raise InternalError("the server failed on this request; its log says why") from error
+
+
+async def run_while_connected(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
+    """The result of `work`; when the client goes away, `work` is cancelled and ClientGone raised.
+
+    The request's body must have been read before.
+    """
+    task = asyncio.create_task(work)
+    watcher = asyncio.create_task(_wait_for_disconnect(receive))
+    try:
+        await asyncio.wait({task, watcher}, return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            return task.result()
+        raise ClientGone
+    finally:
+        await _cancel(watcher)
+        await _cancel(task)
+
+
+async def _wait_for_disconnect(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _cancel(task: asyncio.Task[T]) -> None:
+    """Cancels and waits for the clean-up. What the task raised was seen, or concerns nobody any more."""
+    if not task.done():
+        task.cancel()
+        await asyncio.wait({task})
+    if not task.cancelled():
+        task.exception()
+
+
+class EventStream(Response):
+    """An SSE response for opened exchanges, which it closes. Headers leave before the first token.
+
+    keep_alive_s: after so many seconds of silence an empty delta is sent: clients give up on silent streams,
+    and comments do not count as a sign of life for all of them.
+    """
+
+    media_type = "text/event-stream"
+
+    def __init__(self, source: EventSource, encoder: StreamEncoder, keep_alive_s: float) -> None:
+        # Response.__init__ is not called: it would announce a body of known length.
+        self.status_code = 200
+        self.background = None
+        self._source = source
+        self._encoder = encoder
+        self._keep_alive_s = keep_alive_s
+        self._lock = asyncio.Lock()
+        self._sent_at = 0.0
+        self.init_headers({"cache-control": "no-cache", "x-accel-buffering": "no"})
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await run_while_connected(receive, self._stream(send))
+        except ClientGone:
+            _log.debug("the client went away during its stream")
+        finally:
+            await self._source.aclose()
+
+    async def _stream(self, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+        ticker = asyncio.create_task(self._keep_alive(send))
+        try:
+            last = await self._send_events(send)
+        finally:
+            await _cancel(ticker)
+        # Closed first: who has read the end of the stream may rely on nothing running for it any more.
+        await self._source.aclose()
+        await send({"type": "http.response.body", "body": last, "more_body": False})
+
+    async def _send_events(self, send: Send) -> bytes:
+        """Sends all but the last bytes, and returns those: a finish, or the error that ends the stream."""
+        last = b""
+        try:
+            with defects_reported():
+                await self._send(send, self._encoder.open())
+                async for event in self._source.events():
+                    if isinstance(event, Finish):
+                        last = self._encoder.close(event)
+                    else:
+                        await self._send(send, self._encoder.encode(event))
+        except RequestError as error:
+            return self._encoder.fail(error)
+        return last
+
+    async def _send(self, send: Send, data: bytes) -> None:
+        async with self._lock:
+            await send({"type": "http.response.body", "body": data, "more_body": True})
+            self._sent_at = asyncio.get_running_loop().time()
+
+    async def _keep_alive(self, send: Send) -> None:
+        clock = asyncio.get_running_loop().time
+        while True:
+            await asyncio.sleep(max(0.0, self._sent_at + self._keep_alive_s - clock()))
+            if clock() - self._sent_at >= self._keep_alive_s and not self._lock.locked():
+                await self._send(send, self._encoder.keep_alive())

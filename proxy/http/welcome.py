@@ -1,0 +1,104 @@
+"""Where a server can be reached, and what it says of that when it is up."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import shlex
+import socket
+from dataclasses import dataclass
+
+from proxy.conversation.verdict import GuardMode
+
+# Of documentation, RFC 5737 and RFC 3849: asked for the way there, this machine says what its own address is.
+_FAR = {socket.AF_INET: "192.0.2.1", socket.AF_INET6: "2001:db8::1"}
+_ALL = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    """host: the address that is listened on, as the socket has it. outside: the machine's own address, ""
+    where there is none.
+    """
+
+    host: str
+    port: int
+    outside: str = ""
+
+    @classmethod
+    def of(cls, listener: socket.socket) -> Where:
+        host, port = listener.getsockname()[:2]
+        return cls(host, port, own_address(listener.family) if host in _ALL else "")
+
+    @property
+    def is_open(self) -> bool:
+        """Whether other machines are answered."""
+        return not ipaddress.ip_address(self.host.partition("%")[0]).is_loopback
+
+    @property
+    def base_url(self) -> str:
+        """For clients on this machine."""
+        return f"http://{in_url(_ALL.get(self.host, self.host))}:{self.port}/v1"
+
+    def lines(self) -> list[str]:
+        """Of the welcome."""
+        if self.host not in _ALL:
+            return [f"  base_url  {self.base_url}"]
+        others = f": for others http://{in_url(self.outside)}:{self.port}/v1" if self.outside else ""
+        everywhere = f"  listening on {in_url(self.host)}:{self.port}, every address of this machine{others}"
+        return [f"  base_url  {self.base_url}", everywhere]
+
+    def warning(self) -> str:
+        """For a server that is open and has no key."""
+        return (
+            f"everybody who reaches {in_url(self.host)}:{self.port} may use the model and read its sessions"
+            " and ledger: set FORTIETH_API_KEY, or leave --host at 127.0.0.1"
+        )
+
+
+def own_address(family: int) -> str:
+    """The address by which others most likely know this machine, "" where there is none. Sends nothing."""
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.connect((_FAR[socket.AddressFamily(family)], 9))
+            return str(probe.getsockname()[0])
+    except OSError:
+        return ""
+
+
+def in_url(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+def welcome(where: Where, model: str, mode: GuardMode, needs_key: bool) -> str:
+    """What a user needs to begin: where, which model, which guard, and a request that calls a tool."""
+    body = {
+        "model": model,
+        "messages": [{"role": "user", "content": "What is the weather in Lisbon?"}],
+        "tools": [
+            {
+                "type": "function",
+                "function": {
+                    "name": "get_weather",
+                    "description": "Get the current weather in a city",
+                    "parameters": {
+                        "type": "object",
+                        "properties": {"city": {"type": "string"}},
+                        "required": ["city"],
+                    },
+                },
+            }
+        ],
+    }
+    key = " -H 'authorization: Bearer YOUR_KEY'" if needs_key else ""
+    return "\n".join(
+        [
+            "fortieth is ready",
+            *where.lines(),
+            f"  model     {model}",
+            f"  guard     {mode}",
+            "try it:",
+            f"  curl {where.base_url}/chat/completions -H 'content-type: application/json'{key} \\",
+            f"    -d {shlex.quote(json.dumps(body))}",
+        ]
+    )

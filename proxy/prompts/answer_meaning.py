@@ -1,0 +1,85 @@
+"""What an answer says, read from the model's own text or from a client's copy of it; equal where both mean
+the same: the same calls by the value of their JSON, the same text and reasoning up to surrounding space.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+from proxy.conversation.request import ChatRequest, Message, PastCall, Role, ToolMode
+from repair.formats import Wire
+from repair.tools import ToolSet
+from repair.turn import Turn, TurnPolicy
+from repair.types import ReasoningDelta, TextDelta
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerMeaning:
+    """An answer, its text and reasoning stripped. calls: names and argument texts."""
+
+    text: str
+    reasoning: str
+    calls: tuple[tuple[str, str], ...]
+
+    @classmethod
+    def of(cls, message: Message) -> AnswerMeaning:
+        calls = tuple((call.name, call.arguments) for call in message.calls)
+        return cls(message.text.strip(), message.reasoning.strip(), calls)
+
+    @property
+    def without_reasoning(self) -> tuple[object, ...]:
+        """Equal for answers that mean the same, whatever was thought before."""
+        return self.text, tuple((name, value_of(arguments)) for name, arguments in self.calls)
+
+    @property
+    def meaning(self) -> tuple[object, ...]:
+        return self.reasoning, *self.without_reasoning
+
+    def fits(self, copy: AnswerMeaning) -> bool:
+        """Whether a client's copy is this answer, maybe without its reasoning."""
+        return copy.reasoning in ("", self.reasoning) and copy.without_reasoning == self.without_reasoning
+
+    def as_message(self, copy: Message) -> Message:
+        """With the ids under which the client knows the calls."""
+        calls = tuple(
+            PastCall(known.id, name, arguments)
+            for known, (name, arguments) in zip(copy.calls, self.calls, strict=True)
+        )
+        return Message(Role.assistant, self.text, self.reasoning, calls)
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """Reads a model's text as the guard does in mode `off`: what does not parse strictly is no call."""
+
+    format: str | Wire
+    tools: ToolSet
+    policy: TurnPolicy
+    generation_prompt: str
+
+    @classmethod
+    def of(cls, request: ChatRequest, format: str | Wire, generation_prompt: str) -> Reader:
+        choice = request.tool_choice
+        name = choice.name if choice.mode is ToolMode.named else None
+        policy = TurnPolicy(choice.mode.value, name, request.parallel_tool_calls, enabled=False)
+        return cls(format, ToolSet.compile(request.tools), policy, generation_prompt)
+
+    def read(self, text: str) -> AnswerMeaning:
+        turn = Turn(self.tools, self.format, self.policy, self.generation_prompt)
+        deltas = turn.feed(text)
+        outcome = turn.close("stop")
+        deltas += outcome.events
+        said = "".join(delta.text for delta in deltas if isinstance(delta, TextDelta))
+        thought = "".join(delta.text for delta in deltas if isinstance(delta, ReasoningDelta))
+        calls = tuple((call.name, call.arguments) for call in outcome.calls)
+        return AnswerMeaning(said.strip(), thought.strip(), calls)
+
+
+def value_of(arguments: str) -> str:
+    """Equal for texts of the same JSON value; what is no JSON stands for itself. No arguments are `{}`."""
+    try:
+        value = json.loads(arguments) if arguments.strip() else {}
+    except (ValueError, RecursionError):
+        return arguments
+    return json.dumps({} if value is None else value, sort_keys=True)

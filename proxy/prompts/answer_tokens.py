@@ -1,0 +1,248 @@
+"""The server's own answers by their exact tokens, and how a new prompt is joined from them.
+
+A prompt is written by the model's template, as text. Where one of our answers stands in it, the tokens that
+were generated take the place of that text, if three things are proved: all text before it is what was written
+before it then; all tokens before it are those that the model saw then; and the template's text of the answer,
+read as a model's answer is read, means what was generated. Else that answer is encoded from the text.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from array import array
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from engine.template import CUT, ChatTemplate
+from proxy.conversation.request import Message, Role
+from proxy.prompts.answer_meaning import AnswerMeaning, Reader
+
+_DIGEST_BYTES = 16
+_SIBLINGS = 8
+# Tokens of four bytes each: 16 MB.
+_CAPACITY = 4_000_000
+_MOST = 4096  # answers: a short one takes far more than its tokens do
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where an answer begins. chars: of the written prompt before it; text, tokens: digests of all before."""
+
+    chars: int
+    text: bytes
+    tokens: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """An answer to come: to what conversation, where in the prompt, and how it will be read."""
+
+    conversation: bytes
+    place: Place
+    reader: Reader
+
+
+@dataclass(slots=True, eq=False)
+class OwnTurn:
+    """A finished answer. generated: its tokens, the last of which the template writes as `end`. proved: the
+    template's text of it that was read and means the same.
+    """
+
+    due: Due
+    said: AnswerMeaning
+    controls: tuple[str, ...]
+    generated: array[int]
+    end: str
+    proved: str | None = None
+
+    def is_meant_by(self, written: str, controls: tuple[str, ...]) -> bool:
+        if written == self.proved:
+            return True
+        if controls != self.controls:
+            return False
+        means_it = self.due.reader.read(written.replace(CUT, "")).meaning == self.said.meaning
+        if means_it:
+            self.proved = written
+        return means_it
+
+
+Candidates = Sequence[OwnTurn]
+
+
+@dataclass(frozen=True, slots=True)
+class Recalled:
+    """A conversation with our own answers recognised: restored messages, and for each recognised answer, in
+    order, the turns that it may be. conversation: the digest of it all.
+    """
+
+    messages: tuple[Message, ...]
+    own: tuple[Candidates, ...]
+    conversation: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """A prompt's tokens. spliced: how many of our own answers stand in it as they were generated."""
+
+    tokens: tuple[int, ...]
+    spliced: int
+
+
+class OwnTurns:
+    """The answers used last, to `most` conversations and of at most `capacity` tokens. They are found by what
+    they answered, whatever session it is in, so that a branch finds what it shares. For one thread.
+    """
+
+    def __init__(self, template: ChatTemplate, capacity: int = _CAPACITY, most: int = _MOST) -> None:
+        self._template = template
+        self._capacity = capacity
+        self._most = most
+        self._size = 0
+        self._turns: OrderedDict[bytes, list[OwnTurn]] = OrderedDict()
+
+    @property
+    def tokens(self) -> int:
+        return self._size
+
+    def keep(self, due: Due, text: str, generated: Sequence[int]) -> AnswerMeaning | None:
+        """Remember a finished answer that ended with an end token; what it says. text: without that token.
+
+        None, and nothing is kept, where the token is none that the template alone can write.
+        """
+        said = due.reader.read(text)
+        end = self._template.decode((generated[-1],))
+        if self._template.controls_in(end) != (end,):
+            return None
+        controls = self._template.controls_in(text)
+        turn = OwnTurn(due, said, controls, array("i", generated), end)
+        siblings = self._turns.setdefault(due.conversation, [])
+        siblings.append(turn)
+        self._turns.move_to_end(due.conversation)
+        self._size += len(generated)
+        if len(siblings) > _SIBLINGS:
+            self._size -= len(siblings.pop(0).generated)
+        while self._size > self._capacity or len(self._turns) > self._most:
+            _, gone = self._turns.popitem(last=False)
+            self._size -= sum(len(one.generated) for one in gone)
+        return said
+
+    def recall(self, messages: Sequence[Message], *, reasoning: bool, text: bool) -> Recalled:
+        """reasoning: put back what the client left out. text: have our own words and arguments, not the
+        client's spelling of them.
+        """
+        restored: list[Message] = []
+        own: list[Candidates] = []
+        conversation = b""
+        for message in messages:
+            if message.role is Role.assistant and (reasoning or text):
+                found = self._find(conversation, message)
+                if found:
+                    message = _restore(message, found[0].said, reasoning, text)
+                    own.append(found)
+            restored.append(message)
+            conversation = _follow(conversation, message)
+        return Recalled(tuple(restored), tuple(own), conversation)
+
+    def _find(self, conversation: bytes, message: Message) -> list[OwnTurn]:
+        """The turns that the message may be a copy of; none where they differ in what was thought."""
+        turns = self._turns.get(conversation)
+        if turns is None:
+            return []
+        self._turns.move_to_end(conversation)
+        copy = AnswerMeaning.of(message)
+        found = [turn for turn in turns if turn.said.fits(copy)]
+        return found if len({turn.said.reasoning for turn in found}) == 1 else []
+
+    def join(self, written: str, own: Sequence[Candidates]) -> Joined:
+        """written: by the template, with CUTs. own: as recalled; the last one used may stand anywhere."""
+        joint = _Joint(self._template, written)
+        spliced = sum(joint.splice(candidates) for candidates in own)
+        return Joined(joint.finish(), spliced)
+
+
+class _Joint:
+    """Joins one prompt, from its beginning to its end."""
+
+    def __init__(self, template: ChatTemplate, written: str) -> None:
+        self._template = template
+        self._written = written
+        self._hashed = 0
+        self._text = hashlib.blake2b(digest_size=_DIGEST_BYTES)
+        self._prompt = hashlib.blake2b(digest_size=_DIGEST_BYTES)
+        self._tokens = array("i")
+        self._at = 0
+        self._end: tuple[int, str] | None = None
+
+    def splice(self, candidates: Candidates) -> bool:
+        """Whether one of them stands here."""
+        return any(self._splice(turn) for turn in candidates)
+
+    def _splice(self, turn: OwnTurn) -> bool:
+        place = turn.due.place
+        if place.chars < max(self._hashed, self._at) or not self._follows(place):
+            return False
+        end = self._written.find(turn.end, place.chars)
+        if end < 0:
+            return False
+        region = self._written[place.chars : end]
+        if not turn.is_meant_by(region, self._template.controls_in(region)):
+            return False
+        piece = array("i", self._encode(self._written[self._at : place.chars]))
+        prompt = self._prompt.copy()
+        prompt.update(piece.tobytes())
+        if prompt.digest() != place.tokens:
+            return False
+        prompt.update(turn.generated.tobytes())
+        self._prompt = prompt
+        self._tokens += piece + turn.generated
+        self._at = end + len(turn.end)
+        self._end = (turn.generated[-1], turn.end)
+        return True
+
+    def _follows(self, place: Place) -> bool:
+        """Whether the text up to the place is what it was."""
+        text = self._text.copy()
+        text.update(_bytes(self._written[self._hashed : place.chars]))
+        if text.digest() != place.text:
+            return False
+        self._text, self._hashed = text, place.chars
+        return True
+
+    def _encode(self, piece: str) -> tuple[int, ...]:
+        """Behind an end token as in the whole text: some tokenizers treat a beginning otherwise."""
+        if self._end is None:
+            return self._template.encode_cut(piece)
+        token, text = self._end
+        encoded = self._template.encode_cut(text + piece)
+        return encoded[1:] if encoded[0] == token else self._template.encode_cut(piece)
+
+    def finish(self) -> tuple[int, ...]:
+        return (*self._tokens, *self._encode(self._written[self._at :]))
+
+
+def place_of(written: str, tokens: Sequence[int]) -> Place:
+    """Where the answer to a prompt begins."""
+    text = hashlib.blake2b(_bytes(written), digest_size=_DIGEST_BYTES)
+    prompt = hashlib.blake2b(array("i", tokens).tobytes(), digest_size=_DIGEST_BYTES)
+    return Place(len(written), text.digest(), prompt.digest())
+
+
+def _restore(copy: Message, said: AnswerMeaning, reasoning: bool, text: bool) -> Message:
+    ours = said.as_message(copy)
+    kept = ours if text else copy
+    thought = ours.reasoning if reasoning else copy.reasoning
+    return Message(Role.assistant, kept.text, thought, kept.calls)
+
+
+def _follow(conversation: bytes, message: Message) -> bytes:
+    """The digest of a conversation and one more message; of an answer counts what it means."""
+    digest = hashlib.blake2b(conversation, digest_size=_DIGEST_BYTES)
+    own = message.role is Role.assistant
+    told = repr(AnswerMeaning.of(message).without_reasoning) if own else message.text
+    digest.update(_bytes(f"{message.role}\0{told}"))
+    return digest.digest()
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")

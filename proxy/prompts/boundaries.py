@@ -1,0 +1,129 @@
+"""Where a prompt may be gone on from: the part of it that does not depend on what comes next."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from engine.errors import InvalidRequest
+from engine.template import ChatTemplate, Written
+from proxy.conversation.request import ChatRequest, Message, Role
+from proxy.prompts.canonical import Recent
+from proxy.prompts.rendering import conversations, holds_calls, render_tools
+
+# What a message may begin with: a tokenizer can join its first character with what the template wrote before.
+_BEGINNINGS = ("x", "\n", " ", "{", "[", '"', "0")
+# Stand for texts that nobody knows yet. Of the private use area: two that no text begins with.
+_UNKNOWN, _OTHER = "\ue000", "\ue001"
+
+
+def write_prompt(template: ChatTemplate, request: ChatRequest, in_place: bool = True) -> Written:
+    """The prompt in the first form that the template takes, and whose calls it does not leave out. Raises
+    InvalidRequest where it takes none.
+    """
+    tools = render_tools(request)
+    refusal: InvalidRequest | None = None
+    without: Written | None = None
+    for messages in conversations(request, in_place=in_place):
+        try:
+            written = template.write(messages, tools, **request.template_options)
+        except InvalidRequest as error:
+            refusal = refusal or error
+            continue
+        if holds_calls(written.plain, request):
+            return written
+        without = without or written
+    if without is not None:
+        return without
+    assert refusal is not None
+    raise refusal
+
+
+def written_before(template: ChatTemplate, request: ChatRequest, in_place: bool) -> str:
+    """What stands in the prompt before the next message's own text, whatever that will be: the result of the
+    last answer's first call, or the user's words. Raises InvalidRequest.
+    """
+    calls = request.messages[-1].calls
+    if calls:  # some clients name the tool in its result, others do not
+        named = Message(Role.tool, _UNKNOWN, call_id=calls[0].id, name=calls[0].name)
+        following = [named, replace(named, text=_OTHER, name="")]
+    else:
+        following = [Message(Role.user, _UNKNOWN), Message(Role.user, _OTHER)]
+    text, other = (
+        write_prompt(template, replace(request, messages=(*request.messages, message)), in_place).text
+        for message in following
+    )
+    return text[: agreed(text, other)]
+
+
+def settled(template: ChatTemplate, text: str) -> tuple[str, tuple[int, ...]]:
+    """Splits the beginning of a prompt behind its last control token: the text up to there, and of the rest
+    the tokens that stay the same whatever follows.
+    """
+    controls = template.controls_in(text)
+    if not controls:
+        return "", _stable(template, text)
+    last = controls[-1]
+    at = text.rindex(last) + len(last)
+    tokens = _stable(template, text[at - len(last) :])
+    # behind a control token, because some tokenizers treat a beginning otherwise
+    return text[:at], tokens[1:]
+
+
+def _stable(template: ChatTemplate, text: str) -> tuple[int, ...]:
+    encoded = [template.encode_cut(text + begun) for begun in _BEGINNINGS]
+    return encoded[0][: min(agreed(encoded[0], other) for other in encoded[1:])]
+
+
+def agreed(first: str | tuple[int, ...], second: str | tuple[int, ...]) -> int:
+    """How many characters or tokens agree from the beginning."""
+    least, most = 0, min(len(first), len(second))
+    while least < most:  # halving: the comparisons are of whole pieces, and fast
+        middle = (least + most + 1) // 2
+        if first[:middle] == second[:middle]:
+            least = middle
+        else:
+            most = middle - 1
+    return least
+
+
+class Marks:
+    """Places in prompts, in tokens, that later prompts may part behind: the end of the system message and
+    tools, and of each turn. For models whose state can be kept at such places only. For one thread.
+    """
+
+    def __init__(self, template: ChatTemplate, end_tokens: Sequence[int], in_place: bool) -> None:
+        self._template = template
+        self._end_tokens = frozenset(end_tokens)
+        self._in_place = in_place
+        self._heads: Recent[str, int] = Recent(256)
+
+    def find(self, request: ChatRequest, text: str, tokens: Sequence[int]) -> tuple[int, ...]:
+        """request: as the prompt was written from; text: of the prompt, as it was written."""
+        ends = {at + 1 for at, token in enumerate(tokens) if token in self._end_tokens}
+        controls = self._template.controls_in(text)
+        ids = {self._template.markers[control] for control in set(controls)}
+        places = [at + 1 for at, token in enumerate(tokens) if token in ids]
+        head = self._head(request, text)
+        if head and len(places) == len(controls):
+            ends.add(places[head - 1])
+        return tuple(sorted(ends))
+
+    def _head(self, request: ChatRequest, text: str) -> int:
+        """How many control tokens stand before the first message that is not the system's; 0: unknown."""
+        at = next((n for n, one in enumerate(request.messages) if one.role is not Role.system), None)
+        if at is None:
+            return 0
+        key = repr((request.tools, request.template_options, request.messages[:at]))
+        known = self._heads.get(key)
+        if known is not None:
+            return known
+        changed = replace(request.messages[at], text=_UNKNOWN)
+        messages = (*request.messages[:at], changed, *request.messages[at + 1 :])
+        try:
+            other = write_prompt(self._template, replace(request, messages=messages), self._in_place).text
+        except InvalidRequest:
+            return 0
+        count = len(self._template.controls_in(text[: agreed(text, other)]))
+        self._heads.put(key, count)
+        return count

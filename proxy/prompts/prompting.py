@@ -1,0 +1,122 @@
+"""From a request to the tokens of its prompt: canonical, with our own answers as they were generated."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from engine.template import ChatTemplate, Rendered
+from engine.types import Finished, ThinkingLimit
+from proxy.conversation.cache_report import CacheReport
+from proxy.conversation.request import ChatRequest, Message, Role
+from proxy.prompts.answer_meaning import Reader
+from proxy.prompts.answer_tokens import Due, OwnTurns, Recalled, place_of
+from proxy.prompts.boundaries import Marks, settled, write_prompt, written_before
+from proxy.prompts.canonical import ALL_RULES, Canon, Rule
+from proxy.prompts.miss_report import Outlook, Prompts, Seen
+from proxy.prompts.thinking import limit_thinking
+from repair.formats import Wire
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A prompt, and what is to be done when its answer has come. spliced: answers of ours that stand in it as
+    they were generated. marks: places that later prompts may part behind.
+    """
+
+    rendered: Rendered
+    thinking: ThinkingLimit | None
+    due: Due
+    outlook: Outlook
+    seen: Seen | None
+    spliced: int
+    marks: tuple[int, ...] = ()
+
+    def report(self, finished: Finished) -> CacheReport:
+        return self.outlook.report(finished.cache)
+
+
+class Prompter:
+    """Prepares the prompts of one model. format: of its calls. marked: its state cannot be cut, so that
+    places to go on from have to be named. Not safe to share between threads.
+    """
+
+    def __init__(
+        self,
+        template: ChatTemplate,
+        format: str | Wire,
+        end_tokens: Sequence[int],
+        rules: frozenset[Rule] = ALL_RULES,
+        marked: bool = False,
+    ) -> None:
+        self._template = template
+        self._format = format
+        self._end_tokens = frozenset(end_tokens)
+        self._rules = rules
+        self._canon = Canon(rules)
+        self._turns = OwnTurns(template)
+        self._prompts = Prompts(template)
+        self._in_place = Rule.system_in_place in rules
+        self._marks = Marks(template, end_tokens, self._in_place) if marked else None
+
+    def prepare(self, request: ChatRequest) -> Prepared:
+        """Raises InvalidRequest where the template takes the conversation in no form."""
+        asked, recalled = self._recall(request)
+        written = write_prompt(self._template, asked, self._in_place)
+        joined = self._turns.join(written.text, recalled.own)
+        plain = Rendered(joined.tokens, written.plain, written.generation_prompt)
+        rendered, thinking = limit_thinking(self._template, self._format, plain, request)
+        begun = rendered.text[len(plain.text) :]
+        reader = Reader.of(request, self._format, rendered.generation_prompt)
+        due = Due(recalled.conversation, place_of(written.text + begun, rendered.tokens), reader)
+        marks = self._marks.find(asked, written.text, joined.tokens) if self._marks else ()
+        if request.fork:  # what only the model has seen is nothing that the session could go on from
+            outlook = self._prompts.compare(asked, rendered.tokens)
+            return Prepared(rendered, thinking, due, outlook, None, joined.spliced, marks)
+        outlook, seen = self._prompts.note(asked, rendered.tokens)
+        return Prepared(rendered, thinking, due, outlook, seen, joined.spliced, marks)
+
+    def _recall(self, request: ChatRequest) -> tuple[ChatRequest, Recalled]:
+        """The canonical request, our own answers in it restored."""
+        asked = self._canon.apply(request)
+        own_turns = Rule.own_turns in self._rules
+        recalled = self._turns.recall(asked.messages, reasoning=Rule.reasoning in self._rules, text=own_turns)
+        asked = replace(asked, messages=recalled.messages)
+        return asked, recalled if own_turns else replace(recalled, own=())
+
+    def ahead(self, request: ChatRequest, reply: Message | None = None) -> tuple[int, ...]:
+        """How the prompt will begin that goes on from this one, up to where the text of its next message
+        starts. reply: our answer, as the client got it; None where the conversation is to be gone on from as
+        it is. Raises InvalidRequest where the template takes it in no form.
+        """
+        if reply is not None:
+            request = replace(request, messages=(*request.messages, as_sent_back(request, reply)))
+        asked, recalled = self._recall(request)
+        if asked.messages[-1].role in (Role.user, Role.tool):  # the answer comes next
+            text = write_prompt(self._template, asked, self._in_place).text
+        else:
+            text = written_before(self._template, asked, self._in_place)
+        head, rest = settled(self._template, text)
+        tokens = self._turns.join(head, recalled.own).tokens + rest
+        if reply is not None:
+            self._prompts.foresee(request.session.id, tokens)
+        return tokens
+
+    def answered(self, prepared: Prepared, text: str, finished: Finished) -> None:
+        """Remember an answer. One that was cut, by a limit or a stop string, has no end to go on from."""
+        if prepared.seen is None:
+            return
+        generated = finished.completion
+        ends = [token in self._end_tokens for token in generated]
+        whole = bool(ends) and ends[-1] and sum(ends) == 1
+        said = self._turns.keep(prepared.due, text, generated) if whole else None
+        self._prompts.answered(prepared.seen, generated, said)
+
+
+def as_sent_back(request: ChatRequest, reply: Message) -> Message:
+    """An answer as this client will send it: without its reasoning, where it never got that or has left it
+    out of every answer so far.
+    """
+    answers = [message for message in request.messages if message.role is Role.assistant]
+    forgets = bool(answers) and not any(message.reasoning for message in answers)
+    return replace(reply, reasoning="") if forgets or not request.include_reasoning else reply

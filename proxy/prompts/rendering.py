@@ -1,0 +1,212 @@
+"""A conversation in the form that chat templates take, and plainer forms for templates that refuse it.
+
+Templates differ in what they accept: some know no system role, some want user and assistant to
+alternate, some iterate over arguments and so need an object. Each form gives up a little structure and no
+text.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from itertools import takewhile
+from typing import Any
+
+from proxy.codecs.fields import MAX_DEPTH, nests_deeper
+from proxy.conversation.request import ChatRequest, Message, PastCall, Role, ToolMode
+from repair.types import ToolDefinition
+
+Conversation = list[dict[str, Any]]
+_COMPARED = 60
+
+
+def render_tools(request: ChatRequest) -> list[dict[str, Any]] | None:
+    """The tools as the template shows them to the model; None where it may not call any."""
+    if request.tool_choice.mode is ToolMode.none or not request.tools:
+        return None
+    return [_tool(tool) for tool in request.tools]
+
+
+def _tool(tool: ToolDefinition) -> dict[str, Any]:
+    function: dict[str, Any] = {"name": tool.name}
+    if tool.description:
+        function["description"] = tool.description
+    function["parameters"] = dict(tool.parameters)
+    return {"type": "function", "function": function}
+
+
+def conversations(
+    request: ChatRequest, *, in_place: bool = True, told_in_words: bool = True
+) -> Iterator[Conversation]:
+    """The forms to try, best first: as it is; with calls in the forms that some templates want, if there are
+    any; one system message at the head; alternating turns of text.
+
+    in_place: a later system message is then told by the user where it stands; moved to the head, it would
+    change all that the model has read already. told_in_words: the last form, without calls.
+    """
+    kept = _with_answer_schema(request, _without_empty_tail(request.messages))
+    yield [_message(message, _as_object_or_text) for message in kept]
+    if any(message.calls for message in kept):
+        yield [_message(message, _as_text) for message in kept]
+        short = [_with_short_ids(message) for message in kept]
+        yield [_message(message, _as_object_or_text) for message in short]
+        single = _one_call_each(short)
+        yield [_message(message, _as_object_or_text) for message in single]
+    gathered = _late_as_user(kept) if in_place else _gather_system(kept)
+    yield [_message(message, _as_object) for message in gathered]
+    if told_in_words:
+        yield _alternate(gathered)
+
+
+def _without_empty_tail(messages: Sequence[Message]) -> list[Message]:
+    """Drops trailing empty assistant messages: agents keep them after an answer that held nothing."""
+    kept = list(messages)
+    while len(kept) > 1 and kept[-1] == Message(Role.assistant, ""):
+        kept.pop()
+    return kept
+
+
+def _with_answer_schema(request: ChatRequest, messages: list[Message]) -> list[Message]:
+    """Tells the model in the system message what its answer should look like."""
+    if request.answer_schema is None:
+        return messages
+    schema = json.dumps(request.answer_schema, ensure_ascii=False)
+    wish = f"Answer with one JSON value that matches this JSON Schema, and with nothing else:\n{schema}"
+    if messages[0].role is Role.system:
+        return [replace(messages[0], text=f"{messages[0].text}\n\n{wish}"), *messages[1:]]
+    return [Message(Role.system, wish), *messages]
+
+
+def _message(message: Message, arguments: Callable[[str], Any]) -> dict[str, Any]:
+    rendered: dict[str, Any] = {"role": message.role.value, "content": message.text}
+    if message.reasoning:
+        rendered["reasoning_content"] = message.reasoning
+    if message.calls:
+        rendered["tool_calls"] = [_call(call, arguments) for call in message.calls]
+    if message.role is Role.tool:
+        if message.call_id:
+            rendered["tool_call_id"] = message.call_id
+        if message.name:
+            rendered["name"] = message.name
+    return rendered
+
+
+def _call(call: PastCall, arguments: Callable[[str], Any]) -> dict[str, Any]:
+    function = {"name": call.name, "arguments": arguments(call.arguments)}
+    return {"id": call.id, "type": "function", "function": function}
+
+
+def _as_object_or_text(text: str) -> Any:
+    """The object that the text holds, since templates write objects their own way; else the text itself."""
+    if not text.strip():
+        return {}
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+    if value is None:
+        return {}
+    return value if isinstance(value, dict) and not nests_deeper(value, MAX_DEPTH) else text
+
+
+def _as_text(text: str) -> str:
+    return text if text.strip() else "{}"
+
+
+def _with_short_ids(message: Message) -> Message:
+    """With ids of nine letters and digits, as some templates insist on."""
+    calls = tuple(replace(call, id=_short_id(call.id)) for call in message.calls)
+    return replace(message, calls=calls, call_id=_short_id(message.call_id) if message.call_id else "")
+
+
+def _short_id(id: str) -> str:
+    return id if len(id) == 9 and id.isalnum() else hashlib.sha256(id.encode()).hexdigest()[:9]
+
+
+def _one_call_each(messages: Sequence[Message]) -> list[Message]:
+    """Calls of one message as several messages, each with its results behind it."""
+    told: list[Message] = []
+    kept = list(messages)
+    while kept:
+        message = kept.pop(0)
+        if len(message.calls) < 2:
+            told.append(message)
+            continue
+        results = list(takewhile(lambda one: one.role is Role.tool, kept))
+        del kept[: len(results)]
+        known = {call.id for call in message.calls}
+        for at, call in enumerate(message.calls):
+            told.append(replace(message if at == 0 else Message(Role.assistant, ""), calls=(call,)))
+            told += [one for one in results if one.call_id == call.id]
+        told += [one for one in results if one.call_id not in known]
+    return told
+
+
+def holds_calls(text: str, request: ChatRequest) -> bool:
+    """Whether the calls of a conversation stand in its prompt: their names, and of each its longest text.
+    Some templates leave calls out and say nothing.
+    """
+    for call in (call for message in request.messages for call in message.calls):
+        if call.name not in text:
+            return False
+        leaves = sorted(_leaves(_as_object_or_text(call.arguments)), key=len)
+        longest = leaves[-1].strip()[:_COMPARED] if leaves else ""
+        spellings = (longest, json.dumps(longest)[1:-1], json.dumps(longest, ensure_ascii=False)[1:-1])
+        if longest and not any(one in text for one in (*spellings, repr(longest)[1:-1])):
+            return False
+    return True
+
+
+def _leaves(value: Any) -> Iterator[str]:
+    match value:
+        case str():
+            yield value
+        case dict() | list():
+            for item in value.values() if isinstance(value, dict) else value:
+                yield from _leaves(item)
+
+
+def _as_object(text: str) -> dict[str, Any]:
+    value = _as_object_or_text(text)
+    return value if isinstance(value, dict) else {"arguments": text}
+
+
+def _gather_system(messages: Sequence[Message]) -> list[Message]:
+    system = [message.text for message in messages if message.role is Role.system and message.text]
+    rest = [message for message in messages if message.role is not Role.system]
+    head = [Message(Role.system, "\n\n".join(system))] if system else []
+    return head + rest
+
+
+def _late_as_user(messages: Sequence[Message]) -> list[Message]:
+    head = list(takewhile(lambda message: message.role is Role.system, messages))
+    rest = [
+        Message(Role.user, f"System: {message.text}") if message.role is Role.system else message
+        for message in messages[len(head) :]
+        if message.role is not Role.system or message.text
+    ]
+    return _gather_system(head) + rest
+
+
+def _alternate(messages: Sequence[Message]) -> Conversation:
+    """User and assistant in turn, beginning with the user; calls and results are told in words."""
+    turns: Conversation = []
+    for message in messages:
+        role = "assistant" if message.role is Role.assistant else "user"
+        text = _in_words(message)
+        if turns and turns[-1]["role"] == role:
+            turns[-1]["content"] += "\n\n" + text
+        else:
+            turns.append({"role": role, "content": text})
+    if turns and turns[0]["role"] == "assistant":
+        turns.insert(0, {"role": "user", "content": ""})
+    return turns
+
+
+def _in_words(message: Message) -> str:
+    if message.role is Role.tool:
+        return f"Result of {message.name or message.call_id or 'the tool'}:\n{message.text}"
+    calls = [f"Called {call.name} with {call.arguments}" for call in message.calls]
+    return "\n".join([message.text, *calls] if message.text or not calls else calls)

@@ -1,0 +1,314 @@
+"""The ledger: each request's account as a row of a SQLite file, bounded, written off the hot path.
+
+The event loop only puts accounts into a bounded queue; one thread writes them in batches. What does not fit
+is dropped and counted: a full disk may not stop an agent.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import queue
+import re
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from proxy.conversation.errors import StartError
+from proxy.records.request_record import RequestRecord
+
+_log = logging.getLogger(__name__)
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS requests (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    at REAL NOT NULL,
+    request_id TEXT NOT NULL,
+    model TEXT NOT NULL,
+    session TEXT NOT NULL,
+    verdict TEXT NOT NULL,
+    record TEXT NOT NULL
+);
+CREATE INDEX IF NOT EXISTS requests_by_request_id ON requests (request_id);
+"""
+_INSERT = "INSERT INTO requests (at, request_id, model, session, verdict, record) VALUES (?, ?, ?, ?, ?, ?)"
+_VERSION = 1
+_BATCH = 256
+# Of each text in a record; fixes and problems may quote whole arguments.
+_MAX_CHARS = 2000
+_REDACTED = "[redacted]"
+# A step of a JSON pointer that is no index of an array: a key, which a model or a client chose.
+_KEY = re.compile(r"(?<=/)(?!\d+(?:/|$))[^/]*")
+_MODE = 0o600
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerLimits:
+    """rows, bytes: the oldest rows go when there are more. queued: accounts that may wait to be written.
+    redact: leaves out what models and clients wrote, which fixes, problems and errors quote.
+    """
+
+    rows: int = 100_000
+    bytes: int = 256 * 1024 * 1024
+    queued: int = 4096
+    redact: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A row. at: seconds since the epoch. record: the account as JSON."""
+
+    id: int
+    at: float
+    request_id: str
+    model: str
+    session: str
+    verdict: str
+    record: dict[str, Any]
+
+
+def to_record(account: RequestRecord, redact: bool) -> dict[str, Any]:
+    """The account as JSON values. redact: what the model or a client wrote is left out, the keys of paths
+    too; kinds, rules and indices stay.
+    """
+    record: dict[str, Any] = asdict(account)
+    for place in (record, *record["attempts"]):
+        for fix in place["fixes"]:
+            fix["before"], fix["after"] = _shown(fix["before"], redact), _shown(fix["after"], redact)
+        for problem in place["problems"]:
+            problem["message"] = _shown(problem["message"], redact)
+        for found in (*place["fixes"], *place["problems"]):
+            found["path"] = _KEY.sub("*", found["path"]) if redact else found["path"]
+        place["error"] = _shown(place["error"], redact)
+    for attempt in record["attempts"]:
+        attempt["text"] = _shown(attempt["text"], redact)
+    record["warnings"] = [_shown(warning, redact) for warning in account.warnings]
+    if record["cache"] is not None:
+        for name in ("before", "now"):
+            record["cache"][name] = _shown(record["cache"][name], redact)
+    return record
+
+
+def _shown(text: str, redact: bool) -> str:
+    if redact:
+        return _REDACTED if text else ""
+    return text if len(text) <= _MAX_CHARS else text[:_MAX_CHARS] + " …"
+
+
+class Ledger:
+    """A Sink that writes. open() makes one, close() writes what waits."""
+
+    def __init__(self, path: Path, limits: LedgerLimits, clock: Callable[[], float]) -> None:
+        self.path = path
+        self._limits = limits
+        self._clock = clock
+        self._queue: queue.Queue[tuple[float, RequestRecord] | None] = queue.Queue(limits.queued)
+        self._dropped = 0
+        self._newest = 0  # its rows' numbers go on in a new file
+        self._outage = 0  # accounts lost since the file could last be written
+        self._lock = threading.Lock()
+        self._thread = threading.Thread(target=self._write_all, name="ledger", daemon=True)
+
+    @classmethod
+    def open(
+        cls, path: Path, limits: LedgerLimits | None = None, clock: Callable[[], float] = time.time
+    ) -> Ledger:
+        """Makes the file where there is none; only its owner may read it. Raises StartError."""
+        ledger = cls(path, limits or LedgerLimits(), clock)
+        try:
+            with closing(_connect(path)) as connection:
+                _prepare(connection, 0)
+                ledger._newest = _newest(connection)
+            if path.stat().st_mode & 0o007:
+                _log.warning("%s can be read by every user of this machine; chmod 600 mends that", path)
+        except (OSError, sqlite3.Error, _NoLedger) as error:
+            raise StartError(f"{path}: cannot be used as a ledger: {error}") from error
+        ledger._thread.start()
+        return ledger
+
+    @property
+    def dropped(self) -> int:
+        """Accounts that were not kept: the queue was full or the file could not be written."""
+        return self._dropped
+
+    def record(self, account: RequestRecord) -> None:
+        try:
+            self._queue.put_nowait((self._clock(), account))
+        except queue.Full:
+            self._drop(1)
+
+    def _drop(self, count: int) -> None:
+        with self._lock:
+            self._dropped += count
+
+    def close(self) -> None:
+        """Writes what waits; gives up after some seconds."""
+        self._queue.put(None)
+        self._thread.join(10)
+
+    def flush(self) -> None:
+        """Returns when what was recorded until now is in the file, or was dropped."""
+        self._queue.join()
+
+    def _write_all(self) -> None:
+        while True:
+            batch, last = self._take()
+            try:
+                self._write(batch)
+            except (OSError, sqlite3.Error, _NoLedger) as error:
+                self._lost(len(batch), error)
+            else:
+                self._wrote(len(batch))
+            for _ in range(len(batch) + last):
+                self._queue.task_done()
+            if last:
+                return
+
+    def _take(self) -> tuple[list[tuple[float, RequestRecord]], bool]:
+        """What waits, at least one; and whether the end has come."""
+        batch: list[tuple[float, RequestRecord]] = []
+        item = self._queue.get()
+        while item is not None:
+            batch.append(item)
+            if len(batch) == _BATCH or self._queue.empty():
+                return batch, False
+            item = self._queue.get()
+        return batch, True
+
+    def _lost(self, count: int, error: Exception) -> None:
+        """One warning for each outage, however long it lasts."""
+        self._drop(count)
+        if not self._outage:
+            _log.warning("%s cannot be written, requests are not kept until it can: %s", self.path, error)
+        self._outage += count
+
+    def _wrote(self, count: int) -> None:
+        if count and self._outage:
+            _log.warning("%s is written again, %d requests were not kept", self.path, self._outage)
+            self._outage = 0
+
+    def _write(self, batch: Sequence[tuple[float, RequestRecord]]) -> None:
+        if not batch:
+            return
+        rows = [_row(at, account, self._limits.redact) for at, account in batch]
+        with closing(_connect(self.path)) as connection:
+            if _prepare(connection, self._newest):
+                _log.warning("%s was moved or deleted: a new ledger has been begun there", self.path)
+            with connection:
+                connection.executemany(_INSERT, rows)
+                _trim(connection, self._limits)
+            self._newest = max(self._newest, _newest(connection))
+            connection.executescript("PRAGMA incremental_vacuum;")  # execute() frees a single page
+
+
+class _NoLedger(Exception):
+    """The file is a database of something else."""
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    """To a file of its own, made where there is none. Files that SQLite puts beside it get its mode."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, _MODE))
+    connection = sqlite3.connect(path, timeout=5)
+    try:
+        _check_ours(connection)
+        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = NORMAL")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _check_ours(connection: sqlite3.Connection) -> None:
+    """Raises _NoLedger before anything is written to another program's database."""
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    other = version == 0 and connection.execute("SELECT name FROM sqlite_master LIMIT 1").fetchone()
+    if other:
+        raise _NoLedger(f"it is a database of something else, with a {other[0]!r} in it")
+    if version not in (0, _VERSION):
+        raise _NoLedger(f"a ledger of version {version}, this one writes {_VERSION}")
+
+
+def _prepare(connection: sqlite3.Connection, newest: int) -> bool:
+    """Makes the table where there is none, with numbers that go on from `newest`; tells whether it did."""
+    known = connection.execute("SELECT name FROM sqlite_master WHERE name = 'requests'").fetchone()
+    if known is not None:
+        return False
+    connection.executescript(_SCHEMA + f"PRAGMA user_version = {_VERSION};")
+    with connection:
+        connection.execute("INSERT INTO sqlite_sequence (name, seq) VALUES ('requests', ?)", (newest,))
+    return True
+
+
+def _newest(connection: sqlite3.Connection) -> int:
+    """The number of the newest row, 0 where there is none."""
+    return int(connection.execute("SELECT MAX(id) FROM requests").fetchone()[0] or 0)
+
+
+def _row(at: float, account: RequestRecord, redact: bool) -> tuple[object, ...]:
+    text = json.dumps(to_record(account, redact), ensure_ascii=False).encode("utf-8", "replace").decode()
+    return at, account.request_id, account.model, account.session, account.verdict.value, text
+
+
+def _trim(connection: sqlite3.Connection, limits: LedgerLimits) -> None:
+    """Deletes the oldest rows beyond the limits; by bytes a tenth more, so as not to do it at each write."""
+    newest = _newest(connection)
+    connection.execute("DELETE FROM requests WHERE id <= ?", (newest - limits.rows,))
+    page, pages, free = (
+        connection.execute(f"PRAGMA {name}").fetchone()[0]
+        for name in ("page_size", "page_count", "freelist_count")
+    )
+    used = page * (pages - free)
+    if used > limits.bytes:
+        rows = connection.execute("SELECT COUNT(*) FROM requests").fetchone()[0]
+        kept = int(rows * 0.9 * limits.bytes / used)
+        connection.execute("DELETE FROM requests WHERE id <= ?", (newest - kept,))
+
+
+def read_entries(
+    path: Path,
+    *,
+    limit: int | None = None,
+    after: int = 0,
+    oldest_first: bool = False,
+    model: str = "",
+    session: str = "",
+    verdict: str = "",
+) -> Iterator[Entry]:
+    """Newest first; with `after`, those with a greater id, oldest first. Raises sqlite3.Error, OSError."""
+    named = {"model": model, "session": session, "verdict": verdict}
+    where = ["id > :after", *(f"{name} = :{name}" for name, value in named.items() if value)]
+    order = "ASC" if after or oldest_first else "DESC"
+    query = f"SELECT * FROM requests WHERE {' AND '.join(where)} ORDER BY id {order} LIMIT :limit"
+    values = {"after": after, "limit": -1 if limit is None else limit, **named}
+    with closing(_open_to_read(path)) as connection:
+        for row in connection.execute(query, values):
+            yield _entry(row)
+
+
+def find_entry(path: Path, id: str) -> Entry | None:
+    """By the ledger's number or by the newest request of that id. Raises sqlite3.Error, OSError."""
+    number = int(id) if id.isascii() and id.isdigit() and len(id) < 18 else -1
+    query = "SELECT * FROM requests WHERE request_id = ? OR id = ? ORDER BY id DESC LIMIT 1"
+    with closing(_open_to_read(path)) as connection:
+        row = connection.execute(query, (id, number)).fetchone()
+    return None if row is None else _entry(row)
+
+
+def _open_to_read(path: Path) -> sqlite3.Connection:
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: there is no ledger")
+    return sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=5)
+
+
+def _entry(row: tuple[Any, ...]) -> Entry:
+    id, at, request_id, model, session, verdict, record = row
+    return Entry(id, at, request_id, model, session, verdict, json.loads(record))

@@ -1,0 +1,131 @@
+"""The sessions heard of last: what each has asked for, what of it was reused, and why not more."""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from dataclasses import dataclass, replace
+from typing import Any
+
+from proxy.conversation.cache_report import CacheReport, MissCause
+from proxy.records.request_record import RequestRecord
+
+_CAPACITY = 1024
+
+ADVICE = {
+    MissCause.none: "",
+    MissCause.cold: "the first prompt of a conversation is computed; --warm-prompts can do it before",
+    MissCause.evicted: "give the cache more memory, or a folder on disk",
+    MissCause.fingerprint: "the model or a library changed: each prompt is computed once more",
+    MissCause.late: "the disk was slower than computing would have been",
+    MissCause.boundary: "this model's state is kept at the ends of turns only",
+    MissCause.tools: "send the same tools with each request of a session",
+    MissCause.header: "turn the rule header-line on",
+    MissCause.line: "turn the rules system-ids and system-clock on, or move what changes to a message",
+    MissCause.system: "put what changes into a later message",
+    MissCause.hoisted: "turn the rule system-in-place on",
+    MissCause.reasoning: "send reasoning back; a template may drop it behind the user's next words",
+    MissCause.spelling: "turn the rule own-turns on",
+    MissCause.answer: "an answer came back changed: a repaired call does so once, an edited one each time",
+    MissCause.edit: "the client changed its history, or cut it",
+    MissCause.template: "the template writes earlier messages otherwise when later ones come",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class SessionRow:
+    """One session of one model. source: what named it. turn: the highest so far. prompt, cached, generated:
+    tokens of all its requests. last_seen: seconds since the epoch. miss: the last there was.
+    """
+
+    id: str
+    model: str
+    source: str
+    requests: int = 0
+    turn: int = 0
+    prompt: int = 0
+    cached: int = 0
+    generated: int = 0
+    drifted: bool = False
+    last_seen: float = 0.0
+    cache: CacheReport | None = None
+    miss: CacheReport | None = None
+
+    def after(self, account: RequestRecord, now: float) -> SessionRow:
+        usage, report = account.usage, account.cache
+        missed = report is not None and report.cause not in (MissCause.none, MissCause.cold)
+        return replace(
+            self,
+            source=account.session_source,
+            requests=self.requests + 1,
+            turn=max(self.turn, account.turn),
+            prompt=self.prompt + usage.prompt_tokens,
+            cached=self.cached + usage.cached_tokens,
+            generated=self.generated + usage.completion_tokens,
+            drifted=account.drifted,
+            last_seen=now,
+            cache=report or self.cache,
+            miss=report if missed else self.miss,
+        )
+
+
+class SessionStats:
+    """A Sink of accounts, by session; of more than `capacity` the longest unheard of is forgotten."""
+
+    def __init__(self, capacity: int = _CAPACITY) -> None:
+        self._capacity = capacity
+        self._rows: OrderedDict[tuple[str, str], SessionRow] = OrderedDict()
+
+    def record(self, account: RequestRecord) -> None:
+        key = (account.model, account.session)
+        row = self._rows.pop(key, None) or SessionRow(account.session, account.model, account.session_source)
+        self._rows[key] = row.after(account, time.time())
+        if len(self._rows) > self._capacity:
+            self._rows.popitem(last=False)
+
+    def forget(self, id: str) -> bool:
+        """Whether there was such a session, of any model."""
+        keys = [key for key in self._rows if key[1] == id]
+        for key in keys:
+            del self._rows[key]
+        return bool(keys)
+
+    @property
+    def rows(self) -> tuple[SessionRow, ...]:
+        """The one heard of last first."""
+        return tuple(reversed(self._rows.values()))
+
+
+def row_object(row: SessionRow) -> dict[str, Any]:
+    """As JSON values."""
+    return {
+        "object": "fortieth.session",
+        "id": row.id,
+        "model": row.model,
+        "source": row.source,
+        "turns": row.turn,
+        "requests": row.requests,
+        "prompt_tokens": row.prompt,
+        "cached_tokens": row.cached,
+        "completion_tokens": row.generated,
+        "reuse": round(row.cached / row.prompt, 4) if row.prompt else 0.0,
+        "drifted": row.drifted,
+        "last_seen": round(row.last_seen, 3),
+        "last": row.cache and report_object(row.cache),
+        "last_miss": row.miss and report_object(row.miss),
+    }
+
+
+def report_object(report: CacheReport) -> dict[str, Any]:
+    """As JSON values, with what to do about it."""
+    return {
+        "tier": report.tier,
+        "reused": report.reused,
+        "total": report.total,
+        "cause": report.cause.value,
+        "advice": ADVICE[report.cause],
+        "at": report.at,
+        "message": report.message,
+        "before": report.before,
+        "now": report.now,
+    }

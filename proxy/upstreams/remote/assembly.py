@@ -1,0 +1,172 @@
+"""Adds up the chunks of an upstream's stream: text and thinking at once, calls whole at the end, and their
+beginnings now and then.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from engine.repetition import TextRepetition
+from proxy.conversation.events import Usage
+from proxy.conversation.logprobs import Candidate, TokenLogprob
+from proxy.upstreams.base import (
+    UpstreamCall,
+    UpstreamCallPart,
+    UpstreamEvent,
+    UpstreamFinish,
+    UpstreamReasoning,
+    UpstreamText,
+)
+
+# Characters of a call after which its beginning is given out, and again each time it has grown by half.
+_FIRST_PART = 300
+
+# Everything that is no reason of its own is the ordinary end.
+_REASONS = {"length": "length", "content_filter": "content_filter"}
+
+
+@dataclass(slots=True)
+class _Call:
+    id: str = ""
+    name: str = ""
+    arguments: str = ""
+    pieces: int = 0
+    next_part: int = _FIRST_PART
+
+    def part(self) -> UpstreamCallPart | None:
+        """Where it has grown enough, at linear cost."""
+        size = len(self.name) + len(self.arguments)
+        if size < self.next_part:
+            return None
+        self.next_part = size + max(size // 2, 64)
+        tokens, self.pieces = self.pieces, 0
+        return UpstreamCallPart(self.name, self.arguments, tokens)
+
+
+class Assembly:
+    """Takes the chunks in order, as objects with the attributes of OpenAI's chunks. Read end() after the last
+    one. stop_repetition: whether to watch for text, thinking or arguments that repeat themselves.
+    """
+
+    def __init__(self, stop_repetition: bool = False) -> None:
+        self._watched: dict[object, TextRepetition] | None = {} if stop_repetition else None
+        self._repeated = False
+        self._pieces = 0
+        self._calls: list[_Call] = []
+        self._by_index: dict[int, _Call] = {}
+        self._usage = Usage()
+        self._reason = ""
+
+    @property
+    def finished(self) -> bool:
+        """Whether the upstream has said why it ended."""
+        return bool(self._reason)
+
+    @property
+    def tokens(self) -> int:
+        """Generated, as the upstream counts them."""
+        return self._usage.completion_tokens
+
+    @property
+    def repeated(self) -> bool:
+        """Whether the stream should be left: it repeats itself, and has not ended."""
+        return self._repeated and not self._reason
+
+    def feed(self, chunk: Any) -> list[UpstreamEvent]:
+        """What can be passed on at once."""
+        if (usage := getattr(chunk, "usage", None)) is not None:
+            self._usage = read_usage(usage)
+        if not chunk.choices:
+            return []
+        choice = chunk.choices[0]
+        self._reason = choice.finish_reason or self._reason
+        events: list[UpstreamEvent] = []
+        delta = choice.delta
+        reasoning = getattr(delta, "reasoning_content", None) or getattr(delta, "reasoning", None)
+        if reasoning:
+            events.append(UpstreamReasoning(reasoning))
+            self._watch("reasoning", reasoning)
+        if content := getattr(delta, "content", None):
+            events.append(UpstreamText(content, scores=_scores(getattr(choice, "logprobs", None))))
+            self._watch("text", content)
+        for piece in getattr(delta, "tool_calls", None) or ():
+            part = self._add(piece).part()
+            if part is not None:
+                events.append(part)
+        return events
+
+    def _watch(self, place: object, text: str) -> None:
+        self._pieces += 1
+        if self._watched is None:
+            return
+        if place not in self._watched:
+            self._watched[place] = TextRepetition()
+        self._repeated = self._watched[place].push(text) or self._repeated
+
+    def _add(self, piece: Any) -> _Call:
+        """Pieces belong together by index. Some servers give every call index 0: there a new id counts."""
+        index = piece.index if isinstance(piece.index, int) else 0
+        call = self._by_index.get(index)
+        if call is None or (piece.id and call.id and piece.id != call.id):
+            call = self._by_index[index] = _Call()
+            self._calls.append(call)
+        call.id = call.id or piece.id or ""
+        name = getattr(piece.function, "name", None) or ""
+        if name != call.name:  # some repeat it with every piece
+            call.name += name
+        arguments = getattr(piece.function, "arguments", None) or ""
+        arguments = arguments if isinstance(arguments, str) else json.dumps(arguments)
+        call.arguments += arguments
+        call.pieces += 1
+        self._watch(id(call), arguments)
+        return call
+
+    def end(self, left: bool = False) -> list[UpstreamEvent]:
+        """The calls in their order, and the finish. Where the stream was left because it repeats itself, no
+        call is known to be whole. left: because nothing more of it is needed. Tokens are then counted by
+        pieces, for most servers tell them at the end.
+        """
+        repeated = self.repeated and not left
+        events: list[UpstreamEvent] = [
+            UpstreamCall(call.name, call.arguments, not repeated, call.pieces) for call in self._calls
+        ]
+        usage = self._usage if self._usage.completion_tokens else Usage(completion_tokens=self._pieces)
+        if repeated:
+            return [*events, UpstreamFinish("length", usage, repeated=True)]
+        if left:
+            return [*events, UpstreamFinish("stop", usage)]
+        return [*events, UpstreamFinish(_REASONS.get(self._reason, "stop"), self._usage)]
+
+
+def read_usage(usage: Any) -> Usage:
+    """From an object with the attributes of OpenAI's usage."""
+    prompt_details = getattr(usage, "prompt_tokens_details", None)
+    completion_details = getattr(usage, "completion_tokens_details", None)
+    return Usage(
+        int(usage.prompt_tokens or 0),
+        int(usage.completion_tokens or 0),
+        int(getattr(prompt_details, "cached_tokens", None) or 0),
+        int(getattr(completion_details, "reasoning_tokens", None) or 0),
+    )
+
+
+def _scores(logprobs: Any) -> tuple[TokenLogprob, ...]:
+    """Of a choice's `logprobs`, an object or a dict."""
+    content = _get(logprobs, "content") if logprobs else None
+    return tuple(
+        TokenLogprob(_candidate(one), tuple(_candidate(top) for top in _get(one, "top_logprobs") or ()))
+        for one in content or ()
+    )
+
+
+def _candidate(token: Any) -> Candidate:
+    raw: Sequence[int] | None = _get(token, "bytes")
+    data = bytes(raw) if raw else str(_get(token, "token")).encode("utf-8", "replace")
+    return Candidate(data, float(_get(token, "logprob")))
+
+
+def _get(value: Any, key: str) -> Any:
+    return value.get(key) if isinstance(value, dict) else getattr(value, key, None)

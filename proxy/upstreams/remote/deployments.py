@@ -1,0 +1,196 @@
+"""What stands behind each name that clients may ask for: found at the start, from settings and servers."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+
+from proxy.conversation.errors import StartError, UpstreamUnavailable
+from proxy.upstreams.base import ModelCard
+from proxy.upstreams.remote.target import Target
+from repair.formats import Wire
+
+# LiteLLM would else take a hosted provider's key from the environment and send it to any base_url.
+NO_KEY = "none"
+# Ours is the timeout that counts: how a library tells its own depends on the provider.
+_GRACE_S = 10.0
+_CONTEXT_KEYS = ("max_model_len", "context_length", "context_window", "max_context_length")
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """One model of one target, under the name that clients use. secret: "" where LiteLLM finds the key."""
+
+    target: Target
+    name: str
+    model: str
+    secret: str = field(repr=False)
+    context_length: int = 0
+
+    @property
+    def router_id(self) -> str:
+        """Tells it from all other deployments of the Router; the ledger shows it."""
+        at = f" at {self.target.base_url}" if self.target.base_url else ""
+        key = f" with {self.target.api_key_env}" if self.target.api_key_env else ""
+        return f"{self.name}{at} as {self.model}{key}"
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """The deployments of one name. open_server: all are servers by base_url. replicas: where sessions are
+    pinned, the Router's ids by base_url.
+    """
+
+    card: ModelCard
+    format: str | Wire
+    fallbacks: tuple[str, ...]
+    size: int
+    open_server: bool
+    timeout_s: float
+    replicas: Mapping[str, str] = field(default_factory=dict)
+
+
+async def find_deployments(
+    http: httpx.AsyncClient, target: Target, env: Mapping[str, str], default_key: str | None
+) -> list[Deployment]:
+    """A server named by base_url alone is asked what it serves. Raises StartError."""
+    secret = _secret(target, env, default_key)
+    if target.base_url is None:
+        assert target.model is not None
+        return [Deployment(target, target.name or target.model, target.model, secret)]
+    listed: list[dict[str, Any]] = []
+    urls = (target.base_url, *target.replicas)
+    try:
+        listed = await _first_list(http, urls, secret)
+    except UpstreamUnavailable as error:
+        if target.model is None:
+            raise StartError(
+                f"{error.message}; say with `model` what it serves to start without it"
+            ) from error
+    lengths = {str(one.get("id")): _context_length(one) for one in listed}
+    models = [target.model] if target.model else list(lengths)
+    if not models:
+        raise StartError(f"upstream {target.base_url}: it lists no models")
+    if target.name and len(models) > 1:
+        raise StartError(
+            f"upstream {target.base_url}: it serves {len(models)} models, say with `model` which one is "
+            f"{target.name!r}"
+        )
+    return [
+        Deployment(
+            target.model_copy(update={"base_url": url}),
+            target.name or model,
+            f"openai/{model}",
+            secret,
+            lengths.get(model, 0),
+        )
+        for model in models
+        for url in urls
+    ]
+
+
+async def _first_list(http: httpx.AsyncClient, urls: Sequence[str], secret: str) -> list[dict[str, Any]]:
+    """Of the first server that answers. Raises what the last one said."""
+    for url in urls[:-1]:
+        with contextlib.suppress(UpstreamUnavailable):
+            return await list_models(http, url, secret)
+    return await list_models(http, urls[-1], secret)
+
+
+def _secret(target: Target, env: Mapping[str, str], default_key: str | None) -> str:
+    if target.api_key_env is not None:
+        secret = env.get(target.api_key_env, "")
+        if not secret:
+            shown = target.base_url or target.model
+            raise StartError(f"upstream {shown}: the variable {target.api_key_env} holds no key")
+        return secret
+    return "" if target.base_url is None else default_key or NO_KEY
+
+
+async def list_models(http: httpx.AsyncClient, base_url: str, secret: str) -> list[dict[str, Any]]:
+    """What the server's /models lists. Raises UpstreamUnavailable."""
+    try:
+        response = await http.get(f"{base_url}/models", headers={"authorization": f"Bearer {secret}"})
+        response.raise_for_status()
+        listed = response.json()["data"]
+    except httpx.HTTPStatusError as error:
+        reason = f"it answered {error.response.status_code}"
+    except httpx.HTTPError as error:
+        reason = str(error) or type(error).__name__
+    except (ValueError, KeyError, TypeError):
+        reason = "its answer is no list of models"
+    else:
+        return [one for one in listed if isinstance(one, dict)] if isinstance(listed, list) else []
+    raise UpstreamUnavailable(f"upstream {base_url}: cannot list its models: {reason}", retry_after_s=1.0)
+
+
+def _context_length(listed: Mapping[str, Any]) -> int:
+    lengths = [listed.get(key) for key in _CONTEXT_KEYS]
+    return next((one for one in lengths if isinstance(one, int) and one > 0), 0)
+
+
+def group_deployments(deployments: Sequence[Deployment]) -> dict[str, Group]:
+    """By name, in the order of the settings. Raises StartError where targets of one name contradict."""
+    groups: dict[str, Group] = {}
+    for name in dict.fromkeys(one.name for one in deployments):
+        members = [one for one in deployments if one.name == name]
+        formats = {one.target.wire() for one in members}
+        if len(formats) > 1:
+            raise StartError(
+                f"upstreams named {name!r} have several formats: {', '.join(sorted(map(str, formats)))}"
+            )
+        known = [one.context_length for one in members if one.context_length]
+        fingerprint = "fp_" + hashlib.sha256(name.encode()).hexdigest()[:10]
+        groups[name] = Group(
+            card=ModelCard(name, int(time.time()), min(known, default=0), fingerprint),
+            format=members[0].target.wire(),
+            fallbacks=tuple(
+                dict.fromkeys(to for one in members for to in one.target.fallbacks if to != name)
+            ),
+            size=len(members),
+            open_server=all(one.target.base_url for one in members),
+            timeout_s=max(one.target.timeout_s for one in members),
+            replicas=_replicas(members),
+        )
+    for name, group in groups.items():
+        unknown = [to for to in group.fallbacks if to not in groups]
+        if unknown:
+            raise StartError(f"upstream {name!r} falls back to {unknown[0]!r}, which is no upstream's name")
+    return groups
+
+
+def _replicas(members: Sequence[Deployment]) -> dict[str, str]:
+    if not any(one.target.replicas for one in members):
+        return {}
+    return {one.target.base_url: one.router_id for one in members if one.target.base_url is not None}
+
+
+def router_entry(deployment: Deployment, group: Group) -> dict[str, Any]:
+    """The entry of LiteLLM's model_list."""
+    target = deployment.target
+    params: dict[str, Any] = {
+        "model": deployment.model,
+        "timeout": target.timeout_s + _GRACE_S,
+        "max_retries": 0,
+        "weight": target.weight,
+    }
+    if target.base_url is not None:
+        params["api_base"] = target.base_url
+    else:
+        params["drop_params"] = True  # what a hosted model does not know is left out
+    if deployment.secret:
+        params["api_key"] = deployment.secret
+    if group.size == 1 or group.replicas:
+        # there is no other to ask, and its own refusals say more; who asks replicas knows which are down
+        params["cooldown_time"] = 0.0
+    return {
+        "model_name": deployment.name,
+        "litellm_params": params,
+        "model_info": {"id": deployment.router_id},
+    }

@@ -1,0 +1,262 @@
+"""One request to an upstream that is somebody else's: asked, and asked again or elsewhere, until the first
+event has come; then its stream.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Awaitable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from typing import Any, Protocol, TypeVar
+
+from proxy.conversation.errors import (
+    BadRequest,
+    ContextTooLong,
+    Overloaded,
+    RequestError,
+    UpstreamTimeout,
+    UpstreamUnavailable,
+)
+from proxy.conversation.request import ChatRequest
+from proxy.upstreams.base import UpstreamCallPart, UpstreamEvent, UpstreamFinish
+from proxy.upstreams.remote.assembly import Assembly
+from proxy.upstreams.remote.deployments import Group
+from proxy.upstreams.remote.replicas import Standings
+from repair.formats import Wire
+
+_log = logging.getLogger(__name__)
+
+_BACKOFF_S = 0.2
+
+T = TypeVar("T")
+
+
+class Source(Protocol):
+    """One deployment's answer to one request. place: which deployment. open() it, then next() until None."""
+
+    @property
+    def place(self) -> str: ...
+
+    async def open(self, request: ChatRequest) -> None: ...
+
+    async def next(self) -> Any | None: ...
+
+    def finished(self, assembly: Assembly) -> bool:
+        """Whether what has come holds a real finish."""
+        ...
+
+    def failed(self, error: RequestError) -> None:
+        """The routing is to know."""
+        ...
+
+    async def aclose(self, tokens: int | None) -> None:
+        """tokens: generated, where the answer was heard to its end."""
+        ...
+
+
+class Sources(Protocol):
+    """Where sources come from, and the rules by which they are asked. retries: how often a name is asked
+    again before anything has come. window_s: how long a refusal is waited for. stop_repetition: whether a
+    stream that repeats itself word for word is left.
+    """
+
+    retries: int
+    window_s: float
+    stop_repetition: bool
+    standings: Standings
+
+    def group(self, name: str) -> Group: ...
+
+    def aims(self, name: str, session: str) -> tuple[str, ...]:
+        """What to ask for, best first: the name, or the replicas in the session's order."""
+        ...
+
+    async def source(self, aim: str, group: Group) -> Source: ...
+
+    def translated(self, name: str, timeout_s: float) -> AbstractContextManager[None]:
+        """A context in which libraries' exceptions become RequestErrors."""
+        ...
+
+
+class HostedGeneration:
+    """names: to be asked for, each if those before it fail before they have said anything."""
+
+    generation_prompt = ""
+    structured = True
+
+    def __init__(self, sources: Sources, request: ChatRequest, names: Sequence[str]) -> None:
+        self._sources = sources
+        self._request = request
+        self._names = names
+        self._group = sources.group(names[0])
+        self._source: Source | None = None
+        self._assembly = Assembly()
+        self._ended = False
+        self._asked: list[str] = []
+        # beginnings of calls, which leave the stream while it may still be asked again; None ends them
+        self._parts: asyncio.Queue[UpstreamCallPart | None] = asyncio.Queue()
+        self._begun = asyncio.Event()
+        self._first = asyncio.create_task(self._begin())
+        self._first.add_done_callback(lambda _: self._pass_on(None))
+
+    @property
+    def format(self) -> str | Wire:
+        return self._group.format
+
+    @property
+    def asked(self) -> tuple[str, ...]:
+        """Which deployments, in order; the last one answers."""
+        return tuple(self._asked)
+
+    async def admit(self) -> None:
+        """Waits until something has come or a refusal is unlikely. Raises the refusal."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._begun.wait(), self._sources.window_s)
+        if self._first.done():
+            try:
+                self._first.result()
+            except RequestError as error:
+                error.asked = self.asked
+                raise
+
+    async def __aiter__(self) -> AsyncIterator[UpstreamEvent]:
+        try:
+            while (part := await self._parts.get()) is not None:
+                yield part
+            events = await self._first
+            while True:
+                for event in events:
+                    yield self._signed(event) if isinstance(event, UpstreamFinish) else event
+                if self._ended:
+                    return
+                events = await self._next()
+        except RequestError as error:
+            error.asked = self.asked
+            raise
+
+    def _signed(self, finish: UpstreamFinish) -> UpstreamFinish:
+        """Who answered. Servers and hosted models do not tell whether they constrained what they decoded."""
+        return replace(finish, unconstrained=self._request.constrained, asked=self.asked)
+
+    async def end(self) -> list[UpstreamEvent]:
+        """Its stream is left, so that the upstream can stop too."""
+        await self._stop_asking()
+        await self._close_source()
+        events = self._assembly.end(left=True)
+        return [self._signed(event) if isinstance(event, UpstreamFinish) else event for event in events]
+
+    async def aclose(self) -> None:
+        await self._stop_asking()
+        if not self._first.cancelled():
+            self._first.exception()  # seen: an error that nobody waited for concerns nobody now
+        await self._close_source()
+
+    async def _stop_asking(self) -> None:
+        if not self._first.done():
+            self._first.cancel()
+            await asyncio.wait({self._first})
+
+    async def _close_source(self) -> None:
+        if self._source is not None:
+            source, self._source = self._source, None
+            heard = self._ended and not self._assembly.repeated
+            await source.aclose(self._assembly.tokens if heard else None)
+
+    async def _begin(self) -> list[UpstreamEvent]:
+        """The first events, from the first name that gives any. Raises what the first one said."""
+        error: RequestError | None = None
+        for name in self._names:
+            self._group = self._sources.group(name)
+            try:
+                return await self._begin_with(name)
+            except (UpstreamTimeout, UpstreamUnavailable, Overloaded, ContextTooLong) as failed:
+                error = error or failed
+            except BadRequest:
+                raise
+            except RequestError as failed:
+                error = error or failed
+            await self._close_source()
+            if name != self._names[-1]:
+                _log.warning("%s failed, asking %s", name, self._names[self._names.index(name) + 1])
+        assert error is not None
+        raise error
+
+    async def _begin_with(self, name: str) -> list[UpstreamEvent]:
+        """Asks one name again while that may help and nothing has come."""
+        aims = self._sources.aims(name, self._request.session.id)
+        retries = max(self._sources.retries, len(aims) - 1)
+        for attempt in range(retries + 1):
+            aim = aims[attempt % len(aims)]
+            try:
+                events = await self._ask(aim)
+            except (UpstreamUnavailable, UpstreamTimeout, Overloaded) as error:
+                self._sources.standings.failed(aim)
+                await self._close_source()
+                # who says when to come again is not to be asked before, but another target may be
+                alone = isinstance(error, Overloaded) and self._group.size == 1
+                if attempt == retries or alone:
+                    raise
+                _log.info("%s failed before it said anything, asking again", aim)
+            else:
+                self._sources.standings.served(aim)
+                return events
+            await asyncio.sleep(_BACKOFF_S * attempt)
+        raise AssertionError("the last attempt returns or raises")
+
+    async def _ask(self, aim: str) -> list[UpstreamEvent]:
+        self._assembly = Assembly(self._sources.stop_repetition)
+        self._ended = False
+        self._source = await self._in_time(self._sources.source(aim, self._group))
+        try:
+            await self._in_time(self._source.open(self._request))
+        finally:
+            self._asked.append(self._source.place)
+        while True:
+            events = await self._next()
+            parts = [event for event in events if isinstance(event, UpstreamCallPart)]
+            if len(parts) < len(events):
+                return events
+            for part in parts:
+                self._pass_on(part)
+
+    def _pass_on(self, part: UpstreamCallPart | None) -> None:
+        self._parts.put_nowait(part)
+        self._begun.set()
+
+    async def _next(self) -> list[UpstreamEvent]:
+        """The events of the next chunk, at the end those of the calls and the finish. Raises RequestError."""
+        assert self._source is not None
+        try:
+            chunk = await self._in_time(self._source.next())
+        except UpstreamUnavailable:
+            if not self._assembly.finished:
+                raise
+            chunk = None  # all has been said; the count of its tokens may be missing
+        if chunk is not None:
+            events = self._assembly.feed(chunk)
+            if not self._assembly.repeated:
+                return events
+            self._ended = True
+            return [*events, *self._assembly.end()]
+        self._ended = True
+        if not self._source.finished(self._assembly):
+            error = UpstreamUnavailable(
+                f"upstream {self._group.card.id}: its stream ended without a finish", retry_after_s=1.0
+            )
+            self._source.failed(error)
+            raise error
+        return self._assembly.end()
+
+    async def _in_time(self, work: Awaitable[T]) -> T:
+        """The work's result. Raises RequestError, of which the source is told."""
+        try:
+            with self._sources.translated(self._group.card.id, self._group.timeout_s):
+                async with asyncio.timeout(self._group.timeout_s):
+                    return await work
+        except RequestError as error:
+            if self._source is not None:
+                self._source.failed(error)
+            raise

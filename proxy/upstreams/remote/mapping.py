@@ -1,0 +1,153 @@
+"""A conversation as the parameters of an OpenAI chat request: what LiteLLM's completion() takes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from proxy.codecs.fields import MAX_DEPTH, nests_deeper
+from proxy.conversation.request import ChatRequest, Message, PastCall, Role, ToolMode
+from proxy.prompts.rendering import render_tools
+
+# What servers of open models take beside OpenAI's parameters. Elsewhere an unknown field can be an error.
+_OPEN_ONLY = ("top_k", "min_p", "repetition_penalty")
+
+
+def completion_params(request: ChatRequest, *, open_server: bool) -> dict[str, Any]:
+    """Everything but the model. open_server: the upstream is a server named by its base_url."""
+    tools = _tools(request)
+    params: dict[str, Any] = {
+        "messages": list(conversation(request.messages)),
+        "stream": True,
+        "stream_options": {"include_usage": True},
+        **_sampling(request),
+        **tools,
+        **_answer(request),
+    }
+    if request.sampling.stop and not tools:  # else it would be matched in calls too, and is matched by us
+        params["stop"] = list(request.sampling.stop)
+    if open_server:
+        extra = _extra(request)
+        if extra:
+            params["extra_body"] = extra
+    elif request.sampling.top_k is not None:
+        params["top_k"] = request.sampling.top_k
+    if effort := request.template_options.get("reasoning_effort"):
+        params["reasoning_effort"] = effort
+    if request.thinking_budget and not open_server:
+        params["thinking"] = {"type": "enabled", "budget_tokens": request.thinking_budget}
+    return params
+
+
+def _sampling(request: ChatRequest) -> dict[str, Any]:
+    sampling = request.sampling
+    given = {
+        "max_tokens": sampling.max_tokens,
+        "temperature": sampling.temperature,
+        "top_p": sampling.top_p,
+        "seed": sampling.seed,
+        "logit_bias": {str(token): bias for token, bias in sampling.logit_bias.items()} or None,
+        "presence_penalty": sampling.presence_penalty,
+        "frequency_penalty": sampling.frequency_penalty,
+        "logprobs": True if sampling.logprobs is not None else None,
+        "top_logprobs": sampling.logprobs,
+    }
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def _extra(request: ChatRequest) -> dict[str, Any]:
+    sampling = request.sampling
+    numbers = zip(_OPEN_ONLY, (sampling.top_k, sampling.min_p, sampling.repetition_penalty), strict=True)
+    extra: dict[str, Any] = {name: value for name, value in numbers if value is not None}
+    options = {key: value for key, value in request.template_options.items() if key != "reasoning_effort"}
+    if options:
+        extra["chat_template_kwargs"] = options
+    if request.thinking_budget is not None:
+        extra["thinking_budget"] = request.thinking_budget
+    if sampling.ignore_eos:
+        extra["ignore_eos"] = True
+    return extra
+
+
+def _tools(request: ChatRequest) -> dict[str, Any]:
+    tools = render_tools(request)
+    if not tools:
+        return {}
+    for shown, tool in zip(tools, request.tools, strict=True):
+        if tool.strict:
+            shown["function"]["strict"] = True
+    choice = request.tool_choice
+    params: dict[str, Any] = {"tools": tools}
+    match choice.mode:
+        case ToolMode.required:
+            params["tool_choice"] = "required"
+        case ToolMode.named:
+            params["tool_choice"] = {"type": "function", "function": {"name": choice.name}}
+        case _:
+            params["tool_choice"] = "auto"
+    if not request.parallel_tool_calls:
+        params["parallel_tool_calls"] = False
+    return params
+
+
+def _answer(request: ChatRequest) -> dict[str, Any]:
+    if request.answer_schema is not None:
+        named = {"name": "answer", "schema": dict(request.answer_schema)}
+        return {"response_format": {"type": "json_schema", "json_schema": named}}
+    return {"response_format": {"type": "json_object"}} if request.json_answer else {}
+
+
+def conversation(messages: Sequence[Message]) -> Iterator[dict[str, Any]]:
+    """The messages in OpenAI's form. What upstreams refuse and agents send all the same is set right: calls
+    and results without ids, arguments that are no object, an empty answer at the end.
+    """
+    kept = list(messages)
+    while len(kept) > 1 and kept[-1] == Message(Role.assistant, ""):
+        kept.pop()
+    waiting: list[str] = []
+    for number, message in enumerate(kept):
+        match message.role:
+            case Role.assistant:
+                waiting = [call.id or f"call_{number}_{i}" for i, call in enumerate(message.calls)]
+                yield _assistant(message, waiting)
+            case Role.tool:
+                call_id = message.call_id or (waiting[0] if waiting else f"call_{number}")
+                if call_id in waiting:
+                    waiting = [one for one in waiting if one != call_id]
+                yield {"role": "tool", "tool_call_id": call_id, "content": message.text}
+            case role:
+                yield {"role": role.value, "content": message.text}
+
+
+def _assistant(message: Message, ids: Sequence[str]) -> dict[str, Any]:
+    told: dict[str, Any] = {"role": "assistant", "content": message.text}
+    if message.reasoning:
+        told["reasoning_content"] = message.reasoning
+    if message.calls:
+        told["content"] = message.text or None
+        told["tool_calls"] = [_call(call, call_id) for call, call_id in zip(message.calls, ids, strict=True)]
+    return told
+
+
+def _call(call: PastCall, call_id: str) -> dict[str, Any]:
+    return {
+        "id": call_id,
+        "type": "function",
+        "function": {"name": call.name, "arguments": _as_object(call.arguments)},
+    }
+
+
+def _as_object(text: str) -> str:
+    """The text itself where it is a JSON object. Servers parse the history, and fail on anything else."""
+    if not text.strip():
+        return "{}"
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return json.dumps({"arguments": text})
+    if value is None:
+        return "{}"
+    if isinstance(value, dict) and not nests_deeper(value, MAX_DEPTH):
+        return text
+    return json.dumps({"arguments": text})

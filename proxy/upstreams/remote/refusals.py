@@ -1,0 +1,90 @@
+"""What an upstream's failure means to the client: its status, its words and its headers -> our error tree."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+
+from proxy.conversation.errors import (
+    BadRequest,
+    ContextRefused,
+    Forbidden,
+    ModelNotFound,
+    Overloaded,
+    RequestError,
+    Unauthorized,
+    UpstreamTimeout,
+    UpstreamUnavailable,
+)
+
+_MAX_CHARS = 600
+_DEFAULT_RETRY_S = 2.0
+# How servers say that a prompt is too long, where no code says it.
+_TOO_LONG = re.compile(
+    r"context.{0,20}(length|window|size|limit)|prompt is too long|maximum.{0,20}tokens|input.{0,20}too long",
+    re.IGNORECASE,
+)
+_LEAD = re.compile(r"^(litellm\.)?[A-Za-z]*(Error|Exception|Timeout):?\s*-?\s*")
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """kind: the name of the exception's class. status: 0 where there was no response. headers: of the
+    response, names in lower case.
+    """
+
+    kind: str
+    status: int
+    message: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+def refusal(failure: Failure, upstream: str, secrets: tuple[str, ...] = ()) -> RequestError:
+    """The error for the client. upstream: its name there. secrets: never shown."""
+    said = _clean(failure.message, secrets)
+    told = f"upstream {upstream}: {said}"
+    retry = _retry_after(failure.headers)
+    if failure.kind == "ContextWindowExceededError" or (failure.status == 400 and _TOO_LONG.search(said)):
+        return ContextRefused(told)
+    match failure.status:
+        case 401:
+            return Unauthorized(told)
+        case 403:
+            return Forbidden(told)
+        case 404:
+            return ModelNotFound(told, param="model")
+        case 408 | 504:
+            return UpstreamTimeout(told)
+        case 429:
+            return Overloaded(told, retry_after_s=retry or _DEFAULT_RETRY_S)
+        case 400 | 413 | 422:
+            code = "content_filter" if failure.kind == "ContentPolicyViolationError" else None
+            return BadRequest(told, code=code)
+        case _:
+            return UpstreamUnavailable(told, retry_after_s=retry or _DEFAULT_RETRY_S)
+
+
+def _clean(message: str, secrets: tuple[str, ...]) -> str:
+    """The upstream's own words: without the classes that wrapped them, bounded, and without keys."""
+    for secret in secrets:
+        message = message.replace(secret, "***")
+    while (lead := _LEAD.match(message)) and lead.end():
+        message = message[lead.end() :]
+    message = message.strip() or "it failed without a word"
+    return message if len(message) <= _MAX_CHARS else message[:_MAX_CHARS] + " …"
+
+
+def _retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds, from a number or a date."""
+    value = headers.get("retry-after", "").strip()
+    try:
+        seconds = float(value)
+    except ValueError:
+        try:
+            seconds = (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds()
+        except (TypeError, ValueError):
+            return None
+    return seconds if 0 < seconds < 86_400 else None

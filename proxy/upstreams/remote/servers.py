@@ -1,0 +1,206 @@
+"""OpenAI-compatible servers, asked over HTTP with nothing between: each piece of text is with the client a
+fraction of a millisecond after it came. Which server is asked is the Router's business.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import json
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+import aiohttp
+import httpx
+import msgspec
+
+from proxy.upstreams.remote.refusals import Failure
+
+# Shorter than the 5 s after which common servers close an idle connection: none is closed under a request.
+_IDLE_S = 4.0
+_CONNECT_S = 30.0
+_MAX_EVENT = 16 * 1024 * 1024
+_MAX_ERROR = 64 * 1024
+# What a server takes to end the body behind its last event; then the connection is given up instead.
+_LAST_BYTES_S = 0.05
+_HEADERS = {
+    "content-type": "application/json",
+    "accept": "text/event-stream",
+    "accept-encoding": "identity",  # a compressing server would hold text back
+}
+_FILTERED = ("content_filter", "content_policy_violation")
+
+
+class ServerFailed(Exception):
+    """A server refused, or broke off. failure: what it said."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.message)
+        self.failure = failure
+
+
+class Function(msgspec.Struct):
+    name: str | None = None
+    arguments: Any = None
+
+
+class Piece(msgspec.Struct):
+    """Of a call. arguments: text, but some servers send the object itself."""
+
+    index: Any = None
+    id: Any = None
+    function: Function | None = None
+
+
+class Delta(msgspec.Struct):
+    content: str | None = None
+    reasoning_content: str | None = None
+    reasoning: str | None = None
+    tool_calls: list[Piece] | None = None
+
+
+class Choice(msgspec.Struct):
+    delta: Delta | None = None
+    finish_reason: str | None = None
+    logprobs: Any = None
+
+
+class Counts(msgspec.Struct):
+    """Of tokens: all there is to know of a request's usage."""
+
+    prompt_tokens: float | None = None
+    completion_tokens: float | None = None
+    prompt_tokens_details: Counts | None = None
+    completion_tokens_details: Counts | None = None
+    cached_tokens: float | None = None
+    reasoning_tokens: float | None = None
+
+
+class Chunk(msgspec.Struct):
+    """One event of a stream. error: what stands there in place of the rest."""
+
+    choices: list[Choice] | None = None
+    usage: Counts | None = None
+    error: Any = None
+
+
+_decode = msgspec.json.Decoder(Chunk).decode
+
+
+class ServerStream:
+    """The chunks of one answer, from ask_server()."""
+
+    def __init__(self, response: aiohttp.ClientResponse) -> None:
+        self._response = response
+        self._buffer = b""
+        self._lines: list[bytes] = []
+        self._done = False
+
+    async def next(self) -> Chunk | None:
+        """The next one; None at the end of the stream. Raises ServerFailed, aiohttp.ClientError."""
+        while not self._done:
+            while self._lines:
+                line = self._lines.pop()
+                if line.startswith(b"data:"):
+                    data = line[5:].strip()
+                    if data == b"[DONE]":
+                        self._done = True
+                        return None
+                    return read_chunk(data)
+            part = await self._response.content.readany()
+            if not part and not self._buffer:
+                self._done = True
+                return None
+            part = part or b"\n"  # the last event may lack its line break
+            *lines, self._buffer = (self._buffer + part).split(b"\n")
+            if len(self._buffer) > _MAX_EVENT:
+                raise ServerFailed(Failure("", 0, f"an event of more than {_MAX_EVENT} bytes"))
+            self._lines = lines[::-1]
+        return None
+
+    async def aclose(self) -> None:
+        """Leaves the connection to the next request where the answer was read to its end, else closes it."""
+        with contextlib.suppress(aiohttp.ClientError, TimeoutError):
+            if self._done and not self._response.content.at_eof():
+                async with asyncio.timeout(_LAST_BYTES_S):
+                    await self._response.content.readany()
+        if self._response.content.at_eof():
+            self._response.release()
+        else:
+            self._response.close()
+
+
+def read_chunk(data: bytes) -> Chunk:
+    """One event's data. Raises ServerFailed for what is none, and for an error in its place."""
+    try:
+        chunk = _decode(data)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise ServerFailed(Failure("", 0, f"it sent what is no chunk of an answer: {error}")) from error
+    if chunk.error is not None:
+        raise ServerFailed(read_failure(0, {"error": chunk.error}, {}))
+    return chunk
+
+
+def make_session() -> aiohttp.ClientSession:
+    """For all requests of an upstream; to be closed. Has no time limits but that for connecting."""
+    return aiohttp.ClientSession(
+        # certificates are trusted by the rules that hold for the rest of our requests
+        connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_IDLE_S, ssl=httpx.create_ssl_context()),
+        timeout=aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_S),
+        cookie_jar=aiohttp.DummyCookieJar(),
+    )
+
+
+async def ask_server(
+    session: aiohttp.ClientSession, base_url: str, secret: str, model: str, params: Mapping[str, Any]
+) -> ServerStream:
+    """params: as for an OpenAI client, `extra_body` among them. Raises ServerFailed, aiohttp.ClientError."""
+    body = {key: value for key, value in params.items() if key != "extra_body"}
+    body |= {**params.get("extra_body", {}), "model": model}
+    url = f"{base_url}/chat/completions"
+    headers = {"authorization": f"Bearer {secret}", **_HEADERS}
+    content = json.dumps(body).encode()
+    try:
+        response = await session.post(url, data=content, headers=headers, proxy=proxy_for(url))
+    except aiohttp.ConnectionTimeoutError as error:
+        raise ServerFailed(Failure("", 0, f"no connection within {_CONNECT_S:g} s")) from error
+    if response.status == 200:
+        return ServerStream(response)
+    try:
+        said = await response.content.read(_MAX_ERROR)
+    finally:
+        response.close()
+    told = {name.lower(): value for name, value in response.headers.items()}
+    raise ServerFailed(read_failure(response.status, _parsed(said), told))
+
+
+@functools.lru_cache(64)
+def proxy_for(url: str) -> str | None:
+    """What HTTP_PROXY, HTTPS_PROXY and NO_PROXY say, or the system's settings where it has some."""
+    parts = urlsplit(url)
+    return None if proxy_bypass(parts.netloc) else getproxies().get(parts.scheme)
+
+
+def _parsed(said: bytes) -> Any:
+    try:
+        return json.loads(said)
+    except (ValueError, RecursionError):
+        return said.decode("utf-8", "replace")
+
+
+def read_failure(status: int, said: Any, headers: Mapping[str, str]) -> Failure:
+    """status: of the response, 0 in a stream, where the error itself may say it. said: the body, parsed."""
+    error = said.get("error", said) if isinstance(said, dict) else said
+    if not isinstance(error, dict):
+        return Failure("", status, str(error), headers)
+    code = error.get("code")
+    message = error.get("message") or error.get("detail") or json.dumps(error)
+    kind = "ContextWindowExceededError" if code == "context_length_exceeded" else ""
+    if code in _FILTERED:
+        kind = "ContentPolicyViolationError"
+    if not status and isinstance(code, int) and 400 <= code < 600:
+        status = code
+    return Failure(kind, status, message if isinstance(message, str) else json.dumps(message), headers)
