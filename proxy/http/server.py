@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 import socket
+import threading
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -101,10 +102,19 @@ def serve(settings: Settings, announce: Callable[[str], None]) -> None:
     uvloop.run(_serve(settings, announce))
 
 
+def blocking_threads() -> ThreadPoolExecutor:
+    """For blocking calls, all started: else the second one comes whenever two calls happen to meet."""
+    pool = ThreadPoolExecutor(_BLOCKING_THREADS, "blocking")
+    started = threading.Barrier(_BLOCKING_THREADS)
+    for _ in range(_BLOCKING_THREADS):
+        pool.submit(started.wait)
+    return pool
+
+
 async def _serve(settings: Settings, announce: Callable[[str], None]) -> None:
     stop = Stop()
     loop = asyncio.get_running_loop()
-    loop.set_default_executor(ThreadPoolExecutor(_BLOCKING_THREADS, "blocking"))
+    loop.set_default_executor(blocking_threads())
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         ignored = number is signal.SIGHUP and signal.getsignal(number) is signal.SIG_IGN
         if not ignored:  # nohup asks for that
