@@ -1,4 +1,4 @@
-/* cblas_sgemm for the forwarder that engine/blas.py builds: OpenBLAS's, in pieces where it is faster so.
+/* cblas_sgemm for the forwarder that engine/cpu/blas.py builds: OpenBLAS's, in pieces where it is faster so.
 
    For few rows OpenBLAS (0.3.34, its kernels for AVX-512) copies the whole matrix into an order of its own
    before it multiplies, which takes longer than the product; products of up to a million multiplications it

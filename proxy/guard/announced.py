@@ -11,13 +11,14 @@ from repair.types import Problem
 ANNOUNCED = Problem("", "announced_call", "the answer announces a step, and no call of a tool came with it")
 
 # English only: other languages are not asked again. The last sentence begins so and is no question.
+# One that is addressed to the user ("I will remind you") promises something and announces no step.
 _LONGEST = 300
 _SENTENCE = re.compile(r"(?:(?<=[.!?:])|(?<=\n))\s+")
 _BEGINS = re.compile(
     r"(?:(?:ok(?:ay)?|now|next|first|then|so|great|good|perfect|alright|sure|done)\b[\s,.!:]*)*"
     r"(?:let me|let['\u2019]s|let us|i(?:['\u2019]ll| will| shall|['\u2019]m going to| am going to))"
     r"(?: (?:now|next|first|then|also|just|quickly|try to|go ahead and|start by|begin by))*"
-    r" (?!know\b|be\b|wait\b|explain\b|summari[sz]e\b|stop\b|leave\b|assume\b)[a-z]+",
+    r" (?!\w+ you\b)(?!know\b|be\b|wait\b|explain\b|summari[sz]e\b|stop\b|leave\b|assume\b)[a-z]+",
     re.IGNORECASE,
 )
 

@@ -107,6 +107,7 @@ def test_announcements(text: str) -> None:
         "Let me explain why that failed.",
         "Would you like me to go on? I will wait for your answer.",
         "I'll leave the rest to you.",
+        "I will remind you to call Ann at noon.",
     ],
 )
 def test_no_announcements(text: str) -> None:
