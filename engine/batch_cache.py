@@ -23,11 +23,15 @@ class JoinedCache(BatchKVCache):  # type: ignore[misc]
 
     extend() of mlx_lm pads both sides to one length and then copies both into one; this writes each in its
     place. at_once: that copy is made now and not in the next step. A sequence that comes or stays alone is
-    not copied at all. step: tokens by which a full buffer grows, which copies it.
+    not copied at all. step: tokens by which a full buffer grows, which copies it; up to `room` tokens, which
+    a prompt is known to come to, it grows by half.
     """
 
+    keys: mx.array | None
+    values: mx.array | None
     at_once = False
     step: int
+    room = 0
 
     @classmethod
     def merge(cls, caches: Any) -> Any:
@@ -41,7 +45,25 @@ class JoinedCache(BatchKVCache):  # type: ignore[misc]
         else:
             batch = cls([0] * len(caches))
         batch.at_once, batch.step = caches[0].at_once, caches[0].step
+        batch.room = max(cache.room for cache in caches)
         return batch
+
+    def update_and_fetch(self, keys: mx.array, values: mx.array) -> Any:
+        """Add tokens: keys and values [rows, heads, tokens, width]; all of both, these included."""
+        self._grow(keys.shape[2])
+        return super().update_and_fetch(keys, values)
+
+    def _grow(self, more: int) -> None:
+        """Make room on the way to `room`; beyond it mlx_lm does, by `step`. By half: what a long prompt
+        copies then grows with its length, where steps of one size let it grow with its square.
+        """
+        if self.keys is None or self.values is None:
+            return
+        size, need = self.keys.shape[2], self._idx + more
+        if size < need <= self.room:
+            size = min(max(need, size + size // 2), self.room)
+            self.keys = enlarged(self.keys, self._idx, size)
+            self.values = enlarged(self.values, self._idx, size)
 
     def filter(self, batch_indices: Any) -> None:
         """Keep these rows; keeping all of them copies nothing."""
@@ -61,6 +83,7 @@ class JoinedCache(BatchKVCache):  # type: ignore[misc]
         if self.empty() or other.empty():
             super().extend(other)
             return
+        self.room = max(self.room, other.room)
         keys, values, offset, padding, end = self.state
         more_keys, more_values, more_offset, more_padding, more_end = other.state
         last = max(end, more_end)
@@ -73,6 +96,13 @@ class JoinedCache(BatchKVCache):  # type: ignore[misc]
         )
         if self.at_once:
             mx.eval(self.keys, self.values)
+
+
+def enlarged(buffer: mx.array, end: int, size: int) -> mx.array:
+    """A buffer [rows, heads, any, width], filled up to `end`, as one of `size` tokens."""
+    rows, heads, _, width = buffer.shape
+    more = mx.zeros((rows, heads, size - end, width), dtype=buffer.dtype)
+    return mx.concatenate([buffer[:, :, :end], more], axis=2)
 
 
 def joined(pieces: tuple[tuple[mx.array, int], ...], last: int, step: int) -> mx.array:
@@ -90,10 +120,10 @@ def joined(pieces: tuple[tuple[mx.array, int], ...], last: int, step: int) -> mx
 class RowCache(KVCache):  # type: ignore[misc]
     """The cache of one sequence that will be part of a JoinedCache."""
 
-    def __init__(self, layer: KVCache, at_once: bool, step: int = KVCache.step) -> None:
+    def __init__(self, layer: KVCache, at_once: bool, step: int = KVCache.step, room: int = 0) -> None:
         super().__init__()
         self.state = layer.state
-        self.at_once, self.step = at_once, step
+        self.at_once, self.step, self.room = at_once, step, room
 
     @classmethod
     def merge(cls, caches: Any) -> Any:
@@ -101,14 +131,15 @@ class RowCache(KVCache):  # type: ignore[misc]
         return JoinedCache.merge(caches)
 
 
-def joinable(network: Any, layers: list[Any] | None) -> list[Any]:
+def joinable(network: Any, layers: list[Any] | None, prompt: int = 0) -> list[Any]:
     """The caches of one sequence, new where there are none; those of plain attention join cheaply.
 
-    Every second one is copied in the step of the join, the others in the next: two gaps, half as long. Their
-    buffers are full, and copied to larger ones, in different steps.
+    prompt: tokens that its prompt comes to. Every second one is copied in the step of the join, the others in
+    the next: two gaps, half as long. Their buffers are full, and copied to larger ones, in different steps.
     """
     layers = make_prompt_cache(network) if layers is None else layers
+    steps = [KVCache.step + staggered(n) for n in range(len(layers))]
     return [
-        RowCache(layer, n % 2 == 0, KVCache.step + staggered(n)) if type(layer) is KVCache else layer
-        for n, layer in enumerate(layers)
+        RowCache(layer, n % 2 == 0, step, prompt + step) if type(layer) is KVCache else layer
+        for n, (layer, step) in enumerate(zip(layers, steps, strict=True))
     ]

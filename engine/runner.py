@@ -238,7 +238,7 @@ class Runner:
         (live.uid,) = lane.generator.insert_segments(
             [[list(job.prompt[start:end]) for start, end in pairwise(places)]],
             max_tokens=[job.max_tokens],
-            caches=[joinable(self._model, live.cache)],
+            caches=[joinable(self._model, live.cache, len(job.prompt))],
             all_tokens=[list(job.prompt[:done])],
             samplers=[lane.sampler if self._shared else lane.sampler.one(job.id)],
             logits_processors=[live.processors],

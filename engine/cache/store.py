@@ -205,7 +205,9 @@ class PrefixCache:
             # one that goes on beyond these tokens lies elsewhere as a whole, and here only in part
             ends = segment.end == len(array) or (self.layout.sliceable and segment.end < len(array))
             if ends and lacks(segment, segment.end == len(array)) and not self._settler.has(segment):
-                self._settler.add(segment, self.layout.cut(caches, segment.start, segment.end))
+                kept = self.layout.cut(caches, segment.start, segment.end)
+                self._settler.add(segment, kept)
+                self._into_ram(segment, kept)  # now: what goes for it is memory that its copy can take
             elif segment.kept is not None:
                 self._save(segment, segment.kept)
 
@@ -214,11 +216,10 @@ class PrefixCache:
         return self._settler.run(most)
 
     def _hold(self, segment: Segment, kept: Kept) -> None:
-        """Into RAM, unless as much of it is there, and to the disk when it is not there yet."""
-        if segment.name not in self.radix.segments:
-            return
-        self._save(segment, kept)
-        self._into_ram(segment, kept)
+        """It has been computed: to the disk, when it is not there yet. In RAM it has a place, or got none."""
+        if segment.name in self.radix.segments:
+            self._save(segment, kept)
+            self._evicted([segment])
 
     def _into_ram(self, segment: Segment, kept: Kept) -> None:
         if not lacks(segment, kept.whole):
@@ -228,9 +229,10 @@ class PrefixCache:
         self._evicted([segment] if gone is None else gone)
 
     def _save(self, segment: Segment, kept: Kept, bounded: bool = True) -> None:
-        """To the disk, when it is not there yet and all of it is at hand."""
-        known = segment.stored or self.archive is None or segment.name in self.archive.pending
-        if self.archive is not None and kept.whole and not known:
+        """To the disk, when it is not there yet and all of it is at hand, and computed."""
+        if self.archive is None or not kept.whole or segment.stored or self._settler.has(segment):
+            return
+        if segment.name not in self.archive.pending:
             self.archive.save(self._record(segment), kept, bounded)
 
     def discard(self) -> None:
@@ -260,6 +262,7 @@ class PrefixCache:
         for segment in gone:
             self._fetched.discard(segment.name)
             pending = self.archive is not None and segment.name in self.archive.pending
+            pending = pending or self._settler.has(segment)
             if segment.kept is None and not segment.stored and not pending:
                 self._lose(segment)
 

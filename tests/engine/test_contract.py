@@ -237,6 +237,24 @@ def test_the_layers_of_a_batch_grow_in_different_steps(loaded: LoadedModel) -> N
     assert all(len(step) <= 1 for step in grown[1:])
 
 
+def test_a_prompt_of_known_length_is_copied_a_few_times(loaded: LoadedModel) -> None:
+    """Its buffers grow by half, to no more than it needs; what they hold is what mlx_lm's hold."""
+    total, chunk = 6_000, 100
+    first, *_ = joinable(loaded.network, None, total)
+    ours, plain = first.merge([first]), KVCache()
+    sizes: list[int] = []
+    for start in range(0, total, chunk):
+        keys, values = mx.random.normal((2, 1, 2, chunk, 8), key=mx.random.key(start))
+        ours.update_and_fetch(keys, values)
+        plain.update_and_fetch(keys, values)
+        sizes += [ours.keys.shape[2]] if ours.keys.shape[2] not in sizes else []
+    assert len(sizes) <= 10
+    assert total <= sizes[-1] <= total + ours.step
+    row = ours.extract(0)
+    assert mx.array_equal(row.keys, plain.keys[..., :total, :]).item()
+    assert mx.array_equal(row.values, plain.values[..., :total, :]).item()
+
+
 def test_a_batch_of_empty_caches_joins_too() -> None:
     empty = [RowCache(KVCache(), at_once=False) for _ in range(2)]
     first, second = RowCache.merge(empty[:1]), RowCache.merge(empty[1:])

@@ -12,8 +12,8 @@ from engine.cache.ram import Rank
 from engine.cache.sessions import CachedSessions, Reason
 from engine.cache.store import PrefixCache
 from engine.model import LoadedModel
+from tests.engine.cache.computing import Bench, text
 from tests.engine.cache.test_layers import network
-from tests.engine.cache.test_store import Bench, text
 
 
 class Desk:

@@ -4,101 +4,14 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import mlx.core as mx
-import numpy as np
 import pytest
-from mlx_lm.models.cache import KVCache, make_prompt_cache
 
-from engine.cache.archive import Archive, Loaded
-from engine.cache.disk import Folder
-from engine.cache.layers import Layout
+from engine.cache.archive import Loaded
 from engine.cache.radix import as_tokens
-from engine.cache.ram import RamTier
-from engine.cache.store import PrefixCache
-from engine.cache.taken import Taken
-from engine.model import LoadedModel
-from tests.engine.cache.test_layers import network
-
-PER_TOKEN = 2 * 2 * 2 * 16 * 4
-LIMIT = 64 * 2**20
-
-
-class Bench:
-    """A model that computes prompts, and the cache under test."""
-
-    def __init__(self, model: Any) -> None:
-        self.model = model
-        self.caches: list[PrefixCache] = []
-
-    def size(self, prompt: Sequence[int]) -> int:
-        """Bytes of RAM that a conversation takes."""
-        layout = Layout(lambda: make_prompt_cache(self.model), KVCache)
-        return layout.cut(self.compute(prompt)[0], 0, len(prompt)).nbytes
-
-    def open(
-        self,
-        folder: Path | None = None,
-        ram: int = 2**30,
-        fingerprint: str = "f",
-        most_pending: int = 2**30,
-    ) -> PrefixCache:
-        archive = Archive(Folder(folder, LIMIT), "keep", most_pending) if folder is not None else None
-        layout = Layout(lambda: make_prompt_cache(self.model), KVCache)
-        tier = RamTier(ram, PER_TOKEN)
-        self.caches.append(PrefixCache(layout, fingerprint, "tiny", tier, archive))
-        return self.caches[-1]
-
-    def compute(self, tokens: Sequence[int], start: Taken | None = None) -> tuple[Any, np.ndarray[Any, Any]]:
-        """The caches of all tokens, and the logits of the last."""
-        taken = start or Taken()
-        caches = taken.join() if taken.join is not None else make_prompt_cache(self.model)
-        logits = self.model(mx.array([list(tokens[taken.length :])]), cache=caches)
-        mx.eval(logits)
-        return caches, np.array(logits[0, -1])
-
-    def turn(self, cache: PrefixCache, tokens: Sequence[int]) -> Taken:
-        """Ask for a prompt as the engine does, wait for the disk, compute the rest, keep it all."""
-        taken = self.take(cache, tokens)
-        caches, logits = self.compute(tokens, taken)
-        np.testing.assert_allclose(logits, self.compute(tokens)[1], atol=1e-4)
-        cache.keep(tokens, caches)
-        cache.settle()
-        return taken
-
-    def take(self, cache: PrefixCache, tokens: Sequence[int]) -> Taken:
-        cache.look("r", as_tokens(tokens), lambda _: 30.0)
-        while cache.waits("r"):
-            cache.tick()
-        return cache.take("r")
-
-
-@pytest.fixture(params=["plain", "window", "hybrid"])
-def bench(request: pytest.FixtureRequest, loaded: LoadedModel) -> Iterator[Bench]:
-    bench = Bench(network(request.param, loaded))
-    yield bench
-    for cache in bench.caches:
-        cache.close()
-
-
-def text(seed: int, size: int) -> list[int]:
-    """Begins with `seed`: conversations of different seeds have nothing in common."""
-    return [seed, *(int(token) for token in np.random.default_rng(seed).integers(0, 250, size - 1))]
-
-
-def conversation(seed: int, turns: int) -> list[list[int]]:
-    """Prompts that go on from one another."""
-    whole = text(seed, 90 + 30 * turns)
-    return [whole[: 90 + 30 * turn] for turn in range(turns)]
-
-
-def written(cache: PrefixCache) -> None:
-    assert cache.archive is not None
-    assert cache.archive.flush(30.0)
-    cache.tick()
+from tests.engine.cache.computing import PER_TOKEN, Bench, conversation, text, written
 
 
 def test_a_turn_pays_for_its_new_tokens_only(bench: Bench) -> None:
@@ -184,6 +97,30 @@ def test_without_a_disk_what_is_evicted_is_forgotten(bench: Bench) -> None:
     bench.turn(cache, second)
     assert bench.turn(cache, [*first, 1]).length == 0
     assert sum(segment.nbytes for segment in cache.radix.segments.values()) == cache.ram.used
+
+
+def test_what_is_evicted_goes_before_the_newcomer_is_computed(bench: Bench) -> None:
+    """Else both, and the sequence that the newcomer is cut from, were in memory at once."""
+    prompt = text(31, 200)
+    cache = bench.open(ram=bench.size(prompt) + 1000)
+    bench.turn(cache, prompt)
+    (first,) = cache.ram.held.values()
+    other = text(32, 200)
+    cache.keep(other, bench.compute(other)[0])
+    assert first.kept is None
+    assert cache.ram.used <= cache.ram.budget
+    assert bench.turn(cache, [*other, 1, 2, 3]).length == 200
+
+
+def test_one_that_is_evicted_before_it_is_computed_comes_to_the_disk(bench: Bench, tmp_path: Path) -> None:
+    prompt, other = text(33, 200), text(34, 200)
+    cache = bench.open(tmp_path, ram=bench.size(prompt) + 1000)
+    cache.keep(prompt, bench.compute(prompt)[0])
+    cache.keep(other, bench.compute(other)[0])
+    cache.settle()
+    written(cache)
+    assert bench.turn(cache, [*prompt, 1, 2, 3]).length == 200
+    assert bench.turn(cache, [*other, 1, 2, 3]).length == 200
 
 
 def test_one_that_does_not_fit_into_ram_is_not_kept_there(bench: Bench, tmp_path: Path) -> None:

@@ -1,0 +1,19 @@
+"""What the tests of the cache share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from engine.model import LoadedModel
+from tests.engine.cache.computing import Bench
+from tests.engine.cache.test_layers import network
+
+
+@pytest.fixture(params=["plain", "window", "hybrid"])
+def bench(request: pytest.FixtureRequest, loaded: LoadedModel) -> Iterator[Bench]:
+    bench = Bench(network(request.param, loaded))
+    yield bench
+    for cache in bench.caches:
+        cache.close()
