@@ -21,7 +21,6 @@ from tests.bench.servers import ROOT, free_port
 KEY = "sk-c9f1e07b3a5548d2b6c4d7aa0e31"  # LiteLLM's proxy wants a long one
 START_S = 180.0
 LITELLM = "from litellm import run_server; run_server()"
-OURS = "from proxy.cli.main import main; main()"
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +86,7 @@ def fortieth(behind: Arm, *options: str, config: Path | None = None) -> Iterator
     port = free_port()
     where = ("--config", str(config)) if config else ("--upstream", f"http://127.0.0.1:{behind.port}/v1")
     command = (
-        sys.executable, "-c", OURS, "serve", *where, "--port", str(port), "--log-level", "error", *options,
+        sys.executable, "-m", "proxy", "serve", *where, "--port", str(port), "--log-level", "error", *options,
     )  # fmt: skip
     with process("fortieth", command, port) as arm:
         yield arm

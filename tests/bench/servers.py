@@ -74,8 +74,8 @@ class Running:
 
 def ours(*options: str) -> Server:
     command = (
-        "-c",
-        "from proxy.cli.main import main; main()",
+        "-m",
+        "proxy",  # and no module of it: other versions have others
         "serve",
         "{model}",
         "--port",
