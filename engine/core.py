@@ -14,6 +14,7 @@ from itertools import takewhile
 import msgspec
 
 from engine.cache.manager import LEAST_AHEAD, CacheManager
+from engine.cache.prefix import Prefix
 from engine.config import EngineConfig
 from engine.constraints import BadGrammar, Grammars
 from engine.counts import Counts
@@ -26,17 +27,16 @@ from engine.model import LoadedModel
 from engine.outbox import Event
 from engine.runner import Computed, Runner, Sampled
 from engine.scheduler import Limits, Scheduler, Stage
+from engine.sequence import Hold, Sequence
 from engine.types import (
     Candidate,
     Failed,
     Finished,
     FinishReason,
     GenerateRequest,
-    TextChunk,
     TokenLogprob,
 )
 from engine.validate import check_request
-from engine.writing import Writing
 
 HELD_POLL_S = 0.005  # how late a compiled grammar is noticed while nothing runs
 GROWTH_STEP = 64  # tokens between two reports of a sequence's length to the scheduler
@@ -68,23 +68,20 @@ class EngineCore:
         )
         self.reuse = CacheManager(model, config)
         self.info = msgspec.structs.replace(model.info, sliceable=self.reuse.cache.layout.sliceable)
-        self._writing: dict[str, Writing] = {}
+        self._sequences: dict[str, Sequence] = {}  # in the order in which they came
         self._ended: list[Event] = []  # that ended between two steps
-        self._fetching: set[str] = set()  # requests whose prefix is on its way from the disk
-        self._compiling: set[str] = set()
-        self._following: dict[str, str] = {}  # requests that wait for another's prompt to be computed
         self.footprint = Footprint(self._runner, self.reuse, on_gpu=model.info.device != "cpu")
         self._counts = Counts()
 
     @property
     def busy(self) -> bool:
         """Whether there are requests, or an end that step() has still to tell."""
-        return bool(self._writing or self._ended)
+        return bool(self._sequences or self._ended)
 
     @property
     def calm(self) -> bool:
         """Whether every request decodes, so that the next steps are as short as the last."""
-        return all(entry.stage is Stage.decoding for entry in self._scheduler.entries.values())
+        return all(entry.stage is Stage.decoding for entry in self._scheduler.entries)
 
     def rest_s(self, longest: float) -> float:
         """How long step() would have nothing to do, as far as one can tell: `longest` at most.
@@ -93,55 +90,60 @@ class EngineCore:
         """
         if self._scheduler.runnable or self._ended:
             return 0.0
-        due = min((one.expires for one in self._writing.values()), default=math.inf) - time.monotonic()
-        held = self._compiling or self._fetching or self._following
+        due = min((one.expires for one in self._sequences.values()), default=math.inf) - time.monotonic()
+        held = any(one.holds for one in self._sequences.values())
         return max(0.0, min(due, HELD_POLL_S if held else longest))
 
     def submit(self, request: GenerateRequest) -> Failed | None:
         """Queue a request; a refusal comes back as its last event."""
         now = time.monotonic()
+        prefix: Prefix | None = None
         try:
-            if request.id in self._writing:
+            if request.id in self._sequences:
                 raise InvalidRequest("id", f"request id {request.id!r} is already in use")
             check_request(request, self.info)
             room = self.info.context_length - len(request.prompt)
             answer = min(request.sampling.max_tokens, room)
             self._take_over(request)
             leader = self._leader(request)
-            cached = self.reuse.arrive(request, self._scheduler.pace.prefill_token)
-            fetching = self.reuse.waits(request.id)
-            held = fetching or request.grammar is not None or leader is not None
-            self._scheduler.submit(
-                request.id, request.session, request.priority, len(request.prompt), answer, now, held, cached
-            )
+            prefix = self.reuse.arrive(request, self._scheduler.pace.prefill_token)
+            holds = self._holds(prefix, leader)
+            queued = self._scheduler.submit(request, answer, now, bool(holds), prefix.waiting.reusable)
         except EngineError as error:
-            if request.id not in self._writing:
-                self.reuse.forget(request.id)
+            if prefix is not None:
+                self.reuse.forget(prefix)
             return to_failed(request.id, error)
-        if fetching:
-            self._fetching.add(request.id)
-        if leader is not None:
-            self._following[request.id] = leader
-            self.reuse.followed += 1
-        writing = self._writing[request.id] = Writing.begin(request, answer, self._detokenizers.make(), now)
+        sequence = Sequence.begin(prefix, answer, queued, self._detokenizers.make())
+        sequence.submitted, sequence.holds, sequence.leader = now, holds, leader
+        self._sequences[request.id] = sequence
+        self.reuse.followed += leader is not None
         if request.grammar is not None:
-            writing.grammar = self._grammars.compile(request.grammar)
-            self._compiling.add(request.id)
+            sequence.grammar = self._grammars.compile(request.grammar)
         if request.deadline_s is not None:
-            writing.expires = now + request.deadline_s
+            sequence.expires = now + request.deadline_s
         return None
+
+    def _holds(self, prefix: Prefix, leader: Sequence | None) -> set[Hold]:
+        """What a new request waits for before it may have a place."""
+        reasons = {
+            Hold.disk: self.reuse.waits(prefix),
+            Hold.grammar: prefix.request.grammar is not None,
+            Hold.leader: leader is not None,
+        }
+        return {hold for hold, holds in reasons.items() if holds}
 
     def abort(self, id: str) -> None:
         """End a request at whatever stage, without an event; unknown ids are fine."""
-        if self._writing.pop(id, None) is not None:
-            self._keep(id)
-            self._forget(id)
+        sequence = self._sequences.get(id)
+        if sequence is not None:
+            self._keep(sequence)
+            self._forget(sequence)
 
     def stop(self, id: str) -> None:
         """End a request whose client needs no more than it has written; unknown ids are fine."""
-        writing = self._writing.get(id)
-        if writing is not None and writing.first:
-            self._ended.append(self._end(writing, FinishReason.stop, time.monotonic()))
+        sequence = self._sequences.get(id)
+        if sequence is not None and sequence.first:
+            self._ended.append(self._end(sequence, FinishReason.stop, time.monotonic()))
 
     def step(self) -> list[Event]:
         """Decode one token for every running request and prefill one chunk. May raise anything MLX raises."""
@@ -155,16 +157,18 @@ class EngineCore:
             return events
         plan = self._scheduler.plan(now)
         for id in plan.pause:
-            self._runner.pause(id)
+            live = self._sequences[id].live
+            assert live is not None, "it is being prefilled"
+            self._runner.pause(live)
         for id in plan.insert:
-            writing = self._writing[id]
-            self._insert(writing, now)
+            self._insert(self._sequences[id], now)
         result = self._runner.step(plan.prefill_batch, plan.prefill_step)
         self._scheduler.pace.observe(result.seconds, len(result.sampled), result.prefilled)
         for id, remaining in result.remaining.items():
-            self._scheduler.progress(id, remaining)
-            self._counts.prompt_tokens += 0 if remaining else len(self._writing[id].job.prompt)
-            self._note_prompt(id, remaining)
+            sequence = self._sequences[id]
+            self._scheduler.progress(sequence.queued, remaining)
+            self._counts.prompt_tokens += 0 if remaining else len(sequence.job.prompt)
+            self._note_prompt(sequence, remaining)
         self._counts.step(len(result.sampled), result.prefilled)
         for sampled in result.sampled:
             self._write(sampled, events)
@@ -175,7 +179,7 @@ class EngineCore:
         """End every request and keep what has been computed of it: bytes that are to be written now, and the
         seconds that may take. To be followed by close().
         """
-        for id in list(self._writing):
+        for id in list(self._sequences):
             self.abort(id)
         self.reuse.cache.flush()
         archive = self.reuse.cache.archive
@@ -191,40 +195,41 @@ class EngineCore:
         """To be called while there are no requests; whether there is more to be done at once."""
         return self.reuse.tick()
 
-    def _insert(self, writing: Writing, now: float) -> None:
+    def _insert(self, sequence: Sequence, now: float) -> None:
         """Give a request its place, with what is known of its prompt; or bring a paused one back."""
-        if writing.started:
-            return self._runner.insert(writing.job)
-        writing.started = now
-        id = writing.job.id
-        taken = self.reuse.start(id)
-        writing.job = replace(writing.job, marks=self.reuse.marks(id))
-        left = len(writing.job.prompt) - taken.length
-        if writing.prefill_only and left <= LEAST_AHEAD:
-            return self._end_prefill(id)
-        self._runner.insert(writing.job, taken.join, taken.length)
-        self._scheduler.entries[id].remaining = left
-        return None
+        if sequence.live is not None:
+            self._runner.resume(sequence.live)
+            return
+        sequence.started = now
+        taken = self.reuse.start(sequence.prefix)
+        sequence.job = replace(sequence.job, marks=self.reuse.marks(sequence.prefix))
+        left = len(sequence.job.prompt) - taken.length
+        if sequence.request.prefill_only and left <= LEAST_AHEAD:
+            self._end_prefill(sequence)
+            return
+        sequence.live = self._runner.insert(sequence.job, taken.join, taken.length)
+        sequence.queued.remaining = left
 
-    def _note_prompt(self, id: str, remaining: int) -> None:
+    def _note_prompt(self, sequence: Sequence, remaining: int) -> None:
         """Keep what a prompt has come to, where later prompts may go on from it. At once: the next step would
         copy all of its buffers, if what is kept were still to be taken from them.
         """
-        job = self._writing[id].job
+        job, prefix = sequence.job, sequence.prefix
         done = len(job.prompt) - remaining
-        wanted = self.reuse.wants_prompt(id) or id in self._following.values()
-        now = remaining == 1 or (self._runner.decoding and self.reuse.wants_part(id, done))
-        if done in job.marks or (now and wanted):
-            self._keep(id)
+        followed = any(one.leader is sequence for one in self._sequences.values())
+        now = remaining == 1 or (self._runner.decoding and self.reuse.wants_part(prefix, done))
+        if done in job.marks or (now and (followed or self.reuse.wants_prompt(prefix))):
+            self._keep(sequence)
             self.reuse.cache.settle()
-        if remaining == 1 and self._writing[id].prefill_only:
-            self._end_prefill(id)
+        if remaining == 1 and sequence.request.prefill_only:
+            self._end_prefill(sequence)
 
-    def _keep(self, id: str, computed: Computed | None = None) -> Computed | None:
+    def _keep(self, sequence: Sequence, computed: Computed | None = None) -> Computed | None:
         """Remember what has been computed of a request; that."""
-        computed = computed or self._runner.extract(id)
+        if computed is None and sequence.live is not None:
+            computed = self._runner.extract(sequence.live)
         if computed is not None:
-            self.reuse.keep(id, computed.tokens, computed.caches)
+            self.reuse.keep(sequence.prefix, computed.tokens, computed.caches)
         return computed
 
     def fail_all(self, reason: str) -> list[Event]:
@@ -235,8 +240,7 @@ class EngineCore:
         self.reuse.discard()
         gone = self._scheduler.drop_running()
         for id in gone:
-            del self._writing[id]
-            self._forget(id)
+            self._forget(self._sequences[id])
         return [to_failed(id, error) for id in gone]
 
     def stats(self) -> WorkerStats:
@@ -261,124 +265,122 @@ class EngineCore:
 
     def _expire(self, now: float) -> list[Event]:
         """End the requests whose time is over."""
-        due = [(id, one) for id, one in self._writing.items() if one.expires <= now]
-        for id, _ in due:
+        due = [one for one in self._sequences.values() if one.expires <= now]
+        for one in due:
             self._counts.expired += 1
-            self.abort(id)
-        return [to_failed(id, DeadlineExceeded(one.expires - one.submitted)) for id, one in due]
+            self.abort(one.id)
+        return [to_failed(one.id, DeadlineExceeded(one.expires - one.submitted)) for one in due]
+
+    def _held(self, hold: Hold) -> list[Sequence]:
+        return [one for one in self._sequences.values() if hold in one.holds]
+
+    def _release(self, sequence: Sequence, hold: Hold) -> None:
+        """This holds it no longer; it runs when nothing does."""
+        sequence.holds.discard(hold)
+        if not sequence.holds:
+            self._scheduler.release(sequence.queued)
 
     def _take_grammars(self) -> list[Event]:
         """Let those requests run whose grammars have been compiled, and end those whose grammars are none."""
         events: list[Event] = []
-        for id in list(self._compiling):
-            writing = self._writing[id]
-            if writing.grammar is None or not writing.grammar.done():
+        for one in self._held(Hold.grammar):
+            if one.grammar is None or not one.grammar.done():
                 continue
-            self._compiling.remove(id)
             try:
-                writing.job = replace(writing.job, matcher=writing.grammar.result())
+                one.job = replace(one.job, matcher=one.grammar.result())
             except BadGrammar as error:
-                events.append(to_failed(id, InvalidRequest("grammar", f"grammar cannot be used: {error}")))
-                self.abort(id)
+                events.append(
+                    to_failed(one.id, InvalidRequest("grammar", f"grammar cannot be used: {error}"))
+                )
+                self.abort(one.id)
             else:
-                self._release(id)
+                self._release(one, Hold.grammar)
         return events
 
     def _take_fetched(self) -> None:
         """Let those requests run whose prefixes have come from the disk, or will be too late."""
-        for id in [id for id in self._fetching if not self.reuse.waits(id)]:
-            self._fetching.remove(id)
-            self._release(id)
+        for one in self._held(Hold.disk):
+            if not self.reuse.waits(one.prefix):
+                self._release(one, Hold.disk)
 
-    def _leader(self, request: GenerateRequest) -> str | None:
+    def _leader(self, request: GenerateRequest) -> Sequence | None:
         """The request whose prompt this one waits for: an earlier one, so that none waits for itself."""
-        entries = self._scheduler.entries
-        earlier = takewhile(lambda id: id != request.id, self._writing)
-        return self.reuse.leader(request, [id for id in earlier if entries[id].stage is not Stage.decoding])
+        earlier = takewhile(lambda one: one.id != request.id, self._sequences.values())
+        by_prefix = {one.prefix: one for one in earlier if one.queued.stage is not Stage.decoding}
+        prefix = self.reuse.leader(request, list(by_prefix))
+        return None if prefix is None else by_prefix[prefix]
+
+    def _goes_on(self, leader: Sequence | None) -> bool:
+        """Whether its prompt is still to be computed, and may be."""
+        known = leader is not None and self._sequences.get(leader.id) is leader
+        return known and leader is not None and leader.queued.stage is not Stage.decoding
 
     def _take_followers(self) -> None:
         """Let those run that waited for a prompt which is computed by now, or will not be: then the next in
         line computes it.
         """
-        entries = self._scheduler.entries
-        for id, leader in list(self._following.items()):
-            if leader in entries and entries[leader].stage is not Stage.decoding:
+        for one in self._held(Hold.leader):
+            if self._goes_on(one.leader):
                 continue
-            following = self._leader(self.reuse.asked(id))
-            if following is not None:
-                self._following[id] = following
-                continue
-            del self._following[id]
-            entries[id].remaining = self.reuse.left(id)
-            self._release(id)
+            one.leader = self._leader(one.request)
+            if one.leader is None:
+                one.queued.remaining = self.reuse.left(one.prefix)
+                self._release(one, Hold.leader)
 
     def _make_way(self) -> None:
         """Prefills that nobody waits for keep what they have and give up places that somebody waits for."""
         for id in self._scheduler.in_the_way():
-            if self._writing[id].prefill_only:
-                self._keep(id)
-                self._end_prefill(id)
-
-    def _release(self, id: str) -> None:
-        if id not in self._compiling and id not in self._fetching and id not in self._following:
-            self._scheduler.release(id)
+            sequence = self._sequences[id]
+            if sequence.request.prefill_only:
+                self._keep(sequence)
+                self._end_prefill(sequence)
 
     def _write(self, sampled: Sampled, events: list[Event]) -> None:
         """Turn one token into text, and end the request where it, the limit or a repetition says so."""
-        writing = self._writing[sampled.id]
-        writing.sampled.append(sampled.token)
+        sequence = self._sequences[sampled.id]
         now = time.monotonic()
-        writing.first = writing.first or now
-        text = ""
-        if sampled.token not in self._eos:
-            text = writing.detokenizer.push(sampled.token)
-            writing.logprobs += self._logprobs(sampled)
-        finish = sampled.finish
-        if writing.repetition is not None and writing.repetition.push(sampled.token):
+        finish, ends = sampled.finish, sampled.token in self._eos
+        if sequence.repeats(sampled.token):
             finish = finish or FinishReason.repetition
+        text = sequence.push(sampled.token, now, not ends, () if ends else self._logprobs(sampled))
         if finish is not None:
-            text += writing.detokenizer.flush()
+            text += sequence.detokenizer.flush()
         if text:
-            tokens = writing.tokens - writing.shown
-            events.append(TextChunk(sampled.id, text, tokens, tuple(writing.logprobs)))
-            writing.shown = writing.tokens
-            writing.logprobs.clear()
-        if writing.tokens % GROWTH_STEP == 0:
-            self._scheduler.grown(sampled.id, len(writing.job.prompt) + writing.tokens)
+            events.append(sequence.chunk(text))
+        if sequence.tokens % GROWTH_STEP == 0:
+            self._scheduler.grown(sequence.queued, len(sequence.job.prompt) + sequence.tokens)
         if finish is not None:
-            events.append(self._end(writing, finish, now, sampled.computed, sampled.unconstrained))
+            events.append(self._end(sequence, finish, now, sampled.computed, sampled.unconstrained))
 
     def _end(
         self,
-        writing: Writing,
+        sequence: Sequence,
         finish: FinishReason,
         now: float,
         computed: Computed | None = None,
         unconstrained: bool = False,
     ) -> Finished:
         """A request ends well: what it has computed is kept. Its last event."""
-        id = writing.job.id
-        computed = self._keep(id, computed)
-        self.reuse.turn(id, computed.tokens if computed is not None else ())
-        report = self.reuse.report(id)
-        del self._writing[id]
-        self._forget(id)
-        return writing.finished(finish, now, report, unconstrained)
+        computed = self._keep(sequence, computed)
+        self.reuse.turn(sequence.prefix, computed.tokens if computed is not None else ())
+        report = self.reuse.report(sequence.prefix)
+        self._forget(sequence)
+        return sequence.finished(finish, now, report, unconstrained)
 
-    def _end_prefill(self, id: str) -> None:
+    def _end_prefill(self, sequence: Sequence) -> None:
         """A request for no more than a prompt ends; what it has come to was kept."""
-        writing = self._writing.pop(id)
-        self._ended.append(writing.finished(FinishReason.length, time.monotonic(), self.reuse.report(id)))
-        self._forget(id)
+        report = self.reuse.report(sequence.prefix)
+        self._ended.append(sequence.finished(FinishReason.length, time.monotonic(), report))
+        self._forget(sequence)
 
     def _take_over(self, request: GenerateRequest) -> None:
         """End the prefills under way of what this request needs too, and keep what they have come to."""
         if request.prefill_only:
             return
-        under_way = [id for id, one in self._writing.items() if one.prefill_only and one.started]
-        for id in self.reuse.joined(request, under_way):
-            self._keep(id)
-            self._end_prefill(id)
+        for one in list(self._sequences.values()):
+            if one.request.prefill_only and one.live is not None and self.reuse.shares(one.prefix, request):
+                self._keep(one)
+                self._end_prefill(one)
 
     def _logprobs(self, sampled: Sampled) -> list[TokenLogprob]:
         named = [
@@ -387,10 +389,9 @@ class EngineCore:
         ]
         return [TokenLogprob(named[0], tuple(named[1:]))] if named else []
 
-    def _forget(self, id: str) -> None:
-        self._compiling.discard(id)
-        self._fetching.discard(id)
-        self._following.pop(id, None)
-        self.reuse.forget(id)
-        self._runner.remove(id)
-        self._scheduler.finish(id, time.monotonic())
+    def _forget(self, sequence: Sequence) -> None:
+        del self._sequences[sequence.id]
+        self.reuse.forget(sequence.prefix)
+        if sequence.live is not None:
+            self._runner.remove(sequence.live)
+        self._scheduler.finish(sequence.queued, time.monotonic())

@@ -21,7 +21,7 @@ from engine.cache.assembler import Assembler, Join
 from engine.constraints import Allowed, Constraint, Grammars, ThinkingBudget
 from engine.heap import give_back
 from engine.lanes import LaneLoad, choose_lane
-from engine.sampling import BatchSampler, Processor, UnexpectedRows, make_processors
+from engine.sampling import BatchSampler, Processor, Row, UnexpectedRows, make_processors
 from engine.types import FinishReason, SamplingParams, ThinkingLimit
 
 JOIN_SHARE = 0.3  # of a step, which those who decode wait once for what a newcomer has in the cache
@@ -86,18 +86,18 @@ class StepResult:
 
 @dataclass(slots=True, eq=False)
 class Live:
-    """A request that was inserted at least once. left: prompt tokens not yet in its cache, of which the last
-    starts the decoding. cache: what a pause set aside, or it comes with; joining: while that is put together.
-    made: tokens sampled.
+    """A request that was inserted at least once. row: how it is sampled. left: prompt tokens not yet in its
+    cache, of which the last starts the decoding. cache: what a pause set aside, or it comes with; joining:
+    while that is put together. made: tokens sampled.
     """
 
     job: Job
     lane: Lane
+    row: Row
     processors: list[Processor]
     left: int
     uid: int = -1
     cache: list[Any] | None = None
-    constraint: Constraint | None = None
     made: int = 0
     joining: Future[list[Any]] | None = None
 
@@ -115,32 +115,35 @@ class Lane:
         self.generator = BatchGenerator(
             model, sampler=self.sampler, completion_batch_size=max_batch, prefill_batch_size=1
         )
-        self.ids: dict[int, str] = {}
-        self.prompts: list[str] = []  # in the generator and not yet decoding, in its order
-        self.decoding: list[str] = []  # the rows of its batch, in its order
+        self.members: dict[int, Live] = {}  # by the generator's own number
+        self.prompts: list[Live] = []  # in the generator and not yet decoding, in its order
+        self.decoding: list[Live] = []  # the rows of its batch, in its order
 
-    def drop(self, uid: int) -> None:
-        """A sequence is not in the generator any more; unknown ones are fine."""
-        id = self.ids.pop(uid, "")
+    def drop(self, live: Live) -> None:
+        """A sequence is not in the generator any more; others are fine."""
+        self.members.pop(live.uid, None)
         for rows in (self.prompts, self.decoding):
-            if id in rows:
-                rows.remove(id)
+            if live in rows:
+                rows.remove(live)
 
-    def next(self, starting: tuple[str, ...], shared: bool) -> tuple[list[Any], list[Any]]:
-        """What the generator reports of its next step. starting: the prompts whose last token it will run.
+    def next(self, shared: bool) -> tuple[list[Any], list[Any]]:
+        """What the generator reports of its next step.
 
         Raises UnexpectedRows where a shared sampler was told of other rows than it sampled.
         """
-        decoding = tuple(self.decoding)
-        self.sampler.expect(*filter(None, (decoding, starting)))
+        decoding = list(self.decoding)
+        starting = [live for live in self.prompts if live.left == 1]  # whose last token it will run
+        batches = (tuple(live.row for live in rows) for rows in (decoding, starting) if rows)
+        self.sampler.expect(*batches)
         prompts, generated = self.generator.next()
-        decoded = tuple(self.ids[response.uid] for response in generated)
-        started = tuple(self.ids[prompt.uid] for prompt in prompts if prompt.end_of_prompt)
+        decoded = [self.members[response.uid] for response in generated]
+        started = [self.members[prompt.uid] for prompt in prompts if prompt.end_of_prompt]
         if shared and (decoded, started) != (decoding, starting):
-            raise UnexpectedRows(f"sampled {decoded} and {started} as {decoding} and {starting}")
+            told = [[live.job.id for live in rows] for rows in (decoded, started, decoding, starting)]
+            raise UnexpectedRows("sampled {} and {} as {} and {}".format(*told))
         if started:
             self.sampler.settle()
-        self.prompts = [id for id in self.prompts if id not in started]
+        self.prompts = [live for live in self.prompts if live not in started]
         self.decoding = [*decoded, *started]
         return prompts, generated
 
@@ -170,11 +173,11 @@ class Runner:
         self._lane_worth = lane_worth
         self._eos = StopSequences([[token] for token in eos_token_ids])
         self._no_stop = StopSequences()
-        self._live: dict[str, Live] = {}
         self._shared = True
         self._aside = Lane(model, 1)  # of those apart, which come one at a time
         self._lanes: list[Lane] = []
         self._arriving: list[Live] = []  # whose caches are put together while others decode
+        self._paused: list[Live] = []
         self._joiner = Assembler()
         self._step_s = 0.0
 
@@ -192,27 +195,34 @@ class Runner:
         return self._lanes[place]
 
     def _company(self, lane: Lane) -> LaneLoad:
-        longest = max((self._live[id].tokens for id in lane.ids.values()), default=0)
-        return LaneLoad(len(lane.ids), longest)
+        longest = max((live.tokens for live in lane.members.values()), default=0)
+        return LaneLoad(len(lane.members), longest)
 
-    def insert(self, job: Job, join: Join | None = None, done: int = 0) -> None:
-        """Queue a new job for the next step, or bring a paused one back where it stopped.
+    def insert(self, job: Job, join: Join | None = None, done: int = 0) -> Live:
+        """Queue a new job for the next step.
 
-        join: makes the caches of the first `done` tokens of a new job's prompt, which must leave one to run.
-        Others decode on meanwhile, for whom a long copy would be a gap.
+        join: makes the caches of the first `done` tokens of its prompt, which must leave one to run. Others
+        decode on meanwhile, for whom a long copy would be a gap.
         """
-        live = self._live.get(job.id)
-        if live is None:
-            live = self._live[job.id] = self._begin(job)
-            live.left = len(job.prompt) - done
-            live.joining = None if join is None else self._joiner.begin(join)
-        if live.joining is None:
+        live = self._begin(job)
+        live.left = len(job.prompt) - done
+        if join is None:
             self._enter(live)
-            return
+            return live
+        live.joining = self._joiner.begin(join)
         if self.decoding and done <= JOIN_TOKENS:
             self._joiner.breaks.hurry(True)
             wait([live.joining], JOIN_SHARE * self._step_s)
         self._arriving.append(live)
+        return live
+
+    def resume(self, live: Live) -> None:
+        """Bring a paused one back where it stopped."""
+        self._paused.remove(live)
+        if live.joining is None:
+            self._enter(live)
+        else:
+            self._arriving.append(live)
 
     def _let_in(self) -> None:
         """Those whose caches have been put together take part; where nobody decodes, they are waited for."""
@@ -240,63 +250,53 @@ class Runner:
             max_tokens=[job.max_tokens],
             caches=[joinable(self._model, live.cache, len(job.prompt))],
             all_tokens=[list(job.prompt[:done])],
-            samplers=[lane.sampler if self._shared else lane.sampler.one(job.id)],
+            samplers=[lane.sampler if self._shared else lane.sampler.one(live.row)],
             logits_processors=[live.processors],
             stop_sequences=[self._no_stop if job.sampling.ignore_eos else self._eos],
         )
         live.cache = None
-        lane.ids[live.uid] = job.id
-        lane.prompts.append(job.id)
+        lane.members[live.uid] = live
+        lane.prompts.append(live)
 
     def _begin(self, job: Job) -> Live:
         """A new request, its lane and its processors; its grammar has the last word, with the sampler."""
-        lane = self._lane_for(job)
-        lane.sampler.add(job.id, job.sampling)
+        constraint = None if job.matcher is None else Constraint(job.id, job.matcher, self._grammars)
         processors = make_processors(job.sampling, job.prompt, self._vocab_size)
-        live = Live(job, lane, processors, len(job.prompt))
         if job.thinking is not None:
-            live.processors.append(ThinkingBudget(job.thinking))
-        if job.matcher is not None:
-            live.constraint = Constraint(job.id, job.matcher, self._grammars)
-            lane.sampler.hold(job.id, live.constraint)
-        return live
+            processors.append(ThinkingBudget(job.thinking))
+        row = Row.start(job.sampling, constraint)
+        return Live(job, self._lane_for(job), row, processors, len(job.prompt))
 
-    def pause(self, id: str) -> None:
+    def pause(self, live: Live) -> None:
         """Take a prompt out in the middle of its prefill and keep the work."""
-        live = self._live[id]
+        self._paused.append(live)
         if live in self._arriving:
             self._arriving.remove(live)
             return
         cache, tokens = live.lane.generator.remove([live.uid], return_prompt_caches=True)[live.uid]
-        live.lane.drop(live.uid)
+        live.lane.drop(live)
         live.left = len(live.job.prompt) - len(tokens)
         live.cache = cache if tokens else None
         mx.eval([layer.state for layer in live.cache or []])
 
-    def extract(self, id: str) -> Computed | None:
-        """What has been computed of a request that has a place; None when that is nothing."""
-        live = self._live.get(id)
-        if live is None:
-            return None
-        if live.uid not in live.lane.ids:
+    def extract(self, live: Live) -> Computed | None:
+        """What has been computed of a request; None when that is nothing."""
+        if live.uid not in live.lane.members:
             done = len(live.job.prompt) - live.left
             return Computed(list(live.job.prompt[:done]), live.cache) if live.cache else None
         caches, tokens = live.lane.generator.extract_cache([live.uid])[live.uid]
         return Computed(list(tokens), caches) if tokens else None
 
-    def remove(self, id: str) -> None:
-        """Forget a request at whatever stage; unknown ids are fine."""
-        live = self._live.pop(id, None)
-        if live is None:
-            return
-        live.lane.sampler.remove(id)
-        if live in self._arriving:
-            self._arriving.remove(live)
+    def remove(self, live: Live) -> None:
+        """Forget a request at whatever stage; one that has ended is fine."""
+        for some in (self._arriving, self._paused):
+            if live in some:
+                some.remove(live)
         if live.joining is not None:
             live.joining.cancel()
-        if live.uid in live.lane.ids:
+        if live.uid in live.lane.members:
             live.lane.generator.remove([live.uid])
-            live.lane.drop(live.uid)
+            live.lane.drop(live)
 
     def step(self, prefill_batch: int, prefill_step: int) -> StepResult:
         """One decode step for everything that decodes and one prefill chunk. May raise anything."""
@@ -307,13 +307,12 @@ class Runner:
         began = time.perf_counter()
         # Those who only decode go first: the device has their work before the chunk.
         for lane in sorted((self._aside, *self._lanes), key=lambda lane: bool(lane.prompts)):
-            if not lane.ids:
+            if not lane.members:
                 continue
             lane.generator.prefill_batch_size = prefill_batch
             lane.generator.prefill_step_size = prefill_step
-            starting = tuple(id for id in lane.prompts if self._live[id].left == 1)
             try:
-                prompts, generated = lane.next(starting, self._shared)
+                prompts, generated = lane.next(self._shared)
             except UnexpectedRows:
                 self._shared = False  # from the next generators on every request has a sampler of its own
                 raise
@@ -329,7 +328,7 @@ class Runner:
         remaining: dict[str, int] = {}
         sizes: list[int] = []
         for prompt in prompts:
-            live = self._live[lane.ids[prompt.uid]]
+            live = lane.members[prompt.uid]
             done, total = prompt.progress
             left = 0 if prompt.end_of_prompt else total - done
             sizes += [live.left - left] if left else []
@@ -337,27 +336,25 @@ class Runner:
         return remaining, max(sizes, default=0) * len(sizes)
 
     def _note_token(self, lane: Lane, response: Any) -> Sampled:
-        id = lane.ids[response.uid]
-        live = self._live[id]
+        live = lane.members[response.uid]
         live.made += 1
-        asked = live.job.sampling.logprobs
-        allowed = live.constraint.shown if live.constraint is not None else None
+        asked, constraint = live.job.sampling.logprobs, live.row.constraint
+        allowed = constraint.shown if constraint is not None else None
         logprobs = () if asked is None else likeliest(response.logprobs, response.token, asked, allowed)
         finish = None if response.finish_reason is None else FinishReason(response.finish_reason)
         if finish is not None:
-            del self._live[id]
-            lane.drop(response.uid)
-            lane.sampler.remove(id)
-        unconstrained = finish is not None and live.constraint is not None and live.constraint.failed
+            lane.drop(live)
+        unconstrained = finish is not None and constraint is not None and constraint.failed
         computed = None if finish is None else Computed(list(response.all_tokens), response.prompt_cache)
-        return Sampled(id, response.token, finish, logprobs, unconstrained, computed)
+        return Sampled(live.job.id, response.token, finish, logprobs, unconstrained, computed)
 
     def reset(self) -> None:
         """Drop every request with its caches and start over with a new generator."""
-        for id in list(self._live):
-            if (joining := self._live.pop(id).joining) is not None:
-                joining.cancel()
+        for live in (*self._arriving, *self._paused):
+            if live.joining is not None:
+                live.joining.cancel()
         self._arriving.clear()
+        self._paused.clear()
         for lane in reversed((self._aside, *self._lanes)):  # each puts back the limits that it found
             lane.generator.close()
         self._aside = Lane(self._model, 1)
@@ -366,7 +363,7 @@ class Runner:
 
     def cache_bytes(self) -> int:
         """Bytes of KV held by live requests, paused ones included."""
-        paused = sum(layer.nbytes for live in self._live.values() for layer in live.cache or [])
+        paused = sum(layer.nbytes for live in self._paused for layer in live.cache or [])
         lanes = (self._aside, *self._lanes)
         return sum(int(lane.generator.prompt_cache_nbytes) for lane in lanes) + int(paused)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import secrets
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,17 +31,21 @@ class UnexpectedRows(RuntimeError):
     """The generator sampled other rows than it was expected to: no token of this step may be used."""
 
 
-@dataclass(slots=True)
-class Draws:
-    """One request's parameters and its sequence of random numbers."""
+@dataclass(slots=True, eq=False)
+class Row:
+    """One request's parameters, its sequence of random numbers, and its grammar where it has one. drawn: of
+    those, where its last token stands.
+    """
 
     sampling: SamplingParams
     state: int
+    constraint: Constraint | None = None
+    drawn: tuple[mx.array, int] | None = None
 
     @classmethod
-    def start(cls, sampling: SamplingParams) -> Draws:
+    def start(cls, sampling: SamplingParams, constraint: Constraint | None = None) -> Row:
         seed = secrets.randbits(64) if sampling.seed is None else sampling.seed
-        return cls(sampling, mix64(seed & MASK64))
+        return cls(sampling, mix64(seed & MASK64), constraint)
 
     @property
     def greedy(self) -> bool:
@@ -75,7 +79,7 @@ class Table:
     candidates: int
 
     @classmethod
-    def of(cls, rows: list[Draws], vocab: int) -> Table:
+    def of(cls, rows: Sequence[Row], vocab: int) -> Table:
         every = [row.sampling for row in rows]
         ks = [vocab if row.greedy or not row.sampling.top_k else row.sampling.top_k for row in rows]
         nucleus = [k for k, sampling in zip(ks, every, strict=True) if sampling.top_p < 1]
@@ -96,42 +100,23 @@ def column(values: Iterable[float], dtype: mx.Dtype = mx.float32) -> mx.array:
 class BatchSampler:
     """Picks a token for every row of a batch in one go.
 
-    Shared by all requests it is called once per batch, whose rows must be announced by expect(); one(id)
-    does the same for one request, wherever its row is.
+    Shared by all requests it is called once per batch, whose rows must be announced by expect(); one(row)
+    does the same for one request, wherever it is.
     """
 
     def __init__(self) -> None:
-        self._draws: dict[str, Draws] = {}
-        self._expected: deque[tuple[str, ...]] = deque()
-        self._rows: tuple[str, ...] = ()
+        self._expected: deque[tuple[Row, ...]] = deque()
+        self._rows: tuple[Row, ...] = ()
         self._table: Table | None = None
-        self._held: dict[str, Constraint] = {}
-        self._drawn: dict[str, tuple[mx.array, int]] = {}  # of those held: where their last token stands
         self._latest: mx.array | None = None
 
-    def add(self, id: str, sampling: SamplingParams) -> None:
-        """A new request; its random sequence begins. Ids are never used again while they live."""
-        self._draws[id] = Draws.start(sampling)
-
-    def hold(self, id: str, constraint: Constraint) -> None:
-        """This request's tokens have to be allowed by its grammar."""
-        self._held[id] = constraint
-
-    def remove(self, id: str) -> None:
-        """Its rows will not be sampled any more."""
-        self._draws.pop(id, None)
-        self._held.pop(id, None)
-        self._drawn.pop(id, None)
-        if id in self._rows:
-            self._rows, self._table = (), None
-
-    def expect(self, *batches: tuple[str, ...]) -> None:
+    def expect(self, *batches: tuple[Row, ...]) -> None:
         """The rows of each of the coming calls, in order."""
         self._expected = deque(batches)
 
-    def one(self, id: str) -> Sampler:
-        """A sampler for this request's row alone."""
-        return lambda logprobs: self.draw((id,), logprobs)
+    def one(self, row: Row) -> Sampler:
+        """A sampler for this request alone."""
+        return lambda logprobs: self.draw((row,), logprobs)
 
     def settle(self) -> None:
         """Wait for the tokens last picked, and so for all that the device had to do for them."""
@@ -144,49 +129,52 @@ class BatchSampler:
             raise UnexpectedRows(f"expected {len(rows)} rows to sample, got {logprobs.shape[0]}")
         return self.draw(rows, logprobs)
 
-    def draw(self, ids: tuple[str, ...], logprobs: mx.array) -> mx.array:
+    def draw(self, rows: tuple[Row, ...], logprobs: mx.array) -> mx.array:
         """Token ids [rows] for logprobs [rows, vocab]."""
-        held = [(row, id) for row, id in enumerate(ids) if id in self._held]
-        if held:
-            logprobs = self._allowed(held, logprobs)
-        tokens = self._latest = self._pick(ids, logprobs)
-        self._drawn |= {id: (tokens, row) for row, id in held}
+        if any(row.constraint is not None for row in rows):
+            logprobs = allowed(rows, logprobs)
+        tokens = self._latest = self._pick(rows, logprobs)
+        for place, row in enumerate(rows):
+            if row.constraint is not None:
+                row.drawn = (tokens, place)
         return tokens
 
-    def _allowed(self, held: list[tuple[int, str]], logprobs: mx.array) -> mx.array:
-        """Minus infinity for what the rows' grammars do not allow. The forward pass is started before the
-        masks are made, so that the device does not wait for them.
-        """
-        mx.async_eval(logprobs)  # type: ignore[no-untyped-call]
-        masks = np.ones(logprobs.shape, dtype=np.bool_)
-        read: dict[int, np.ndarray[Any, Any]] = {}
-        for row, id in held:
-            last = self._token(id, read) if id in self._drawn else None
-            allowed = self._held[id].allow(last, masks.shape[-1])
-            if allowed is not None:
-                masks[row] = allowed
-        return mx.where(mx.array(masks), logprobs, -mx.inf)
-
-    def _token(self, name: str, read: dict[int, np.ndarray[Any, Any]]) -> int:
-        """The last one of a request. read: arrays as numpy has them; tokens[row] itself would be an operation
-        of MLX, behind the forward pass.
-        """
-        tokens, row = self._drawn[name]
-        if id(tokens) not in read:
-            read[id(tokens)] = np.array(tokens)
-        return int(read[id(tokens)][row])
-
-    def _pick(self, ids: tuple[str, ...], logprobs: mx.array) -> mx.array:
-        rows = [self._draws[id] for id in ids]
+    def _pick(self, rows: tuple[Row, ...], logprobs: mx.array) -> mx.array:
         if all(row.greedy for row in rows):
             return mx.argmax(logprobs, axis=-1)
-        if self._table is None or self._rows != ids:
-            self._rows, self._table = ids, Table.of(rows, logprobs.shape[-1])
+        if self._table is None or self._rows != rows:
+            self._rows, self._table = rows, Table.of(rows, logprobs.shape[-1])
         uniform = column(0.0 if row.greedy else row.next() for row in rows)
         tokens = pick(logprobs, self._table, uniform)
         if self._table.greedy is None:
             return tokens
         return mx.where(self._table.greedy, mx.argmax(logprobs, axis=-1), tokens)
+
+
+def allowed(rows: tuple[Row, ...], logprobs: mx.array) -> mx.array:
+    """Minus infinity for what the rows' grammars do not allow. The forward pass is started before the masks
+    are made, so that the device does not wait for them.
+    """
+    mx.async_eval(logprobs)  # type: ignore[no-untyped-call]
+    masks = np.ones(logprobs.shape, dtype=np.bool_)
+    read: dict[int, np.ndarray[Any, Any]] = {}
+    for place, row in enumerate(rows):
+        if row.constraint is not None:
+            last = last_token(row.drawn, read) if row.drawn is not None else None
+            mask = row.constraint.allow(last, masks.shape[-1])
+            if mask is not None:
+                masks[place] = mask
+    return mx.where(mx.array(masks), logprobs, -mx.inf)
+
+
+def last_token(drawn: tuple[mx.array, int], read: dict[int, np.ndarray[Any, Any]]) -> int:
+    """The token that stands there. read: arrays as numpy has them; tokens[place] itself would be an operation
+    of MLX, behind the forward pass.
+    """
+    tokens, place = drawn
+    if id(tokens) not in read:
+        read[id(tokens)] = np.array(tokens)
+    return int(read[id(tokens)][place])
 
 
 def pick(logprobs: mx.array, table: Table, uniform: mx.array) -> mx.array:

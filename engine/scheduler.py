@@ -18,7 +18,7 @@ import heapq
 from dataclasses import dataclass, field
 
 from engine.errors import QueueFull
-from engine.types import Priority
+from engine.types import GenerateRequest, Priority
 
 MAX_COHORT = 8
 COHORT_CHUNKS = 1.5  # of some short prompts, whose tokens cost less together than in the chunks before
@@ -61,7 +61,7 @@ class Stage(enum.Enum):
     decoding = enum.auto()
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Queued:
     """One request. remaining: prompt tokens still to prefill. due: arrival plus its own prefill time.
     size: tokens it will have in the cache, as far as one can tell. fresh: its first token has been computed
@@ -141,70 +141,68 @@ class Scheduler:
 
     limits: Limits
     pace: Pace = field(default_factory=Pace)
-    entries: dict[str, Queued] = field(default_factory=dict)
+    entries: list[Queued] = field(default_factory=list)
     planned: int = 0  # tokens of a step for the prompts now prefilling
     last_chunk: int = 0  # the same, of the last step that did work on them; 0: they have not begun
 
     def submit(
-        self,
-        id: str,
-        session: str,
-        priority: Priority,
-        prompt_tokens: int,
-        max_tokens: int,
-        now: float,
-        held: bool = False,
-        cached: int = 0,
-    ) -> None:
-        """Queue a request; a held one waits for release(). Raises QueueFull; probes are always taken.
+        self, request: GenerateRequest, max_tokens: int, now: float, held: bool = False, cached: int = 0
+    ) -> Queued:
+        """Queue a request whose answer may have so many tokens; a held one waits for release(). Raises
+        QueueFull; probes are always taken.
 
         cached: tokens of its prompt that need no prefill.
         """
-        if priority is not Priority.probe and self.full(priority):
+        if request.priority is not Priority.probe and self.full(request.priority):
             raise QueueFull(self.retry_after())
-        due = now + (prompt_tokens - cached) * self.pace.prefill_token
-        size = prompt_tokens + min(max_tokens, EXPECTED_ANSWER)
-        stage = Stage.held if held else Stage.waiting
-        self.entries[id] = Queued(id, session or id, priority, prompt_tokens - cached, due, size, stage)
+        left = len(request.prompt) - cached
+        entry = Queued(
+            id=request.id,
+            session=request.session or request.id,
+            priority=request.priority,
+            remaining=left,
+            due=now + left * self.pace.prefill_token,
+            size=len(request.prompt) + min(max_tokens, EXPECTED_ANSWER),
+            stage=Stage.held if held else Stage.waiting,
+        )
+        self.entries.append(entry)
+        return entry
 
     def full(self, priority: Priority) -> bool:
         """Whether a request of this priority finds no room to wait; what is less urgent takes none."""
-        counted = [entry for entry in self.entries.values() if entry.priority <= priority]
+        counted = [entry for entry in self.entries if entry.priority <= priority]
         running = sum(entry.placed for entry in counted)
         free = max(0, self.limits.max_batch - running)
         return len(counted) - running >= self.limits.queue_limit + free
 
-    def release(self, id: str) -> None:
+    def release(self, entry: Queued) -> None:
         """A held request may run from now on; in the queue it stands where it came."""
-        self.entries[id].stage = Stage.waiting
+        entry.stage = Stage.waiting
 
-    def finish(self, id: str, now: float) -> None:
-        """The request has ended, for whatever reason; unknown ids are fine."""
-        entry = self.entries.pop(id, None)
-        if entry is not None and entry.stage is Stage.decoding:
-            self.pace.finish(now - entry.started)
+    def finish(self, entry: Queued, now: float) -> None:
+        """The request has ended, for whatever reason; again is fine."""
+        if entry in self.entries:
+            self.entries.remove(entry)
+            if entry.stage is Stage.decoding:
+                self.pace.finish(now - entry.started)
 
     def drop_running(self) -> list[str]:
         """The generator is gone with everything in it: whose requests those were. The queue stays."""
-        gone = [entry.id for entry in self.entries.values() if entry.placed]
-        for id in gone:
-            del self.entries[id]
+        gone = [entry.id for entry in self.entries if entry.placed]
+        self.entries = [entry for entry in self.entries if not entry.placed]
         return gone
 
-    def progress(self, id: str, remaining: int) -> None:
+    def progress(self, entry: Queued, remaining: int) -> None:
         """This many prompt tokens are still to be prefilled; 0: it decodes from now on."""
-        entry = self.entries[id]
         entry.remaining = remaining
         self.last_chunk = self.planned
         if remaining == 0:
             entry.stage = Stage.decoding
             entry.fresh = True
 
-    def grown(self, id: str, tokens: int) -> None:
-        """The request now has this many tokens in the cache; unknown ids are fine."""
-        entry = self.entries.get(id)
-        if entry is not None:
-            entry.size = max(entry.size, tokens)
+    def grown(self, entry: Queued, tokens: int) -> None:
+        """The request now has this many tokens in the cache."""
+        entry.size = max(entry.size, tokens)
 
     def plan(self, now: float) -> Plan:
         """Decide the next step and mark the requests accordingly."""
@@ -239,13 +237,13 @@ class Scheduler:
         """Whether the next step brings first tokens, which a new prompt's chunk would only make late; they
         are fresh once.
         """
-        fresh = [entry for entry in self.entries.values() if entry.fresh]
+        fresh = [entry for entry in self.entries if entry.fresh]
         for entry in fresh:
             entry.fresh = False
         return bool(fresh)
 
     def at(self, stage: Stage) -> list[Queued]:
-        return [entry for entry in self.entries.values() if entry.stage is stage]
+        return [entry for entry in self.entries if entry.stage is stage]
 
     @property
     def waiting(self) -> int:
@@ -254,12 +252,12 @@ class Scheduler:
 
     @property
     def running(self) -> int:
-        return sum(entry.placed for entry in self.entries.values())
+        return sum(entry.placed for entry in self.entries)
 
     @property
     def runnable(self) -> bool:
         """Whether a step would do anything."""
-        return any(entry.stage is not Stage.held for entry in self.entries.values())
+        return any(entry.stage is not Stage.held for entry in self.entries)
 
     def retry_after(self) -> float:
         """Seconds until a place in the queue is likely to be free: the mean time between two ends."""
@@ -271,13 +269,13 @@ class Scheduler:
 
     def places_by_session(self) -> dict[str, int]:
         held: dict[str, int] = {}
-        for entry in self.entries.values():
+        for entry in self.entries:
             if entry.placed:
                 held[entry.session] = held.get(entry.session, 0) + 1
         return held
 
     def room(self) -> Room:
-        held = [entry for entry in self.entries.values() if entry.placed]
+        held = [entry for entry in self.entries if entry.placed]
         return Room(self.limits, len(held), max((entry.size for entry in held), default=0))
 
     def candidates(self) -> list[Queued]:
@@ -287,7 +285,7 @@ class Scheduler:
         """
         held = self.places_by_session()
         queues: dict[str, list[Queued]] = {}
-        for entry in self.entries.values():
+        for entry in self.entries:
             if entry.stage is Stage.paused:
                 held[entry.session] -= 1  # its own place must not count against it
             if entry.stage in (Stage.paused, Stage.waiting):
@@ -349,13 +347,9 @@ class Scheduler:
 
     def in_the_way(self) -> list[str]:
         """Background requests with places, where somebody waits for one and there is no other."""
-        placed = [
-            one.id for one in self.entries.values() if one.placed and one.priority is Priority.background
-        ]
+        placed = [one.id for one in self.entries if one.placed and one.priority is Priority.background]
         waiting = [
-            one
-            for one in self.entries.values()
-            if one.stage is Stage.waiting and one.priority < Priority.background
+            one for one in self.entries if one.stage is Stage.waiting and one.priority < Priority.background
         ]
         if not placed or not waiting:
             return []
@@ -367,14 +361,14 @@ class Scheduler:
         from other prompts; or the prompt is so long that those who come right behind it would wait for it.
         Several at once are short, and fit.
         """
-        decoding = any(entry.stage is Stage.decoding for entry in self.entries.values())
+        decoding = any(entry.stage is Stage.decoding for entry in self.entries)
         return len(members) == 1 and (decoding or members[0].remaining > 2 * self.limits.prefill_step)
 
     def chunk_tokens(self, background: bool = False, slow_start: bool = False) -> int:
         """Prompt tokens that may be prefilled in one step, all rows together. background: nobody waits for
         them, so that others should hardly notice. slow_start: twice the chunk before at most.
         """
-        decoding = any(entry.stage is Stage.decoding for entry in self.entries.values())
+        decoding = any(entry.stage is Stage.decoding for entry in self.entries)
         if background and decoding:
             return self.limits.prefill_step_min
         quiet_s = BACKGROUND_CHUNK_S if background else QUIET_CHUNK_S

@@ -17,10 +17,11 @@ from tokenizers import Tokenizer
 from engine.cache.archive import Archive
 from engine.cache.disk import Folder
 from engine.cache.layers import Layout
+from engine.cache.prefix import Prefix
 from engine.cache.radix import Tokens, as_tokens, common
 from engine.cache.ram import RamTier, Rank
 from engine.cache.record import FORMAT
-from engine.cache.sessions import CachedSessions, Reason
+from engine.cache.sessions import CachedSessions
 from engine.cache.store import PrefixCache
 from engine.cache.taken import Taken
 from engine.config import EngineConfig
@@ -55,128 +56,108 @@ class CacheManager:
         self._tokenizer: Tokenizer = model.tokenizer
         self._ram_ttl_s = config.cache_ram_ttl_s
         self._disk_limit = config.cache_disk
-        self._requests: dict[str, GenerateRequest] = {}
-        self._tokens: dict[str, Tokens] = {}
         self.followed = 0  # requests that waited for another's prompt
-        self._taken: dict[str, Taken] = {}
-        self._reasons: dict[str, Reason] = {}
         self._expired = 0.0
 
-    def arrive(self, request: GenerateRequest, prefill_token_s: float) -> int:
-        """A request came; how many tokens of its prompt will not have to be computed."""
-        self._requests[request.id] = request
-        tokens = self._tokens[request.id] = as_tokens(request.prompt)
+    def arrive(self, request: GenerateRequest, prefill_token_s: float) -> Prefix:
+        """A request came; to be forgotten when it is over."""
 
         def patience(tokens: int) -> float:
             return min(MOST_PATIENCE_S, max(LEAST_PATIENCE_S, PATIENCE * tokens * prefill_token_s))
 
-        return self.cache.look(request.id, tokens, patience, rank_of(request))
+        return Prefix(request, self.cache.look(as_tokens(request.prompt), patience, rank_of(request)))
 
-    def waits(self, id: str) -> bool:
+    def waits(self, prefix: Prefix) -> bool:
         """Whether something of its prompt is still on its way from the disk."""
-        return self.cache.waits(id)
+        return self.cache.waits(prefix.waiting)
 
-    def start(self, id: str) -> Taken:
+    def start(self, prefix: Prefix) -> Taken:
         """Its place is there: what it starts from."""
-        taken = self.cache.take(id)
-        self._taken[id] = replace(taken, join=None)  # it holds what it joins
-        request = self._requests[id]
-        self._reasons[id] = self.sessions.explain(request.session, self._tokens[id], taken)
+        taken = self.cache.take(prefix.waiting)
+        prefix.taken = replace(taken, join=None)  # it holds what it joins
+        prefix.reason = self.sessions.explain(prefix.request.session, prefix.tokens, taken)
         return taken
 
-    def marks(self, id: str) -> tuple[int, ...]:
-        """Numbers of prompt tokens after which what has been computed should be kept."""
-        taken = self._taken[id]
-        if self.cache.layout.sliceable:
+    def marks(self, prefix: Prefix) -> tuple[int, ...]:
+        """Numbers of prompt tokens after which what has been computed should be kept; of one with a place."""
+        taken = prefix.taken
+        if self.cache.layout.sliceable or taken is None:
             return ()
-        places = {*taken.forks, *self._requests[id].marks}
-        fresh = sorted(place for place in places if taken.length < place < len(self._tokens[id]))
+        places = {*taken.forks, *prefix.request.marks}
+        fresh = sorted(place for place in places if taken.length < place < len(prefix.tokens))
         asked = [place for place in fresh if place in taken.forks or place - taken.length > LEAST_AHEAD]
         return tuple(asked if len(asked) <= MOST_MARKS else [*asked[:1], *asked[1 - MOST_MARKS :]])
 
-    def wants_prompt(self, id: str) -> bool:
+    def wants_prompt(self, prefix: Prefix) -> bool:
         """Whether its prompt should be kept as soon as it is computed, before its answer."""
-        request, taken = self._requests[id], self._taken[id]
+        request, taken = prefix.request, prefix.taken or Taken()
         size = len(request.prompt)
         if self.cache.layout.sliceable:
             return request.prefill_only or size - taken.length > PROMPT_KEEP
-        return request.prefill_only or not any(place >= size - LEAST_AHEAD for place in self.marks(id))
+        return request.prefill_only or not any(place >= size - LEAST_AHEAD for place in self.marks(prefix))
 
-    def wants_part(self, id: str, done: int) -> bool:
+    def wants_part(self, prefix: Prefix, done: int) -> bool:
         """Whether the first `done` tokens of its prompt, which others compute beside their answers, should be
         kept before the rest is computed: to keep all of it at once would be a long step for them.
         """
-        return self.cache.layout.sliceable and done - self._known(self._tokens[id]) >= PART
+        return self.cache.layout.sliceable and done - self._known(prefix.tokens) >= PART
 
-    def keep(self, id: str, tokens: Sequence[int], caches: Sequence[Any]) -> None:
+    def keep(self, prefix: Prefix, tokens: Sequence[int], caches: Sequence[Any]) -> None:
         """These tokens of a request have been computed, and are exactly those in the caches."""
-        request = self._requests.get(id)
-        if request is None or request.ephemeral or not self.cache.ram.budget:
-            return
-        self.cache.keep(tokens, caches, rank_of(request), request.session)
+        request = prefix.request
+        if not request.ephemeral and self.cache.ram.budget:
+            self.cache.keep(tokens, caches, rank_of(request), request.session)
 
-    def turn(self, id: str, tokens: Sequence[int]) -> None:
+    def turn(self, prefix: Prefix, tokens: Sequence[int]) -> None:
         """A request has ended well: these are all its tokens that were computed."""
-        request = self._requests.get(id)
-        if request is not None and request.session and not request.ephemeral and id in self._taken:
-            taken, reason = self._taken[id], self._reasons[id]
-            self.sessions.turn(request.session, as_tokens(tokens), len(request.prompt), taken, reason)
+        request, taken = prefix.request, prefix.taken
+        if request.session and not request.ephemeral and taken is not None:
+            self.sessions.turn(request.session, as_tokens(tokens), len(request.prompt), taken, prefix.reason)
 
-    def report(self, id: str) -> CacheReport:
+    def report(self, prefix: Prefix) -> CacheReport:
         """For its last event."""
-        taken, reason = self._taken.get(id, Taken()), self._reasons.get(id, Reason("cold", 0))
+        taken, reason = prefix.taken or Taken(), prefix.reason
         return CacheReport(
             tier=taken.tier,
             reused=taken.length,
-            total=len(self._requests[id].prompt),
+            total=len(prefix.request.prompt),
             cause=reason.cause,
             at=reason.at,
             was=self._tokenizer.decode(list(reason.was), skip_special_tokens=False),
             now=self._tokenizer.decode(list(reason.now), skip_special_tokens=False),
         )
 
-    def forget(self, id: str) -> None:
-        """The request is over; unknown ids are fine."""
-        self.cache.forget(id)
-        self._requests.pop(id, None)
-        self._tokens.pop(id, None)
-        self._taken.pop(id, None)
-        self._reasons.pop(id, None)
+    def forget(self, prefix: Prefix) -> None:
+        """The request is over."""
+        self.cache.forget(prefix.waiting)
 
-    def joined(self, request: GenerateRequest, ids: Sequence[str]) -> list[str]:
-        """Which of these prefills under way a new request should take over: they are of its own prompt."""
+    def shares(self, prefix: Prefix, request: GenerateRequest) -> bool:
+        """Whether a new request should take over this prefill under way, which is of its own prompt."""
         prompt = as_tokens(request.prompt)
-        known = self._known(prompt)
-        return [id for id in ids if common(self._tokens[id], prompt) >= known + JOIN]
+        return common(prefix.tokens, prompt) >= self._known(prompt) + JOIN
 
-    def leader(self, request: GenerateRequest, ids: Sequence[str]) -> str | None:
-        """Of these requests, whose prompts are still to be computed, the one that a new request should wait
-        for instead of computing the same: it shares most, and has not more to do than what is shared.
+    def leader(self, request: GenerateRequest, others: Sequence[Prefix]) -> Prefix | None:
+        """Of these requests, whose prompts are still to be computed, the one that another should wait for
+        instead of computing the same: it shares most, and has not more to do than what is shared.
         """
         if not self.cache.ram.budget:
             return None
         prompt = as_tokens(request.prompt)
         known = self._known(prompt)
         best, most = None, FOLLOW - 1
-        for id in ids:
-            other, tokens = self._requests[id], self._tokens[id]
-            if other.ephemeral or other.priority > request.priority:
+        for other in others:
+            if other.request.ephemeral or other.request.priority > request.priority:
                 continue
-            shared = common(tokens, prompt)
-            whole = shared >= len(tokens) - 1
-            short = self.cache.layout.sliceable and len(tokens) - shared <= shared - known
+            shared = common(other.tokens, prompt)
+            whole = shared >= len(other.tokens) - 1
+            short = self.cache.layout.sliceable and len(other.tokens) - shared <= shared - known
             if shared - known > most and (whole or short):
-                best, most = id, shared - known
+                best, most = other, shared - known
         return best
 
-    def asked(self, id: str) -> GenerateRequest:
-        """A request that has not ended."""
-        return self._requests[id]
-
-    def left(self, id: str) -> int:
+    def left(self, prefix: Prefix) -> int:
         """Tokens of a waiting request's prompt that are still to be computed, as things are now."""
-        prompt = self._tokens[id]
-        return max(1, len(prompt) - self._known(prompt))
+        return max(1, len(prefix.tokens) - self._known(prefix.tokens))
 
     def _known(self, prompt: Tokens) -> int:
         return self.cache.radix.match(prompt, len(prompt)).length

@@ -41,6 +41,9 @@ class Reason:
     now: tuple[int, ...] = ()
 
 
+COLD = Reason("cold", 0)
+
+
 @dataclass(slots=True)
 class Session:
     """turns, prompt_tokens, reused_tokens: so far. reason: of its last turn. pinned: by hand."""
@@ -52,7 +55,7 @@ class Session:
     prompt_tokens: int = 0
     reused_tokens: int = 0
     tier: str = "none"
-    reason: Reason = Reason("cold", 0)
+    reason: Reason = COLD
     pinned: bool = False
 
     def nearest(self, tokens: Tokens) -> tuple[Branch | None, int]:

@@ -51,7 +51,6 @@ class PrefixCache:
         self._model = model
         self._clock = clock
         self.radix = Radix(fingerprint, layout.sliceable)
-        self._waiting: dict[str, Waiting] = {}
         self._fetching: set[Wanted] = set()
         self._fetched: set[bytes] = set()
         self._settler = Settler(self._hold)
@@ -81,10 +80,9 @@ class PrefixCache:
                     last = self.left.get(record.session, (0.0, b""))
                     self.left[record.session] = max(last, (record.saved, record.name))
 
-    def look(
-        self, id: str, tokens: Tokens, patience_s: Callable[[int], float], rank: Rank = Rank.common
-    ) -> int:
-        """Find the longest prefix of a prompt, fetch what of it is on disk; how many tokens will be reused.
+    def look(self, tokens: Tokens, patience_s: Callable[[int], float], rank: Rank = Rank.common) -> Waiting:
+        """Find the longest prefix of a prompt and fetch what of it is on disk. To be followed by take() or
+        forget().
 
         patience_s: of the tokens that a fetch saves, how long to wait for it. See waits(). rank: of what is
         fetched; it may have had none since the last process.
@@ -100,11 +98,10 @@ class PrefixCache:
         ready = self._at_hand(match)
         at_hand = ready[-1].end if ready else 0
         until = self._clock() + patience_s(match.usable - at_hand) if lacking else 0.0
-        missing = {(segment.name, whole) for segment, whole in lacking}
-        self._waiting[id] = Waiting(tokens, segments, missing, until)
         for segment, whole in lacking:
             self._fetch(segment, whole)
-        return match.usable if lacking else at_hand
+        missing = frozenset((segment.name, whole) for segment, whole in lacking)
+        return Waiting(tokens, segments, missing, until, match.usable if lacking else at_hand)
 
     def _wanted(self, path: Sequence[Segment]) -> list[tuple[Segment, bool]]:
         """The segments on the way to where a sequence goes on, each with whether its states are needed: those
@@ -131,27 +128,24 @@ class PrefixCache:
                 segment.rank = max(segment.rank, Rank.active)
                 self._fetch(segment, whole)
 
-    def waits(self, id: str) -> bool:
+    def waits(self, waiting: Waiting) -> bool:
         """Whether it is better that this request has no place yet."""
-        waiting = self._waiting.get(id)
-        return waiting is not None and bool(waiting.missing) and self._clock() < waiting.until
+        return self._lacks(waiting) and self._clock() < waiting.until
 
-    @property
-    def waited_for(self) -> bool:
-        """Whether any request waits for the disk."""
-        return any(self.waits(id) for id in self._waiting)
+    def _lacks(self, waiting: Waiting) -> bool:
+        """Whether any of it is still on its way from the disk."""
+        return any(self._fetching & {(name, True), (name, whole)} for name, whole in waiting.missing)
 
-    def forget(self, id: str) -> None:
-        """The request does not go on; unknown ids are fine."""
-        waiting = self._waiting.pop(id, None)
-        for segment in waiting.locked if waiting is not None else []:
+    def forget(self, waiting: Waiting) -> None:
+        """The request does not go on, or counts on this no more; again is fine."""
+        for segment in waiting.locked:
             segment.locks -= 1
+        waiting.locked.clear()
 
-    def take(self, id: str) -> Taken:
+    def take(self, waiting: Waiting) -> Taken:
         """The caches that a request starts from, now that it has its place."""
-        waiting = self._waiting[id]
         self.settle()
-        self.forget(id)
+        self.forget(waiting)
         tokens = waiting.tokens
         match = self.radix.match(tokens, len(tokens) - 1)
         pieces = self._at_hand(match)
@@ -162,7 +156,7 @@ class PrefixCache:
         names = {piece.segment.name for piece in pieces}
         tier = "none" if not pieces else "disk" if names & self._fetched else "ram"
         self._fetched -= names
-        late = bool(waiting.missing) and length < match.usable
+        late = self._lacks(waiting) and length < match.usable
         self._count(tier, late, length, len(tokens))
         fork = min(match.length, len(tokens) - 1)
         forks = (fork,) if not self.layout.sliceable and length < fork else ()
@@ -324,8 +318,6 @@ class PrefixCache:
         elif segment is not None and lacks(segment, news.kept.whole):
             self._into_ram(segment, news.kept)
             self._fetched.add(news.name)
-        for waiting in self._waiting.values():
-            waiting.missing -= found
 
     @property
     def disk_bytes(self) -> int:

@@ -11,16 +11,18 @@ from engine.cache.radix import Segment, Tokens
 Wanted = tuple[bytes, bool]  # the name of a segment, and whether its states are wanted too
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Waiting:
-    """A request between its coming and its place. locked: segments it counts on; missing: being fetched, with
-    their states or without. until: when it stops waiting for those.
+    """A request between its coming and its place. locked: segments it counts on; missing: those that were not
+    in RAM, with their states or without; until: when it stops waiting for them. reusable: tokens of its
+    prompt that need not be computed if it waits.
     """
 
     tokens: Tokens
     locked: list[Segment]
-    missing: set[Wanted]
+    missing: frozenset[Wanted]
     until: float
+    reusable: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from engine.model import LoadedModel
 from engine.runner import Job, Runner
 from engine.scheduler import Limits, Pace, Scheduler
 from engine.types import Priority, SamplingParams
+from tests.engine.test_scheduler import find, submit
 
 
 def test_the_time_of_putting_a_prefix_together_is_no_time_of_the_step(
@@ -40,11 +41,11 @@ def test_where_a_chunk_costs_something_by_itself_the_share_is_still_used_up() ->
     small ones look dear, so that they stayed at 32.
     """
     scheduler = Scheduler(Limits(4, 8, 256, 16, 7.5), Pace(prefill_token=0.0005, decode_step=0.0064))
-    scheduler.submit("other", "", Priority.interactive, 1, 400, 0.0)
+    submit(scheduler, "other", "", Priority.interactive, 1, 400, 0.0)
     scheduler.plan(0.0)
-    scheduler.progress("other", 0)
+    scheduler.progress(find(scheduler, "other"), 0)
     scheduler.plan(0.0)
-    scheduler.submit("long", "", Priority.interactive, 4096, 4, 0.0)
+    submit(scheduler, "long", "", Priority.interactive, 4096, 4, 0.0)
     left, chunks = 4096, []
     while left:
         plan = scheduler.plan(0.0)
@@ -52,7 +53,7 @@ def test_where_a_chunk_costs_something_by_itself_the_share_is_still_used_up() ->
         left -= chunk
         chunks.append(chunk)
         scheduler.pace.observe(0.0064 + 0.02 + 0.0006 * chunk, 1, chunk)
-        scheduler.progress("long", left)
+        scheduler.progress(find(scheduler, "long"), left)
     later = chunks[20:-1]
     assert min(later) >= 40
     assert max(later) <= 48

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 from engine.errors import QueueFull
-from engine.scheduler import FIRST_CHUNK, Limits, Pace, Scheduler, Stage
-from engine.types import Priority
+from engine.scheduler import FIRST_CHUNK, Limits, Pace, Queued, Scheduler, Stage
+from engine.types import GenerateRequest, Priority, SamplingParams
 
 INTERACTIVE, BACKGROUND, PROBE = Priority.interactive, Priority.background, Priority.probe
 
@@ -23,6 +23,20 @@ def limits(**changed: int) -> Limits:
         "kv_tokens": 10**9,
     }
     return Limits(**{**base, **changed}, prefill_share=8.0)
+
+
+def submit(
+    scheduler: Scheduler, id: str, session: str, priority: Priority, prompt: int, answer: int, now: float
+) -> Queued:
+    sampling = SamplingParams(max_tokens=answer)
+    request = GenerateRequest(
+        id=id, prompt=(0,) * prompt, sampling=sampling, session=session, priority=priority
+    )
+    return scheduler.submit(request, answer, now)
+
+
+def find(scheduler: Scheduler, id: str) -> Queued:
+    return next(entry for entry in scheduler.entries if entry.id == id)
 
 
 @dataclass
@@ -42,7 +56,7 @@ class Machine:
     def submit(
         self, id: str, prompt: int, *, answer: int = 10, session: str = "", priority: Priority = INTERACTIVE
     ) -> None:
-        self.scheduler.submit(id, session, priority, prompt, answer, self.now)
+        submit(self.scheduler, id, session, priority, prompt, answer, self.now)
         self.left[id], self.prompts[id] = answer, prompt
 
     def step(self) -> None:
@@ -62,10 +76,10 @@ class Machine:
             self.left[id] -= 1
             if not self.left[id]:
                 self.ended[id] = self.now
-                self.scheduler.finish(id, self.now)
+                self.scheduler.finish(find(self.scheduler, id), self.now)
         for id, size in rows:
             self.prompts[id] -= size
-            self.scheduler.progress(id, self.prompts[id])
+            self.scheduler.progress(find(self.scheduler, id), self.prompts[id])
             if not self.prompts[id]:
                 self.active.remove(id)
                 self.first[id] = self.now
@@ -145,14 +159,14 @@ def test_a_very_long_prompt_starts_slowly_and_others_do_not(machine: Machine) ->
 def test_a_prompt_starts_slowly_however_long_it_takes_to_come_in() -> None:
     """While what it has in the cache is put together, steps go by in which nothing of it is computed."""
     scheduler = Scheduler(limits())
-    scheduler.submit("decodes", "", INTERACTIVE, 100, 10, 0.0)
+    submit(scheduler, "decodes", "", INTERACTIVE, 100, 10, 0.0)
     scheduler.plan(0.0)
-    scheduler.progress("decodes", 0)
-    scheduler.submit("long", "", INTERACTIVE, 4096, 10, 0.0)
+    scheduler.progress(find(scheduler, "decodes"), 0)
+    submit(scheduler, "long", "", INTERACTIVE, 4096, 10, 0.0)
     first, *others = (scheduler.plan(0.0) for _ in range(6))
     assert first.insert == ()
     assert {plan.prefill_step for plan in others} == {FIRST_CHUNK}
-    scheduler.progress("long", 4096 - FIRST_CHUNK)
+    scheduler.progress(find(scheduler, "long"), 4096 - FIRST_CHUNK)
     assert scheduler.plan(0.0).prefill_step == 2 * FIRST_CHUNK
 
 
@@ -275,7 +289,7 @@ def test_requests_wait_for_memory_and_none_waits_for_ever(machine: Machine) -> N
         machine.submit(id, length, answer=50)
     while machine.scheduler.entries:
         machine.step()
-        held = [entry for entry in machine.scheduler.entries.values() if entry.stage is not Stage.waiting]
+        held = [entry for entry in machine.scheduler.entries if entry.stage is not Stage.waiting]
         assert len(held) <= 1 or len(held) * max(entry.size for entry in held) <= 4000
     assert machine.ended.keys() >= sizes.keys()
 
@@ -284,7 +298,7 @@ def test_a_sequence_that_outgrew_its_guess_counts_in_full(machine: Machine) -> N
     machine.scheduler.limits = limits(max_batch=16, kv_tokens=5000)
     machine.submit("talker", 100, answer=10_000)
     machine.step()
-    machine.scheduler.grown("talker", 3000)
+    machine.scheduler.grown(find(machine.scheduler, "talker"), 3000)
     machine.submit("next", 100, answer=10)
     for _ in range(20):
         machine.step()
@@ -292,7 +306,7 @@ def test_a_sequence_that_outgrew_its_guess_counts_in_full(machine: Machine) -> N
     machine.submit("probe", 1, answer=1, priority=PROBE)
     while "probe" not in machine.ended:
         machine.step()
-    machine.scheduler.finish("talker", machine.now)
+    machine.scheduler.finish(find(machine.scheduler, "talker"), machine.now)
     machine.run()
     assert "next" in machine.ended
 
@@ -314,9 +328,9 @@ def test_any_load_is_served_to_the_end(seed: int) -> None:
             )
             submitted += 1
         if machine.scheduler.entries and chance.random() < 0.05:
-            gone = chance.choice(list(machine.scheduler.entries))
+            gone = chance.choice(machine.scheduler.entries)
             machine.scheduler.finish(gone, machine.now)
-            machine.active = [id for id in machine.active if id != gone]
+            machine.active = [id for id in machine.active if id != gone.id]
         machine.step()
         assert machine.scheduler.running <= machine.scheduler.limits.max_batch + 1
         assert machine.now < 10_000
@@ -325,14 +339,14 @@ def test_any_load_is_served_to_the_end(seed: int) -> None:
 
 def test_a_prefill_that_nobody_waits_for_is_hardly_noticed() -> None:
     scheduler = Scheduler(Limits(2, 8, 2048, 16, 8.0), Pace(prefill_token=0.0005, decode_step=0.02))
-    scheduler.submit("late", "s", Priority.background, 5000, 1, 0.0)
+    submit(scheduler, "late", "s", Priority.background, 5000, 1, 0.0)
     alone = scheduler.plan(0.0)
     assert alone.insert == ("late",)
     assert alone.prefill_step <= 0.05 / 0.0005
-    scheduler.submit("now", "t", Priority.interactive, 100, 10, 1.0)
+    submit(scheduler, "now", "t", Priority.interactive, 100, 10, 1.0)
     plan = scheduler.plan(1.0)
     assert (plan.pause, plan.insert) == (("late",), ("now",))
-    scheduler.progress("now", 0)
+    scheduler.progress(find(scheduler, "now"), 0)
     assert scheduler.plan(2.0).insert == ()  # the step that brings the first token
     back = scheduler.plan(2.0)
     assert (back.insert, back.prefill_step) == (("late",), 16)
@@ -340,34 +354,34 @@ def test_a_prefill_that_nobody_waits_for_is_hardly_noticed() -> None:
 
 def test_background_requests_stand_in_the_way_only_of_those_that_find_no_place() -> None:
     scheduler = Scheduler(Limits(2, 8, 2048, 16, 8.0))
-    scheduler.submit("late", "s", Priority.background, 5000, 1, 0.0)
+    submit(scheduler, "late", "s", Priority.background, 5000, 1, 0.0)
     scheduler.plan(0.0)
-    scheduler.submit("a", "t", Priority.interactive, 100, 10, 1.0)
+    submit(scheduler, "a", "t", Priority.interactive, 100, 10, 1.0)
     assert scheduler.in_the_way() == []
     scheduler.plan(1.0)
-    scheduler.submit("b", "u", Priority.interactive, 100, 10, 2.0)
+    submit(scheduler, "b", "u", Priority.interactive, 100, 10, 2.0)
     assert scheduler.in_the_way() == ["late"]
 
 
 def test_background_requests_take_no_room_to_wait_from_others() -> None:
     scheduler = Scheduler(Limits(1, 0, 2048, 16, 8.0))
-    scheduler.submit("late", "s", Priority.background, 5000, 1, 0.0)
+    submit(scheduler, "late", "s", Priority.background, 5000, 1, 0.0)
     scheduler.plan(0.0)
-    scheduler.submit("now", "t", Priority.interactive, 100, 10, 1.0)
+    submit(scheduler, "now", "t", Priority.interactive, 100, 10, 1.0)
     for priority in (Priority.background, Priority.interactive):
         with pytest.raises(QueueFull):
-            scheduler.submit("more", "u", priority, 100, 10, 1.0)
+            submit(scheduler, "more", "u", priority, 100, 10, 1.0)
 
 
 def test_several_prefills_that_nobody_waits_for_are_as_small_as_one() -> None:
     """Beside one who decodes; each of them on its turn, however many begin together."""
     scheduler = Scheduler(limits(), Pace(prefill_token=0.0005, decode_step=0.02))
-    scheduler.submit("decodes", "", INTERACTIVE, 100, 10, 0.0)
+    submit(scheduler, "decodes", "", INTERACTIVE, 100, 10, 0.0)
     scheduler.plan(0.0)
-    scheduler.progress("decodes", 0)
+    scheduler.progress(find(scheduler, "decodes"), 0)
     scheduler.plan(0.0)
     for n in range(3):
-        scheduler.submit(f"ahead{n}", "", BACKGROUND, 40, 10, 0.0)
+        submit(scheduler, f"ahead{n}", "", BACKGROUND, 40, 10, 0.0)
     plan = scheduler.plan(0.0)
     assert len(plan.insert) > 1
     assert plan.prefill_step == scheduler.limits.prefill_step_min

@@ -65,10 +65,10 @@ class Bench:
         return taken
 
     def take(self, cache: PrefixCache, tokens: Sequence[int]) -> Taken:
-        cache.look("r", as_tokens(tokens), lambda _: 30.0)
-        while cache.waits("r"):
+        waiting = cache.look(as_tokens(tokens), lambda _: 30.0)
+        while cache.waits(waiting):
             cache.tick()
-        return cache.take("r")
+        return cache.take(waiting)
 
 
 def text(seed: int, size: int) -> list[int]:

@@ -28,7 +28,8 @@ def core(loaded: LoadedModel) -> Iterator[EngineCore]:
 
 def buffers(core: EngineCore, id: str) -> list[tuple[int, list[int]]]:
     """(address, shape) of the keys of each layer of this request's batch."""
-    live = core._runner._live[id]
+    live = core._sequences[id].live
+    assert live is not None
     generator = live.lane.generator
     found = []
     for batch in (generator._prompt_batch, generator._generation_batch):
@@ -48,7 +49,7 @@ def test_beside_one_who_decodes_the_first_part_is_there_before_the_last_is_compu
         core.step()
     core.submit(request("long", LONG, max_tokens=2, ignore_eos=True))
     seen: list[int] = []
-    while "long" in core._writing:
+    while "long" in core._sequences:
         core.step()
         seen.append(known(core))
     assert any(PART <= end < len(LONG) - 1 for end in seen), seen
@@ -61,7 +62,7 @@ def test_beside_one_who_decodes_the_first_part_is_there_before_the_last_is_compu
 def test_alone_it_is_kept_as_a_whole(core: EngineCore) -> None:
     core.submit(request("long", LONG, max_tokens=2, ignore_eos=True))
     seen: set[int] = set()
-    while "long" in core._writing:
+    while "long" in core._sequences:
         core.step()
         seen.add(known(core))
     assert not any(0 < end < len(LONG) - 1 for end in seen), seen
@@ -90,9 +91,9 @@ def test_keeping_a_prompt_moves_no_buffer(
     core.submit(request("long", LONG, max_tokens=20, ignore_eos=True))
     before: list[tuple[int, list[int]]] = []
     moved = steps = 0
-    while "long" in core._writing:
+    while "long" in core._sequences:
         core.step()
-        if "long" not in core._writing:
+        if "long" not in core._sequences:
             break
         after = buffers(core, "long")
         pairs = zip(before, after, strict=False)

@@ -54,7 +54,7 @@ def test_after_a_restart_a_session_is_there_before_its_request(engines: Engines,
     second.reuse.sessions.prefetch("s")
     assert fetched(second) > 0
     second.submit(following)
-    assert not second.reuse.waits("next")
+    assert not second.reuse.waits(second._sequences["next"].prefix)
     second.abort("next")
     end = end_of(alone(second, following))
     assert end.cache.tier == "disk"

@@ -155,9 +155,10 @@ def test_a_request_does_not_wait_for_ever(bench: Bench, tmp_path: Path) -> None:
     bench.turn(cache, prompt)
     cache.close()
     cache = bench.open(tmp_path)
-    assert cache.look("r", as_tokens([*prompt, 1]), lambda tokens: -tokens / 1000) == 140
-    assert not cache.waits("r")
-    assert cache.take("r").late
+    waiting = cache.look(as_tokens([*prompt, 1]), lambda tokens: -tokens / 1000)
+    assert waiting.reusable == 140
+    assert not cache.waits(waiting)
+    assert cache.take(waiting).late
     written(cache)
 
 
@@ -185,10 +186,10 @@ def test_a_request_that_is_gone_locks_nothing(bench: Bench) -> None:
     cache = bench.open()
     prompt = text(37, 100)
     bench.turn(cache, prompt)
-    cache.look("r", as_tokens([*prompt, 1]), lambda _: 1.0)
+    waiting = cache.look(as_tokens([*prompt, 1]), lambda _: 1.0)
     assert any(segment.locks for segment in cache.radix.segments.values())
-    cache.forget("r")
-    cache.forget("r")
+    cache.forget(waiting)
+    cache.forget(waiting)
     assert not any(segment.locks for segment in cache.radix.segments.values())
 
 
