@@ -1,4 +1,6 @@
-"""Freed memory that the C library keeps (glibc): given back to the system once there is much of it."""
+"""What the C library (glibc) does with memory: one heap for all threads, and what is freed in it goes back to
+the system once there is much of it.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +12,24 @@ from dataclasses import dataclass
 
 SLACK = 24 * 2**20
 EVERY_S = 1.5  # a call and the fresh memory after it took 30 ms of CPU time: two hundredths at most
+
+
+M_ARENA_MAX = -8  # the option of mallopt(3) in glibc's malloc.h
+
+
+def one_heap() -> bool:
+    """Let all threads of this process share one heap; whether that can be asked for here. To be called before
+    there are others.
+
+    glibc gives each thread a heap of its own. What one of them frees no other can use, and how much lies
+    unused in each depends on which threads happened to do what.
+    """
+    if sys.platform != "linux":
+        return False
+    try:
+        return bool(ctypes.CDLL(None).mallopt(M_ARENA_MAX, 1))
+    except (AttributeError, OSError):  # another C library
+        return False
 
 
 def give_back() -> bool:

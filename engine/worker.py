@@ -39,6 +39,7 @@ from engine.frames import (
     encode,
     worker_reader,
 )
+from engine.heap import one_heap
 from engine.limits import kept_limits
 from engine.logs import log_to_stderr
 from engine.memory import Spare
@@ -243,6 +244,7 @@ def main() -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # of the whole group; the parent decides
         signal.signal(number, signal.SIG_IGN)
     log_to_stderr("warning", "%(levelname)s %(name)s: %(message)s")
+    one_heap()
     lifeline = Lifeline()
     threading.Thread(target=lifeline.watch, name="lifeline", daemon=True).start()
     try:

@@ -145,6 +145,35 @@ def test_the_heap_is_given_back_to_the_system() -> None:
     assert not can or freed > 150_000_000
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="the heap of glibc")
+def test_threads_share_one_heap() -> None:
+    """In a process of its own, as glibc counts its heaps; without asking it makes some for threads."""
+    code = """if True:
+        import ctypes, sys, threading
+        from engine.heap import one_heap
+        asked = one_heap() if sys.argv[1] == "one" else True
+        libc = ctypes.CDLL(None)
+        libc.malloc.argtypes, libc.malloc.restype = [ctypes.c_size_t], ctypes.c_void_p
+        threads = [threading.Thread(target=lambda: libc.malloc(100_000)) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        libc.fdopen.restype = ctypes.c_void_p
+        libc.malloc_info.argtypes = [ctypes.c_int, ctypes.c_void_p]
+        if asked:
+            libc.malloc_info(0, libc.fdopen(1, b"w"))
+            libc.fflush(None)
+    """
+
+    def heaps(asked: str) -> int:
+        done = subprocess.run([sys.executable, "-c", code, asked], capture_output=True, text=True, check=True)
+        return done.stdout.count("<heap nr=")
+
+    assert heaps("none") > 1
+    assert heaps("one") <= 1
+
+
 def test_spare_memory_goes_once_after_each_long_rest() -> None:
     released: list[float] = []
     spare = Spare(lambda: released.append(0.0))
