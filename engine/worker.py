@@ -238,13 +238,13 @@ def end(link: Link, lifeline: Lifeline, core: EngineCore) -> None:
 
 
 def main() -> None:
+    one_heap()
     parser = argparse.ArgumentParser(prog="engine.worker")
     parser.add_argument("--fd", type=int, required=True, help="inherited socket to the client")
     arguments = parser.parse_args()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # of the whole group; the parent decides
         signal.signal(number, signal.SIG_IGN)
     log_to_stderr("warning", "%(levelname)s %(name)s: %(message)s")
-    one_heap()
     lifeline = Lifeline()
     threading.Thread(target=lifeline.watch, name="lifeline", daemon=True).start()
     try:

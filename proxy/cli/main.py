@@ -14,6 +14,7 @@ from typing import Annotated, Any, BinaryIO
 import typer
 
 from engine.cache.paths import cache_folder
+from engine.heap import one_heap
 from proxy import __version__
 from proxy.cli.cache import cache_app
 from proxy.cli.ledger import ledger_cli
@@ -174,6 +175,7 @@ def serve(
 
 
 def _run_server(flags: Mapping[str, Any], config: Path | None) -> None:
+    one_heap()
     # Imported here: the web framework and the engine's client take a second.
     from proxy.http.server import serve as serve_until_stopped
     from proxy.http.settings import foreign_variables, load_settings

@@ -21,7 +21,6 @@ from fastapi import FastAPI
 
 from engine.config import EngineConfig
 from engine.errors import EngineError
-from engine.heap import one_heap
 from engine.limits import raise_descriptors
 from engine.resolve import in_full, resolve_model
 from proxy.conversation.errors import StartError
@@ -100,7 +99,6 @@ def serve(settings: Settings, announce: Callable[[str], None]) -> None:
     """
     # Else transformers tells every user that torch is missing, which nothing here needs.
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    one_heap()
     uvloop.run(_serve(settings, announce))
 
 

@@ -8,12 +8,14 @@ import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 from tests.bench.servers import Live, engine_pid, resident
 
 MOST_CPU = 0.01  # of a core, all processes together
 MOST_WAKEUPS = 10.0  # a second, all processes and threads together
+HEAP = 64 << 20
 TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -51,6 +53,21 @@ class Rest:
 def pids(live: Live) -> list[int]:
     """Of the server, and of its engine while there is one."""
     return [pid for pid in (live.pid, engine_pid(live.pid)) if pid]
+
+
+def heaps_of_threads(pid: int) -> int:
+    """Of glibc, beside the one that all threads share: each reserves what lies between two multiples of its
+    size (HEAP_MAX_SIZE in glibc's malloc/arena.c), and may use the beginning of it.
+    """
+    areas: list[tuple[int, int, str]] = []
+    for line in Path(f"/proc/{pid}/maps").read_text().splitlines():
+        area, access, *_ = line.split()
+        begin, end = (int(place, 16) for place in area.split("-"))
+        areas.append((begin, end, access))
+    return sum(
+        (access, rest) == ("rw-p", "---p") and begin % HEAP == 0 and used == again and end == begin + HEAP
+        for (begin, used, access), (again, end, rest) in pairwise(areas)
+    )
 
 
 def ticks(pid: int) -> int:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import platform
+import subprocess
 import sys
 import tempfile
 from dataclasses import replace
@@ -12,7 +14,7 @@ import pytest
 from engine.resolve import MODELS
 from tests.bench.idle import MODEL, WORK, missed, most, rests, with_engine
 from tests.bench.idle import Row as Measured
-from tests.bench.resting import MOST_WAKEUPS, Held, Rest
+from tests.bench.resting import MOST_WAKEUPS, Held, Rest, heaps_of_threads, pids
 from tests.bench.servers import running
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
@@ -27,9 +29,29 @@ def test_after_work_both_processes_rest_as_they_did_before() -> None:
     with tempfile.TemporaryDirectory() as folder, running(with_engine(folder), MODELS / MODEL) as live:
         first = asyncio.run(rests(live, work, 0.2))
         second = asyncio.run(rests(live, work, REST_S, most(first)))
+        heaps = [heaps_of_threads(pid) for pid in pids(live)]
     assert max(row.rest.cpu for row in second) <= A_CORE
     assert max(row.rest.wakeups for row in second) <= MOST_WAKEUPS
+    assert heaps == [0, 0]
     assert [set(row.missed) - {"not quiet"} for row in second] == [set()] * len(second)
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="counts the heaps of glibc")
+def test_heaps_of_threads_are_counted() -> None:
+    code = """if True:
+        import sys, threading
+        threads = [threading.Thread(target=sys.stdin.read) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        print("ready", flush=True)
+    """
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        assert heaps_of_threads(process.pid) >= 1
+        process.communicate()
 
 
 HELD = Held(threads=20, handles=30, memory=100 << 20)
