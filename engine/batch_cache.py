@@ -7,15 +7,17 @@ from typing import Any
 import mlx.core as mx
 from mlx_lm.models.cache import BatchKVCache, KVCache, make_prompt_cache
 
-STAGGER = 32  # tokens of room by which neighbouring layers differ
+from engine.tuning import CPU
+
 STAGGERED = 8  # layers, until it starts again
 
 
-def staggered(layer: int) -> int:
+def staggered(layer: int, stagger: int) -> int:
     """Tokens of room that this layer's buffer has beyond those of the first: a full buffer is copied to a
     larger one, and if all were full at once, those who decode would wait for all the copies in one step.
+    stagger: as in DeviceTuning.
     """
-    return STAGGER * (layer % STAGGERED)
+    return stagger * (layer % STAGGERED)
 
 
 class JoinedCache(BatchKVCache):  # type: ignore[misc]
@@ -131,14 +133,16 @@ class RowCache(KVCache):  # type: ignore[misc]
         return JoinedCache.merge(caches)
 
 
-def joinable(network: Any, layers: list[Any] | None, prompt: int = 0) -> list[Any]:
+def joinable(
+    network: Any, layers: list[Any] | None, prompt: int = 0, stagger: int = CPU.stagger
+) -> list[Any]:
     """The caches of one sequence, new where there are none; those of plain attention join cheaply.
 
     prompt: tokens that its prompt comes to. Every second one is copied in the step of the join, the others in
     the next: two gaps, half as long. Their buffers are full, and copied to larger ones, in different steps.
     """
     layers = make_prompt_cache(network) if layers is None else layers
-    steps = [KVCache.step + staggered(n) for n in range(len(layers))]
+    steps = [KVCache.step + staggered(n, stagger) for n in range(len(layers))]
     return [
         RowCache(layer, n % 2 == 0, step, prompt + step) if type(layer) is KVCache else layer
         for n, (layer, step) in enumerate(zip(layers, steps, strict=True))

@@ -16,10 +16,9 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
     model: directory of the model (see engine.resolve).
     max_batch: sequences decoded together. queue_limit: requests that may wait beyond those.
     context_limit: tokens of prompt and answer together; None takes the model's own.
-    prefill_step: most prompt tokens prefilled between two decode steps; None takes 2048, and 256 on the CPU,
-    where longer chunks are slower. prefill_step_min: the least, however
-    slow the machine. prefill_share: a prefill chunk may take this many times as long as a decode step
-    while others decode (it bounds the gap in their streams).
+    prefill_step: most prompt tokens prefilled between two decode steps; None takes what suits the device (see
+    engine.tuning). prefill_step_min: the least, however slow the machine. prefill_share: a prefill chunk may
+    take this many times as long as a decode step while others decode (it bounds the gap in their streams).
     kv_budget: bytes that the KV caches of running requests may take; None takes what the machine has left.
     Requests wait while it is used up, and a context that could not fit is not offered.
     cache_ram: bytes for the prefix cache in RAM, beside kv_budget; None takes a quarter of what both may

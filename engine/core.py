@@ -28,6 +28,7 @@ from engine.outbox import Event
 from engine.runner import Computed, Runner, Sampled
 from engine.scheduler import Limits, Scheduler, Stage
 from engine.sequence import Hold, Sequence
+from engine.tuning import tuning_for
 from engine.types import (
     Candidate,
     Failed,
@@ -52,18 +53,20 @@ class EngineCore:
         # One place more than the scheduler gives away: a health probe never waits for one.
         eos, vocab_size = model.info.eos_token_ids, model.info.vocab_size
         self._grammars = Grammars(model.tokenizer, vocab_size, eos)
+        tuning = tuning_for(model.info.device)
         self._runner = Runner(
-            model.network, eos, vocab_size, config.max_batch + 1, self._grammars, model.lane_worth
+            model.network, eos, vocab_size, config.max_batch + 1, self._grammars, model.lane_worth, tuning
         )
         self.release = self._runner.release  # of memory that only work needs, where there is none for a while
         self._scheduler = Scheduler(
             Limits(
                 max_batch=config.max_batch,
                 queue_limit=config.queue_limit,
-                prefill_step=config.prefill_step or (256 if model.info.device == "cpu" else 2048),
+                prefill_step=config.prefill_step or tuning.prefill_step,
                 prefill_step_min=config.prefill_step_min,
                 prefill_share=config.prefill_share,
                 kv_tokens=model.info.kv_tokens,
+                tuning=tuning,
             )
         )
         self.reuse = CacheManager(model, config)

@@ -22,6 +22,7 @@ from engine.constraints import Allowed, Constraint, Grammars, ThinkingBudget
 from engine.heap import give_back
 from engine.lanes import LaneLoad, choose_lane
 from engine.sampling import BatchSampler, Processor, Row, UnexpectedRows, make_processors
+from engine.tuning import CPU, DeviceTuning
 from engine.types import FinishReason, SamplingParams, ThinkingLimit
 
 JOIN_SHARE = 0.3  # of a step, which those who decode wait once for what a newcomer has in the cache
@@ -165,8 +166,10 @@ class Runner:
         max_batch: int,
         grammars: Grammars,
         lane_worth: int,
+        tuning: DeviceTuning = CPU,
     ) -> None:
         self._model = model
+        self._tuning = tuning
         self._grammars = grammars
         self._vocab_size = vocab_size
         self._max_batch = max_batch
@@ -178,7 +181,7 @@ class Runner:
         self._lanes: list[Lane] = []
         self._arriving: list[Live] = []  # whose caches are put together while others decode
         self._paused: list[Live] = []
-        self._joiner = Assembler()
+        self._joiner = Assembler(tuning.breaks)
         self._step_s = 0.0
 
     def _lane_for(self, job: Job) -> Lane:
@@ -248,7 +251,7 @@ class Runner:
         (live.uid,) = lane.generator.insert_segments(
             [[list(job.prompt[start:end]) for start, end in pairwise(places)]],
             max_tokens=[job.max_tokens],
-            caches=[joinable(self._model, live.cache, len(job.prompt))],
+            caches=[joinable(self._model, live.cache, len(job.prompt), self._tuning.stagger)],
             all_tokens=[list(job.prompt[:done])],
             samplers=[lane.sampler if self._shared else lane.sampler.one(live.row)],
             logits_processors=[live.processors],

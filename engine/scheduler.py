@@ -18,6 +18,7 @@ import heapq
 from dataclasses import dataclass, field
 
 from engine.errors import QueueFull
+from engine.tuning import CPU, DeviceTuning
 from engine.types import GenerateRequest, Priority
 
 MAX_COHORT = 8
@@ -41,6 +42,7 @@ class Limits:
     prefill_step_min: int
     prefill_share: float
     kv_tokens: int = 2**62
+    tuning: DeviceTuning = CPU
 
 
 @dataclass(frozen=True, slots=True)
@@ -376,6 +378,5 @@ class Scheduler:
         tokens = int(seconds / self.pace.prefill_token)
         if slow_start:
             tokens = min(tokens, 2 * self.last_chunk or FIRST_CHUNK)
-        unit = 32 if tokens >= 256 else 8
-        tokens = (tokens + unit // 2) // unit * unit
+        tokens = self.limits.tuning.whole(tokens)
         return min(self.limits.prefill_step, max(self.limits.prefill_step_min, tokens))

@@ -22,6 +22,7 @@ from engine.cache.layers import Kept
 from engine.cache.record import Record, digest_of
 from engine.cache.serde import NotWhole, decode, encode
 from engine.cache.throttle import Stopped, Throttle
+from engine.tuning import CPU
 
 log = logging.getLogger("engine.cache")
 
@@ -30,7 +31,6 @@ MOST_GRACE_S = 60.0
 SLOW_DISK = 20 * 2**20  # bytes a second: of a memory card, or a disk that others use too
 CUT_S = 2.0  # until a thread that was stopped in the middle of something has put it away
 ATTEND_S = 3.0  # between two looks at the folder, which cost some calls of the system
-BREAKS = 3.0  # seconds after each second of reading or writing, while others decode
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,14 +62,17 @@ class Task:
 
 
 class Archive:
-    """Owns the folder. save, fetch, drop and news are called by the engine thread."""
+    """Owns the folder. save, fetch, drop and news are called by the engine thread.
 
-    def __init__(self, folder: Folder, at_rest: str, most_pending: int) -> None:
+    breaks: as in DeviceTuning. most_pending: bytes that may wait to be written.
+    """
+
+    def __init__(self, folder: Folder, at_rest: str, most_pending: int, breaks: float = CPU.breaks) -> None:
         self.folder = folder
         self.pending: dict[bytes, Kept] = {}  # not written yet: read from here
         self.disk_bytes = folder.bytes_used()
         self.skipped = 0  # segments not written because too much was pending
-        self.breaks = Throttle(BREAKS)
+        self.breaks = Throttle(breaks)
         self.attend_s = ATTEND_S
         self._attended = time.monotonic()
         self._at_rest = at_rest

@@ -12,8 +12,6 @@ from mlx.utils import tree_flatten
 from engine.cache.copying import compute
 from engine.cache.throttle import Throttle
 
-BREAKS = 3.0  # seconds after each second of copying, while others decode
-
 Join = Callable[[], list[Any]]  # makes the caches of one sequence, lazy ones; from any thread
 
 
@@ -21,11 +19,12 @@ class Assembler:
     """One thread: those who come are put together one after the other, in their order.
 
     It copies what nothing else writes to, into arrays that nobody else knows before all of them are there.
+    breaks: as in DeviceTuning.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, breaks: float) -> None:
         self._pool = ThreadPoolExecutor(1, "cache-joiner")
-        self.breaks = Throttle(BREAKS)
+        self.breaks = Throttle(breaks)
 
     def begin(self, join: Join) -> Future[list[Any]]:
         """The caches, as soon as all of their arrays are computed; raises what computing them raised. May be

@@ -14,6 +14,7 @@ import mlx.core as mx
 
 from engine.batch_cache import staggered
 from engine.cache.copying import stream
+from engine.tuning import CPU
 
 ANSWER_ROOM = 256  # tokens, as a cache of mlx_lm grows by
 
@@ -62,10 +63,13 @@ class Part:
 
 
 class Layout:
-    """How the caches of one model are cut. make: new caches for one sequence; plain: what can be sliced."""
+    """How the caches of one model are cut. make: new caches for one sequence; plain: what can be sliced;
+    stagger: as in DeviceTuning.
+    """
 
-    def __init__(self, make: Callable[[], list[Any]], plain: type) -> None:
+    def __init__(self, make: Callable[[], list[Any]], plain: type, stagger: int = CPU.stagger) -> None:
         self._make = make
+        self._stagger = stagger
         self._plain = tuple(type(layer) is plain for layer in leaves(make()))
 
     @property
@@ -104,7 +108,7 @@ class Layout:
         states = list(last.states)
         for layer, is_plain in zip(leaves(caches), self._plain, strict=True):
             if is_plain:
-                spare = room + min(room, staggered(plain))
+                spare = room + min(room, staggered(plain, self._stagger))
                 keys, values = (joined(parts, 2 * plain + offset, spare) for offset in (0, 1))
                 layer.state = (keys, values, parts[-1].end)
                 plain += 1

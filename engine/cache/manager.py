@@ -26,6 +26,7 @@ from engine.cache.store import PrefixCache
 from engine.cache.taken import Taken
 from engine.config import EngineConfig
 from engine.model import LoadedModel
+from engine.tuning import DeviceTuning, tuning_for
 from engine.types import CacheReport, CacheStats, GenerateRequest, SessionInfo
 
 log = logging.getLogger("engine.cache")
@@ -47,11 +48,12 @@ class CacheManager:
 
     def __init__(self, model: LoadedModel, config: EngineConfig) -> None:
         budget = model.info.cache_ram if config.cache_ram is None else config.cache_ram
-        layout = Layout(model.make_caches, model.plain_cache)
+        tuning = tuning_for(model.info.device)
+        layout = Layout(model.make_caches, model.plain_cache, tuning.stagger)
         name = cache_fingerprint(model.info.fingerprint)
-        archive = open_archive(config, budget) if budget else None
+        archive = open_archive(config, budget, tuning) if budget else None
         ram = RamTier(budget, model.cost.per_token or 1)
-        self.cache = PrefixCache(layout, name, model.info.path, ram, archive)
+        self.cache = PrefixCache(layout, name, model.info.path, ram, archive, tuning=tuning)
         self.sessions = CachedSessions(self.cache, config.session_ttl_s, budget // 2, time.monotonic)
         self._tokenizer: Tokenizer = model.tokenizer
         self._ram_ttl_s = config.cache_ram_ttl_s
@@ -247,14 +249,14 @@ def rank_of(request: GenerateRequest) -> Rank:
     return Rank.active if request.session else Rank.common
 
 
-def open_archive(config: EngineConfig, ram: int) -> Archive | None:
+def open_archive(config: EngineConfig, ram: int, tuning: DeviceTuning) -> Archive | None:
     """The disk tier; None without one. Where its folder cannot be used now, that is said and tried again."""
     if config.cache_dir is None:
         return None
     folder = Folder(Path(config.cache_dir).expanduser(), config.cache_disk, patient=True)
     if folder.readonly:
         log.warning("the cache at %s is not written: %s", config.cache_dir, folder.readonly)
-    return Archive(folder, config.kv_at_rest, max(ram // 2, 64 * 2**20))
+    return Archive(folder, config.kv_at_rest, max(ram // 2, 64 * 2**20), tuning.breaks)
 
 
 def cache_fingerprint(model: str) -> str:

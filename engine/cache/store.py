@@ -23,9 +23,9 @@ from engine.cache.ram import RamTier, Rank
 from engine.cache.record import FORMAT, Record
 from engine.cache.settle import Settler
 from engine.cache.taken import StoreCounts, Taken, Waiting, Wanted
+from engine.tuning import CPU, DeviceTuning
 
 HEAD_BYTES = 32 * 4  # so many tokens tell one conversation from another
-SETTLE_BYTES = 16 * 2**20  # computed between two steps of the model
 
 
 class PrefixCache:
@@ -39,8 +39,10 @@ class PrefixCache:
         ram: RamTier,
         archive: Archive | None = None,
         clock: Callable[[], float] = time.monotonic,
+        tuning: DeviceTuning = CPU,
     ) -> None:
         self.layout = layout
+        self._settle_bytes = tuning.settle_bytes
         self.ram = ram
         self.archive = archive
         self.counts = StoreCounts()
@@ -291,7 +293,7 @@ class PrefixCache:
                 self._evicted([segment])
             for name in news.gone:
                 self._left_disk(name)
-        return self.settle(SETTLE_BYTES)
+        return self.settle(self._settle_bytes)
 
     def _changed(self, change: Change) -> None:
         """The folder is another, or may be written again."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import pytest
 
@@ -15,7 +16,7 @@ INTERACTIVE, BACKGROUND, PROBE = Priority.interactive, Priority.background, Prio
 
 
 def limits(**changed: int) -> Limits:
-    base = {
+    base: dict[str, Any] = {
         "max_batch": 4,
         "queue_limit": 100,
         "prefill_step": 512,

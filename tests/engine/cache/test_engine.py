@@ -11,11 +11,12 @@ import mlx.core as mx
 import msgspec
 import pytest
 
+from engine import core as core_module
 from engine import runner
-from engine.cache import assembler as joiner
 from engine.config import EngineConfig
 from engine.core import EngineCore
 from engine.model import LoadedModel
+from engine.tuning import CPU
 from engine.types import Failed, Finished, FinishReason, GenerateRequest, Priority
 from tests.engine.cache.test_layers import network
 from tests.engine.drive import Told, alone, collect, request, run
@@ -260,7 +261,7 @@ def test_more_than_the_budget_is_never_held(plain: Engines) -> None:
 @pytest.fixture
 def slow(engines: Engines, monkeypatch: pytest.MonkeyPatch) -> Engines:
     """What a newcomer has in the cache is put together when nobody decodes: there is a break till then."""
-    monkeypatch.setattr(joiner, "BREAKS", 1e6)
+    monkeypatch.setattr(core_module, "tuning_for", lambda _: replace(CPU, breaks=1e6))
     monkeypatch.setattr(runner, "JOIN_SHARE", 0.0)
     return engines
 

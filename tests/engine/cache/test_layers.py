@@ -12,6 +12,7 @@ from mlx_lm.models.cache import CacheList, KVCache, RotatingKVCache, make_prompt
 from engine.batch_cache import staggered
 from engine.cache.layers import ANSWER_ROOM, Kept, Layout, Part, pack, unpack
 from engine.model import LoadedModel
+from engine.tuning import CPU
 from tests.engine.test_architectures import WINDOW, hybrid, sliding_window
 
 TEXT = [ord(character) for character in "many tokens, many more than the window of sixty-four " * 3]
@@ -109,7 +110,7 @@ def test_what_comes_next_needs_no_other_buffer(loaded: LoadedModel) -> None:
     kept = layout.cut(caches, 0, len(TEXT))
     joined = layout.join(kept_in([(0, 110, kept)]), len(TEXT) - 110)
     sizes = [layer.keys.shape[2] for layer in joined]
-    assert sizes == [2 * 110 + staggered(n) for n in range(len(joined))]
+    assert sizes == [2 * 110 + staggered(n, CPU.stagger) for n in range(len(joined))]
     assert len(set(sizes)) > 1, "not all are full in one step"
     np.testing.assert_allclose(run(loaded.network, TEXT[110:], joined), expected, atol=2e-5)
     assert [layer.keys.shape[2] for layer in joined] == sizes

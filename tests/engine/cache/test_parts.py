@@ -8,7 +8,6 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from engine.cache import store
 from engine.cache.manager import PART
 from engine.core import EngineCore
 from engine.model import LoadedModel
@@ -83,7 +82,7 @@ def test_keeping_a_prompt_moves_no_buffer(
     """Lazy slices of a buffer make MLX copy it when the next token is written into it. A large model's would
     not all be computed between two steps.
     """
-    monkeypatch.setattr(store, "SETTLE_BYTES", 1)
+    monkeypatch.setattr(core.reuse.cache, "_settle_bytes", 1)
     if beside:
         core.submit(request("other", "hello", max_tokens=300, ignore_eos=True))
         for _ in range(5):

@@ -15,7 +15,6 @@ import msgspec
 import pytest
 from mlx_lm.models.cache import KVCache
 
-from engine.cache import assembler as joiner
 from engine.cache.assembler import Assembler
 from engine.cache.disk import Folder
 from engine.cache.record import CHUNK, digest_of
@@ -94,7 +93,7 @@ def caches(value: float) -> list[Any]:
 
 
 def test_caches_come_computed_and_in_order() -> None:
-    ours = Assembler()
+    ours = Assembler(3.0)
     joining: list[Future[list[Any]]] = [ours.begin(partial(caches, float(n))) for n in range(3)]
     for n, one in enumerate(joining):
         (layer,) = one.result(10)
@@ -106,16 +105,15 @@ def test_what_fails_is_told_to_whoever_takes_it_and_the_next_is_joined() -> None
     def fail() -> list[Any]:
         raise MemoryError("no room")
 
-    ours = Assembler()
+    ours = Assembler(3.0)
     failing, next_one = ours.begin(fail), ours.begin(partial(caches, 1.0))
     with pytest.raises(MemoryError, match="no room"):
         failing.result(10)
     assert len(next_one.result(10)) == 1
 
 
-def test_who_was_cancelled_holds_up_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(joiner, "BREAKS", 1e6)
-    ours = Assembler()
+def test_who_was_cancelled_holds_up_nobody() -> None:
+    ours = Assembler(1e6)
     ours.breaks.hurry(False)
     gone, next_one = ours.begin(partial(caches, 1.0)), ours.begin(partial(caches, 2.0))
     assert gone.cancel()
