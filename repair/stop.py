@@ -14,13 +14,15 @@ from repair.types import ReasoningDelta, TextDelta
 class StopFinder:
     """Passes text through until a stop string completes, holding back only what may begin one.
 
-    The stop string that completes first wins; of those completing together the one that began first.
+    The stop string that completes first wins; of those completing together the one that began first. found:
+    which one it was.
     """
 
     def __init__(self, stops: tuple[str, ...]) -> None:
         self._stops = stops
         self._longest = max(map(len, stops), default=0)
         self._held = ""
+        self.found: str | None = None
 
     def push(self, text: str) -> tuple[str, bool]:
         """(text that may be shown, whether a stop string completed). After a stop nothing is held."""
@@ -33,6 +35,7 @@ class StopFinder:
             starts = [end - len(stop) for stop in self._stops if text.endswith(stop, 0, end)]
             if starts:
                 self._held = ""
+                self.found = text[min(starts) : end]
                 return text[: min(starts)], True
         keep = self._possible_start(text)
         self._held = text[len(text) - keep :]
@@ -66,6 +69,11 @@ class ContentStops:
         self._blank = ""  # white space of which it is not known yet what stands behind it
         self._spoken = self._called = self._reasoned = False
         self.reached = False
+
+    @property
+    def found(self) -> str | None:
+        """The stop string that completed."""
+        return self._finder.found
 
     def take(self, events: list[Event]) -> list[Event]:
         """Those that are certain: what may begin a stop string waits."""
@@ -110,9 +118,9 @@ class ContentStops:
 
 def cut_content(
     deltas: Sequence[TextDelta | ReasoningDelta], stops: tuple[str, ...]
-) -> tuple[tuple[TextDelta | ReasoningDelta, ...], bool]:
-    """The deltas without what of their text stands behind a stop string, and whether there was one. For text
-    that turned out to be content at the end, such as a call that is quoted.
+) -> tuple[tuple[TextDelta | ReasoningDelta, ...], str | None]:
+    """The deltas without what of their text stands behind a stop string, and which one it was. For text that
+    turned out to be content at the end, such as a call that is quoted.
     """
     finder, kept, reached = StopFinder(stops), list[TextDelta | ReasoningDelta](), False
     for delta in deltas:
@@ -123,4 +131,4 @@ def cut_content(
             shown, reached = finder.push(delta.text)
             kept += [TextDelta(shown)] if shown else []
     kept += [TextDelta(held)] if (held := finder.flush()) else []
-    return (tuple(kept), reached) if stops else (tuple(deltas), False)
+    return (tuple(kept), finder.found) if stops else (tuple(deltas), None)

@@ -123,6 +123,11 @@ class Turn:
         return self._stops.reached
 
     @property
+    def stop_sequence(self) -> str | None:
+        """The stop string that has completed."""
+        return self._stops.found
+
+    @property
     def held(self) -> str:
         """The call that is being written, from its marker on; "" outside of one."""
         return self._parser.held()

@@ -22,13 +22,14 @@ from corpora.world import TOOLBOXES
 from corpora.world.driver import Asking, Ended, Step, play_script
 from corpora.world.script import Script, Task, write_script
 from proxy.cli.demo_screen import PlayedArm, Screen, SeenTurn
+from proxy.conversation.model_card import ModelCard
 from proxy.conversation.request import ChatRequest
 from proxy.conversation.verdict import GuardMode
 from proxy.guard.caller import GUARD_HEADER
 from proxy.http.server import Stop, bind, run_http, start_upstream
 from proxy.http.settings import Settings
 from proxy.records.request_record import RequestRecord
-from proxy.upstreams.base import Generation, ModelCard, Upstream, UpstreamEvent, UpstreamText
+from proxy.upstreams.base import Generation, Upstream, UpstreamEvent, UpstreamText
 from repair.formats import Wire
 
 MODES = (GuardMode.off, GuardMode.full)

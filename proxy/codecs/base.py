@@ -1,32 +1,91 @@
-"""What an API's codec does: decode a request, encode its answer, its stream and its errors."""
+"""What an API's codec does: everything that one dialect says differently from another.
+
+It names the paths that it serves, decodes a request, makes the ids of an answer, and encodes answers,
+streams, errors and the list of models. Nothing outside of it knows the dialect.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Protocol
 
 from proxy.conversation.errors import RequestError
 from proxy.conversation.events import Answer, Event, Finish
+from proxy.conversation.model_card import ModelCard
 from proxy.conversation.request import ChatRequest
+
+
+class Operation(StrEnum):
+    """What a route is asked for. answer: one turn of a conversation. models: what is served. model: one of
+    them, named by the path's parameter `model_id`.
+    """
+
+    answer = "answer"
+    models = "models"
+    model = "model"
+
+
+@dataclass(frozen=True, slots=True)
+class CodecRoute:
+    """path: as FastAPI takes it, `{model_id:path}` for the name of a model."""
+
+    method: str
+    path: str
+    operation: Operation
+
+
+def under_v1(method: str, path: str, operation: Operation) -> tuple[CodecRoute, CodecRoute]:
+    """Once under /v1 and once bare, since some clients' base URLs leave it out."""
+    return CodecRoute(method, f"/v1{path}", operation), CodecRoute(method, path, operation)
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """A request, and what only its dialect needs in order to answer it. Nothing but the codec that made
+    `shape` looks into it.
+    """
+
+    request: ChatRequest
+    shape: Any = None
 
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """What every part of one answer repeats. created: seconds since the epoch."""
+    """What every part of one answer repeats. created: seconds since the epoch. headers: of the HTTP response,
+    beside those that all answers have.
+    """
 
     id: str
     model: str
     created: int
     fingerprint: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorReply:
+    """An error as an HTTP response. headers: beside those that all errors have, such as Retry-After."""
+
+    status: int
+    body: bytes
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 class StreamEncoder(Protocol):
-    """Turns the events of one turn into the bytes of one event stream, in order."""
+    """Turns the events of one turn into the bytes of one stream, in order."""
 
-    def open(self) -> bytes: ...
+    @property
+    def media_type(self) -> str: ...
 
-    def encode(self, event: Event) -> bytes: ...
+    def open(self) -> bytes:
+        """What is sent before anything is known of the answer."""
+        ...
+
+    def encode(self, event: Event) -> bytes:
+        """Of every event but the last Finish; the first is Started."""
+        ...
 
     def keep_alive(self) -> bytes:
         """Data that changes nothing, for clients that give up on a silent stream."""
@@ -40,12 +99,33 @@ class StreamEncoder(Protocol):
 
 
 class Codec(Protocol):
-    def decode(self, body: bytes) -> ChatRequest:
+    """One dialect. It keeps nothing between requests, so that one object serves them all."""
+
+    @property
+    def routes(self) -> Sequence[CodecRoute]: ...
+
+    def decode(self, body: bytes) -> Decoded:
         """Raises BadRequest naming the field."""
         ...
 
-    def encode_answers(self, head: Head, asked: ChatRequest, answers: Sequence[Answer]) -> bytes:
+    def head(self, card: ModelCard, request_id: str) -> Head:
+        """With a new id. request_id: of the HTTP request, as its log lines and x-request-id show it."""
+        ...
+
+    def call_id(self) -> str:
+        """A new one, for a call that the model has made."""
+        ...
+
+    def encode_answers(self, head: Head, asked: Decoded, answers: Sequence[Answer]) -> bytes:
         """As many answers as the request asks for."""
         ...
 
-    def encode_stream(self, head: Head, request: ChatRequest) -> StreamEncoder: ...
+    def encode_stream(self, head: Head, asked: Decoded) -> StreamEncoder: ...
+
+    def encode_error(self, error: RequestError, asked: Decoded | None, request_id: str) -> ErrorReply:
+        """asked: None where the error came before the request could be decoded."""
+        ...
+
+    def encode_models(self, cards: Sequence[ModelCard]) -> bytes: ...
+
+    def encode_model(self, card: ModelCard) -> bytes: ...

@@ -8,37 +8,53 @@ no `[DONE]`. A client that declared `functions` gets its call as `function_call`
 
 from __future__ import annotations
 
+import secrets
+import time
 from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
-from proxy.codecs.base import Head
-from proxy.codecs.openai_request import decode_request
+from proxy.codecs.base import Decoded, ErrorReply, Head, Operation, under_v1
+from proxy.codecs.openai_errors import error_object, status_of
+from proxy.codecs.openai_request import ChatShape, decode_request
 from proxy.codecs.verdict import verdict_comment
-from proxy.conversation.errors import RequestError, error_object
+from proxy.conversation.errors import RequestError
 from proxy.conversation.events import (
     Answer,
     Event,
     Finish,
     FinishReason,
     OfChoice,
+    Started,
     ToolCallReady,
     Usage,
     total,
 )
 from proxy.conversation.logprobs import Candidate, Logprobs, TextWithLogprobs, TokenLogprob
-from proxy.conversation.request import ChatRequest
+from proxy.conversation.model_card import ModelCard
 from repair.types import ReasoningDelta, TextDelta
 
 
 class OpenAIChat:
     """The codec of /v1/chat/completions."""
 
-    def decode(self, body: bytes) -> ChatRequest:
+    routes = (
+        *under_v1("POST", "/chat/completions", Operation.answer),
+        *under_v1("GET", "/models", Operation.models),
+        *under_v1("GET", "/models/{model_id:path}", Operation.model),
+    )
+
+    def decode(self, body: bytes) -> Decoded:
         return decode_request(body)
 
-    def encode_answers(self, head: Head, asked: ChatRequest, answers: Sequence[Answer]) -> bytes:
+    def head(self, card: ModelCard, request_id: str) -> Head:
+        return Head(f"chatcmpl-{secrets.token_hex(14)}", card.id, int(time.time()), card.fingerprint)
+
+    def call_id(self) -> str:
+        return f"call_{secrets.token_hex(12)}"
+
+    def encode_answers(self, head: Head, asked: Decoded, answers: Sequence[Answer]) -> bytes:
         finish = total([answer.finish for answer in answers])
         return msgspec.json.encode(
             {
@@ -52,17 +68,31 @@ class OpenAIChat:
             }
         )
 
-    def encode_stream(self, head: Head, request: ChatRequest) -> OpenAIChatStream:
-        return OpenAIChatStream(head, request)
+    def encode_stream(self, head: Head, asked: Decoded) -> OpenAIChatStream:
+        return OpenAIChatStream(head, asked)
+
+    def encode_error(self, error: RequestError, asked: Decoded | None, request_id: str) -> ErrorReply:
+        paths = _shape(asked).tool_paths if asked is not None else None
+        return ErrorReply(status_of(error), msgspec.json.encode(error_object(error, paths)))
+
+    def encode_models(self, cards: Sequence[ModelCard]) -> bytes:
+        return msgspec.json.encode({"object": "list", "data": [_card_object(card) for card in cards]})
+
+    def encode_model(self, card: ModelCard) -> bytes:
+        return msgspec.json.encode(_card_object(card))
 
 
 class OpenAIChatStream:
     """The encoder of one stream. Chunks are joined from parts: all but the delta is the same each time."""
 
-    def __init__(self, head: Head, asked: ChatRequest) -> None:
-        self._include_usage = asked.include_usage
-        self._legacy = asked.legacy_functions
-        self._open = list(range(asked.n))  # choices without a finish
+    media_type = "text/event-stream"
+
+    def __init__(self, head: Head, asked: Decoded) -> None:
+        shape, count = _shape(asked), asked.request.n
+        self._include_usage = shape.include_usage
+        self._legacy = shape.legacy_functions
+        self._tool_paths = shape.tool_paths
+        self._open = list(range(count))  # choices without a finish
         envelope = msgspec.json.encode(
             {
                 "id": head.id,
@@ -74,9 +104,9 @@ class OpenAIChatStream:
         )
         self._envelope = b"data: " + envelope[:-1]
         self._before = [
-            self._envelope + b',"choices":[{"index":%d,"delta":' % index for index in range(asked.n)
+            self._envelope + b',"choices":[{"index":%d,"delta":' % index for index in range(count)
         ]
-        self._after = b"]" + (b',"usage":null' if asked.include_usage else b"") + b"}\n\n"
+        self._after = b"]" + (b',"usage":null' if shape.include_usage else b"") + b"}\n\n"
 
     def open(self) -> bytes:
         delta = b'{"role":"assistant","content":"","refusal":null}'
@@ -88,7 +118,7 @@ class OpenAIChatStream:
                 return self._finish(index, inner) if isinstance(inner, Finish) else self._delta(index, inner)
             case Finish():
                 return self.close(event)
-            case Logprobs():
+            case Started() | Logprobs():
                 return b""
             case _:
                 return self._delta(0, event)
@@ -120,7 +150,7 @@ class OpenAIChatStream:
         return b"".join(parts)
 
     def fail(self, error: RequestError) -> bytes:
-        return b"data: " + msgspec.json.encode(error_object(error)) + b"\n\n"
+        return b"data: " + msgspec.json.encode(error_object(error, self._tool_paths)) + b"\n\n"
 
     def _finish(self, index: int, finish: Finish) -> bytes:
         self._open.remove(index)
@@ -131,7 +161,24 @@ class OpenAIChatStream:
         return before + b',"logprobs":' + logprobs + b',"finish_reason":' + reason + b"}" + self._after
 
 
-def _choice_object(index: int, answer: Answer, asked: ChatRequest) -> dict[str, Any]:
+def _shape(asked: Decoded) -> ChatShape:
+    assert isinstance(asked.shape, ChatShape)
+    return asked.shape
+
+
+def _card_object(card: ModelCard) -> dict[str, Any]:
+    """OpenAI's model object, with the context length under the name that agents look for."""
+    return {
+        "id": card.id,
+        "object": "model",
+        "created": card.created,
+        "owned_by": "fortieth",
+        "max_model_len": card.context_length,
+    }
+
+
+def _choice_object(index: int, answer: Answer, asked: Decoded) -> dict[str, Any]:
+    legacy = _shape(asked).legacy_functions
     message: dict[str, Any] = {
         "role": "assistant",
         "content": None if answer.calls and not answer.content else answer.content,
@@ -139,16 +186,16 @@ def _choice_object(index: int, answer: Answer, asked: ChatRequest) -> dict[str, 
     }
     if answer.reasoning:
         message["reasoning_content"] = answer.reasoning
-    if answer.calls and asked.legacy_functions:
+    if answer.calls and legacy:
         message["function_call"] = _call_object(answer.calls[0])["function"]
     elif answer.calls:
         message["tool_calls"] = [_call_object(call) for call in answer.calls]
-    scored = asked.sampling.logprobs is not None
+    scored = asked.request.sampling.logprobs is not None
     return {
         "index": index,
         "message": message,
         "logprobs": _logprobs_object(answer.scores) if scored else None,
-        "finish_reason": _reason(answer.finish, asked.legacy_functions),
+        "finish_reason": _reason(answer.finish, legacy),
     }
 
 

@@ -7,10 +7,11 @@ of range, or ignoring it would change what the answer means; all else is accepte
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
+from proxy.codecs.base import Decoded
 from proxy.codecs.fields import Fields, check_range, describe, parse_object, refuse
 from proxy.codecs.hints import polling_tools
 from proxy.codecs.openai_messages import decode_messages
@@ -36,8 +37,20 @@ _MAX_TOP_LOGPROBS = 20
 _MAX_TIMEOUT_S = 7 * 24 * 3600
 
 
-def decode_request(data: bytes) -> ChatRequest:
-    """Raises BadRequest naming the field."""
+@dataclass(frozen=True, slots=True)
+class ChatShape:
+    """What only Chat Completions has. include_usage: a stream ends with a chunk of token counts.
+    legacy_functions: the client knows `function_call` only. tool_paths: where in the request each tool
+    stands, by its name, for messages about it.
+    """
+
+    include_usage: bool = False
+    legacy_functions: bool = False
+    tool_paths: Mapping[str, str] = field(default_factory=dict)
+
+
+def decode_request(data: bytes) -> Decoded:
+    """Its shape is a ChatShape. Raises BadRequest naming the field."""
     body = Fields(parse_object(data))
     for path in body.unknown(_READ):
         _log.debug("%s: unknown field, ignored", path)
@@ -45,28 +58,31 @@ def decode_request(data: bytes) -> ChatRequest:
     tools = _tools(body)
     thinking = decode_thinking(body)
     json_answer, answer_schema = _answer_format(body)
-    return ChatRequest(
+    shape = ChatShape(
+        include_usage=body.object("stream_options").boolean("include_usage"),
+        legacy_functions=tools.legacy,
+        tool_paths=tools.paths,
+    )
+    request = ChatRequest(
         model=body.string("model"),
         messages=messages,
         tools=tuple(tools.definitions.values()),
-        tool_paths=tools.paths,
         tool_choice=tools.choice,
         # the older fields have room for one call only
         parallel_tool_calls=body.boolean("parallel_tool_calls", True) and not tools.legacy,
         sampling=_sampling(body),
         stream=body.boolean("stream"),
-        include_usage=body.object("stream_options").boolean("include_usage"),
         n=body.integer("n", 1, _MAX_CHOICES) or 1,
         json_answer=json_answer,
         answer_schema=answer_schema,
         template_options=thinking.options,
         thinking_budget=thinking.budget,
         include_reasoning=thinking.shown,
-        legacy_functions=tools.legacy,
         timeout_s=_timeout(body),
         polling=polling_tools(body.values),
         session=from_body(body.values),
     )
+    return Decoded(request, shape)
 
 
 def _timeout(body: Fields) -> float | None:

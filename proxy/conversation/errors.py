@@ -3,9 +3,10 @@
 FortiethError
 ├── StartError                    the server cannot start: one line on stderr, exit code 1
 │   └── SettingsError             a flag, variable or file holds something that is no setting
-└── RequestError                  one request fails: an HTTP status and an error object
+└── RequestError                  one request fails: each dialect has a table of how it tells that
     ├── BadRequest                a field has the wrong type or value; `param` names it
     │   ├── BadBody               the body is no JSON object at all
+    │   ├── BadTool               a tool's parameters are no usable JSON Schema
     │   └── ContextTooLong        the prompt leaves no room in the model's context
     │       └── ContextRefused    an upstream says so, in its own words
     ├── BodyTooLarge              more bytes than the server reads
@@ -24,11 +25,11 @@ FortiethError
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
-from typing import Any
+from typing import TypeVar
+
+R = TypeVar("R")
 
 
 class FortiethError(Exception):
@@ -44,7 +45,8 @@ class SettingsError(StartError):
 
 
 class RequestError(FortiethError):
-    """One request fails. param: the field's path, such as `messages[2].content`. code: OpenAI's name for it.
+    """One request fails. param: the field's path, such as `messages[2].content`. code: an upstream's own name
+    for it, where it gave one.
 
     retry_after_s: seconds after which the same request may succeed, where we know. asked: the deployments of
     an upstream that were asked before it failed; for the account, the client is not told.
@@ -73,6 +75,14 @@ class BadRequest(RequestError):
 
 class BadBody(BadRequest):
     pass
+
+
+class BadTool(BadRequest):
+    """tool: its name, by which a codec finds where the client's request declares it."""
+
+    def __init__(self, tool: str, reason: str) -> None:
+        super().__init__(f"not a usable JSON Schema for tool {tool!r}: {reason}", param="tools")
+        self.tool = tool
 
 
 class ContextTooLong(BadRequest):
@@ -154,63 +164,9 @@ class InternalError(RequestError):
     pass
 
 
-@dataclass(frozen=True, slots=True)
-class ErrorShape:
-    """How one class of error leaves: HTTP status, OpenAI's `type`, and `code` where the error has none."""
-
-    status: int
-    type: str
-    code: str | None
-
-
-_SHAPES: dict[type[RequestError], ErrorShape] = {
-    BadRequest: ErrorShape(400, "invalid_request_error", None),
-    BadBody: ErrorShape(400, "invalid_request_error", "invalid_json"),
-    ContextTooLong: ErrorShape(400, "invalid_request_error", "context_length_exceeded"),
-    BodyTooLarge: ErrorShape(413, "invalid_request_error", "request_too_large"),
-    Unauthorized: ErrorShape(401, "authentication_error", "invalid_api_key"),
-    Forbidden: ErrorShape(403, "permission_error", "permission_denied"),
-    NotFound: ErrorShape(404, "invalid_request_error", "not_found"),
-    ModelNotFound: ErrorShape(404, "invalid_request_error", "model_not_found"),
-    MethodNotAllowed: ErrorShape(405, "invalid_request_error", "method_not_allowed"),
-    Overloaded: ErrorShape(429, "rate_limit_error", "rate_limit_exceeded"),
-    UpstreamUnavailable: ErrorShape(503, "server_error", "upstream_unavailable"),
-    RequestTimeout: ErrorShape(504, "timeout_error", "request_timeout"),
-    UpstreamTimeout: ErrorShape(504, "timeout_error", "upstream_timeout"),
-    CallFailed: ErrorShape(502, "server_error", "tool_call_failed"),
-    InternalError: ErrorShape(500, "server_error", "internal_error"),
-}
-
-
-def shape_of(error: RequestError) -> ErrorShape:
-    """The row of the table for this error: its own class, else the nearest one above."""
-    return next(_SHAPES[cls] for cls in type(error).__mro__ if cls in _SHAPES)
-
-
-def error_object(error: RequestError) -> dict[str, Any]:
-    """OpenAI's error body: {"error": {"message", "type", "param", "code"}}."""
-    shape = shape_of(error)
-    return {
-        "error": {
-            "message": error.message,
-            "type": shape.type,
-            "param": error.param,
-            "code": error.code or shape.code,
-        }
-    }
-
-
-def error_headers(error: RequestError) -> dict[str, str]:
-    """Retry-After in whole seconds, at least 1, where the error says when to come again.
-
-    After a body that was not read to its end the connection is of no more use, so it is closed.
-    """
-    headers: dict[str, str] = {}
-    if error.retry_after_s is not None:
-        headers["retry-after"] = str(max(1, math.ceil(error.retry_after_s)))
-    if isinstance(error, BodyTooLarge):
-        headers["connection"] = "close"
-    return headers
+def row_of(error: RequestError, table: Mapping[type[RequestError], R]) -> R:
+    """The row of a dialect's table for this error: of its own class, else of the nearest one above."""
+    return next(table[cls] for cls in type(error).__mro__ if cls in table)
 
 
 def error_for_status(status: int, message: str) -> RequestError:

@@ -30,6 +30,17 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True)
+class Started:
+    """The first event of every turn that was admitted: it comes before the first text, and before the prompt
+    is computed where the upstream counts its tokens by then. prompt_tokens, cached_tokens: of the first
+    attempt, None where they are not known yet; the Finish has them for certain.
+    """
+
+    prompt_tokens: int | None = None
+    cached_tokens: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ToolCallReady:
     """A whole, accepted call. index counts the calls of the turn from 0; arguments is JSON text."""
 
@@ -46,6 +57,8 @@ class Finish:
     request's json_answer and answer_schema ask for; None where they ask for nothing. cache: of the first
     attempt's prompt, None where the upstream does not tell. given_up: with the verdict `failed`, what the
     client gets in place of the calls. warnings: what of the request could not be done as it was asked.
+    stop_sequence: which of the client's stop strings ended the answer, None where none did or where an
+    upstream does not tell.
     """
 
     reason: FinishReason
@@ -57,17 +70,20 @@ class Finish:
     cache: CacheReport | None = None
     given_up: GiveUp | None = None
     warnings: tuple[str, ...] = ()
+    stop_sequence: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class OfChoice:
-    """An event of one of several answers; a Finish without it then ends them all."""
+    """An event of one of several answers. A Finish without it then ends them all, and a Started without it
+    begins them, since they have one prompt.
+    """
 
     index: int
     event: TextDelta | TextWithLogprobs | ReasoningDelta | ToolCallReady | Finish
 
 
-Event = TextDelta | ReasoningDelta | ToolCallReady | Finish | Logprobs | TextWithLogprobs | OfChoice
+Event = Started | TextDelta | ReasoningDelta | ToolCallReady | Finish | Logprobs | TextWithLogprobs | OfChoice
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,4 +146,5 @@ def total(finishes: Sequence[Finish]) -> Finish:
         first.cache,
         next((finish.given_up for finish in finishes if finish.given_up is not None), None),
         first.warnings,
+        first.stop_sequence,
     )

@@ -95,11 +95,10 @@ UNNAMED = SessionId("", "prefix")
 class ChatRequest:
     """One turn asked for. model: as the client wrote it, "" where it wrote none.
 
-    tool_paths: where in the client's request each tool stands, by name, for messages about it.
     n: how many answers. json_answer: the text of the answer is to be one JSON value, which matches
     answer_schema where the client gave one. thinking_budget: tokens after which thinking is closed.
-    include_reasoning: False leaves it out of the answer. legacy_functions: the client knows `function_call`
-    only. timeout_s: how long the whole request may take, re-asks included; None sets no limit.
+    include_reasoning: False leaves it out of the answer. timeout_s: how long the whole request may take,
+    re-asks included; None sets no limit.
     constrained: an upstream that can should let the model write only calls that fit their schemas.
     settled: by tool, arguments that such an upstream should let stand in its call as they are.
     polling: names of tools that are meant to be called again and again. session: as the body names it,
@@ -110,18 +109,15 @@ class ChatRequest:
     model: str
     messages: tuple[Message, ...]
     tools: tuple[ToolDefinition, ...] = ()
-    tool_paths: Mapping[str, str] = field(default_factory=dict)
     tool_choice: ToolChoice = ToolChoice()
     parallel_tool_calls: bool = True
     sampling: Sampling = Sampling()
     stream: bool = False
-    include_usage: bool = False
     n: int = 1
     json_answer: bool = False
     answer_schema: Mapping[str, Any] | None = None
     thinking_budget: int | None = None
     include_reasoning: bool = True
-    legacy_functions: bool = False
     timeout_s: float | None = None
     template_options: Mapping[str, Any] = field(default_factory=dict)
     constrained: bool = False

@@ -20,6 +20,7 @@ from proxy.upstreams.base import (
     UpstreamEvent,
     UpstreamFinish,
     UpstreamReasoning,
+    UpstreamStarted,
     UpstreamText,
 )
 from repair.doomed import DoomedCalls
@@ -45,6 +46,7 @@ class Attempt:
     that feed() gave out; shown_tokens: what they and the reasoning cost at most. cut: the upstream reached
     a token limit, or repeated: it was stopped because it repeated itself word for word. filtered: the
     upstream's content filter ended it. unconstrained, asked: as in UpstreamFinish.
+    stop_sequence: the client's stop string that ended it.
     """
 
     rest: tuple[Delta, ...]
@@ -65,6 +67,7 @@ class Attempt:
     unconstrained: bool = False
     asked: tuple[str, ...] = ()
     repeated: bool = False
+    stop_sequence: str | None = None
 
     @property
     def tried_to_call(self) -> bool:
@@ -162,7 +165,7 @@ class AttemptReader:
                 self._heard.append(event.text)
             case UpstreamCall():
                 self._heard.append(in_words(event))
-            case UpstreamCallPart() | UpstreamFinish():
+            case UpstreamStarted() | UpstreamCallPart() | UpstreamFinish():
                 pass
 
     def _show(self, deltas: list[Delta], tokens: int) -> list[Delta]:
@@ -202,7 +205,7 @@ class AttemptReader:
         if finish.repeated and self._callable and not _distinct(outcome.calls):
             outcome, parts = _refused_as_repeated(outcome), None
         self._keep(list(outcome.events))
-        rest, stopped = cut_content(outcome.events, self._policy.stops)
+        rest, stop = cut_content(outcome.events, self._policy.stops)
         return Attempt(
             rest=rest,
             calls=outcome.calls,
@@ -215,7 +218,7 @@ class AttemptReader:
             reasoning="".join(self._reasoning),
             shown=shown,
             shown_tokens=self._cost_of_shown(shown, finish.usage),
-            cut=cut and not stopped,
+            cut=cut and stop is None,
             filtered=filtered,
             usage=replace(
                 finish.usage, reasoning_tokens=finish.usage.reasoning_tokens or self._reasoning_tokens
@@ -224,7 +227,12 @@ class AttemptReader:
             unconstrained=finish.unconstrained,
             asked=finish.asked,
             repeated=finish.repeated,
+            stop_sequence=self._turn.stop_sequence or stop or self._upstream_stop(finish),
         )
+
+    def _upstream_stop(self, finish: UpstreamFinish) -> str | None:
+        """Servers also name strings of their own there."""
+        return finish.stop_sequence if finish.stop_sequence in self._policy.stops else None
 
     def _take_apart(self, problems: tuple[Problem, ...], cut: bool) -> Parts | None:
         return take_apart(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import secrets
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeVar
@@ -18,11 +19,15 @@ GUARD_HEADER = "x-fortieth-guard"
 E = TypeVar("E", bound=StrEnum)
 
 
+def new_call_id() -> str:
+    return f"call_{secrets.token_hex(12)}"
+
+
 @dataclass(frozen=True, slots=True)
 class Caller:
     """mode, give_up: asked for in the request's headers, None where they say nothing. session: as the headers
     name it. request_id: the client's own or "". until: when the request's time is up, on the event loop's
-    clock.
+    clock. call_id: makes the ids of calls.
     """
 
     mode: GuardMode | None = None
@@ -30,12 +35,15 @@ class Caller:
     request_id: str = ""
     until: float | None = None
     give_up: GiveUp | None = None
+    call_id: Callable[[], str] = new_call_id
 
 
 NOBODY = Caller()
 
 
-def read_caller(headers: Mapping[str, str], until: float | None = None) -> Caller:
+def read_caller(
+    headers: Mapping[str, str], until: float | None = None, call_id: Callable[[], str] = new_call_id
+) -> Caller:
     """headers: names in lower case. Raises BadRequest for a mode that does not exist."""
     return Caller(
         _choice(headers, GUARD_HEADER, GuardMode),
@@ -43,6 +51,7 @@ def read_caller(headers: Mapping[str, str], until: float | None = None) -> Calle
         headers.get("x-request-id", ""),
         until,
         _choice(headers, GIVE_UP_HEADER, GiveUp),
+        call_id,
     )
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol, TypeVar
 
 from proxy.conversation.errors import BadRequest, RequestTimeout
-from proxy.conversation.events import Answer, Event, Finish, FinishReason, OfChoice, collect, total
+from proxy.conversation.events import Answer, Event, Finish, FinishReason, OfChoice, Started, collect, total
 from proxy.conversation.logprobs import Logprobs, TextWithLogprobs
 from proxy.conversation.request import ChatRequest
 from proxy.conversation.shown_tokens import with_logprobs
@@ -85,14 +85,20 @@ class Delivery:
         self._deadline = deadline
 
     def events(self) -> AsyncIterator[Event]:
-        """Of one answer as they are; of several each as OfChoice, and a Finish for all of them. Raises
-        RequestError.
+        """Of one answer as they are; of several each as OfChoice, with one Started and one Finish for all of
+        them. Raises RequestError.
         """
         return self._answer(self._sources[0]) if len(self._sources) == 1 else self._all()
 
     async def _all(self) -> AsyncIterator[Event]:
         finishes: list[Finish] = []
+        started = False
         async for index, event in merged([self._answer(source) for source in self._sources]):
+            if isinstance(event, Started):
+                if not started:
+                    yield event
+                started = True
+                continue
             if isinstance(event, Finish):
                 finishes.append(event)
             assert not isinstance(event, OfChoice | Logprobs)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import logging
-import secrets
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 
-from proxy.conversation.errors import BadRequest, RequestError
-from proxy.conversation.events import Event, Finish, FinishReason, ToolCallReady
+from proxy.conversation.errors import BadRequest, BadTool, RequestError
+from proxy.conversation.events import Event, Finish, FinishReason, Started, ToolCallReady
 from proxy.conversation.logprobs import Logprobs
 from proxy.conversation.request import ChatRequest, ToolMode
 from proxy.conversation.session_id import identify
@@ -26,7 +25,7 @@ from proxy.guard.recorder import Recorder, RequestContext
 from proxy.guard.settled import TurnEnd, answer_instead, deliver, observed_turn
 from proxy.prompts.think_time import Prefiller, reply_of
 from proxy.records.request_record import Ending, Sink
-from proxy.upstreams.base import Generation, Upstream, UpstreamText
+from proxy.upstreams.base import Generation, Upstream, UpstreamStarted, UpstreamText
 from repair.placement import InText
 from repair.tools import SchemaError, ToolSet
 from repair.turn import TurnPolicy
@@ -79,8 +78,12 @@ class Exchange:
         try:
             heard: list[Event] = []
             async for event in self._generation:
-                if isinstance(event, UpstreamText) and event.scores:
-                    yield Logprobs(event.scores)
+                match event:
+                    case UpstreamStarted(prompt, cached):
+                        yield Started(prompt, cached)
+                        continue
+                    case UpstreamText() if event.scores:
+                        yield Logprobs(event.scores)
                 for delta in self._listener.feed(event):
                     self._book.shown()
                     heard.append(delta)
@@ -110,7 +113,7 @@ class Exchange:
     def _last(self, settled: TurnEnd) -> list[Event]:
         events: list[Event] = list(settled.rest)
         for index, call in enumerate(settled.calls):
-            events.append(ToolCallReady(index, new_call_id(), call.name, call.arguments))
+            events.append(ToolCallReady(index, self._about.call_id(), call.name, call.arguments))
         finish = Finish(
             settled.reason,
             self._book.usage,
@@ -120,6 +123,7 @@ class Exchange:
             cache=self._book.cache,
             given_up=settled.given_up,
             warnings=self._about.warnings,
+            stop_sequence=settled.stop_sequence,
         )
         invalid = misfits(settled.calls, self._tools)
         handed_over = invalid if settled.given_up is not None else 0
@@ -292,6 +296,7 @@ class Guard:
             until=caller.until,
             give_up=caller.give_up or self.policy.give_up,
             warnings=self._warnings(tools),
+            call_id=caller.call_id,
         )
 
     def _warnings(self, tools: ToolSet) -> tuple[str, ...]:
@@ -302,10 +307,6 @@ class Guard:
                 self._warned.add(warning)
                 _log.warning("%s", warning)
         return warnings
-
-
-def new_call_id() -> str:
-    return f"call_{secrets.token_hex(12)}"
 
 
 def _unasked(about: RequestContext, tools: ToolSet) -> Unasked | None:
@@ -341,14 +342,9 @@ def _compile(request: ChatRequest) -> ToolSet:
     try:
         return ToolSet.compile(request.tools, replacement=_holds_replacement(request))
     except SchemaError as error:
-        if error.tool_name not in request.tool_paths:  # too many tools, say: no single one is to blame
-            raise BadRequest(f"tools: {error}", param="tools") from error
-        path = f"{request.tool_paths[error.tool_name]}.parameters"
-        raise BadRequest(
-            f"{path}: not a usable JSON Schema for tool {error.tool_name!r}: {error}",
-            param=path,
-            code="invalid_function_parameters",
-        ) from error
+        if not any(tool.name == error.tool_name for tool in request.tools):
+            raise BadRequest(f"tools: {error}", param="tools") from error  # too many of them, say
+        raise BadTool(error.tool_name, str(error)) from error
 
 
 def _report(settled: TurnEnd) -> None:

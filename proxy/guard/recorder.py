@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from proxy.conversation.cache_report import CacheReport
@@ -13,6 +13,7 @@ from proxy.conversation.events import Finish, Usage
 from proxy.conversation.request import ChatRequest
 from proxy.conversation.verdict import GiveUp, GuardMode, Verdict
 from proxy.guard.attempt import Attempt, AttemptReader
+from proxy.guard.caller import new_call_id
 from proxy.guard.drift import SessionKey
 from proxy.records.request_record import AttemptRecord, Ending, RequestRecord, Sink, Timings
 from repair.types import Fix, Problem
@@ -22,7 +23,7 @@ from repair.types import Fix, Problem
 class RequestContext:
     """What is known of a request before it is asked. until: its time is up, on the event loop's clock.
     give_up: what the client gets for calls that cannot be saved. warnings: what of
-    the request cannot be done as it was asked.
+    the request cannot be done as it was asked. call_id: makes the ids of calls.
     """
 
     request: ChatRequest
@@ -35,6 +36,7 @@ class RequestContext:
     until: float | None = None
     give_up: GiveUp = GiveUp.client
     warnings: tuple[str, ...] = ()
+    call_id: Callable[[], str] = new_call_id
 
 
 class Recorder:

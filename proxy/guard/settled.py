@@ -19,7 +19,9 @@ _VERDICTS = {
 
 @dataclass(frozen=True, slots=True)
 class TurnEnd:
-    """rest: what is still to be sent of text. problems, given_up: of a turn whose calls were not saved."""
+    """rest: what is still to be sent of text. problems, given_up: of a turn whose calls were not
+    saved. stop_sequence: of a turn in words, the stop string that ended it.
+    """
 
     rest: tuple[Delta, ...]
     calls: tuple[ToolCall, ...]
@@ -28,6 +30,7 @@ class TurnEnd:
     fixes: tuple[Fix, ...] = ()
     problems: tuple[Problem, ...] = ()
     given_up: GiveUp | None = None
+    stop_sequence: str | None = None
 
 
 def deliver(attempt: Attempt) -> TurnEnd:
@@ -37,7 +40,15 @@ def deliver(attempt: Attempt) -> TurnEnd:
         reason = FinishReason.content_filter
     if attempt.calls:
         reason = FinishReason.tool_calls
-    return TurnEnd(attempt.rest, attempt.calls, _VERDICTS[attempt.verdict], reason, attempt.fixes)
+    stop = attempt.stop_sequence if reason is FinishReason.stop else None
+    return TurnEnd(
+        attempt.rest,
+        attempt.calls,
+        _VERDICTS[attempt.verdict],
+        reason,
+        attempt.fixes,
+        stop_sequence=stop,
+    )
 
 
 def observed_turn(attempt: Attempt, observed: Attempt) -> TurnEnd:

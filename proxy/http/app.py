@@ -6,20 +6,23 @@ import logging
 import re
 import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from engine.types import EngineStats
-from proxy.conversation.errors import RequestError, error_for_status, error_headers, error_object, shape_of
+from proxy.codecs.base import Codec
+from proxy.codecs.registry import CODECS
+from proxy.conversation.errors import error_for_status
 from proxy.guard.drift_metrics import DriftCollector
 from proxy.guard.guard import Guard
 from proxy.guard.policy import GuardPolicy
 from proxy.http.health import HealthCheck
 from proxy.http.logs import REQUEST_ID
-from proxy.http.routes import JSONResponse, Limits, State, build_router
+from proxy.http.replies import error_response
+from proxy.http.routes import Limits, State, build_router
 from proxy.http.sessions import SessionKeeper
 from proxy.prompts.think_time import Prefiller
 from proxy.records.ledger import Ledger
@@ -44,11 +47,12 @@ def create_app(
     keeper: SessionKeeper | None = None,
     ledger: Ledger | None = None,
     foresight: Prefiller | None = None,
+    codecs: Sequence[Codec] = CODECS,
 ) -> FastAPI:
     """The app over a started upstream, which stays the caller's to close. sinks: get each request's
     account, and so does the ledger, which can be asked for them. stats: the bundled engine's figures, for
     /metrics. keeper: of the sessions' prefixes. foresight: is told what each turn came to, and
-    warms prompts.
+    warms prompts. codecs: the dialects, of which the first tells errors that belong to none.
     """
     kept = (ledger,) if ledger else ()
     metrics = Metrics(stats)
@@ -60,27 +64,21 @@ def create_app(
     limits = limits or Limits()
     state = State(upstream, guard, health, limits, api_key, metrics, roster, keeper, ledger, foresight, stats)
     app = FastAPI(title="fortieth", docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
-    app.include_router(build_router(state))
-    app.add_exception_handler(RequestError, _on_request_error)
-    app.add_exception_handler(HTTPException, _on_http_error)
+    app.include_router(build_router(state, codecs))
+    app.add_exception_handler(HTTPException, _in_words_of(codecs[0]))
     app.add_middleware(RequestLog, answered=metrics.answered)
     return app
 
 
-async def _on_request_error(request: Request, error: Exception) -> Response:
-    assert isinstance(error, RequestError)
-    return _error_response(error)
+def _in_words_of(codec: Codec) -> Callable[[Request, Exception], Awaitable[Response]]:
+    """Tells what the web framework refuses: unknown routes, and methods that a route does not have."""
 
+    async def on_http_error(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        where = f"{request.method} {request.url.path}"
+        return error_response(codec, error_for_status(error.status_code, f"{where}: {error.detail}"), request)
 
-async def _on_http_error(request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
-    where = f"{request.method} {request.url.path}"
-    return _error_response(error_for_status(error.status_code, f"{where}: {error.detail}"))
-
-
-def _error_response(error: RequestError) -> Response:
-    _log.debug("refused: %s", error.message)
-    return JSONResponse(error_object(error), status_code=shape_of(error).status, headers=error_headers(error))
+    return on_http_error
 
 
 class RequestLog:

@@ -1,38 +1,37 @@
-"""The HTTP routes. What they share is in State; each one decodes, asks and encodes, and decides nothing."""
+"""The HTTP routes. What they share is in State; each one decodes, asks and encodes, and decides nothing.
+
+Which paths a dialect has, and all that is said in it, is its codec's.
+"""
 
 from __future__ import annotations
 
 import hmac
-import secrets
-import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-import msgspec
 from fastapi import APIRouter, Request, Response
 from starlette.requests import ClientDisconnect
 
 from engine.types import EngineStats
-from proxy.codecs.base import Codec, Head
-from proxy.codecs.openai_chat import OpenAIChat
+from proxy.codecs.base import Codec, Decoded, Operation
 from proxy.codecs.verdict import verdict_headers
-from proxy.conversation.errors import BodyTooLarge, ModelNotFound, Unauthorized
+from proxy.conversation.errors import BodyTooLarge, ModelNotFound, RequestError, Unauthorized
 from proxy.conversation.events import total
-from proxy.conversation.request import ChatRequest
+from proxy.conversation.model_card import ModelCard
 from proxy.conversation.session_id import from_headers
 from proxy.guard.caller import read_caller
-from proxy.guard.choices import Deadline, Delivery, open_delivery, read_timeout
+from proxy.guard.choices import Deadline, open_delivery, read_timeout
 from proxy.guard.guard import Guard
 from proxy.http.health import HealthCheck
 from proxy.http.ledger import list_requests, show_request
+from proxy.http.replies import JSONResponse, error_response, request_id_of
 from proxy.http.sessions import SessionKeeper, drop_session, list_sessions, pin_session, warm_one
 from proxy.http.sse import ClientGone, EventStream, defects_reported, run_while_connected
 from proxy.prompts.think_time import Prefiller
 from proxy.records.ledger import Ledger
 from proxy.records.metrics import CONTENT_TYPE, Metrics
 from proxy.records.session_stats import SessionStats
-from proxy.upstreams.base import ModelCard, Upstream
+from proxy.upstreams.base import Upstream
 
 _DEFAULT_MODEL = "default"
 # nginx's number for "the client closed the connection"; only the log sees it.
@@ -67,99 +66,111 @@ class State:
     stats: Callable[[], EngineStats] | None = None
 
 
-class JSONResponse(Response):
-    media_type = "application/json"
-
-    def render(self, content: Any) -> bytes:
-        return content if isinstance(content, bytes) else msgspec.json.encode(content)
-
-
-def build_router(state: State) -> APIRouter:
-    """Every route once under /v1, as the OpenAI API has it, and once bare, as some base_urls leave it out."""
+def build_router(state: State, codecs: Sequence[Codec]) -> APIRouter:
+    """The routes of each codec, of which the first to name a path has it, and our own, which answer and fail
+    in the words of the first codec.
+    """
     router = APIRouter()
-    for prefix in ("/v1", ""):
-        _route(router, prefix + "/chat/completions", "POST", _chat(state, OpenAIChat()))
-        _route(router, prefix + "/models", "GET", _models(state))
-        _route(router, prefix + "/models/{model_id:path}", "GET", _model(state))
-    _route(router, "/v1/fortieth/requests", "GET", _requests(state))
-    _route(router, "/v1/fortieth/requests/{id:path}", "GET", _request(state))
-    _route(router, "/v1/fortieth/sessions", "GET", _sessions(state))
-    _route(router, "/v1/fortieth/warm", "POST", _warm(state, OpenAIChat()))
-    _route(router, "/v1/fortieth/sessions/{id:path}/pin", "POST", _pin(state, True))
-    _route(router, "/v1/fortieth/sessions/{id:path}/unpin", "POST", _pin(state, False))
-    _route(router, "/v1/fortieth/sessions/{id:path}", "DELETE", _drop(state))
-    _route(router, "/health", "GET", _health(state))
-    _route(router, "/metrics", "GET", _metrics(state))
+    for codec in codecs:
+        for route in codec.routes:
+            _route(router, codec, route.path, route.method, _ENDPOINTS[route.operation](state, codec))
+    for path, method, endpoint in _own_routes(state, codecs[0]):
+        _route(router, codecs[0], path, method, endpoint)
     return router
 
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 
-def _route(router: APIRouter, path: str, method: str, endpoint: Endpoint) -> None:
+def _own_routes(state: State, codec: Codec) -> Iterator[tuple[str, str, Endpoint]]:
+    """codec: decodes the prompts that are to be warmed."""
+    yield "/v1/fortieth/requests", "GET", _requests(state)
+    yield "/v1/fortieth/requests/{id:path}", "GET", _request(state)
+    yield "/v1/fortieth/sessions", "GET", _sessions(state)
+    yield "/v1/fortieth/warm", "POST", _warm(state, codec)
+    yield "/v1/fortieth/sessions/{id:path}/pin", "POST", _pin(state, True)
+    yield "/v1/fortieth/sessions/{id:path}/unpin", "POST", _pin(state, False)
+    yield "/v1/fortieth/sessions/{id:path}", "DELETE", _drop(state)
+    yield "/health", "GET", _health(state)
+    yield "/metrics", "GET", _metrics(state)
+
+
+def _route(router: APIRouter, codec: Codec, path: str, method: str, endpoint: Endpoint) -> None:
+    """codec: tells what goes wrong under this path."""
+
     async def route(request: Request) -> Response:
-        with defects_reported():
-            return await endpoint(request)
+        try:
+            with defects_reported():
+                return await endpoint(request)
+        except RequestError as error:
+            return error_response(codec, error, request)
 
     methods = ["GET", "HEAD"] if method == "GET" else [method]
     router.add_api_route(path, route, methods=methods, response_model=None)
 
 
-def _chat(state: State, codec: Codec) -> Endpoint:
-    async def chat(request: Request) -> Response:
+def _answer(state: State, codec: Codec) -> Endpoint:
+    async def answer(request: Request) -> Response:
         _authorise(state, request)
         named = from_headers(request.headers)
         if state.keeper is not None and named.id:
             state.keeper.prefetch_session(named.id)  # while the body is on its way
         try:
-            body = await _read_body(request, state.limits.max_body_bytes)
-            asked = codec.decode(body)
-            card = _find(state.upstream, asked.model)
-            deadline = Deadline.of(
-                state.limits.request_timeout_s, asked.timeout_s, read_timeout(request.headers)
-            )
-            caller = read_caller(request.headers, deadline.at)
-            delivery = await run_while_connected(
-                request.receive,
-                open_delivery(lambda one: state.guard.open(one, caller), asked, deadline),
-            )
-            head = Head(f"chatcmpl-{secrets.token_hex(14)}", card.id, int(time.time()), card.fingerprint)
-            return await _answer(state, codec, request, asked, delivery, head)
+            asked = codec.decode(await _read_body(request, state.limits.max_body_bytes))
+            try:
+                return await _ask(state, codec, request, asked)
+            except RequestError as error:
+                return error_response(codec, error, request, asked)
         except (ClientGone, ClientDisconnect):
             return Response(status_code=_CLIENT_GONE)
 
-    return chat
+    return answer
 
 
-async def _answer(
-    state: State, codec: Codec, request: Request, asked: ChatRequest, delivery: Delivery, head: Head
-) -> Response:
-    """From here on someone closes the exchanges: the stream when it ends, or we do."""
-    if asked.stream:
-        return EventStream(delivery, codec.encode_stream(head, asked), state.limits.keep_alive_s)
+async def _ask(state: State, codec: Codec, request: Request, asked: Decoded) -> Response:
+    """From the opened delivery on someone closes the exchanges: the stream when it ends, or we do."""
+    wanted = asked.request
+    card = _find(state.upstream, wanted.model)
+    deadline = Deadline.of(state.limits.request_timeout_s, wanted.timeout_s, read_timeout(request.headers))
+    caller = read_caller(request.headers, deadline.at, codec.call_id)
+    delivery = await run_while_connected(
+        request.receive, open_delivery(lambda one: state.guard.open(one, caller), wanted, deadline)
+    )
+    head = codec.head(card, request_id_of(request))
+    if wanted.stream:
+        return EventStream(
+            delivery, codec.encode_stream(head, asked), state.limits.keep_alive_s, head.headers
+        )
     try:
         answers = await run_while_connected(request.receive, delivery.answers())
     finally:
         await delivery.aclose()
     finish = total([answer.finish for answer in answers])
-    return JSONResponse(codec.encode_answers(head, asked, answers), headers=verdict_headers(finish))
+    headers = {**head.headers, **verdict_headers(finish)}
+    return JSONResponse(codec.encode_answers(head, asked, answers), headers=headers)
 
 
-def _models(state: State) -> Endpoint:
+def _models(state: State, codec: Codec) -> Endpoint:
     async def models(request: Request) -> Response:
         _authorise(state, request)
-        cards = [_card_object(card) for card in state.upstream.models]
-        return JSONResponse({"object": "list", "data": cards})
+        return JSONResponse(codec.encode_models(state.upstream.models))
 
     return models
 
 
-def _model(state: State) -> Endpoint:
+def _model(state: State, codec: Codec) -> Endpoint:
     async def model(request: Request) -> Response:
         _authorise(state, request)
-        return JSONResponse(_card_object(_find(state.upstream, request.path_params["model_id"])))
+        return JSONResponse(codec.encode_model(_find(state.upstream, request.path_params["model_id"])))
 
     return model
+
+
+_ENDPOINTS: dict[Operation, Callable[[State, Codec], Endpoint]] = {
+    Operation.answer: _answer,
+    Operation.models: _models,
+    Operation.model: _model,
+}
 
 
 def _requests(state: State) -> Endpoint:
@@ -182,7 +193,7 @@ def _warm(state: State, codec: Codec) -> Endpoint:
     async def warm(request: Request) -> Response:
         _authorise(state, request)
         body = await _read_body(request, state.limits.max_body_bytes)
-        return JSONResponse(await warm_one(state.foresight, codec.decode(body)))
+        return JSONResponse(await warm_one(state.foresight, codec.decode(body).request))
 
     return warm
 
@@ -229,17 +240,6 @@ def _metrics(state: State) -> Endpoint:
         return Response(state.metrics.render(), media_type=CONTENT_TYPE)
 
     return metrics
-
-
-def _card_object(card: ModelCard) -> dict[str, Any]:
-    """OpenAI's model object, with the context length under the name that agents look for."""
-    return {
-        "id": card.id,
-        "object": "model",
-        "created": card.created,
-        "owned_by": "fortieth",
-        "max_model_len": card.context_length,
-    }
 
 
 def _find(upstream: Upstream, name: str) -> ModelCard:

@@ -1,11 +1,11 @@
-"""Sends a request's events to the client as an event stream, and stops work when the client goes away."""
+"""Sends a request's events to the client as they come, and stops work when the client goes away."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import logging
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine, Iterator, Mapping
 from typing import Any, TypeVar
 
 from starlette.responses import Response
@@ -69,15 +69,19 @@ async def _cancel(task: asyncio.Task[T]) -> None:
 
 
 class EventStream(Response):
-    """An SSE response for opened exchanges, which it closes. Headers leave before the first token.
+    """A streamed response for opened exchanges, which it closes. Headers leave before the first token.
 
     keep_alive_s: after so many seconds of silence an empty delta is sent: clients give up on silent streams,
-    and comments do not count as a sign of life for all of them.
+    and comments do not count as a sign of life for all of them. headers: further ones of the dialect.
     """
 
-    media_type = "text/event-stream"
-
-    def __init__(self, source: EventSource, encoder: StreamEncoder, keep_alive_s: float) -> None:
+    def __init__(
+        self,
+        source: EventSource,
+        encoder: StreamEncoder,
+        keep_alive_s: float,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
         # Response.__init__ is not called: it would announce a body of known length.
         self.status_code = 200
         self.background = None
@@ -86,7 +90,8 @@ class EventStream(Response):
         self._keep_alive_s = keep_alive_s
         self._lock = asyncio.Lock()
         self._sent_at = 0.0
-        self.init_headers({"cache-control": "no-cache", "x-accel-buffering": "no"})
+        self.media_type = encoder.media_type
+        self.init_headers({"cache-control": "no-cache", "x-accel-buffering": "no", **(headers or {})})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
@@ -123,6 +128,8 @@ class EventStream(Response):
         return last
 
     async def _send(self, send: Send, data: bytes) -> None:
+        if not data:  # of events that the dialect does not tell
+            return
         async with self._lock:
             await send({"type": "http.response.body", "body": data, "more_body": True})
             self._sent_at = asyncio.get_running_loop().time()

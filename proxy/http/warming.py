@@ -72,7 +72,7 @@ def _read(place: str, value: Any) -> WarmPrompt:
         raise StartError(f"{place}: unknown field {unknown[0]!r}; known are {', '.join(sorted(_FIELDS))}")
     body = json.dumps(value).encode()
     try:
-        return WarmPrompt(place, body, OpenAIChat().decode(body))
+        return WarmPrompt(place, body, OpenAIChat().decode(body).request)
     except RequestError as error:
         raise StartError(f"{place}: {error.message}") from None
 

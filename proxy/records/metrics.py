@@ -20,11 +20,12 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 
 from engine.types import AT_REST, BATCH_BOUNDS, EngineStats
+from proxy.conversation.model_card import ModelCard
 from proxy.conversation.request import ChatRequest
 from proxy.conversation.verdict import Verdict
 from proxy.records.cache_metrics import cache_figures
 from proxy.records.request_record import Ending, RequestRecord, bucket
-from proxy.upstreams.base import Generation, ModelCard, Upstream, UpstreamEvent, UpstreamFinish
+from proxy.upstreams.base import Generation, Upstream, UpstreamEvent, UpstreamFinish, UpstreamStarted
 from repair.formats import Wire
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -203,6 +204,9 @@ class TimedGeneration:
         gaps = self._timings.gap.labels(self._model)
         begun = False
         async for event in self._inner:
+            if isinstance(event, UpstreamStarted):  # nothing was generated yet
+                yield event
+                continue
             now = time.monotonic()
             if isinstance(event, UpstreamFinish):
                 self._finished(event)

@@ -9,8 +9,19 @@ from typing import Protocol
 from proxy.conversation.cache_report import CacheReport
 from proxy.conversation.events import Usage
 from proxy.conversation.logprobs import TokenLogprob
+from proxy.conversation.model_card import ModelCard
 from proxy.conversation.request import ChatRequest
 from repair.formats import Wire
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamStarted:
+    """The first event of a generation. prompt_tokens, cached_tokens: None where the upstream does not tell
+    them before its first text.
+    """
+
+    prompt_tokens: int | None = None
+    cached_tokens: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +81,8 @@ class UpstreamFinish:
     """The last event of a generation that did not fail. reason: `stop`, `length` or `content_filter`. phases:
     where known. unconstrained: decoding was to be constrained, and was not to its end. cache: where known.
     asked: the deployments that were asked, in order, the last of which answered. repeated: it was ended
-    because it repeated itself word for word; the reason is `length` then.
+    because it repeated itself word for word; the reason is `length` then. stop_sequence: which stop string
+    ended it, where the upstream matched one and tells.
     """
 
     reason: str
@@ -80,19 +92,12 @@ class UpstreamFinish:
     cache: CacheReport | None = None
     asked: tuple[str, ...] = ()
     repeated: bool = False
+    stop_sequence: str | None = None
 
 
-UpstreamEvent = UpstreamText | UpstreamReasoning | UpstreamCallPart | UpstreamCall | UpstreamFinish
-
-
-@dataclass(frozen=True, slots=True)
-class ModelCard:
-    """A model that the upstream serves. created: seconds since the epoch; context_length in tokens."""
-
-    id: str
-    created: int
-    context_length: int
-    fingerprint: str
+UpstreamEvent = (
+    UpstreamStarted | UpstreamText | UpstreamReasoning | UpstreamCallPart | UpstreamCall | UpstreamFinish
+)
 
 
 class Generation(Protocol):
@@ -100,7 +105,8 @@ class Generation(Protocol):
 
     generation_prompt: what the chat template put after the conversation, where it may open a reasoning
     block. structured: the upstream has another way than text to send a call, so that a call in the text has
-    leaked. Iterating gives texts, reasoning and calls, then one finish, or raises RequestError.
+    leaked. Iterating gives one UpstreamStarted, at once, then texts, reasoning and calls, then one finish, or
+    raises RequestError.
     """
 
     @property

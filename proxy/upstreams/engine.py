@@ -48,6 +48,7 @@ from proxy.conversation.errors import (
 )
 from proxy.conversation.events import Usage
 from proxy.conversation.logprobs import Candidate, TokenLogprob
+from proxy.conversation.model_card import ModelCard
 from proxy.conversation.request import ChatRequest, Message
 from proxy.prompts.boundaries import write_prompt
 from proxy.prompts.canonical import ALL_RULES, Rule
@@ -55,7 +56,7 @@ from proxy.prompts.constraints import NO_CONSTRAINT, Constraint, Constraints
 from proxy.prompts.prompting import Prepared, Prompter
 from proxy.prompts.think_time import ThinkTime, prefill
 from proxy.prompts.think_time import run as run_ahead
-from proxy.upstreams.base import ModelCard, Phases, UpstreamEvent, UpstreamFinish, UpstreamText
+from proxy.upstreams.base import Phases, UpstreamEvent, UpstreamFinish, UpstreamStarted, UpstreamText
 from proxy.upstreams.sampling import SamplingDefaults, sampling_params, unasked_tokens
 from proxy.upstreams.wire import find_wire
 from repair.formats import AUTO, Wire
@@ -87,6 +88,7 @@ class EngineGeneration:
         constraint: Constraint = NO_CONSTRAINT,
         without_grammar: Callable[[], AsyncGenerator[Output, None]] | None = None,
         on_end: Callable[[], None] = lambda: None,
+        prompt_tokens: int | None = None,
     ) -> None:
         self.format, self.structured = format, False
         self.generation_prompt = generation_prompt
@@ -94,6 +96,7 @@ class EngineGeneration:
         self._on_close = on_close
         self._on_finish = on_finish
         self._on_end = on_end
+        self._prompt_tokens = prompt_tokens
         self._text: list[str] = []
         self._tokens = 0
         self._without_grammar = without_grammar
@@ -110,6 +113,7 @@ class EngineGeneration:
             self._first.result()
 
     async def __aiter__(self) -> AsyncIterator[UpstreamEvent]:
+        yield UpstreamStarted(self._prompt_tokens)
         try:
             yield self._event(await self._first)
             async for output in self._outputs:
@@ -293,6 +297,7 @@ class EngineUpstream:
             constraint,
             lambda: self._client.generate(msgspec.structs.replace(asked, grammar=None)),
             lambda: self._client.stop(asked.id),
+            len(asked.prompt),
         )
 
     def _release(self) -> None:

@@ -7,13 +7,14 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 
 from proxy.conversation.events import Usage
+from proxy.conversation.model_card import ModelCard
 from proxy.conversation.request import ChatRequest
 from proxy.upstreams.base import (
-    ModelCard,
     UpstreamCall,
     UpstreamEvent,
     UpstreamFinish,
     UpstreamReasoning,
+    UpstreamStarted,
     UpstreamText,
 )
 from repair.formats import Wire
@@ -34,13 +35,15 @@ class Script:
     """What one request is answered with: pieces of text, structured calls, stalls, or an error that ends it.
 
     admission: a stall before the request is admitted. refusal: raised instead of admitting it. finish: ""
-    ends the stream without one. repeated: as in UpstreamFinish. format, generation_prompt and structured: as
-    in Generation.
+    ends the stream without one. repeated, stop_sequence: as in UpstreamFinish. started: the two counts of
+    UpstreamStarted. format, generation_prompt and structured: as in Generation.
     """
 
     steps: Sequence[Step] = ()
     finish: str = "stop"
     repeated: bool = False
+    stop_sequence: str | None = None
+    started: tuple[int | None, int | None] = (None, None)
     admission: Stall = Stall(0)
     refusal: Exception | None = None
     format: str | Wire = "auto"
@@ -70,6 +73,7 @@ class ScriptedGeneration:
 
     async def __aiter__(self) -> AsyncIterator[UpstreamEvent]:
         script = self._played.script
+        yield UpstreamStarted(*script.started)
         for step in script.steps:
             match step:
                 case Exception():
@@ -88,7 +92,9 @@ class ScriptedGeneration:
         if not script.finish:
             return
         self._played.finished = True
-        yield UpstreamFinish(script.finish, self._usage(), repeated=script.repeated)
+        yield UpstreamFinish(
+            script.finish, self._usage(), repeated=script.repeated, stop_sequence=script.stop_sequence
+        )
 
     def _usage(self) -> Usage:
         given = self._played.script.usage

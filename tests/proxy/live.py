@@ -15,6 +15,8 @@ import openai
 import uvicorn
 
 from engine.types import EngineStats
+from proxy.codecs.base import Codec
+from proxy.codecs.registry import CODECS
 from proxy.conversation.request import ChatRequest, Role
 from proxy.conversation.verdict import GiveUp, GuardMode
 from proxy.guard.policy import GuardPolicy
@@ -91,6 +93,7 @@ def serving(
     thread: LoopThread | None = None,
     ledger: Ledger | None = None,
     foresight: Prefiller | None = None,
+    codecs: Sequence[Codec] = CODECS,
 ) -> Iterator[LiveServer]:
     """Serves on a free port until the block ends. policy: else that of the mode. thread: the loop to serve
     on, else one of its own.
@@ -106,6 +109,7 @@ def serving(
         stats=stats,
         ledger=ledger,
         foresight=foresight,
+        codecs=codecs,
     )
     server = HttpServer(
         uvicorn.Config(app, lifespan="off", access_log=False, log_level="error", timeout_graceful_shutdown=5)

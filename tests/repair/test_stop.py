@@ -8,23 +8,28 @@ from hypothesis import strategies as st
 from repair.stop import StopFinder
 
 
-def expected(text: str, stops: tuple[str, ...]) -> tuple[str, bool]:
-    """By definition: cut where the first stop string to complete began (the earliest start of those)."""
+def expected(text: str, stops: tuple[str, ...]) -> tuple[str, str | None]:
+    """By definition: cut where the first stop string to complete began (the earliest start of those). And
+    which one it was.
+    """
     ends = [
         (text.find(stop) + len(stop), text.find(stop)) for stop in stops if stop in text
     ]  # the first occurrence is the first to complete
-    return (text[: min(ends)[1]], True) if ends else (text, False)
+    if not ends:
+        return text, None
+    end, start = min(ends)
+    return text[:start], text[start:end]
 
 
-def feed(pieces: list[str], stops: tuple[str, ...]) -> tuple[str, bool]:
+def feed(pieces: list[str], stops: tuple[str, ...]) -> tuple[str, str | None]:
     finder = StopFinder(stops)
     shown = ""
     for piece in pieces:
         text, stopped = finder.push(piece)
         shown += text
         if stopped:
-            return shown, True
-    return shown + finder.flush(), False
+            return shown, finder.found
+    return shown + finder.flush(), finder.found
 
 
 letters = st.text("ab<", max_size=24)

@@ -59,6 +59,7 @@ class Assembly:
         self._by_index: dict[int, _Call] = {}
         self._usage = Usage()
         self._reason = ""
+        self._stop: str | None = None
 
     @property
     def finished(self) -> bool:
@@ -83,6 +84,7 @@ class Assembly:
             return []
         choice = chunk.choices[0]
         self._reason = choice.finish_reason or self._reason
+        self._stop = self._stop or _stop_sequence(choice)
         events: list[UpstreamEvent] = []
         delta = choice.delta
         reasoning = getattr(delta, "reasoning_content", None) or getattr(delta, "reasoning", None)
@@ -138,7 +140,8 @@ class Assembly:
             return [*events, UpstreamFinish("length", usage, repeated=True)]
         if left:
             return [*events, UpstreamFinish("stop", usage)]
-        return [*events, UpstreamFinish(_REASONS.get(self._reason, "stop"), self._usage)]
+        reason = _REASONS.get(self._reason, "stop")
+        return [*events, UpstreamFinish(reason, self._usage, stop_sequence=self._stop)]
 
 
 def read_usage(usage: Any) -> Usage:
@@ -151,6 +154,16 @@ def read_usage(usage: Any) -> Usage:
         int(getattr(prompt_details, "cached_tokens", None) or 0),
         int(getattr(completion_details, "reasoning_tokens", None) or 0),
     )
+
+
+def _stop_sequence(choice: Any) -> str | None:
+    """Where the server says which stop string it met: vLLM in `stop_reason`, SGLang in `matched_stop`. Both
+    also name tokens there, by number.
+    """
+    for name in ("stop_reason", "matched_stop"):
+        if isinstance(told := getattr(choice, name, None), str) and told:
+            return told
+    return None
 
 
 def _scores(logprobs: Any) -> tuple[TokenLogprob, ...]:

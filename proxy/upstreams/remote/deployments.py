@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 
 from proxy.conversation.errors import StartError, UpstreamUnavailable
-from proxy.upstreams.base import ModelCard
+from proxy.conversation.model_card import ModelCard
 from proxy.upstreams.remote.target import Target
 from repair.formats import Wire
 

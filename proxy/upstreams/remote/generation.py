@@ -21,7 +21,7 @@ from proxy.conversation.errors import (
     UpstreamUnavailable,
 )
 from proxy.conversation.request import ChatRequest
-from proxy.upstreams.base import UpstreamCallPart, UpstreamEvent, UpstreamFinish
+from proxy.upstreams.base import UpstreamCallPart, UpstreamEvent, UpstreamFinish, UpstreamStarted
 from proxy.upstreams.remote.assembly import Assembly
 from proxy.upstreams.remote.deployments import Group
 from proxy.upstreams.remote.replicas import Standings
@@ -123,6 +123,7 @@ class HostedGeneration:
                 raise
 
     async def __aiter__(self) -> AsyncIterator[UpstreamEvent]:
+        yield UpstreamStarted()
         try:
             while (part := await self._parts.get()) is not None:
                 yield part

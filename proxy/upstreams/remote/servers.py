@@ -66,6 +66,8 @@ class Choice(msgspec.Struct):
     delta: Delta | None = None
     finish_reason: str | None = None
     logprobs: Any = None
+    stop_reason: Any = None
+    matched_stop: Any = None
 
 
 class Counts(msgspec.Struct):

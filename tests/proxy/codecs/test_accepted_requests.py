@@ -18,11 +18,11 @@ from tests.proxy.requests import HOPELESS_CALL, TOOLS, body, user
 
 
 def decode(**fields: Any) -> ChatRequest:
-    return decode_request(json.dumps(body(**fields)).encode())
+    return decode_request(json.dumps(body(**fields)).encode()).request
 
 
 def decode_message(**fields: Any) -> Message:
-    request = decode_request(json.dumps({"messages": [fields]}).encode())
+    request = decode_request(json.dumps({"messages": [fields]}).encode()).request
     return request.messages[0]
 
 

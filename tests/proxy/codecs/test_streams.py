@@ -15,11 +15,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proxy.codecs.base import Head
+from proxy.codecs.base import Decoded, Head
 from proxy.codecs.openai_chat import OpenAIChat
 from proxy.codecs.openai_request import decode_request
 from proxy.conversation.events import Answer, Finish, FinishReason, ToolCallReady, Usage, collect
-from proxy.conversation.request import ChatRequest
 from proxy.conversation.verdict import GuardMode
 from proxy.guard.guard import Guard
 from proxy.guard.policy import GuardPolicy
@@ -33,19 +32,19 @@ from tests.proxy.requests import CALL, HOPELESS_CALL, SLOPPY_CALL, TOOLS, body
 HEAD = Head("chatcmpl-x", "scripted", 0, "fp_x")
 
 
-def request(**fields: Any) -> ChatRequest:
+def request(**fields: Any) -> Decoded:
     return decode_request(json.dumps(body(**fields)).encode())
 
 
-async def whole_message(text: tuple[str, ...], asked: ChatRequest, mode: GuardMode) -> dict[str, Any]:
-    exchange = await Guard(scripted(*text), GuardPolicy(mode=mode)).open(asked)
+async def whole_message(text: tuple[str, ...], asked: Decoded, mode: GuardMode) -> dict[str, Any]:
+    exchange = await Guard(scripted(*text), GuardPolicy(mode=mode)).open(asked.request)
     answer = await collect(exchange.events())
     await exchange.aclose()
     choice: dict[str, Any] = json.loads(OpenAIChat().encode_answers(HEAD, asked, (answer,)))["choices"][0]
     return choice
 
 
-async def streamed_message(text: tuple[str, ...], asked: ChatRequest, mode: GuardMode) -> dict[str, Any]:
+async def streamed_message(text: tuple[str, ...], asked: Decoded, mode: GuardMode) -> dict[str, Any]:
     """Adds up the chunks of a stream as a client would."""
     sent: list[bytes] = []
 
@@ -55,7 +54,7 @@ async def streamed_message(text: tuple[str, ...], asked: ChatRequest, mode: Guar
     async def receive() -> Any:
         await asyncio.Event().wait()
 
-    exchange = await Guard(scripted(*text), GuardPolicy(mode=mode)).open(asked)
+    exchange = await Guard(scripted(*text), GuardPolicy(mode=mode)).open(asked.request)
     await EventStream(exchange, OpenAIChat().encode_stream(HEAD, asked), 60)({}, receive, send)
     lines = b"".join(sent).decode().split("\n\n")
     assert lines[-2:] == ["data: [DONE]", ""]

@@ -74,7 +74,7 @@ def test_only_valid_calls_and_the_same_for_every_split(
 ) -> None:
     asked = decode_request(
         json.dumps(body(tools=TOOLS, tool_choice=choice, parallel_tool_calls=parallel)).encode()
-    )
+    ).request
     whole = asyncio.run(answer([Script(steps, finish) for steps, finish in attempts], asked, mode))
     split = [Script(cut(steps, places), finish) for steps, finish in attempts]
     assert _plain(asyncio.run(answer(split, asked, mode))) == _plain(whole)

@@ -125,7 +125,7 @@ def test_the_explanation_of_the_guard_is_not_content_of_the_model(full: Ring) ->
 
 
 def test_arguments_asked_for_as_an_answer_are_not_cut() -> None:
-    asked = decode_request(json.dumps(body(tools=TOOLS, stop="\n")).encode())
+    asked = decode_request(json.dumps(body(tools=TOOLS, stop="\n")).encode()).request
     tool = ToolSet.compile(asked.tools).get("get_weather")
     assert tool is not None
     assert ask_for_arguments(asked, tool, False, asked.sampling).sampling.stop == ()

@@ -295,7 +295,7 @@ HISTORY = [
 
 def render(model: Path, source: str) -> str:
     (model / "chat_template.jinja").write_text(source)
-    request = decode_request(json.dumps({"messages": HISTORY}).encode())
+    request = decode_request(json.dumps({"messages": HISTORY}).encode()).request
     return render_prompt(ChatTemplate.load(model), request).text
 
 

@@ -10,22 +10,43 @@ import httpx
 import pytest
 
 from engine.config import EngineConfig
+from proxy.conversation.request import ChatRequest, Message, Role, Sampling
+from proxy.upstreams.base import UpstreamEvent, UpstreamFinish, UpstreamStarted
 from proxy.upstreams.engine import EngineUpstream
 from tests.engine.tiny import make_model
 from tests.proxy.live import LiveServer, LoopThread, serving
 from tests.proxy.records.test_metrics import parse
 from tests.proxy.requests import user
 
+SHORT = Sampling(max_tokens=2, ignore_eos=True)
+
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
+def engine(tmp_path_factory: pytest.TempPathFactory, thread: LoopThread) -> Iterator[EngineUpstream]:
     model = make_model(tmp_path_factory.mktemp("models") / "tiny", context=1024)
-    thread = LoopThread()
     upstream = thread.run(EngineUpstream.start(EngineConfig(model=str(model), max_batch=8), "tiny"), 120)
-    with serving(upstream, thread=thread, stats=upstream.client.stats) as server:
-        yield server
+    yield upstream
     thread.run(upstream.close())
-    thread.close()
+
+
+@pytest.fixture(scope="module")
+def server(engine: EngineUpstream, thread: LoopThread) -> Iterator[LiveServer]:
+    with serving(engine, thread=thread, stats=engine.client.stats) as server:
+        yield server
+
+
+def test_the_prompt_is_counted_before_the_first_text(engine: EngineUpstream, thread: LoopThread) -> None:
+    async def heard() -> list[UpstreamEvent]:
+        generation = await engine.open(ChatRequest("", (Message(Role.user, "hi"),), sampling=SHORT))
+        try:
+            return [event async for event in generation]
+        finally:
+            await generation.aclose()
+
+    first, *_, last = thread.run(heard())
+    assert isinstance(last, UpstreamFinish)
+    assert first == UpstreamStarted(last.usage.prompt_tokens)
+    assert last.usage.prompt_tokens > 0
 
 
 def ask(server: LiveServer, **fields: Any) -> dict[str, Any]:

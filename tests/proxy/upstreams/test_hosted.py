@@ -56,7 +56,7 @@ class Stage:
 
 async def _hear(upstream: LiteLLMUpstream, key: str, model: str) -> list[UpstreamEvent]:
     body = {"model": model, "messages": [{"role": "user", "content": key}], "tools": TOOLS}
-    generation = await upstream.open(decode_request(json.dumps(body).encode()))
+    generation = await upstream.open(decode_request(json.dumps(body).encode()).request)
     try:
         return [event async for event in generation]
     finally:

@@ -286,7 +286,7 @@ def test_fallbacks_and_cool_downs() -> None:
 
 async def answer(upstream: LiteLLMUpstream, model: str) -> str:
     body = {"model": model, "messages": [{"role": "user", "content": "x"}]}
-    generation = await upstream.open(decode_request(json.dumps(body).encode()))
+    generation = await upstream.open(decode_request(json.dumps(body).encode()).request)
     try:
         return "".join([getattr(event, "text", "") async for event in generation])
     finally:

@@ -91,7 +91,7 @@ async def ask(upstream: LiteLLMUpstream, session: str, wires: list[WireUpstream]
     """The index of the server that answered."""
     before = [len(wire.heard) for wire in wires]
     body = {"model": "m", "messages": [{"role": "user", "content": "x"}]}
-    request = decode_request(json.dumps(body).encode())
+    request = decode_request(json.dumps(body).encode()).request
     request = replace(request, session=SessionId(session, "t"))
     generation = await upstream.open(request)
     try:

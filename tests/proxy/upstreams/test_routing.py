@@ -52,7 +52,7 @@ def wire(reply: Reply) -> WireUpstream:
 
 async def opened(upstream: LiteLLMUpstream, constrained: bool = False) -> HostedGeneration:
     body = {"model": "m", "messages": [{"role": "user", "content": "x"}]}
-    request = decode_request(json.dumps(body).encode())
+    request = decode_request(json.dumps(body).encode()).request
     return await upstream.open(replace(request, constrained=constrained))
 
 

@@ -65,6 +65,18 @@ SPELLINGS: dict[str, tuple[tuple[bytes, ...], list[UpstreamEvent]]] = {
         (delta(content="a"), chunk({}, "stop", usage={"prompt_tokens": 3.0, "completion_tokens": 2.0})),
         [UpstreamText("a"), UpstreamFinish("stop", Usage(3, 2))],
     ),
+    "which stop string it met, by vLLM's name": (
+        (delta(content="a"), chunk(choices=[{"index": 0, "finish_reason": "stop", "stop_reason": "END"}])),
+        [UpstreamText("a"), UpstreamFinish("stop", Usage(), stop_sequence="END")],
+    ),
+    "by SGLang's, and a token": (
+        (
+            chunk(
+                choices=[{"index": 0, "finish_reason": "stop", "stop_reason": 151645, "matched_stop": "END"}]
+            ),
+        ),
+        [UpstreamFinish("stop", Usage(), stop_sequence="END")],
+    ),
     "reasoning, by either name": (
         (delta(reasoning="a"), delta(reasoning_content="b"), chunk({}, "stop")),
         [UpstreamReasoning("a"), UpstreamReasoning("b"), UpstreamFinish("stop", Usage())],

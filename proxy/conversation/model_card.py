@@ -1,0 +1,15 @@
+"""A model that is served, as every list of models tells it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class ModelCard:
+    """A model that the upstream serves. created: seconds since the epoch; context_length in tokens."""
+
+    id: str
+    created: int
+    context_length: int
+    fingerprint: str

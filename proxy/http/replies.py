@@ -1,0 +1,51 @@
+"""Responses that are sent whole: JSON, and errors in the words of a codec."""
+
+from __future__ import annotations
+
+import logging
+import math
+from typing import Any
+
+import msgspec
+from fastapi import Request, Response
+
+from proxy.codecs.base import Codec, Decoded
+from proxy.conversation.errors import BodyTooLarge, RequestError
+
+_log = logging.getLogger(__name__)
+
+
+class JSONResponse(Response):
+    media_type = "application/json"
+
+    def render(self, content: Any) -> bytes:
+        return content if isinstance(content, bytes) else msgspec.json.encode(content)
+
+
+def request_id_of(request: Request) -> str:
+    """As RequestLog has put it among the headers."""
+    return request.headers.get("x-request-id", "")
+
+
+def error_response(
+    codec: Codec, error: RequestError, request: Request, asked: Decoded | None = None
+) -> Response:
+    """asked: where the request could be decoded before it failed."""
+    _log.debug("refused: %s", error.message)
+    reply = codec.encode_error(error, asked, request_id_of(request))
+    return JSONResponse(
+        reply.body, status_code=reply.status, headers={**retry_headers(error), **reply.headers}
+    )
+
+
+def retry_headers(error: RequestError) -> dict[str, str]:
+    """Of every dialect: Retry-After in whole seconds, at least 1, where the error says when to come again.
+
+    After a body that was not read to its end the connection is of no more use, so it is closed.
+    """
+    headers: dict[str, str] = {}
+    if error.retry_after_s is not None:
+        headers["retry-after"] = str(max(1, math.ceil(error.retry_after_s)))
+    if isinstance(error, BodyTooLarge):
+        headers["connection"] = "close"
+    return headers
