@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any, BinaryIO
 
 import typer
+from typer.core import TyperArgument, TyperCommand, TyperOption
 
 from engine.cache.paths import cache_folder
 from engine.heap import one_heap
@@ -51,55 +52,27 @@ class KvAtRest(StrEnum):
     q4 = "q4"
 
 
-_ContextLimit = Annotated[
-    int | None, typer.Option(help="Tokens of prompt and answer. Default: the model's own.")
-]
-_NoCanonical = Annotated[
-    list[str] | None,
-    typer.Option(
-        metavar="RULE",
-        help="A rule that is not to hold prompts still (docs/sessions.md). May be given more than once.",
-    ),
-]
-_Deterministic = Annotated[
-    bool, typer.Option("--deterministic", help="Decode one request at a time: equal requests, equal texts.")
-]
-_Upstreams = Annotated[
-    list[str] | None,
-    typer.Option(
-        help="Ask this instead of a model of ours: the base_url of an OpenAI-compatible server, or a "
-        "model as LiteLLM names it. May be given more than once."
-    ),
-]
-
-
-_CacheDir = Annotated[
-    str | None,
-    typer.Option(metavar="FOLDER|off", help="Of the prefix cache. Default: in the user's cache folder."),
-]
-_KvAtRest = Annotated[
-    KvAtRest | None, typer.Option(help="How keys and values lie there. Default: keep, as they are.")
-]
-_Model = Annotated[
-    str | None,
-    typer.Argument(metavar="[MODEL]", help="A model directory or hub id. Default: the bundled model."),
-]
-_WarmPrompts = Annotated[
-    Path | None,
-    typer.Option(metavar="FILE", help="JSON or JSON Lines of {messages, tools}, computed after the start."),
-]
+_NoCanonical = Annotated[list[str] | None, typer.Option(metavar="RULE")]
+_CacheDir = Annotated[str | None, typer.Option(metavar="FOLDER|off")]
+_Model = Annotated[str | None, typer.Argument(metavar="[MODEL]")]
+_WarmPrompts = Annotated[Path | None, typer.Option(metavar="FILE")]
 _Config = Annotated[Path | None, typer.Option(help="Settings file. Default: fortieth.toml, if it is there.")]
-_IdleUnload = Annotated[
-    str | None,
-    typer.Option(
-        metavar="MINUTES|off",
-        help="End the engine process after so long without a request; the next one starts it. Default: off.",
-    ),
-]
-_LedgerFile = Annotated[
-    str | None,
-    typer.Option(metavar="FILE|off", help="Keep an account of each request in this file. Default: off."),
-]
+_IdleUnload = Annotated[str | None, typer.Option(metavar="MINUTES|off")]
+_LedgerFile = Annotated[str | None, typer.Option(metavar="FILE|off")]
+
+
+class SettingsCommand(TyperCommand):
+    """A command whose options are settings: what each is stands at its field, which takes time to load."""
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        from proxy.http.settings import Settings
+        from proxy.http.told import sentence
+
+        for parameter in self.params:
+            field = Settings.model_fields.get(parameter.name or "")
+            if field is not None and isinstance(parameter, TyperOption | TyperArgument):
+                parameter.help = sentence(field)
+        super().format_help(ctx, formatter)
 
 
 def main() -> None:
@@ -122,29 +95,25 @@ def fortieth(
     pass
 
 
-@cli.command()
+@cli.command(cls=SettingsCommand)
 def serve(
     model: _Model = None,
-    host: Annotated[str | None, typer.Option(help="Address to listen on. Default: 127.0.0.1.")] = None,
-    port: Annotated[int | None, typer.Option(help="Port, 0 for a free one. Default: 8040.")] = None,
-    served_model_name: Annotated[
-        str | None, typer.Option(help="Model id that clients see. Default: the model's own name.")
-    ] = None,
-    guard: Annotated[
-        GuardMode | None, typer.Option(help="What happens to malformed tool calls. Default: full.")
-    ] = None,
-    max_batch: Annotated[int | None, typer.Option(help="Requests decoded together. Default: 16.")] = None,
-    queue_limit: Annotated[int | None, typer.Option(help="Requests that may wait. Default: 256.")] = None,
-    context_limit: _ContextLimit = None,
-    deterministic: _Deterministic = False,
+    host: str | None = None,
+    port: int | None = None,
+    served_model_name: str | None = None,
+    guard: GuardMode | None = None,
+    max_batch: int | None = None,
+    queue_limit: int | None = None,
+    context_limit: int | None = None,
+    deterministic: Annotated[bool, typer.Option("--deterministic")] = False,
     no_canonical: _NoCanonical = None,
     cache_dir: _CacheDir = None,
-    kv_at_rest: _KvAtRest = None,
+    kv_at_rest: KvAtRest | None = None,
     warm_prompts: _WarmPrompts = None,
     idle_unload: _IdleUnload = None,
-    upstream: _Upstreams = None,
+    upstream: list[str] | None = None,
     ledger: _LedgerFile = None,
-    log_level: Annotated[LogLevel | None, typer.Option(help="Default: warning.")] = None,
+    log_level: LogLevel | None = None,
     config: _Config = None,
 ) -> None:
     """Serve a model to OpenAI clients.
@@ -177,8 +146,8 @@ def serve(
 def _run_server(flags: Mapping[str, Any], config: Path | None) -> None:
     one_heap()
     # Imported here: the web framework and the engine's client take a second.
+    from proxy.http.read_settings import foreign_variables, load_settings
     from proxy.http.server import serve as serve_until_stopped
-    from proxy.http.settings import foreign_variables, load_settings
 
     try:
         settings = load_settings(flags, os.environ, config)

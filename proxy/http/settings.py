@@ -1,125 +1,238 @@
-"""The settings of a server: one frozen model, read once. Flags > FORTIETH_* > fortieth.toml > defaults."""
+"""The settings of a server: one frozen model."""
 
 from __future__ import annotations
 
-import difflib
-import re
-import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationInfo, field_validator
 
 from engine.config import LEAST_CACHE_DISK
-from proxy.conversation.errors import SettingsError
 from proxy.conversation.verdict import GiveUp, GuardMode
 from proxy.guard.drift import DEFAULT_RULE
 from proxy.guard.policy import Announce, GuardPolicy, LoopLimits, ReaskLimits
+from proxy.http.told import Told
 from proxy.prompts.canonical import Rule
 from proxy.upstreams.declared import DeclaredFormat
 from proxy.upstreams.remote.target import Target, read_targets
 
 GIB = 2**30
-ENV_PREFIX = "FORTIETH_"
-DEFAULT_FILE = "fortieth.toml"
-_SERVICE_NAME = re.compile(
-    r"FORTIETH_(?:[A-Z0-9_]+_)?(?:SERVICE_HOST|SERVICE_PORT(?:_[A-Z0-9_]+)?"
-    r"|PORT_\d+_(?:TCP|UDP|SCTP)(?:_(?:PROTO|PORT|ADDR))?)"
-)
-_SECRET = ("api_key", "upstream_api_key")
 # What counts something: the engine and SQLite take no number above 2^63, and nobody means one above this.
 _MOST = 10**9
-_SERVICE_URL = re.compile(r"(?:tcp|udp|sctp)://")
 
 
 class Settings(BaseModel):
-    """What `fortieth serve` can be told.
-
-    model: a directory or a hub id; None is the bundled model. port: 0 takes a free one. served_model_name:
-    the id that clients see; None takes the directory's name or the hub id. api_key: None lets everyone in.
-    max_batch: sequences decoded together. queue_limit: requests that may wait beyond those. context_limit:
-    tokens of prompt and answer together; None takes the model's own. stream_interval_ms: how long streamed
-    text may wait for more, so that fast models send a few tokens at a time. deterministic: requests are
-    decoded one at a time. request_timeout_s: how long one may take, re-asks included; None sets no limit.
-
-    cache_dir: folder of the prefix cache on disk; None takes the platform's in `fortieth serve` and none
-    elsewhere, `off` has none. cache_disk_gb, cache_ram_gb: what the cache may take; None takes a quarter of
-    the memory for keys and values, 0 turns it off. cache_ram_ttl: seconds after which what nobody has used
-    leaves the RAM, once it is on disk (`off`: never). kv_at_rest: how they lie on disk. think_time: while a
-    client runs its tool, how its next prompt will begin is computed. stop_repetition: a text that
-    repeats itself word for word is ended. warm_prompts: a file of beginnings of
-    conversations that are computed when the server has started.
-
-    guard_models: modes of single models. reask_*: how often, how long and with how many tokens a model is
-    asked again in one request. loop_nudge, loop_stop: repeats in a row until the model is told, and until
-    the call is not made; 0 turns either off. polling_tools: may be called again and again. drift: sessions
-    whose calls get worse are decoded under constraint for a while. leaked_calls: `off` executes nothing that
-    an upstream writes as text instead of sending it as a call. announce: `nudge` asks once for the call that
-    an answer announces behind a tool's result. no_canonical: rules that are not to hold
-    prompts still.
-
-    format: wire formats that are none of the table, by their literals.
-
-    upstream: what is asked instead of the engine, which is then not started. upstream_api_key: the key for
-    those that name no variable of their own; not taken from a file. upstream_routing: how one of several
-    targets of a name is chosen. upstream_cooldown_s: how long one that failed is left out.
-    upstream_retries: how often a request is sent again while nothing has come.
-
-    idle_unload: minutes without a request after which the engine process ends, until there is one; None (or
-    `off`): never.
-
-    ledger: the file that keeps an account of each request, None (or `off`) keeps none. ledger_rows,
-    ledger_mb: the oldest go when there are more. ledger_redact: leaves out what models wrote.
+    """What `fortieth serve` can be told. What a setting is stands at its field: `--help`, the table in
+    docs/operations.md and errors have it from there.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    model: str | None = None
-    host: str = "127.0.0.1"
-    port: Annotated[int, Field(ge=0, le=65535)] = 8040
-    served_model_name: Annotated[str | None, Field(min_length=1)] = None
-    guard: GuardMode = GuardMode.full
-    guard_models: Mapping[str, GuardMode] = {}
-    reask_attempts: Annotated[int, Field(ge=0, le=10)] = 2
-    reask_seconds: Annotated[float, Field(gt=0, le=_MOST)] = 60.0
-    reask_tokens: Annotated[int, Field(ge=1, le=_MOST)] = 16_384
-    give_up: GiveUp = GiveUp.client
-    loop_nudge: Annotated[int, Field(ge=0, le=_MOST)] = 3
-    loop_stop: Annotated[int, Field(ge=0, le=_MOST)] = 5
-    polling_tools: tuple[str, ...] = ()
-    drift: bool = True
-    leaked_calls: Literal["on", "off"] = "on"
-    announce: Announce = Announce.off
-    no_canonical: tuple[Rule, ...] = ()
-    api_key: Annotated[SecretStr | None, Field(min_length=1)] = None
-    max_batch: Annotated[int, Field(ge=1, le=_MOST)] = 16
-    queue_limit: Annotated[int, Field(ge=0, le=_MOST)] = 256
-    context_limit: Annotated[int | None, Field(ge=2, le=_MOST)] = None
-    stream_interval_ms: Annotated[float, Field(ge=0, le=1000)] = 50.0
-    deterministic: bool = False
-    request_timeout_s: Annotated[float | None, Field(gt=0, le=_MOST)] = None
-    cache_dir: str | None = None
-    cache_disk_gb: Annotated[float, Field(ge=LEAST_CACHE_DISK / GIB, le=_MOST)] = 10.0
-    cache_ram_gb: Annotated[float | None, Field(ge=0, le=_MOST)] = None
-    cache_ram_ttl: Annotated[float | None, Field(gt=0, le=_MOST)] = 3600.0
-    kv_at_rest: Literal["keep", "bf16", "q8", "q4"] = "keep"
-    think_time: bool = True
-    stop_repetition: bool = True
-    warm_prompts: Path | None = None
-    format: tuple[DeclaredFormat, ...] = ()
-    upstream: tuple[Target, ...] = ()
-    upstream_api_key: Annotated[SecretStr | None, Field(min_length=1)] = None
-    upstream_routing: Literal["simple-shuffle", "least-busy", "latency-based-routing"] = "simple-shuffle"
-    upstream_cooldown_s: Annotated[float, Field(gt=0, le=_MOST)] = 5.0
-    upstream_retries: Annotated[int, Field(ge=0, le=10)] = 2
-    ledger: Path | None = None
-    ledger_rows: Annotated[int, Field(ge=1, le=_MOST)] = 100_000
-    ledger_mb: Annotated[int, Field(ge=1, le=_MOST)] = 256
-    ledger_redact: bool = False
-    idle_unload: Annotated[float | None, Field(gt=0, le=_MOST)] = None
-    log_level: Literal["debug", "info", "warning", "error"] = "warning"
+    model: Annotated[str | None, Told("a model directory or a hub id", default="the bundled model")] = None
+    host: Annotated[str, Told("address to listen on")] = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535), Told("port, 0 for a free one")] = 8040
+    served_model_name: Annotated[
+        str | None,
+        Field(min_length=1),
+        Told("model id that clients see", default="the name of the directory, or the hub id"),
+    ] = None
+    api_key: Annotated[
+        SecretStr | None,
+        Field(min_length=1),
+        Told("what clients must send as Bearer or `x-api-key`", default="none, everyone is let in"),
+    ] = None
+    guard: Annotated[
+        GuardMode,
+        Told(
+            "what happens to malformed tool calls: off, observe, repair, full or constrain", page="guard.md"
+        ),
+    ] = GuardMode.full
+    guard_models: Annotated[
+        Mapping[str, GuardMode],
+        Told("modes of single models, in the file only", example='guard_models = {"owner/model" = "repair"}'),
+    ] = {}
+    reask_attempts: Annotated[
+        int, Field(ge=0, le=10), Told("how often a model is asked again in one request", page="guard.md")
+    ] = 2
+    reask_seconds: Annotated[
+        float, Field(gt=0, le=_MOST), Told("seconds that asking again may take in one request")
+    ] = 60.0
+    reask_tokens: Annotated[
+        int, Field(ge=1, le=_MOST), Told("tokens that asking again may take in one request")
+    ] = 16_384
+    give_up: Annotated[
+        GiveUp,
+        Told(
+            "what comes for calls that cannot be saved: client, text, error or passthrough; requests may say "
+            "otherwise in `x-fortieth-give-up`",
+            page="guard.md#giving-up",
+        ),
+    ] = GiveUp.client
+    leaked_calls: Annotated[
+        Literal["on", "off"],
+        Told("off: a call that an upstream writes as text is never executed", page="upstreams.md"),
+    ] = "on"
+    announce: Annotated[
+        Announce,
+        Told(
+            "nudge: an answer that only says what the model will do now is asked once for the call",
+            page="guard.md#asking-again",
+        ),
+    ] = Announce.off
+    loop_nudge: Annotated[
+        int, Field(ge=0, le=_MOST), Told("repeats of a call until the model is told of them; 0: never")
+    ] = 3
+    loop_stop: Annotated[
+        int, Field(ge=0, le=_MOST), Told("repeats of a call until it is not made any more; 0: never")
+    ] = 5
+    polling_tools: Annotated[
+        tuple[str, ...],
+        Told("tools that may be called again and again, with commas between", example="poll_job,wait"),
+    ] = ()
+    drift: Annotated[
+        bool, Told("sessions whose calls get worse are decoded under constraint for a while")
+    ] = True
+    max_batch: Annotated[int, Field(ge=1, le=_MOST), Told("requests decoded together")] = 16
+    queue_limit: Annotated[
+        int, Field(ge=0, le=_MOST), Told("requests that may wait beyond those; then the answer is 429")
+    ] = 256
+    context_limit: Annotated[
+        int | None,
+        Field(ge=2, le=_MOST),
+        Told("tokens of prompt and answer together", default="the model's own"),
+    ] = None
+    stream_interval_ms: Annotated[
+        float,
+        Field(ge=0, le=1000),
+        Told(
+            "milliseconds that streamed text may wait for more while every request decodes, so that a fast "
+            "model's tokens leave a few at a time; the first text of an answer never waits; 0: never"
+        ),
+    ] = 50.0
+    deterministic: Annotated[
+        bool,
+        Told("requests are decoded one at a time: equal requests, equal texts, whatever else runs"),
+    ] = False
+    request_timeout_s: Annotated[
+        float | None,
+        Field(gt=0, le=_MOST),
+        Told(
+            "seconds that a request may take, asking again included; then the answer is 504; clients may "
+            "ask for less"
+        ),
+    ] = None
+    cache_dir: Annotated[
+        str | None,
+        Told(
+            "folder of the prefix cache on disk, a new or empty one or one that it made; `off` for none",
+            default="~/.cache/fortieth/prefix",
+            page="cache.md",
+        ),
+    ] = None
+    cache_disk_gb: Annotated[
+        float, Field(ge=LEAST_CACHE_DISK / GIB, le=_MOST), Told("gigabytes that it may take there")
+    ] = 10.0
+    cache_ram_gb: Annotated[
+        float | None,
+        Field(ge=0, le=_MOST),
+        Told(
+            "gigabytes that the prefix cache may take in memory; 0 turns the cache off",
+            default="a quarter of what there is for keys and values",
+        ),
+    ] = None
+    cache_ram_ttl: Annotated[
+        float | None,
+        Field(gt=0, le=_MOST),
+        Told(
+            "seconds after which what nobody has used leaves the memory, once it is on disk; `off`: never",
+            page="operations.md#at-rest",
+        ),
+    ] = 3600.0
+    kv_at_rest: Annotated[
+        Literal["keep", "bf16", "q8", "q4"],
+        Told("how keys and values lie on disk: keep, as they are; bf16, q8, q4, smaller and not exact"),
+    ] = "keep"
+    think_time: Annotated[
+        bool,
+        Told("while a client runs its tool, how its next prompt will begin is computed", page="sessions.md"),
+    ] = True
+    no_canonical: Annotated[
+        tuple[Rule, ...],
+        Told(
+            "rules that are not to hold prompts still, with commas between or given more than once",
+            page="sessions.md",
+        ),
+    ] = ()
+    stop_repetition: Annotated[
+        bool,
+        Told(
+            "a text that repeats itself word for word is ended",
+            page="guard.md#texts-that-repeat-themselves",
+        ),
+    ] = True
+    warm_prompts: Annotated[
+        Path | None,
+        Told(
+            "a file, JSON or JSON Lines of {messages, tools}: beginnings of conversations that are computed "
+            "after the start",
+            page="sessions.md",
+        ),
+    ] = None
+    idle_unload: Annotated[
+        float | None,
+        Field(gt=0, le=_MOST),
+        Told(
+            "minutes without a request after which the engine process ends, until there is one; `off`: never",
+            default="off",
+            page="operations.md#at-rest",
+        ),
+    ] = None
+    format: Annotated[
+        tuple[DeclaredFormat, ...],
+        Told("wire formats of models that are none of the known ones, in the file only", page="repair.md"),
+    ] = ()
+    upstream: Annotated[
+        tuple[Target, ...],
+        Told(
+            "what is asked instead of a model of ours: the base_url of an OpenAI-compatible server, or a "
+            "model as LiteLLM names it; may be given more than once",
+            page="upstreams.md",
+        ),
+    ] = ()
+    upstream_api_key: Annotated[
+        SecretStr | None,
+        Field(min_length=1),
+        Told("the key of upstreams that name no variable of their own; not read from the file"),
+    ] = None
+    upstream_routing: Annotated[
+        Literal["simple-shuffle", "least-busy", "latency-based-routing"],
+        Told(
+            "how one of several upstreams of a name is chosen: simple-shuffle, least-busy or "
+            "latency-based-routing",
+            page="upstreams.md",
+        ),
+    ] = "simple-shuffle"
+    upstream_cooldown_s: Annotated[
+        float, Field(gt=0, le=_MOST), Told("seconds for which an upstream that failed is left out")
+    ] = 5.0
+    upstream_retries: Annotated[
+        int,
+        Field(ge=0, le=10),
+        Told("how often a request is sent again while nothing of its answer has come"),
+    ] = 2
+    ledger: Annotated[
+        Path | None,
+        Told("a file that keeps an account of each request; `off` for none", default="off", page="ledger.md"),
+    ] = None
+    ledger_rows: Annotated[
+        int, Field(ge=1, le=_MOST), Told("requests that it keeps; the oldest go when there are more")
+    ] = 100_000
+    ledger_mb: Annotated[int, Field(ge=1, le=_MOST), Told("megabytes that it may take")] = 256
+    ledger_redact: Annotated[bool, Told("what models and clients wrote is left out of it")] = False
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"], Told("what is logged: debug, info, warning or error")
+    ] = "warning"
 
     @field_validator("polling_tools", "no_canonical", mode="before")
     @classmethod
@@ -173,91 +286,3 @@ class Settings(BaseModel):
             leaked_calls=self.leaked_calls == "on",
             announce=self.announce,
         )
-
-
-@dataclass(frozen=True, slots=True)
-class SettingSource:
-    """Some of the settings and where they stood. label: how a message refers to the key."""
-
-    values: Mapping[str, Any]
-    label: str
-
-    def name(self, key: str) -> str:
-        match self.label:
-            case "flag":
-                return "--" + key.replace("_", "-")
-            case "env":
-                return ENV_PREFIX + key.upper()
-            case file:
-                return f"{key} in {file}"
-
-
-def load_settings(flags: Mapping[str, Any], env: Mapping[str, str], file: Path | None = None) -> Settings:
-    """flags: those that were given. file: must exist if given; else ./fortieth.toml is read if it is there.
-
-    Raises SettingsError for an unknown key, a wrong value, and a file that cannot be read.
-    """
-    sources = [_from_file(file), _from_env(env), SettingSource(flags, "flag")]
-    merged: dict[str, Any] = {}
-    origin: dict[str, str] = {}
-    for source in sources:
-        for key, value in source.values.items():
-            if key not in Settings.model_fields:
-                raise SettingsError(f"{source.name(key)}: unknown setting{_suggestion(key)}")
-            if key == "upstream_api_key" and source.label != "env":
-                raise SettingsError(f"{source.name(key)}: this key is only read from the environment")
-            merged[key] = value
-            origin[key] = source.name(key)
-    try:
-        return Settings(**merged)
-    except ValidationError as error:
-        first = error.errors()[0]
-        key, within = str(first["loc"][0]), first["loc"][1:]
-        secret = key in _SECRET or "@" in str(first["input"])
-        shown = "a value" if secret else repr(first["input"])
-        # a table's key stands where it stands: "upstream[1].formt in fortieth.toml"
-        place = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in within)
-        where = origin[key].replace(key, f"{key}{place}", 1)
-        reason = first["msg"].removeprefix("Value error, ")
-        reason = "unknown setting" if first["type"] == "extra_forbidden" else reason[0].lower() + reason[1:]
-        raise SettingsError(f"{where}: {reason}, got {shown}") from None
-
-
-def _suggestion(key: str) -> str:
-    close = difflib.get_close_matches(key.lower(), Settings.model_fields, n=1)
-    return f"; did you mean {close[0]}?" if close else f"; known are {', '.join(Settings.model_fields)}"
-
-
-def _from_env(env: Mapping[str, str]) -> SettingSource:
-    """Empty variables count as unset."""
-    foreign = set(foreign_variables(env))
-    values = {
-        name.removeprefix(ENV_PREFIX).lower(): value
-        for name, value in env.items()
-        if name.startswith(ENV_PREFIX) and value and name not in foreign
-    }
-    return SettingSource(values, "env")
-
-
-def foreign_variables(env: Mapping[str, str]) -> list[str]:
-    """Variables with our prefix that Kubernetes makes in every pod beside a service whose name begins with
-    ours: FORTIETH_SERVICE_HOST, FORTIETH_PORT=tcp://10.0.0.1:80, FORTIETH_PORT_80_TCP_ADDR and so on.
-    """
-    return sorted(
-        name
-        for name, value in env.items()
-        if name.startswith(ENV_PREFIX)
-        and (_SERVICE_NAME.fullmatch(name) or (name.endswith("_PORT") and _SERVICE_URL.match(value)))
-    )
-
-
-def _from_file(file: Path | None) -> SettingSource:
-    path = file or Path(DEFAULT_FILE)
-    if file is None and not path.is_file():
-        return SettingSource({}, str(path))
-    try:
-        return SettingSource(tomllib.loads(path.read_text("utf-8")), str(path))
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{path}: cannot be read: {error}") from error
-    except tomllib.TOMLDecodeError as error:
-        raise SettingsError(f"{path}: not valid TOML: {error}") from error

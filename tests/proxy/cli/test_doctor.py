@@ -13,7 +13,7 @@ from engine.template import ChatTemplate
 from proxy.cli.divergence import Interval, Tokens, agreeing, compare, mean_interval, random_prompts, wilson
 from proxy.cli.doctor import Level, directory, round_trip, versions
 from proxy.cli.main import cli
-from proxy.http.settings import load_settings
+from proxy.http.read_settings import load_settings
 from proxy.upstreams.wire import find_wire
 from tests.engine.tiny import TEMPLATE, make_model
 

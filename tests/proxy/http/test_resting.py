@@ -11,8 +11,8 @@ import pytest
 
 from engine.types import EngineStats
 from proxy.conversation.errors import SettingsError
+from proxy.http.read_settings import load_settings
 from proxy.http.server import engine_config
-from proxy.http.settings import load_settings
 from tests.engine.tiny import make_model
 from tests.proxy.http.test_server import children, read_until, server
 from tests.proxy.live import scripted, serving

@@ -10,8 +10,9 @@ import pytest
 from proxy.conversation.errors import SettingsError
 from proxy.conversation.verdict import GiveUp, GuardMode
 from proxy.guard.policy import GuardPolicy, LoopLimits, ReaskLimits
+from proxy.http.read_settings import foreign_variables, load_settings
 from proxy.http.server import engine_config
-from proxy.http.settings import Settings, foreign_variables, load_settings
+from proxy.http.settings import Settings
 from repair.tools import ToolSet
 from repair.turn import Turn
 from repair.types import ReasoningDelta, TextDelta, ToolDefinition

@@ -9,7 +9,7 @@ from proxy.cli.main import cli
 from proxy.conversation.errors import SettingsError
 from proxy.conversation.request import ChatRequest, Message, Role, SessionId
 from proxy.conversation.volatile import without_clocks, without_header_lines, without_ids, without_volatile
-from proxy.http.settings import load_settings
+from proxy.http.read_settings import load_settings
 from proxy.prompts.canonical import ALL_RULES, Canon, Rule
 from repair.types import ToolDefinition
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from proxy.conversation.errors import SettingsError
-from proxy.http.settings import load_settings
+from proxy.http.read_settings import load_settings
 from proxy.upstreams.remote.target import Target
 
 URL = "http://127.0.0.1:9/v1"
