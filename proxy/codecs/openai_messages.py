@@ -8,11 +8,22 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from proxy.codecs.fields import Fields, describe, refuse
 from proxy.conversation.errors import BadRequest
-from proxy.conversation.request import Message, PastCall, Role
+from proxy.conversation.message import (
+    MediaPart,
+    Message,
+    Part,
+    PastCall,
+    ReasoningPart,
+    ResultPart,
+    Role,
+    TextPart,
+    UnknownPart,
+)
 
 _log = logging.getLogger(__name__)
 
@@ -27,7 +38,18 @@ _ROLES = {
 }
 _MEDIA = ("image", "audio", "video", "file", "document")
 # Parts that carry the model's own thinking, under the names of several APIs, and the field that holds it.
-_THINKING = {"thinking": "thinking", "reasoning": "text", "redacted_thinking": "", "reasoning_text": "text"}
+_THINKING = {"thinking": "thinking", "reasoning": "text", "reasoning_text": "text"}
+# Fields of a message that say something to some upstreams and are nothing to us. Of others it is not known
+# whether an upstream takes them.
+_BESIDE = {
+    Role.system: ("name", "cache_control"),
+    Role.user: ("name", "cache_control"),
+    Role.assistant: ("name", "cache_control", "thinking_blocks", "reasoning_details", "audio"),
+    Role.tool: ("name", "cache_control"),
+}
+_OF_TEXT = frozenset({"type", "text"})
+_OF_CALL = frozenset({"id", "type", "function", "index"})
+_NOTHING: tuple[Any, ...] = (None, "", [], {})
 
 
 def decode_messages(body: Fields) -> tuple[Message, ...]:
@@ -48,12 +70,30 @@ def _message(fields: Fields) -> Message:
     if role is None:
         _log.debug("%s: unknown role %r is read as user", fields.at("role"), name)
         role = Role.user
-    text, thought = _content(fields, role)
-    if role is Role.assistant:
-        return Message(role, text, reasoning=_reasoning(fields) or thought, calls=_calls(fields))
+    sent_as = name if role is Role.system and name != role else ""
+    content = _content(fields, role)
+    extra = _extra(fields, _BESIDE[role])
     if role is Role.tool:
-        return Message(role, text, call_id=fields.string("tool_call_id"), name=fields.string("name"))
-    return Message(role, text)
+        shown = tuple(part for part in content if isinstance(part, TextPart | MediaPart | UnknownPart))
+        result = ResultPart(fields.string("tool_call_id"), fields.string("name"), shown)
+        return Message(role, (result,), extra=extra)
+    if role is not Role.assistant:
+        said = tuple(part for part in content if not isinstance(part, ReasoningPart))
+        return Message(role, said, sent_as, extra)
+    thought = _reasoning(fields)
+    if thought:
+        others = (part for part in content if not isinstance(part, ReasoningPart))
+        content = (ReasoningPart(thought), *others)
+    return Message(role, (*content, *_calls(fields)), extra=extra)
+
+
+def _extra(fields: Fields, names: Iterable[str]) -> dict[str, Any]:
+    """What is passed on to an upstream as it was sent."""
+    return {name: fields.values[name] for name in names if fields.values.get(name) not in _NOTHING}
+
+
+def _others(fields: Fields, known: frozenset[str]) -> list[str]:
+    return [name for name in fields.values if name not in known]
 
 
 def _reasoning(fields: Fields) -> str:
@@ -64,58 +104,69 @@ def _reasoning(fields: Fields) -> str:
     return ""
 
 
-def _content(fields: Fields, role: Role) -> tuple[str, str]:
-    """The text and the thinking that stand in `content`."""
+def _content(fields: Fields, role: Role) -> tuple[Part, ...]:
+    """What stands in `content`."""
     content = fields.values.get("content")
     path = fields.at("content")
     match content:
         case None:
-            return fields.string("refusal"), ""
+            return _text(fields.string("refusal"))
         case str():
-            return content, ""
+            return _text(content)
         case list():
             return _parts(content, path, role)
         case dict() if role is Role.tool or content.get("type"):
             # Some tool runners answer with a bare object, some clients with a single part.
-            return _parts([content], path, role) if content.get("type") else (_to_text(content), "")
+            return _parts([content], path, role) if content.get("type") else _text(_to_text(content))
         case _:
             refuse(path, "a string, an array of parts or null", content)
 
 
-def _parts(parts: list[Any], path: str, role: Role) -> tuple[str, str]:
-    texts: list[str] = []
-    thoughts: list[str] = []
-    for i, part in enumerate(parts):
-        if isinstance(part, str):
-            texts.append(part)
+def _text(text: str) -> tuple[Part, ...]:
+    return (TextPart(text),) if text else ()
+
+
+def _parts(items: list[Any], path: str, role: Role) -> tuple[Part, ...]:
+    parts: list[Part] = []
+    for i, item in enumerate(items):
+        if isinstance(item, str):
+            parts.append(TextPart(item))
             continue
-        fields = Fields.of(part, f"{path}[{i}]")
+        fields = Fields.of(item, f"{path}[{i}]")
         kind = fields.string("type", "text" if "text" in fields.values else "")
-        if kind in _THINKING:
-            thoughts.append(str(fields.values.get(_THINKING[kind]) or ""))
-        else:
-            texts.append(_part_text(fields, kind))
-    # The parts of an answer are one text that was cut; other parts are texts of their own.
-    return ("" if role is Role.assistant else "\n").join(texts), "".join(thoughts)
+        match kind:
+            case "tool_result" if role is Role.assistant:
+                parts.append(TextPart(Message(Role.user, _content(fields, Role.tool)).in_words().text))
+            case "tool_result":
+                parts += _content(fields, Role.tool)
+            case _:
+                parts.append(_part(fields, kind))
+    return tuple(parts)
 
 
-def _part_text(fields: Fields, kind: str) -> str:
+def _part(fields: Fields, kind: str) -> Part:
     match kind:
         case "text" | "input_text" | "output_text":
             if not isinstance(fields.values.get("text"), str):
                 refuse(fields.at("text"), "a string", fields.values.get("text"))
-            return fields.string("text")
+            return TextPart(fields.string("text"), _extra(fields, _others(fields, _OF_TEXT)))
         case "refusal":
-            return fields.string("refusal")
-        case "tool_result":
-            return _content(fields, Role.tool)[0]
+            return TextPart(fields.string("refusal"))
+        case "redacted_thinking":
+            return ReasoningPart("", redacted=_string(fields, "data"))
+        case _ if kind in _THINKING:
+            return ReasoningPart(str(fields.values.get(_THINKING[kind]) or ""), _string(fields, "signature"))
         case _ if any(word in kind for word in _MEDIA):
-            # A text-only model must not end an agent run because a tool returned a picture.
-            return f"[{kind} omitted: this model reads text only]"
+            return MediaPart(kind, fields.values)
         case _:
             _log.debug("%s: unknown part type %r", fields.path, kind)
             text = fields.values.get("text")
-            return text if isinstance(text, str) else f"[{kind or 'part'} omitted]"
+            return TextPart(text) if isinstance(text, str) else UnknownPart(kind)
+
+
+def _string(fields: Fields, key: str) -> str:
+    value = fields.values.get(key)
+    return value if isinstance(value, str) else ""
 
 
 def _calls(fields: Fields) -> tuple[PastCall, ...]:
@@ -132,7 +183,7 @@ def _calls(fields: Fields) -> tuple[PastCall, ...]:
 def _call(fields: Fields) -> PastCall:
     call_id = fields.string("id")
     if fields.values.get("function") is not None:
-        return _function(fields.object("function"), call_id)
+        return _function(fields.object("function"), call_id, _extra(fields, _others(fields, _OF_CALL)))
     if fields.values.get("custom") is not None:
         custom = fields.object("custom")
         return PastCall(call_id, custom.string("name"), _to_text({"input": custom.string("input")}))
@@ -144,12 +195,12 @@ def _call(fields: Fields) -> PastCall:
     )
 
 
-def _function(fields: Fields, call_id: str) -> PastCall:
+def _function(fields: Fields, call_id: str, extra: Mapping[str, Any] | None = None) -> PastCall:
     arguments = fields.values.get("arguments")
     if arguments is None:
         arguments = "{}"
     text = arguments if isinstance(arguments, str) else _to_text(arguments)
-    return PastCall(call_id, fields.string("name"), text)
+    return PastCall(call_id, fields.string("name"), text, extra or {})
 
 
 def _to_text(value: Any) -> str:

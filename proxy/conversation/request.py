@@ -10,35 +10,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from proxy.conversation.message import Message
 from repair.types import ToolDefinition
-
-
-class Role(StrEnum):
-    system = "system"
-    user = "user"
-    assistant = "assistant"
-    tool = "tool"
-
-
-@dataclass(frozen=True, slots=True)
-class PastCall:
-    """A tool call of the history, as the client sent it: `arguments` is any text, valid JSON or not."""
-
-    id: str
-    name: str
-    arguments: str
-
-
-@dataclass(frozen=True, slots=True)
-class Message:
-    """One message. calls: assistant only. call_id and name: tool results only (name may be empty)."""
-
-    role: Role
-    text: str
-    reasoning: str = ""
-    calls: tuple[PastCall, ...] = ()
-    call_id: str = ""
-    name: str = ""
 
 
 class ToolMode(StrEnum):

@@ -7,7 +7,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from proxy.conversation.request import UNNAMED, ChatRequest, Role, SessionId
+from proxy.conversation.message import Role
+from proxy.conversation.request import UNNAMED, ChatRequest, SessionId
 from proxy.conversation.volatile import without_volatile
 
 # The headers by which known agents name their session, the surest first, each with the header that names a

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 
-from proxy.conversation.request import ChatRequest, Role, ToolMode
+from proxy.conversation.message import Role
+from proxy.conversation.request import ChatRequest, ToolMode
 from proxy.guard.attempt import Attempt
 from repair.types import Problem
 

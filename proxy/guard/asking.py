@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from enum import StrEnum
 
-from proxy.conversation.request import ChatRequest, Message, Sampling, ToolChoice, ToolMode
+from proxy.conversation.message import Message
+from proxy.conversation.request import ChatRequest, Sampling, ToolChoice, ToolMode
 from proxy.guard.attempt import Attempt
 from proxy.guard.partial_turn import PartialTurn
 from repair.types import Problem

@@ -10,7 +10,8 @@ from typing import TypeVar
 
 from proxy.codecs.verdict import GIVE_UP_HEADER
 from proxy.conversation.errors import BadRequest
-from proxy.conversation.request import UNNAMED, ChatRequest, Role, SessionId
+from proxy.conversation.message import Role
+from proxy.conversation.request import UNNAMED, ChatRequest, SessionId
 from proxy.conversation.session_id import from_headers
 from proxy.conversation.verdict import GiveUp, GuardMode
 

@@ -7,7 +7,7 @@ import secrets
 from collections.abc import Sequence
 
 from engine.repetition import without_repetition
-from proxy.conversation.request import Message, PastCall, Role
+from proxy.conversation.message import Message, PastCall, Role
 from proxy.guard.attempt import Attempt
 from repair.reask import WAITS, correction
 from repair.split_turn import Part
@@ -34,8 +34,8 @@ def extend(
     text, reasoning = attempt.text, attempt.reasoning
     if attempt.repeated:
         text, reasoning = without_repetition(text), without_repetition(reasoning)
-    said = [Message(Role.assistant, head_and_tail(text), head_and_tail(reasoning))] if text.strip() else []
-    return (*messages, *said, Message(Role.user, told))
+    said = [Message.of(Role.assistant, head_and_tail(text), head_and_tail(reasoning))] if text.strip() else []
+    return (*messages, *said, Message.of(Role.user, told))
 
 
 def _as_calls(
@@ -47,8 +47,8 @@ def _as_calls(
     answers = []
     for index, call in enumerate(past):
         told = _answer(parts[index], tools) if index < len(parts) else _whole(call.name, problems, tools)
-        answers.append(Message(Role.tool, told, call_id=call.id, name=call.name))
-    return [Message(Role.assistant, text, head_and_tail(attempt.reasoning), past), *answers]
+        answers.append(Message.of(Role.tool, told, call_id=call.id, name=call.name))
+    return [Message.of(Role.assistant, text, head_and_tail(attempt.reasoning), past), *answers]
 
 
 def _answer(part: Part, tools: ToolSet) -> str:

@@ -8,7 +8,8 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from proxy.conversation.request import ChatRequest, Message, Role
+from proxy.conversation.message import Message, Role
+from proxy.conversation.request import ChatRequest
 from proxy.guard.emitted import meaning
 from proxy.guard.policy import LoopLimits
 from repair.types import Problem, ToolCall
@@ -134,7 +135,7 @@ def nudge(request: ChatRequest, limits: LoopLimits) -> ChatRequest:
         f"[Note: {loop.count} times {loop.what}{same}. Doing it again changes nothing. "
         "Do something else, or answer with what you know.]"
     )
-    told = replace(last, text=f"{last.text}\n\n{note}")
+    told = last.with_more(f"\n{note}")
     return replace(request, messages=(*request.messages[:-1], told))
 
 

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from proxy.conversation.request import ChatRequest, Message, Role, Sampling, ToolChoice
+from proxy.conversation.message import Message, Role
+from proxy.conversation.request import ChatRequest, Sampling, ToolChoice
 from proxy.guard.attempt import Attempt
 from repair.jsonl import repair_arguments
 from repair.tools import Tool, ToolSet
@@ -24,7 +25,7 @@ def ask_for_arguments(request: ChatRequest, tool: Tool, may_answer: bool, sampli
     """may_answer: the model may say instead what it lacks."""
     return replace(
         request,
-        messages=(*request.messages, Message(Role.user, _instruct(tool, may_answer))),
+        messages=(*request.messages, Message.of(Role.user, _instruct(tool, may_answer))),
         tools=(),
         tool_choice=ToolChoice(),
         parallel_tool_calls=True,

@@ -8,7 +8,8 @@ from pathlib import Path
 from engine.errors import InvalidRequest
 from engine.template import ChatTemplate
 from proxy.conversation.errors import ContextTooLong, RequestError, StartError
-from proxy.conversation.request import ChatRequest, Message, Role, Sampling
+from proxy.conversation.message import Message, Role
+from proxy.conversation.request import ChatRequest, Sampling
 from proxy.upstreams.base import UpstreamFinish
 from proxy.upstreams.engine import EngineUpstream, render_prompt
 from repair.types import ToolDefinition
@@ -20,7 +21,7 @@ _TOOL = ToolDefinition(
     {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
 )
 _REQUEST = ChatRequest(
-    "", (Message(Role.user, _ASKED),), (_TOOL,), sampling=Sampling(max_tokens=1), fork=True
+    "", (Message.of(Role.user, _ASKED),), (_TOOL,), sampling=Sampling(max_tokens=1), fork=True
 )
 ADAPTERS = ("adapters.safetensors", "adapter_model.safetensors", "adapter_config.json")
 

@@ -7,7 +7,8 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
-from proxy.conversation.request import ChatRequest, Message, PastCall, Role, ToolMode
+from proxy.conversation.message import Message, PastCall, Role
+from proxy.conversation.request import ChatRequest, ToolMode
 from repair.formats import Wire
 from repair.tools import ToolSet
 from repair.turn import Turn, TurnPolicy
@@ -46,7 +47,7 @@ class AnswerMeaning:
             PastCall(known.id, name, arguments)
             for known, (name, arguments) in zip(copy.calls, self.calls, strict=True)
         )
-        return Message(Role.assistant, self.text, self.reasoning, calls)
+        return Message.of(Role.assistant, self.text, self.reasoning, calls)
 
 
 @dataclass(frozen=True, slots=True)

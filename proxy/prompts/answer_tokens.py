@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from engine.template import CUT, ChatTemplate
-from proxy.conversation.request import Message, Role
+from proxy.conversation.message import Message, Role
 from proxy.prompts.answer_meaning import AnswerMeaning, Reader
 
 _DIGEST_BYTES = 16
@@ -232,7 +232,7 @@ def _restore(copy: Message, said: AnswerMeaning, reasoning: bool, text: bool) ->
     ours = said.as_message(copy)
     kept = ours if text else copy
     thought = ours.reasoning if reasoning else copy.reasoning
-    return Message(Role.assistant, kept.text, thought, kept.calls)
+    return Message.of(Role.assistant, kept.text, thought, kept.calls)
 
 
 def _follow(conversation: bytes, message: Message) -> bytes:

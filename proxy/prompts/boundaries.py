@@ -7,7 +7,8 @@ from dataclasses import replace
 
 from engine.errors import InvalidRequest
 from engine.template import ChatTemplate, Written
-from proxy.conversation.request import ChatRequest, Message, Role
+from proxy.conversation.message import Message, Role
+from proxy.conversation.request import ChatRequest
 from proxy.prompts.canonical import Recent
 from proxy.prompts.rendering import conversations, holds_calls, render_tools
 
@@ -45,10 +46,10 @@ def written_before(template: ChatTemplate, request: ChatRequest, in_place: bool)
     """
     calls = request.messages[-1].calls
     if calls:  # some clients name the tool in its result, others do not
-        named = Message(Role.tool, _UNKNOWN, call_id=calls[0].id, name=calls[0].name)
-        following = [named, replace(named, text=_OTHER, name="")]
+        named = Message.of(Role.tool, _UNKNOWN, call_id=calls[0].id, name=calls[0].name)
+        following = [named, Message.of(Role.tool, _OTHER, call_id=calls[0].id)]
     else:
-        following = [Message(Role.user, _UNKNOWN), Message(Role.user, _OTHER)]
+        following = [Message.of(Role.user, _UNKNOWN), Message.of(Role.user, _OTHER)]
     text, other = (
         write_prompt(template, replace(request, messages=(*request.messages, message)), in_place).text
         for message in following
@@ -114,11 +115,12 @@ class Marks:
         at = next((n for n, one in enumerate(request.messages) if one.role is not Role.system), None)
         if at is None:
             return 0
-        key = repr((request.tools, request.template_options, request.messages[:at]))
+        texts = [(message.role, message.text) for message in request.messages[:at]]
+        key = repr((request.tools, request.template_options, texts))
         known = self._heads.get(key)
         if known is not None:
             return known
-        changed = replace(request.messages[at], text=_UNKNOWN)
+        changed = request.messages[at].with_text(_UNKNOWN)
         messages = (*request.messages[:at], changed, *request.messages[at + 1 :])
         try:
             other = write_prompt(self._template, replace(request, messages=messages), self._in_place).text

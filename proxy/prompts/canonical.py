@@ -13,7 +13,8 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Generic, TypeVar
 
-from proxy.conversation.request import ChatRequest, Message, Role
+from proxy.conversation.message import Message, Role
+from proxy.conversation.request import ChatRequest
 from proxy.conversation.volatile import Skeleton, without_clocks, without_header_lines, without_ids
 from repair.types import ToolDefinition
 
@@ -117,7 +118,7 @@ class Canon:
             return request.messages
         text = without_header_lines(first.text) if Rule.header_line in self.rules else first.text
         text = self._held_text(request.session.id, text)
-        return request.messages if text == first.text else (replace(first, text=text), *rest)
+        return request.messages if text == first.text else (first.with_text(text), *rest)
 
     def _held_text(self, session: str, text: str) -> str:
         """As it was told to this session before, where only ids and the time of day have changed."""

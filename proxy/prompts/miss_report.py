@@ -14,7 +14,8 @@ import numpy as np
 from engine.template import ChatTemplate
 from engine.types import CacheReport as EngineReport
 from proxy.conversation.cache_report import CacheReport, MissCause
-from proxy.conversation.request import ChatRequest, Message, Role
+from proxy.conversation.message import Message, Role
+from proxy.conversation.request import ChatRequest
 from proxy.conversation.volatile import without_header_lines, without_volatile
 from proxy.prompts.answer_meaning import AnswerMeaning
 from proxy.prompts.canonical import Recent

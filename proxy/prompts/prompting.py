@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from engine.template import ChatTemplate, Rendered
 from engine.types import Finished, ThinkingLimit
 from proxy.conversation.cache_report import CacheReport
-from proxy.conversation.request import ChatRequest, Message, Role
+from proxy.conversation.message import Message, Role
+from proxy.conversation.request import ChatRequest
 from proxy.prompts.answer_meaning import Reader
 from proxy.prompts.answer_tokens import Due, OwnTurns, Recalled, place_of
 from proxy.prompts.boundaries import Marks, settled, write_prompt, written_before
@@ -119,4 +120,4 @@ def as_sent_back(request: ChatRequest, reply: Message) -> Message:
     """
     answers = [message for message in request.messages if message.role is Role.assistant]
     forgets = bool(answers) and not any(message.reasoning for message in answers)
-    return replace(reply, reasoning="") if forgets or not request.include_reasoning else reply
+    return reply.without_reasoning() if forgets or not request.include_reasoning else reply

@@ -15,7 +15,8 @@ from itertools import takewhile
 from typing import Any
 
 from proxy.codecs.fields import MAX_DEPTH, nests_deeper
-from proxy.conversation.request import ChatRequest, Message, PastCall, Role, ToolMode
+from proxy.conversation.message import Message, Part, PastCall, ResultPart, Role
+from proxy.conversation.request import ChatRequest, ToolMode
 from repair.types import ToolDefinition
 
 Conversation = list[dict[str, Any]]
@@ -46,7 +47,8 @@ def conversations(
     in_place: a later system message is then told by the user where it stands; moved to the head, it would
     change all that the model has read already. told_in_words: the last form, without calls.
     """
-    kept = _with_answer_schema(request, _without_empty_tail(request.messages))
+    kept = [message.in_words() for message in request.messages]
+    kept = _with_answer_schema(request, without_empty_tail(kept))
     yield [_message(message, _as_object_or_text) for message in kept]
     if any(message.calls for message in kept):
         yield [_message(message, _as_text) for message in kept]
@@ -60,10 +62,10 @@ def conversations(
         yield _alternate(gathered)
 
 
-def _without_empty_tail(messages: Sequence[Message]) -> list[Message]:
+def without_empty_tail(messages: Sequence[Message]) -> list[Message]:
     """Drops trailing empty assistant messages: agents keep them after an answer that held nothing."""
     kept = list(messages)
-    while len(kept) > 1 and kept[-1] == Message(Role.assistant, ""):
+    while len(kept) > 1 and kept[-1].is_empty_answer:
         kept.pop()
     return kept
 
@@ -75,8 +77,8 @@ def _with_answer_schema(request: ChatRequest, messages: list[Message]) -> list[M
     schema = json.dumps(request.answer_schema, ensure_ascii=False)
     wish = f"Answer with one JSON value that matches this JSON Schema, and with nothing else:\n{schema}"
     if messages[0].role is Role.system:
-        return [replace(messages[0], text=f"{messages[0].text}\n\n{wish}"), *messages[1:]]
-    return [Message(Role.system, wish), *messages]
+        return [messages[0].with_text(f"{messages[0].text}\n\n{wish}"), *messages[1:]]
+    return [Message.of(Role.system, wish), *messages]
 
 
 def _message(message: Message, arguments: Callable[[str], Any]) -> dict[str, Any]:
@@ -117,8 +119,17 @@ def _as_text(text: str) -> str:
 
 def _with_short_ids(message: Message) -> Message:
     """With ids of nine letters and digits, as some templates insist on."""
-    calls = tuple(replace(call, id=_short_id(call.id)) for call in message.calls)
-    return replace(message, calls=calls, call_id=_short_id(message.call_id) if message.call_id else "")
+    return replace(message, parts=tuple(map(_part_with_short_id, message.parts)))
+
+
+def _part_with_short_id(part: Part) -> Part:
+    match part:
+        case PastCall():
+            return replace(part, id=_short_id(part.id))
+        case ResultPart() if part.call_id:
+            return replace(part, call_id=_short_id(part.call_id))
+        case _:
+            return part
 
 
 def _short_id(id: str) -> str:
@@ -138,7 +149,7 @@ def _one_call_each(messages: Sequence[Message]) -> list[Message]:
         del kept[: len(results)]
         known = {call.id for call in message.calls}
         for at, call in enumerate(message.calls):
-            told.append(replace(message if at == 0 else Message(Role.assistant, ""), calls=(call,)))
+            told.append((message if at == 0 else Message.of(Role.assistant)).with_calls((call,)))
             told += [one for one in results if one.call_id == call.id]
         told += [one for one in results if one.call_id not in known]
     return told
@@ -176,14 +187,14 @@ def _as_object(text: str) -> dict[str, Any]:
 def _gather_system(messages: Sequence[Message]) -> list[Message]:
     system = [message.text for message in messages if message.role is Role.system and message.text]
     rest = [message for message in messages if message.role is not Role.system]
-    head = [Message(Role.system, "\n\n".join(system))] if system else []
+    head = [Message.of(Role.system, "\n\n".join(system))] if system else []
     return head + rest
 
 
 def _late_as_user(messages: Sequence[Message]) -> list[Message]:
     head = list(takewhile(lambda message: message.role is Role.system, messages))
     rest = [
-        Message(Role.user, f"System: {message.text}") if message.role is Role.system else message
+        Message.of(Role.user, f"System: {message.text}") if message.role is Role.system else message
         for message in messages[len(head) :]
         if message.role is not Role.system or message.text
     ]

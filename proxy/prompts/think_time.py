@@ -14,7 +14,8 @@ from engine.types import Finished, GenerateRequest, Priority, SamplingParams
 from proxy.conversation.events import Event, Finish, FinishReason
 from proxy.conversation.events import ToolCallReady as Call
 from proxy.conversation.logprobs import TextWithLogprobs
-from proxy.conversation.request import ChatRequest, Message, PastCall, Role
+from proxy.conversation.message import Message, PastCall, Role
+from proxy.conversation.request import ChatRequest
 from repair.types import ReasoningDelta, TextDelta
 
 _log = logging.getLogger(__name__)
@@ -49,7 +50,7 @@ def reply_of(request: ChatRequest, events: Sequence[Event]) -> Message | None:
     text = "".join(one.text for one in events if isinstance(one, TextDelta | TextWithLogprobs))
     reasoning = "".join(one.text for one in events if isinstance(one, ReasoningDelta))
     calls = tuple(PastCall(one.id, one.name, one.arguments) for one in events if isinstance(one, Call))
-    return Message(Role.assistant, text, reasoning, calls)
+    return Message.of(Role.assistant, text, reasoning, calls)
 
 
 def prefill(

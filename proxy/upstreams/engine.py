@@ -48,8 +48,9 @@ from proxy.conversation.errors import (
 )
 from proxy.conversation.events import Usage
 from proxy.conversation.logprobs import Candidate, TokenLogprob
+from proxy.conversation.message import Message
 from proxy.conversation.model_card import ModelCard
-from proxy.conversation.request import ChatRequest, Message
+from proxy.conversation.request import ChatRequest
 from proxy.prompts.boundaries import write_prompt
 from proxy.prompts.canonical import ALL_RULES, Rule
 from proxy.prompts.constraints import NO_CONSTRAINT, Constraint, Constraints

@@ -7,7 +7,8 @@ from typing import Any
 
 from engine.errors import InvalidRequest
 from engine.template import ChatTemplate
-from proxy.conversation.request import ChatRequest, Message, PastCall, Role
+from proxy.conversation.message import Message, PastCall, Role
+from proxy.conversation.request import ChatRequest
 from proxy.prompts.rendering import conversations, render_tools
 from repair.derived import Found, find_format, tools_of
 from repair.formats import AUTO, detect_format
@@ -16,7 +17,7 @@ from repair.formats.row import Row
 from repair.strict import encode
 from repair.types import ToolDefinition
 
-_USER = Message(Role.user, "Hello")
+_USER = Message.of(Role.user, "Hello")
 
 
 def find_wire(template: ChatTemplate, declared: Sequence[Row] = ()) -> Found:
@@ -54,7 +55,7 @@ def _forms() -> int:
 
 def _asked(probes: Sequence[Probe], text: str) -> ChatRequest:
     calls = tuple(PastCall(one.id, one.name, encode(one.arguments)) for one in probes)
-    return ChatRequest("", (_USER, Message(Role.assistant, text, calls=calls)), tuple(tools_of(probes)))
+    return ChatRequest("", (_USER, Message.of(Role.assistant, text, calls=calls)), tuple(tools_of(probes)))
 
 
 def writer(template: ChatTemplate, form: int) -> Write:

@@ -19,7 +19,8 @@ from typing import Any
 from engine.errors import InvalidRequest
 from engine.resolve import resolve_model
 from engine.template import ChatTemplate
-from proxy.conversation.request import ChatRequest, Message, PastCall, Role
+from proxy.conversation.message import Message, PastCall, Role
+from proxy.conversation.request import ChatRequest
 from proxy.prompts.boundaries import write_prompt
 from proxy.upstreams.wire import find_wire, writer, writes_calls
 from repair.derived import Found, tools_of
@@ -54,17 +55,17 @@ def history(text_beside: str = "") -> tuple[Message, ...]:
 
     def asked(*probes: Probe, text: str = "") -> Message:
         calls = tuple(PastCall(one.id, one.name, encode(one.arguments)) for one in probes)
-        return Message(Role.assistant, text, calls=calls)
+        return Message.of(Role.assistant, text, calls=calls)
 
     def result(probe: Probe) -> Message:
-        return Message(Role.tool, f"Qresult of {probe.name}", call_id=probe.id, name=probe.name)
+        return Message.of(Role.tool, f"Qresult of {probe.name}", call_id=probe.id, name=probe.name)
 
     return (
-        Message(Role.user, "Qquestion one"),
+        Message.of(Role.user, "Qquestion one"),
         asked(FIRST, text=text_beside),
         result(FIRST),
-        Message(Role.assistant, "Qanswer one"),
-        Message(Role.user, "Qquestion two"),
+        Message.of(Role.assistant, "Qanswer one"),
+        Message.of(Role.user, "Qquestion two"),
         asked(SECOND, THIRD, text=text_beside),
         result(SECOND),
         result(THIRD),

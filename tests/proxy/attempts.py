@@ -13,7 +13,8 @@ from typing import Any
 
 import httpx
 
-from proxy.conversation.request import ChatRequest, Role
+from proxy.conversation.message import Role
+from proxy.conversation.request import ChatRequest
 from proxy.guard.policy import GuardPolicy
 from proxy.http.routes import Limits
 from proxy.records.request_record import RequestRecord

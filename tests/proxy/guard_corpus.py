@@ -18,7 +18,8 @@ from typing import Any
 
 import httpx
 
-from proxy.conversation.request import ChatRequest, Role, ToolMode
+from proxy.conversation.message import Role
+from proxy.conversation.request import ChatRequest, ToolMode
 from proxy.conversation.verdict import GiveUp
 from proxy.guard.policy import GuardPolicy
 from proxy.upstreams.base import UpstreamCall

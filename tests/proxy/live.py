@@ -17,7 +17,8 @@ import uvicorn
 from engine.types import EngineStats
 from proxy.codecs.base import Codec
 from proxy.codecs.registry import CODECS
-from proxy.conversation.request import ChatRequest, Role
+from proxy.conversation.message import Role
+from proxy.conversation.request import ChatRequest
 from proxy.conversation.verdict import GiveUp, GuardMode
 from proxy.guard.policy import GuardPolicy
 from proxy.http.app import create_app

@@ -24,6 +24,7 @@ from proxy.conversation.request import ChatRequest
 from proxy.upstreams.base import UpstreamCallPart, UpstreamEvent, UpstreamFinish, UpstreamStarted
 from proxy.upstreams.remote.assembly import Assembly
 from proxy.upstreams.remote.deployments import Group
+from proxy.upstreams.remote.mapping import in_plain_words
 from proxy.upstreams.remote.replicas import Standings
 from repair.formats import Wire
 
@@ -172,7 +173,7 @@ class HostedGeneration:
         for name in self._names:
             self._group = self._sources.group(name)
             try:
-                return await self._begin_with(name)
+                return await self._begin_as_sent(name)
             except (UpstreamTimeout, UpstreamUnavailable, Overloaded, ContextTooLong) as failed:
                 error = error or failed
             except BadRequest:
@@ -184,6 +185,24 @@ class HostedGeneration:
                 _log.warning("%s failed, asking %s", name, self._names[self._names.index(name) + 1])
         assert error is not None
         raise error
+
+    async def _begin_as_sent(self, name: str) -> list[UpstreamEvent]:
+        """With the messages as the client sent them; who refuses those gets their text alone, for a 400 would
+        end an agent's run over a picture. Raises what was said at first.
+        """
+        try:
+            return await self._begin_with(name)
+        except BadRequest as error:
+            plain = in_plain_words(self._request)
+            if isinstance(error, ContextTooLong) or plain is self._request:
+                raise
+            _log.warning("%s refused what was sent, it is asked with the text alone: %s", name, error.message)
+            await self._close_source()
+            self._request = plain
+            try:
+                return await self._begin_with(name)
+            except BadRequest:
+                raise error from None
 
     async def _begin_with(self, name: str) -> list[UpstreamEvent]:
         """Asks one name again while that may help and nothing has come."""

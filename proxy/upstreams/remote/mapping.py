@@ -4,11 +4,23 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 from proxy.codecs.fields import MAX_DEPTH, nests_deeper
-from proxy.conversation.request import ChatRequest, Message, PastCall, Role, ToolMode
-from proxy.prompts.rendering import render_tools
+from proxy.conversation.message import (
+    MediaPart,
+    Message,
+    Part,
+    PastCall,
+    ReasoningPart,
+    Role,
+    TextPart,
+    UnknownPart,
+    placeholder,
+)
+from proxy.conversation.request import ChatRequest, ToolMode
+from proxy.prompts.rendering import render_tools, without_empty_tail
 
 # What servers of open models take beside OpenAI's parameters. Elsewhere an unknown field can be an error.
 _OPEN_ONLY = ("top_k", "min_p", "repetition_penalty")
@@ -99,35 +111,73 @@ def _answer(request: ChatRequest) -> dict[str, Any]:
 
 
 def conversation(messages: Sequence[Message]) -> Iterator[dict[str, Any]]:
-    """The messages in OpenAI's form. What upstreams refuse and agents send all the same is set right: calls
-    and results without ids, arguments that are no object, an empty answer at the end.
+    """The messages in OpenAI's form, with what the client sent beside that. What upstreams refuse and agents
+    send all the same is set right: calls and results without ids, arguments that are no object, an empty
+    answer at the end.
     """
-    kept = list(messages)
-    while len(kept) > 1 and kept[-1] == Message(Role.assistant, ""):
-        kept.pop()
     waiting: list[str] = []
-    for number, message in enumerate(kept):
+    for number, message in enumerate(without_empty_tail(messages)):
         match message.role:
             case Role.assistant:
                 waiting = [call.id or f"call_{number}_{i}" for i, call in enumerate(message.calls)]
-                yield _assistant(message, waiting)
+                told = _assistant(message, waiting)
             case Role.tool:
                 call_id = message.call_id or (waiting[0] if waiting else f"call_{number}")
                 if call_id in waiting:
                     waiting = [one for one in waiting if one != call_id]
-                yield {"role": "tool", "tool_call_id": call_id, "content": message.text}
+                shown = message.result.told if message.result else message.parts
+                told = {"role": "tool", "tool_call_id": call_id, "content": _content(shown, "\n")}
             case role:
-                yield {"role": role.value, "content": message.text}
+                told = {"role": message.sent_as or role.value, "content": _content(message.parts, "\n")}
+        yield {**told, **message.extra}
+
+
+def in_plain_words(request: ChatRequest) -> ChatRequest:
+    """For an upstream that refuses the messages as they were sent. The same object where they are plain."""
+    messages = tuple(message.in_words() for message in request.messages)
+    same = all(ours is theirs for ours, theirs in zip(messages, request.messages, strict=True))
+    return request if same else replace(request, messages=messages)
+
+
+def _content(parts: Sequence[Part], between: str) -> str | list[dict[str, Any]]:
+    """One text where it holds nothing else; there are servers that take no list. Else the parts as they were
+    sent.
+    """
+    named = [TextPart(placeholder(part)) if isinstance(part, UnknownPart) else part for part in parts]
+    shown = [part for part in named if isinstance(part, TextPart | MediaPart)]
+    if all(isinstance(part, TextPart) and not part.extra for part in shown):
+        return between.join(part.text for part in shown if isinstance(part, TextPart))
+    return [_part(part) for part in shown]
+
+
+def _part(part: TextPart | MediaPart) -> dict[str, Any]:
+    if isinstance(part, MediaPart):
+        return dict(part.part)
+    return {"type": "text", "text": part.text, **part.extra}
 
 
 def _assistant(message: Message, ids: Sequence[str]) -> dict[str, Any]:
-    told: dict[str, Any] = {"role": "assistant", "content": message.text}
+    content = _content(message.parts, "")
+    told: dict[str, Any] = {"role": "assistant", "content": content}
     if message.reasoning:
         told["reasoning_content"] = message.reasoning
+    if signed := [block for part in message.parts if (block := _signed(part))]:
+        told["thinking_blocks"] = signed
     if message.calls:
-        told["content"] = message.text or None
+        told["content"] = content or None
         told["tool_calls"] = [_call(call, call_id) for call, call_id in zip(message.calls, ids, strict=True)]
     return told
+
+
+def _signed(part: Part) -> dict[str, str] | None:
+    """Thinking that its model wants back as it was, in the form that LiteLLM has for it."""
+    match part:
+        case ReasoningPart(redacted=data) if data:
+            return {"type": "redacted_thinking", "data": data}
+        case ReasoningPart(text, signature) if signature:
+            return {"type": "thinking", "thinking": text, "signature": signature}
+        case _:
+            return None
 
 
 def _call(call: PastCall, call_id: str) -> dict[str, Any]:
@@ -135,6 +185,7 @@ def _call(call: PastCall, call_id: str) -> dict[str, Any]:
         "id": call_id,
         "type": "function",
         "function": {"name": call.name, "arguments": _as_object(call.arguments)},
+        **call.extra,
     }
 
 

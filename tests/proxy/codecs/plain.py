@@ -25,8 +25,9 @@ from proxy.conversation.errors import (
     row_of,
 )
 from proxy.conversation.events import Answer, Event, Finish, Started, ToolCallReady
+from proxy.conversation.message import Message, Role
 from proxy.conversation.model_card import ModelCard
-from proxy.conversation.request import ChatRequest, Message, Role, Sampling
+from proxy.conversation.request import ChatRequest, Sampling
 from repair.types import ReasoningDelta, TextDelta, ToolDefinition
 
 TICKET = "plain-ticket"
@@ -98,7 +99,7 @@ class Plain:
         tools = fields.object("can")
         request = ChatRequest(
             model=fields.string("by"),
-            messages=(Message(Role.user, words),),
+            messages=(Message.of(Role.user, words),),
             tools=tuple(ToolDefinition(name, "", tools.object(name).values) for name in tools.values),
             sampling=Sampling(stop=(fields.string("until"),) if fields.string("until") else ()),
             stream=fields.boolean("live"),

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from proxy.conversation.request import UNNAMED, ChatRequest, Message, Role, SessionId
+from proxy.conversation.message import Message, Role
+from proxy.conversation.request import UNNAMED, ChatRequest, SessionId
 from proxy.conversation.session_id import from_body, from_headers, identify, prefix_of
 from repair.types import ToolDefinition
 
@@ -59,9 +60,9 @@ def test_long_ids_stay_apart() -> None:
     assert len(one.id) <= 256
 
 
-SYSTEM = Message(Role.system, "be kind\ndate: 2026-11-21\ntime: 12:00:01")
-ASK = Message(Role.user, "hi")
-ANSWER = Message(Role.assistant, "hello")
+SYSTEM = Message.of(Role.system, "be kind\ndate: 2026-11-21\ntime: 12:00:01")
+ASK = Message.of(Role.user, "hi")
+ANSWER = Message.of(Role.assistant, "hello")
 
 
 def asked(*messages: Message, **fields: Any) -> ChatRequest:
@@ -69,16 +70,16 @@ def asked(*messages: Message, **fields: Any) -> ChatRequest:
 
 
 SAME = {
-    "a_later_turn": asked(SYSTEM, ASK, ANSWER, Message(Role.user, "more")),
-    "a_late_system_message": asked(SYSTEM, ASK, Message(Role.system, "be brief")),
+    "a_later_turn": asked(SYSTEM, ASK, ANSWER, Message.of(Role.user, "more")),
+    "a_late_system_message": asked(SYSTEM, ASK, Message.of(Role.system, "be brief")),
     "other_tools": asked(SYSTEM, ASK, tools=(ToolDefinition("f"),)),
-    "a_later_hour": asked(Message(Role.system, SYSTEM.text.replace("12:00:01", "13:30:59")), ASK),
-    "a_header_line": asked(Message(Role.system, f"x-some-billing-header: v=1.2.ab;\n{SYSTEM.text}"), ASK),
+    "a_later_hour": asked(Message.of(Role.system, SYSTEM.text.replace("12:00:01", "13:30:59")), ASK),
+    "a_header_line": asked(Message.of(Role.system, f"x-some-billing-header: v=1.2.ab;\n{SYSTEM.text}"), ASK),
 }
 OTHER = {
-    "another_system": asked(Message(Role.system, "be brief"), ASK),
-    "another_date": asked(Message(Role.system, SYSTEM.text.replace("-21", "-22")), ASK),
-    "another_question": asked(SYSTEM, Message(Role.user, "hi there")),
+    "another_system": asked(Message.of(Role.system, "be brief"), ASK),
+    "another_date": asked(Message.of(Role.system, SYSTEM.text.replace("-21", "-22")), ASK),
+    "another_question": asked(SYSTEM, Message.of(Role.user, "hi there")),
     "no_system": asked(ASK),
 }
 

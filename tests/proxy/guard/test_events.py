@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from proxy.conversation.events import Event, Finish, FinishReason, OfChoice, Started
-from proxy.conversation.request import ChatRequest, Message, Role, Sampling
+from proxy.conversation.message import Message, Role
+from proxy.conversation.request import ChatRequest, Sampling
 from proxy.conversation.verdict import GuardMode
 from proxy.guard.choices import Deadline, open_delivery
 from proxy.guard.guard import Guard
@@ -23,7 +24,7 @@ TOOL = ToolDefinition("get_weather", "", WEATHER["function"]["parameters"])
 
 async def events_of(script: Script, mode: GuardMode = GuardMode.full, **fields: Any) -> list[Event]:
     guard = Guard(ScriptedUpstream(lambda _: script), GuardPolicy(mode=mode, drift=None))
-    request = ChatRequest("", (Message(Role.user, "x"),), **fields)
+    request = ChatRequest("", (Message.of(Role.user, "x"),), **fields)
     delivery = await open_delivery(guard.open, request, Deadline())
     events = [event async for event in delivery.events()]
     await delivery.aclose()

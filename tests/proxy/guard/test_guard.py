@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from proxy.conversation.request import Role, ToolMode
+from proxy.conversation.message import Role
+from proxy.conversation.request import ToolMode
 from proxy.upstreams.base import UpstreamCall, UpstreamReasoning
 from proxy.upstreams.scripted import Script
 from tests.proxy.attempts import Ring, Seen, ask

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from proxy.codecs.hints import polling_tools
-from proxy.conversation.request import ChatRequest, Message, PastCall, Role, ToolMode
+from proxy.conversation.message import Message, PastCall, Role
+from proxy.conversation.request import ChatRequest, ToolMode
 from proxy.conversation.verdict import GiveUp
 from proxy.guard.loops import find_loop, nudge, refuse_loop, steps_of
 from proxy.guard.policy import GuardPolicy, LoopLimits
@@ -24,18 +25,18 @@ def history(steps: str, result: Any = "same") -> tuple[Message, ...]:
     """Each letter a tool called with equal arguments, a digit behind it other ones; `|`: the user speaks;
     results by number of the step where `result` is callable.
     """
-    messages = [Message(Role.user, "go")]
+    messages = [Message.of(Role.user, "go")]
     number = 0
     for index, letter in enumerate(steps):
         if letter == "|":
-            messages.append(Message(Role.user, "go on"))
+            messages.append(Message.of(Role.user, "go on"))
         if not letter.isalpha():
             continue
         digit = steps[index + 1] if steps[index + 1 : index + 2].isdigit() else "0"
         call = PastCall(f"call_{number}", letter, f'{{"n": {digit}}}')
         told = result(number) if callable(result) else result
-        messages.append(Message(Role.assistant, "", calls=(call,)))
-        messages.append(Message(Role.tool, told, call_id=call.id))
+        messages.append(Message.of(Role.assistant, "", calls=(call,)))
+        messages.append(Message.of(Role.tool, told, call_id=call.id))
         number += 1
     return tuple(messages)
 
@@ -103,10 +104,10 @@ def test_parallel_calls_go_round_together() -> None:
 
 def test_results_without_ids_belong_to_the_calls_in_order() -> None:
     messages = (
-        Message(Role.user, "go"),
-        Message(Role.assistant, "", calls=(PastCall("", "a", "{}"), PastCall("", "b", "{broken"))),
-        Message(Role.tool, "first"),
-        Message(Role.tool, "second"),
+        Message.of(Role.user, "go"),
+        Message.of(Role.assistant, "", calls=(PastCall("", "a", "{}"), PastCall("", "b", "{broken"))),
+        Message.of(Role.tool, "first"),
+        Message.of(Role.tool, "second"),
     )
     assert [(step.name, step.result) for step in steps_of(messages, LIMITS)] == [
         ("a", "first"),

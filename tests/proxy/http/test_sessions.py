@@ -11,7 +11,8 @@ import httpx
 import pytest
 
 from engine.config import EngineConfig
-from proxy.conversation.request import ChatRequest, Message, Role, SessionId
+from proxy.conversation.message import Message, Role
+from proxy.conversation.request import ChatRequest, SessionId
 from proxy.upstreams.engine import EngineUpstream
 from proxy.upstreams.scripted import Script, ScriptedUpstream
 from tests.engine.tiny import make_model
@@ -147,9 +148,9 @@ def test_a_repaired_answer_is_computed_while_the_client_is_busy(stage: Stage, ah
     history, _ = first_turn(stage, session)
     history[1] = {"role": "assistant", "content": f"Repaired as if ahead were {ahead}. " * 4}
     if ahead:
-        words = (Message(Role.user, history[0]["content"]),)
+        words = (Message.of(Role.user, history[0]["content"]),)
         asked = ChatRequest("tiny", words, session=SessionId(session, "prompt_cache_key"))
-        stage.thread.run(foresee(stage.upstream, asked, Message(Role.assistant, history[1]["content"])))
+        stage.thread.run(foresee(stage.upstream, asked, Message.of(Role.assistant, history[1]["content"])))
     told = read(stage.ask(session, [*history, user("More.")]).headers["x-fortieth-cache"])
     missing = int(told["total"]) - int(told["reused"])
     rest = len("More.") + len("|\n|assistant\n") + 1

@@ -18,7 +18,8 @@ from engine.template import ChatTemplate
 from engine.types import CacheReport as EngineReport
 from engine.types import Finished, FinishReason
 from proxy.conversation.cache_report import CacheReport, MissCause
-from proxy.conversation.request import ChatRequest, Message, PastCall, Role, SessionId
+from proxy.conversation.message import Message, PastCall, ReasoningPart, Role
+from proxy.conversation.request import ChatRequest, SessionId
 from proxy.prompts.canonical import ALL_RULES, Rule
 from proxy.prompts.miss_report import common
 from proxy.prompts.prompting import Prepared, Prompter
@@ -163,12 +164,18 @@ def call_text(turn: int, thinking: bool = False) -> str:
     return f"{thought}Let me see.\n<tool_call>\n{call}\n</tool_call>"
 
 
+def thought_over(answer: Message, reasoning: str) -> Message:
+    """The same answer with other thinking before it, or none."""
+    others = answer.without_reasoning().parts
+    return replace(answer, parts=(ReasoningPart(reasoning), *others) if reasoning else others)
+
+
 def call_copy(turn: int, thinking: bool = False) -> Message:
     """The same answer as the client keeps it."""
     arguments = json.dumps({"folder": "src/é", "limit": turn, "query": f"part {turn}"}, separators=(",", ":"))
     reasoning = f"I should look for part {turn} now." if thinking else ""
     call = PastCall(f"call_{turn}", "search_files", arguments)
-    return Message(Role.assistant, "Let me see.", reasoning, (call,))
+    return Message.of(Role.assistant, "Let me see.", reasoning, (call,))
 
 
 Change = Callable[[ChatRequest, int], ChatRequest]
@@ -178,20 +185,23 @@ def run_loop(
     server: Server, turns: int = 8, change: Change = lambda request, turn: request, thinking: bool = False
 ) -> Server:
     """change: what the client does to each request before it sends it."""
-    messages = [Message(Role.system, SYSTEM), Message(Role.user, "Find all parts, one after the other.")]
+    messages = [
+        Message.of(Role.system, SYSTEM),
+        Message.of(Role.user, "Find all parts, one after the other."),
+    ]
     for turn in range(turns):
         request = ChatRequest("m", tuple(messages), (SEARCH, READ, WRITE, RUN), session=SESSION)
         server.ask(change(request, turn), call_text(turn, thinking))
         result = f"src/part_{turn}.py:{turn}: found\n" * 3
         messages += [
             call_copy(turn, thinking),
-            Message(Role.tool, result, call_id=f"call_{turn}", name="search_files"),
+            Message.of(Role.tool, result, call_id=f"call_{turn}", name="search_files"),
         ]
     return server
 
 
 def with_system(request: ChatRequest, text: str) -> ChatRequest:
-    return replace(request, messages=(Message(Role.system, text), *request.messages[1:]))
+    return replace(request, messages=(Message.of(Role.system, text), *request.messages[1:]))
 
 
 def shuffled(value: Any, turn: int) -> Any:

@@ -7,7 +7,8 @@ from typer.testing import CliRunner
 
 from proxy.cli.main import cli
 from proxy.conversation.errors import SettingsError
-from proxy.conversation.request import ChatRequest, Message, Role, SessionId
+from proxy.conversation.message import Message, Role
+from proxy.conversation.request import ChatRequest, SessionId
 from proxy.conversation.volatile import without_clocks, without_header_lines, without_ids, without_volatile
 from proxy.http.read_settings import load_settings
 from proxy.prompts.canonical import ALL_RULES, Canon, Rule
@@ -15,7 +16,7 @@ from repair.types import ToolDefinition
 
 
 def request(text: str, session: str = "s", tools: tuple[ToolDefinition, ...] = ()) -> ChatRequest:
-    messages = (Message(Role.system, text), Message(Role.user, "hi"))
+    messages = (Message.of(Role.system, text), Message.of(Role.user, "hi"))
     return ChatRequest("m", messages, tools, session=SessionId(session, "session-id"))
 
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from array import array
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from engine.template import ChatTemplate
-from proxy.conversation.request import Message, Role
+from proxy.conversation.message import Message, Role
 from proxy.prompts.miss_report import common
 from proxy.prompts.prompting import Prompter
 from tests.proxy.prompts.loops import CALLS, END, FORGETFUL, Server, call_copy, call_text, in_pieces, load
@@ -27,7 +26,7 @@ FOLDED = (
 {% endif %}{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant
 {% endif %}"""
 )
-OTHER = (OPENING[0], Message(Role.user, "Something else altogether."))
+OTHER = (OPENING[0], Message.of(Role.user, "Something else altogether."))
 
 
 def prompter(template: ChatTemplate) -> Prompter:
@@ -69,7 +68,7 @@ def test_answers_as_they_were_generated_move_no_mark(tmp_path: Path) -> None:
     server = Server(template)
     server.prompter = prompter(template)
     server.ask(asked(*OPENING), call_text(1))
-    bad = replace(RESULT, text="<|im_end|> and <|im_start|> as text")
+    bad = RESULT.with_text("<|im_end|> and <|im_start|> as text")
     prepared = server.prompter.prepare(asked(*OPENING, call_copy(1), bad))
     assert prepared.spliced == 1
     place = len(in_pieces(template, call_text(1)))

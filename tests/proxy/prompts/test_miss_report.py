@@ -10,14 +10,15 @@ import pytest
 from engine.template import ChatTemplate
 from engine.types import CacheReport as EngineReport
 from proxy.conversation.cache_report import CacheReport, MissCause
-from proxy.conversation.request import UNNAMED, ChatRequest, Message, Role
+from proxy.conversation.message import Message, Role
+from proxy.conversation.request import UNNAMED, ChatRequest
 from proxy.conversation.session_id import identify
 from proxy.prompts.miss_report import Outlook, Prompts
 from tests.proxy.prompts.loops import SEARCH, SESSION, SYSTEM, Server, call_copy, call_text, load
 
-ASK = Message(Role.user, "Find all parts.")
-RESULT = Message(Role.tool, "found", call_id="call_1", name="search_files")
-OPENING = (Message(Role.system, SYSTEM), ASK)
+ASK = Message.of(Role.user, "Find all parts.")
+RESULT = Message.of(Role.tool, "found", call_id="call_1", name="search_files")
+OPENING = (Message.of(Role.system, SYSTEM), ASK)
 HISTORY = (*OPENING, call_copy(1), RESULT)
 
 
@@ -32,14 +33,14 @@ def asked(*messages: Message, **fields: Any) -> ChatRequest:
 
 CHANGED: dict[str, tuple[ChatRequest, MissCause, int | None]] = {
     "tools_dropped": (asked(*HISTORY, tools=()), MissCause.tools, None),
-    "system": (asked(Message(Role.system, f"{SYSTEM} Be brief."), *HISTORY[1:]), MissCause.system, 0),
-    "question": (asked(OPENING[0], Message(Role.user, "Find one."), *HISTORY[2:]), MissCause.edit, 1),
+    "system": (asked(Message.of(Role.system, f"{SYSTEM} Be brief."), *HISTORY[1:]), MissCause.system, 0),
+    "question": (asked(OPENING[0], Message.of(Role.user, "Find one."), *HISTORY[2:]), MissCause.edit, 1),
     "repaired": (
-        asked(*OPENING, replace(call_copy(1), text="", calls=()), RESULT),
+        asked(*OPENING, Message.of(Role.assistant), RESULT),
         MissCause.answer,
         2,
     ),
-    "answer_dropped": (asked(*OPENING, Message(Role.user, "Go on."), call_copy(1)), MissCause.edit, 2),
+    "answer_dropped": (asked(*OPENING, Message.of(Role.user, "Go on."), call_copy(1)), MissCause.edit, 2),
     "compacted": (asked(OPENING[0], call_copy(1)), MissCause.edit, 1),
 }
 
@@ -59,7 +60,7 @@ def test_what_changed_is_named(
 
 def test_a_repaired_call_costs_its_computation_once(template: ChatTemplate) -> None:
     server = Server(template)
-    repaired = replace(call_copy(1), text="Let me see it.")
+    repaired = call_copy(1).with_text("Let me see it.")
     server.ask(asked(*OPENING), call_text(1))
     server.ask(asked(*OPENING, repaired, RESULT), call_text(2))
     server.ask(asked(*OPENING, repaired, RESULT, call_copy(2), RESULT), "Done.")
@@ -69,11 +70,11 @@ def test_a_repaired_call_costs_its_computation_once(template: ChatTemplate) -> N
 
 def test_branches_of_one_session_each_go_on(template: ChatTemplate) -> None:
     server = Server(template)
-    other = (Message(Role.system, "Write a title."), ASK)
+    other = (Message.of(Role.system, "Write a title."), ASK)
     server.ask(asked(*OPENING), call_text(1))
     server.ask(asked(*other), "Parts")
     server.ask(asked(*HISTORY), call_text(2))
-    server.ask(asked(*other, Message(Role.assistant, "Parts"), Message(Role.user, "Shorter.")), "P")
+    server.ask(asked(*other, Message.of(Role.assistant, "Parts"), Message.of(Role.user, "Shorter.")), "P")
     causes = [one.cause for one in server.reports]
     assert causes == [MissCause.cold, MissCause.cold, MissCause.none, MissCause.none]
 
@@ -87,7 +88,7 @@ def test_a_retry_is_no_miss(template: ChatTemplate) -> None:
 
 def test_a_session_known_by_its_prefix_is_recognised_when_that_changes(template: ChatTemplate) -> None:
     server = Server(template)
-    changed = (Message(Role.system, "You are another."), *HISTORY[1:])
+    changed = (Message.of(Role.system, "You are another."), *HISTORY[1:])
     for messages in (OPENING, changed):
         request = asked(*messages, session=UNNAMED)
         server.ask(replace(request, session=identify(request)), call_text(1))

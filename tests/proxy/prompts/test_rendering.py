@@ -6,16 +6,17 @@ from typing import Any
 
 import pytest
 
-from proxy.conversation.request import ChatRequest, Message, PastCall, Role, ToolChoice, ToolMode
+from proxy.conversation.message import Message, PastCall, Role
+from proxy.conversation.request import ChatRequest, ToolChoice, ToolMode
 from proxy.prompts.rendering import conversations, holds_calls, render_tools
 from repair.types import ToolDefinition
 
-SYSTEM, LATE = Message(Role.system, "be kind"), Message(Role.system, "be brief")
-ASK = Message(Role.user, "hi")
-CALLED = Message(Role.assistant, "", calls=(PastCall("c1", "f", '{"a":  1}'),))
-BROKEN = Message(Role.assistant, "", calls=(PastCall("c1", "f", '{"a": '),))
-RESULT = Message(Role.tool, "42", call_id="c1", name="f")
-EMPTY = Message(Role.assistant, "")
+SYSTEM, LATE = Message.of(Role.system, "be kind"), Message.of(Role.system, "be brief")
+ASK = Message.of(Role.user, "hi")
+CALLED = Message.of(Role.assistant, "", calls=(PastCall("c1", "f", '{"a":  1}'),))
+BROKEN = Message.of(Role.assistant, "", calls=(PastCall("c1", "f", '{"a": '),))
+RESULT = Message.of(Role.tool, "42", call_id="c1", name="f")
+EMPTY = Message.of(Role.assistant, "")
 
 
 def forms(*messages: Message, in_place: bool = True) -> list[list[dict[str, Any]]]:
@@ -53,7 +54,7 @@ def test_the_first_form_is_the_conversation_itself() -> None:
     ids=["object", "empty", "null", "cut", "array", "number", "deep", "deep_object"],
 )
 def test_arguments(sent: str, kept: Any, as_object: Any) -> None:
-    message = Message(Role.assistant, "", calls=(PastCall("c1", "f", sent),))
+    message = Message.of(Role.assistant, "", calls=(PastCall("c1", "f", sent),))
     first, *_, second, _ = forms(ASK, message)
     assert first[1]["tool_calls"][0]["function"]["arguments"] == kept
     assert second[1]["tool_calls"][0]["function"]["arguments"] == (
@@ -65,7 +66,7 @@ def test_the_second_form_has_one_system_message_at_the_head() -> None:
     late = forms(SYSTEM, LATE, ASK, CALLED, RESULT, LATE)[-2]
     assert [m["role"] for m in late] == ["system", "user", "assistant", "tool", "user"]
     assert (late[0]["content"], late[-1]["content"]) == ("be kind\n\nbe brief", "System: be brief")
-    assert [m["role"] for m in forms(ASK, Message(Role.system, ""), ASK)[1]] == ["user", "user"]
+    assert [m["role"] for m in forms(ASK, Message.of(Role.system, ""), ASK)[1]] == ["user", "user"]
 
 
 def test_later_system_messages_can_be_gathered_there() -> None:
@@ -80,7 +81,7 @@ def test_the_third_form_alternates_and_loses_no_text() -> None:
     assert third[0]["content"] == "be kind\n\nhi\n\nhi"
     assert third[1]["content"] == 'Called f with {"a":  1}'
     assert third[2]["content"] == "Result of f:\n42"
-    assert forms(Message(Role.assistant, "hello"), ASK)[2][0] == {"role": "user", "content": ""}
+    assert forms(Message.of(Role.assistant, "hello"), ASK)[2][0] == {"role": "user", "content": ""}
 
 
 def test_a_trailing_empty_answer_is_dropped() -> None:
@@ -114,14 +115,14 @@ def test_tools_are_shown_unless_none_may_be_called() -> None:
 
 
 def test_the_forms_of_calls_that_some_templates_want() -> None:
-    two = Message(
+    two = Message.of(
         Role.assistant,
         "so",
         calls=(PastCall("call_long_1", "f", '{"a": 1}'), PastCall("call_long_2", "g", "{}")),
     )
     results = [
-        Message(Role.tool, "42", call_id="call_long_1"),
-        Message(Role.tool, "43", call_id="call_long_2"),
+        Message.of(Role.tool, "42", call_id="call_long_1"),
+        Message.of(Role.tool, "43", call_id="call_long_2"),
     ]
     _, as_text, short, single, *_ = forms(ASK, two, *results)
     assert [call["function"]["arguments"] for call in as_text[1]["tool_calls"]] == ['{"a": 1}', "{}"]
@@ -139,5 +140,5 @@ def test_the_forms_of_calls_that_some_templates_want() -> None:
     ids=["json", "raw", "name_alone", "arguments_alone"],
 )
 def test_calls_that_a_template_leaves_out_are_noticed(text: str, held: bool) -> None:
-    called = Message(Role.assistant, "", calls=(PastCall("c1", "f", '{"a": "x\\ny"}'),))
+    called = Message.of(Role.assistant, "", calls=(PastCall("c1", "f", '{"a": "x\\ny"}'),))
     assert holds_calls(text, ChatRequest("m", (ASK, called))) is held

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
-from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -15,32 +14,42 @@ from engine.errors import QueueFull
 from engine.template import ChatTemplate
 from engine.types import Finished, FinishReason, GenerateRequest, Output, Priority
 from proxy.conversation.cache_report import MissCause
-from proxy.conversation.request import ChatRequest, Message, Role, SessionId
+from proxy.conversation.message import Message, Role
+from proxy.conversation.request import ChatRequest, SessionId
 from proxy.conversation.verdict import GuardMode
 from proxy.prompts.think_time import MOST, PAUSE_S, ThinkTime
 from proxy.upstreams.scripted import Script, ScriptedUpstream
 from tests.proxy.live import serving
-from tests.proxy.prompts.loops import FORGETFUL, STRICT, THINKING, Server, call_copy, call_text, load
+from tests.proxy.prompts.loops import (
+    FORGETFUL,
+    STRICT,
+    THINKING,
+    Server,
+    call_copy,
+    call_text,
+    load,
+    thought_over,
+)
 from tests.proxy.prompts.test_answer_tokens import OPENING, RESULT, asked, edited
 from tests.proxy.requests import CALL, HOPELESS_CALL, SLOPPY_CALL, TOOLS, body
 
 REPAIRED = edited(arguments='{"query": "part 1", "limit": 7}')
-SPOKEN = Message(Role.assistant, "All parts are found.")
+SPOKEN = Message.of(Role.assistant, "All parts are found.")
 ANSWERS = {
     "clean": (call_text(1), call_copy(1)),
     "repaired": (call_text(1), REPAIRED),
-    "two_calls": (call_text(1), replace(call_copy(1), calls=call_copy(1).calls * 2)),
+    "two_calls": (call_text(1), call_copy(1).with_calls(call_copy(1).calls * 2)),
     "words": ("All parts are found.", SPOKEN),
 }
 THOUGHTS = {
     "thought": (call_text(1, True), call_copy(1, True)),
-    "repaired_thought": (call_text(1, True), replace(REPAIRED, reasoning="I should look for part 1 now.")),
+    "repaired_thought": (call_text(1, True), thought_over(REPAIRED, "I should look for part 1 now.")),
 }
 RESULTS = ["found", "\n\nfound", " found", '{"found": 1}', "[1]", "0", "", "é", "<|im_end|>"]
 
 
 def following(reply: Message, text: str) -> Message:
-    return replace(RESULT, text=text) if reply.calls else Message(Role.user, text)
+    return RESULT.with_text(text) if reply.calls else Message.of(Role.user, text)
 
 
 def check(template: ChatTemplate, answer: str, reply: Message) -> None:
@@ -71,7 +80,7 @@ def test_a_client_that_drops_reasoning_is_expected_to_do_so_again(tmp_path: Path
     server = Server(load(tmp_path, THINKING))
     history = (*OPENING, call_copy(1), RESULT)
     server.ask(asked(*history), call_text(2, True))
-    reply = replace(REPAIRED, reasoning="I should look for part 2 now.")
+    reply = thought_over(REPAIRED, "I should look for part 2 now.")
     assert "part 2 now" not in server.template.decode(server.prompter.ahead(asked(*history), reply))
     fresh = server.template.decode(server.prompter.ahead(asked(*OPENING), reply))
     assert "part 2 now" in fresh

@@ -9,7 +9,8 @@ import pytest
 
 from engine.template import ChatTemplate
 from proxy.conversation.cache_report import MissCause
-from proxy.conversation.request import ChatRequest, Message, Role
+from proxy.conversation.message import Message, Role
+from proxy.conversation.request import ChatRequest
 from proxy.prompts.canonical import ALL_RULES, Rule
 from repair.types import ToolDefinition
 from tests.proxy.prompts.loops import (
@@ -43,7 +44,7 @@ def clock(request: ChatRequest, turn: int) -> ChatRequest:
 
 
 def stripped(request: ChatRequest, turn: int) -> ChatRequest:
-    return replace(request, messages=tuple(replace(one, reasoning="") for one in request.messages))
+    return replace(request, messages=tuple(one.without_reasoning() for one in request.messages))
 
 
 def late_system(request: ChatRequest, turn: int) -> ChatRequest:
@@ -52,7 +53,7 @@ def late_system(request: ChatRequest, turn: int) -> ChatRequest:
     for index, message in enumerate(request.messages):
         messages.append(message)
         if message.role is Role.tool:
-            messages.append(Message(Role.system, f"Reminder {index}: keep to the task."))
+            messages.append(Message.of(Role.system, f"Reminder {index}: keep to the task."))
     return replace(request, messages=tuple(messages))
 
 
@@ -122,10 +123,10 @@ def test_what_the_template_forgets_is_not_put_back(templates: dict[str, ChatTemp
     server = Server(templates[FORGETFUL])
 
     thinking = "<think>\nhm\n</think>\n\n"
-    messages: tuple[Message, ...] = (Message(Role.system, SYSTEM), Message(Role.user, "hi"))
+    messages: tuple[Message, ...] = (Message.of(Role.system, SYSTEM), Message.of(Role.user, "hi"))
     for turn in range(3):
         server.ask(ChatRequest("m", messages), f"{thinking}answer {turn}")
-        messages += (Message(Role.assistant, f"answer {turn}"), Message(Role.user, f"more {turn}"))
+        messages += (Message.of(Role.assistant, f"answer {turn}"), Message.of(Role.user, f"more {turn}"))
     assert [report.cause for report in server.reports[1:]] == [MissCause.reasoning] * 2
     assert server.spliced == [0, 0, 0]
     prompt = server.prompter.prepare(ChatRequest("m", messages)).rendered.text

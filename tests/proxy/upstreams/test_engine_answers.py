@@ -10,7 +10,8 @@ import httpx
 import pytest
 
 from engine.config import EngineConfig
-from proxy.conversation.request import ChatRequest, Message, Role, Sampling
+from proxy.conversation.message import Message, Role
+from proxy.conversation.request import ChatRequest, Sampling
 from proxy.upstreams.base import UpstreamEvent, UpstreamFinish, UpstreamStarted
 from proxy.upstreams.engine import EngineUpstream
 from tests.engine.tiny import make_model
@@ -37,7 +38,7 @@ def server(engine: EngineUpstream, thread: LoopThread) -> Iterator[LiveServer]:
 
 def test_the_prompt_is_counted_before_the_first_text(engine: EngineUpstream, thread: LoopThread) -> None:
     async def heard() -> list[UpstreamEvent]:
-        generation = await engine.open(ChatRequest("", (Message(Role.user, "hi"),), sampling=SHORT))
+        generation = await engine.open(ChatRequest("", (Message.of(Role.user, "hi"),), sampling=SHORT))
         try:
             return [event async for event in generation]
         finally:

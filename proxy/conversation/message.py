@@ -1,0 +1,234 @@
+"""One message of a conversation: its parts in the order in which the client gave them.
+
+A part holds what we understand and keeps what the client sent beside it, so that an upstream gets the message
+as it was sent. What a model's template cannot show is decided where the prompt is written, not here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import Any
+
+
+class Role(StrEnum):
+    system = "system"
+    user = "user"
+    assistant = "assistant"
+    tool = "tool"
+
+
+@dataclass(frozen=True, slots=True)
+class TextPart:
+    """extra: further fields of the part as it was sent, such as `cache_control`."""
+
+    text: str
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ReasoningPart:
+    """The model's own thinking. signature: by which the model that wrote it knows it again. redacted:
+    thinking that only that model can read, in place of the text.
+    """
+
+    text: str
+    signature: str = ""
+    redacted: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class MediaPart:
+    """An image, audio, video or file. kind: the client's word for it. part: as OpenAI's chat API writes it,
+    in whose form upstreams are asked.
+    """
+
+    kind: str
+    part: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class UnknownPart:
+    """A part that no one here knows. kind: the client's word for it, which may be empty."""
+
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
+class PastCall:
+    """A tool call of the history, as the client sent it: `arguments` is any text, valid JSON or not.
+    extra: as in TextPart.
+    """
+
+    id: str
+    name: str
+    arguments: str
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+ResultContent = TextPart | MediaPart | UnknownPart
+
+
+@dataclass(frozen=True, slots=True)
+class ResultPart:
+    """What a tool answered, alone in a message of the role `tool`. name may be empty. is_error: the tool says
+    that it failed.
+    """
+
+    call_id: str
+    name: str
+    parts: tuple[ResultContent, ...]
+    is_error: bool = False
+
+    @property
+    def text(self) -> str:
+        return _joined(self.parts, "\n")
+
+    @property
+    def told(self) -> tuple[ResultContent, ...]:
+        """The parts for who has no other sign of a failure."""
+        return (_FAILED, *self.parts) if self.is_error else self.parts
+
+
+_FAILED = TextPart("The tool failed:")
+
+Part = TextPart | ReasoningPart | MediaPart | UnknownPart | PastCall | ResultPart
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """reasoning and calls: of the assistant only. sent_as: the client's word for the role where it has
+    another than ours, such as `developer`. extra: further fields of the message as it was sent, such as
+    `name`.
+    """
+
+    role: Role
+    parts: tuple[Part, ...] = ()
+    sent_as: str = ""
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(
+        cls,
+        role: Role,
+        text: str = "",
+        reasoning: str = "",
+        calls: Sequence[PastCall] = (),
+        call_id: str = "",
+        name: str = "",
+    ) -> Message:
+        """One with at most one text. call_id and name: tool results only."""
+        said = (TextPart(text),) if text else ()
+        if role is Role.tool:
+            return cls(role, (ResultPart(call_id, name, said),))
+        thought = (ReasoningPart(reasoning),) if reasoning else ()
+        return cls(role, (*thought, *said, *calls))
+
+    @property
+    def text(self) -> str:
+        """The texts alone. Those of an answer are one text that was cut; others are texts of their own."""
+        match self.parts:
+            case (TextPart(text),):
+                return text
+            case (ResultPart() as result,):
+                return result.text
+            case parts:
+                return _joined(parts, "" if self.role is Role.assistant else "\n")
+
+    @property
+    def reasoning(self) -> str:
+        return "".join(part.text for part in self.parts if isinstance(part, ReasoningPart))
+
+    @property
+    def calls(self) -> tuple[PastCall, ...]:
+        return tuple(part for part in self.parts if isinstance(part, PastCall))
+
+    @property
+    def result(self) -> ResultPart | None:
+        """Of the role `tool`."""
+        return next((part for part in self.parts if isinstance(part, ResultPart)), None)
+
+    @property
+    def call_id(self) -> str:
+        """Of the call that this is the result of."""
+        return self.result.call_id if self.result else ""
+
+    @property
+    def name(self) -> str:
+        """Of the tool that this is the result of, where the client told it."""
+        return self.result.name if self.result else ""
+
+    @property
+    def is_empty_answer(self) -> bool:
+        """Agents keep one of these after an answer that held nothing."""
+        blank = all(isinstance(part, TextPart | ReasoningPart) and not part.text for part in self.parts)
+        return self.role is Role.assistant and blank
+
+    def with_text(self, text: str) -> Message:
+        """With this in place of its texts, where the first one stood, else before the calls."""
+        if self.result is not None:
+            return replace(self, parts=(replace(self.result, parts=_with_text(self.result.parts, text)),))
+        return replace(self, parts=_with_text(self.parts, text))
+
+    def with_more(self, text: str) -> Message:
+        """With one more text at the end of a result, or of what a message says."""
+        more = TextPart(text)
+        if self.result is not None:
+            return replace(self, parts=(replace(self.result, parts=(*self.result.parts, more)),))
+        return replace(self, parts=(*self.parts, more))
+
+    def with_calls(self, calls: Sequence[PastCall]) -> Message:
+        """With these calls behind all else."""
+        others = (part for part in self.parts if not isinstance(part, PastCall))
+        return replace(self, parts=(*others, *calls))
+
+    def without_reasoning(self) -> Message:
+        return replace(self, parts=tuple(one for one in self.parts if not isinstance(one, ReasoningPart)))
+
+    def in_words(self) -> Message:
+        """For who reads nothing but text: media and unknown parts are named, and nothing stands beside what
+        we understand. The same object where that is so already.
+        """
+        parts = tuple(map(_in_words, self.parts))
+        if parts == self.parts and not self.extra and not self.sent_as:
+            return self
+        return Message(self.role, parts)
+
+
+def _joined(parts: Sequence[Part], between: str) -> str:
+    return between.join(part.text for part in parts if isinstance(part, TextPart))
+
+
+def _with_text(parts: tuple[Any, ...], text: str) -> tuple[Any, ...]:
+    """parts: of one kind of union, which stays."""
+    places = [at for at, part in enumerate(parts) if isinstance(part, TextPart)]
+    calls = [at for at, part in enumerate(parts) if isinstance(part, PastCall)]
+    at = (places or calls or [len(parts)])[0]
+    before, behind = parts[:at], parts[at:]
+    return (*before, TextPart(text), *(part for part in behind if not isinstance(part, TextPart)))
+
+
+def _in_words(part: Part) -> Part:
+    match part:
+        case TextPart(text):
+            return TextPart(text)
+        case MediaPart() | UnknownPart():
+            return TextPart(placeholder(part))
+        case PastCall():
+            return replace(part, extra={})
+        case ResultPart():
+            return replace(part, parts=tuple(map(_content_in_words, part.told)), is_error=False)
+        case ReasoningPart():
+            return ReasoningPart(part.text)
+
+
+def _content_in_words(part: ResultContent) -> TextPart:
+    return TextPart(part.text if isinstance(part, TextPart) else placeholder(part))
+
+
+def placeholder(part: MediaPart | UnknownPart) -> str:
+    """What a model is told that cannot read the part: an agent's run must not end over a picture."""
+    if isinstance(part, MediaPart):
+        return f"[{part.kind} omitted: this model reads text only]"
+    return f"[{part.kind or 'part'} omitted]"
