@@ -11,7 +11,7 @@ import os
 import signal
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import httpx
@@ -30,6 +30,7 @@ from proxy.http.server import Stop, bind, run_http, start_upstream
 from proxy.http.settings import Settings
 from proxy.records.request_record import RequestRecord
 from proxy.upstreams.base import Generation, Upstream, UpstreamEvent, UpstreamText
+from proxy.upstreams.capabilities import Capabilities
 from repair.formats import Wire
 
 MODES = (GuardMode.off, GuardMode.full)
@@ -161,6 +162,11 @@ class Witness:
     def models(self) -> tuple[ModelCard, ...]:
         return self._upstream.models
 
+    @property
+    def capabilities(self) -> Capabilities:
+        """Nothing is computed ahead: both arms shall pay for the same."""
+        return replace(self._upstream.capabilities, sessions=None, prefiller=None, stats=None)
+
     async def open(self, request: ChatRequest) -> Generation:
         generation = OverheardGeneration(await self._upstream.open(request))
         self._heard.append(generation)
@@ -183,6 +189,9 @@ class Witness:
     async def close(self) -> None:
         await self._upstream.close()
 
+    def abandon(self) -> None:
+        self._upstream.abandon()
+
 
 @dataclass(slots=True)
 class OverheardGeneration:
@@ -198,10 +207,6 @@ class OverheardGeneration:
     @property
     def generation_prompt(self) -> str:
         return self.inner.generation_prompt
-
-    @property
-    def structured(self) -> bool:
-        return self.inner.structured
 
     async def __aiter__(self) -> AsyncIterator[UpstreamEvent]:
         async for event in self.inner:

@@ -66,7 +66,8 @@ UNNAMED = SessionId("", "prefix")
 
 @dataclass(frozen=True, slots=True)
 class ChatRequest:
-    """One turn asked for. model: as the client wrote it, "" where it wrote none.
+    """One turn asked for. model: as the client wrote it, "" where it wrote none, until the route has found
+    which served one it means.
 
     n: how many answers. json_answer: the text of the answer is to be one JSON value, which matches
     answer_schema where the client gave one. thinking_budget: tokens after which thinking is closed.

@@ -23,7 +23,7 @@ from proxy.guard.policy import REASKING, Announce, GuardPolicy, LoopLimits, Reas
 from proxy.guard.reask import Reask, Reasked
 from proxy.guard.recorder import Recorder, RequestContext
 from proxy.guard.settled import TurnEnd, answer_instead, deliver, observed_turn
-from proxy.prompts.think_time import Prefiller, reply_of
+from proxy.prompts.think_time import reply_of
 from proxy.records.request_record import Ending, Sink
 from proxy.upstreams.base import Generation, Upstream, UpstreamStarted, UpstreamText
 from repair.placement import InText
@@ -61,9 +61,7 @@ class Exchange:
         self._tools = tools
         self._generation = generation
         self._book = book
-        self._turn_policy = replace(
-            _turn_policy(about.request), in_text=guard.calls_in_text(about.key, generation)
-        )
+        self._turn_policy = replace(_turn_policy(about.request), in_text=guard.calls_in_text(about.key))
         plain = replace(self._turn_policy, enabled=False)
         self._unasked = _unasked(about, tools)
         as_emitted = about.mode in (GuardMode.off, GuardMode.observe)
@@ -208,27 +206,25 @@ class Exchange:
 
 
 class Guard:
-    """Opens exchanges with one upstream under one policy. sinks: get the account of each request. foresight:
-    is told what each turn came to.
-    """
+    """Opens exchanges with one upstream under one policy. sinks: get the account of each request."""
 
     def __init__(
         self,
         upstream: Upstream,
         policy: GuardPolicy,
         sinks: Sequence[Sink] = (),
-        foresight: Prefiller | None = None,
     ) -> None:
         self.upstream = upstream
         self.policy = policy
         self.drift = DriftStore(policy.drift or DEFAULT_RULE)
         self.structured = StructuredSessions()
         self._sinks = tuple(sinks)
-        self._foresight = foresight
+        self._foresight = upstream.capabilities.prefiller
         self._warned: set[str] = set()
 
     async def open(self, request: ChatRequest, caller: Caller = NOBODY) -> Exchange:
-        """Raises whatever can be known before the first token: BadRequest, Overloaded, UpstreamUnavailable.
+        """request.model: the id of a model that the upstream serves. Raises whatever can be known before the
+        first token: BadRequest, Overloaded, UpstreamUnavailable.
 
         The caller must aclose() the exchange, whatever happens.
         """
@@ -261,8 +257,9 @@ class Guard:
         limits = self.policy.loops
         return replace(limits, polling=limits.polling | request.polling) if request.polling else limits
 
-    def calls_in_text(self, key: SessionKey, generation: Generation) -> InText:
-        return calls_in_text(generation, self.policy.leaked_calls, key in self.structured)
+    def calls_in_text(self, key: SessionKey) -> InText:
+        structured = self.upstream.capabilities.structured_calls
+        return calls_in_text(structured, self.policy.leaked_calls, key in self.structured)
 
     def note_drift(self, about: RequestContext, attempt: Attempt) -> None:
         """Counts a turn in which the model tried to call."""
@@ -271,12 +268,10 @@ class Guard:
             self.drift.note(about.key, about.turn, valid, constrained=about.request.constrained)
 
     def _circumstances(self, request: ChatRequest, caller: Caller, tools: ToolSet) -> RequestContext:
-        served = [card.id for card in self.upstream.models]
-        model = request.model if request.model in served else served[0]
-        mode = self.policy.mode_of(model, caller.mode)
+        mode = self.policy.mode_of(request.model, caller.mode)
         session = identify(request, caller.session)
         request = replace(request, session=session)
-        key = SessionKey(model, session.id)
+        key = SessionKey(request.model, session.id)
         callable_ = bool(tools) and request.tool_choice.mode is not ToolMode.none
         drifted = (
             mode in REASKING

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import OrderedDict
 
 from proxy.guard.drift import SessionKey
-from proxy.upstreams.base import Generation
 from repair.placement import InText
 
 _CAPACITY = 4096
@@ -28,11 +27,12 @@ class StructuredSessions:
         return key in self._keys
 
 
-def calls_in_text(generation: Generation, leaked_calls: bool, sends_structure: bool) -> InText:
-    """leaked_calls: what upstreams write as text may be a call at all. sends_structure: this one has sent a
-    call as structure before. The bundled engine's calls are never anything but text.
+def calls_in_text(structured: bool, leaked_calls: bool, sends_structure: bool) -> InText:
+    """structured: the upstream has another way to send calls than text, which the bundled engine has not.
+    leaked_calls: what such an upstream writes as text may be a call at all. sends_structure: this one has
+    sent a call as structure before.
     """
-    if not generation.structured:
+    if not structured:
         return InText.placed
     if not leaked_calls:
         return InText.never

@@ -12,7 +12,6 @@ from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from engine.types import EngineStats
 from proxy.codecs.base import Codec
 from proxy.codecs.registry import CODECS
 from proxy.conversation.errors import error_for_status
@@ -23,8 +22,6 @@ from proxy.http.health import HealthCheck
 from proxy.http.logs import REQUEST_ID
 from proxy.http.replies import error_response
 from proxy.http.routes import Limits, State, build_router
-from proxy.http.sessions import SessionKeeper
-from proxy.prompts.think_time import Prefiller
 from proxy.records.ledger import Ledger
 from proxy.records.metrics import Metrics
 from proxy.records.request_record import Sink
@@ -43,26 +40,22 @@ def create_app(
     sinks: Sequence[Sink] = (),
     api_key: str | None = None,
     limits: Limits | None = None,
-    stats: Callable[[], EngineStats] | None = None,
-    keeper: SessionKeeper | None = None,
     ledger: Ledger | None = None,
-    foresight: Prefiller | None = None,
     codecs: Sequence[Codec] = CODECS,
 ) -> FastAPI:
     """The app over a started upstream, which stays the caller's to close. sinks: get each request's
-    account, and so does the ledger, which can be asked for them. stats: the bundled engine's figures, for
-    /metrics. keeper: of the sessions' prefixes. foresight: is told what each turn came to, and
-    warms prompts. codecs: the dialects, of which the first tells errors that belong to none.
+    account, and so does the ledger, which can be asked for them. codecs: the dialects, of which the first
+    tells errors that belong to none.
     """
     kept = (ledger,) if ledger else ()
-    metrics = Metrics(stats)
+    metrics = Metrics(upstream.capabilities.stats)
     roster = SessionStats()
     told = (metrics, roster, *kept, *sinks)
-    guard = Guard(metrics.watch(upstream), policy or GuardPolicy(), told, foresight)
+    guard = Guard(metrics.watch(upstream), policy or GuardPolicy(), told)
     metrics.show(DriftCollector(guard.drift))
     health = HealthCheck(upstream)
     limits = limits or Limits()
-    state = State(upstream, guard, health, limits, api_key, metrics, roster, keeper, ledger, foresight, stats)
+    state = State(upstream, guard, health, limits, api_key, metrics, roster, ledger)
     app = FastAPI(title="fortieth", docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
     app.include_router(build_router(state, codecs))
     app.add_exception_handler(HTTPException, _in_words_of(codecs[0]))

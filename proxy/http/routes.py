@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from fastapi import APIRouter, Request, Response
 from starlette.requests import ClientDisconnect
 
-from engine.types import EngineStats
 from proxy.codecs.base import Codec, Decoded, Operation
 from proxy.codecs.verdict import verdict_headers
 from proxy.conversation.errors import BodyTooLarge, ModelNotFound, RequestError, Unauthorized
@@ -25,13 +24,13 @@ from proxy.guard.guard import Guard
 from proxy.http.health import HealthCheck
 from proxy.http.ledger import list_requests, show_request
 from proxy.http.replies import JSONResponse, error_response, request_id_of
-from proxy.http.sessions import SessionKeeper, drop_session, list_sessions, pin_session, warm_one
+from proxy.http.sessions import drop_session, list_sessions, pin_session, warm_one
 from proxy.http.sse import ClientGone, EventStream, defects_reported, run_while_connected
-from proxy.prompts.think_time import Prefiller
 from proxy.records.ledger import Ledger
 from proxy.records.metrics import CONTENT_TYPE, Metrics
 from proxy.records.session_stats import SessionStats
 from proxy.upstreams.base import Upstream
+from proxy.upstreams.capabilities import Capabilities
 
 _DEFAULT_MODEL = "default"
 # nginx's number for "the client closed the connection"; only the log sees it.
@@ -60,10 +59,11 @@ class State:
     api_key: str | None
     metrics: Metrics
     roster: SessionStats
-    keeper: SessionKeeper | None
     ledger: Ledger | None = None
-    foresight: Prefiller | None = None
-    stats: Callable[[], EngineStats] | None = None
+
+    @property
+    def can(self) -> Capabilities:
+        return self.upstream.capabilities
 
 
 def build_router(state: State, codecs: Sequence[Codec]) -> APIRouter:
@@ -113,8 +113,8 @@ def _answer(state: State, codec: Codec) -> Endpoint:
     async def answer(request: Request) -> Response:
         _authorise(state, request)
         named = from_headers(request.headers)
-        if state.keeper is not None and named.id:
-            state.keeper.prefetch_session(named.id)  # while the body is on its way
+        if state.can.sessions is not None and named.id:
+            state.can.sessions.prefetch_session(named.id)  # while the body is on its way
         try:
             asked = codec.decode(await _read_body(request, state.limits.max_body_bytes))
             try:
@@ -129,8 +129,8 @@ def _answer(state: State, codec: Codec) -> Endpoint:
 
 async def _ask(state: State, codec: Codec, request: Request, asked: Decoded) -> Response:
     """From the opened delivery on someone closes the exchanges: the stream when it ends, or we do."""
-    wanted = asked.request
-    card = _find(state.upstream, wanted.model)
+    card = _find(state.upstream, asked.request.model)
+    wanted = replace(asked.request, model=card.id)  # looked up once: what follows relies on it
     deadline = Deadline.of(state.limits.request_timeout_s, wanted.timeout_s, read_timeout(request.headers))
     caller = read_caller(request.headers, deadline.at, codec.call_id)
     delivery = await run_while_connected(
@@ -193,7 +193,7 @@ def _warm(state: State, codec: Codec) -> Endpoint:
     async def warm(request: Request) -> Response:
         _authorise(state, request)
         body = await _read_body(request, state.limits.max_body_bytes)
-        return JSONResponse(await warm_one(state.foresight, codec.decode(body).request))
+        return JSONResponse(await warm_one(state.can.prefiller, codec.decode(body).request))
 
     return warm
 
@@ -201,7 +201,7 @@ def _warm(state: State, codec: Codec) -> Endpoint:
 def _sessions(state: State) -> Endpoint:
     async def sessions(request: Request) -> Response:
         _authorise(state, request)
-        return JSONResponse(await list_sessions(state.roster, state.keeper))
+        return JSONResponse(await list_sessions(state.roster, state.can.sessions))
 
     return sessions
 
@@ -209,7 +209,7 @@ def _sessions(state: State) -> Endpoint:
 def _pin(state: State, pinned: bool) -> Endpoint:
     async def pin(request: Request) -> Response:
         _authorise(state, request)
-        return JSONResponse(await pin_session(state.keeper, request.path_params["id"], pinned))
+        return JSONResponse(await pin_session(state.can.sessions, request.path_params["id"], pinned))
 
     return pin
 
@@ -217,7 +217,7 @@ def _pin(state: State, pinned: bool) -> Endpoint:
 def _drop(state: State) -> Endpoint:
     async def drop(request: Request) -> Response:
         _authorise(state, request)
-        return JSONResponse(await drop_session(state.roster, state.keeper, request.path_params["id"]))
+        return JSONResponse(await drop_session(state.roster, state.can.sessions, request.path_params["id"]))
 
     return drop
 
@@ -229,7 +229,7 @@ def _health(state: State) -> Endpoint:
             body = {"status": "unavailable", "reason": found.reason}
             return JSONResponse(body, status_code=503, headers={"retry-after": "1"})
         known = {"status": "ok", "models": [card.id for card in state.upstream.models]}
-        engine = {} if state.stats is None else {"engine": state.stats().state}
+        engine = {} if state.can.stats is None else {"engine": state.can.stats().state}
         return JSONResponse(known | engine)
 
     return health

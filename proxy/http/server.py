@@ -141,8 +141,8 @@ async def _close(upstream: Upstream, stop: Stop) -> None:
     closing = asyncio.create_task(upstream.close())
     abandoning = asyncio.create_task(stop.abandoned.wait())
     await asyncio.wait({closing, abandoning}, return_when=asyncio.FIRST_COMPLETED)
-    if not closing.done() and isinstance(upstream, EngineUpstream):
-        upstream.client.kill()
+    if not closing.done():
+        upstream.abandon()
     abandoning.cancel()
     await closing
 
@@ -281,9 +281,6 @@ async def run_http(
         api_key=api_key,
         limits=Limits(request_timeout_s=settings.request_timeout_s),
         ledger=ledger,
-        stats=upstream.client.stats if isinstance(upstream, EngineUpstream) else None,
-        keeper=upstream.client if isinstance(upstream, EngineUpstream) else None,
-        foresight=upstream if isinstance(upstream, EngineUpstream) else None,
     )
     server = _http_server(app)
     serving = asyncio.create_task(server.serve(sockets=[listener]))

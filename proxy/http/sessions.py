@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any
 
 from engine.errors import EngineUnavailable
 from engine.types import SessionInfo
@@ -12,18 +11,7 @@ from proxy.conversation.errors import NotFound, UpstreamUnavailable
 from proxy.conversation.request import ChatRequest
 from proxy.prompts.think_time import Prefiller
 from proxy.records.session_stats import SessionStats, row_object
-
-
-class SessionKeeper(Protocol):
-    """Keeps the prefixes of sessions. Each method raises EngineUnavailable."""
-
-    async def sessions(self) -> Sequence[SessionInfo]: ...
-
-    async def pin_session(self, id: str, pinned: bool = True) -> bool: ...
-
-    async def drop_session(self, id: str) -> bool: ...
-
-    def prefetch_session(self, id: str) -> None: ...
+from proxy.upstreams.capabilities import SessionKeeper
 
 
 async def list_sessions(roster: SessionStats, keeper: SessionKeeper | None) -> dict[str, Any]:

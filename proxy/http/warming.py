@@ -16,7 +16,6 @@ from proxy.conversation.errors import RequestError, SettingsError, StartError
 from proxy.conversation.request import ChatRequest
 from proxy.http.settings import Settings
 from proxy.upstreams.base import Upstream
-from proxy.upstreams.engine import EngineUpstream
 
 _log = logging.getLogger(__name__)
 
@@ -87,11 +86,13 @@ def warm_prompts(settings: Settings) -> list[WarmPrompt]:
 
 
 async def warm_up(upstream: Upstream, prompts: Sequence[WarmPrompt]) -> None:
-    """Computes them one after the other; one that fails is told in the log."""
+    """Computes them one after the other, where the upstream can; one that fails is told in the log."""
+    prefiller = upstream.capabilities.prefiller
+    if prefiller is None:
+        return
     for prompt in prompts:
-        assert isinstance(upstream, EngineUpstream)
         try:
-            done = await upstream.warm(prompt.request)
+            done = await prefiller.warm(prompt.request)
         except RequestError as error:
             _log.warning("%s was not computed: %s", prompt.place, error.message)
         else:

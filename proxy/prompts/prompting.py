@@ -77,6 +77,14 @@ class Prompter:
         outlook, seen = self._prompts.note(asked, rendered.tokens)
         return Prepared(rendered, thinking, due, outlook, seen, joined.spliced, marks)
 
+    def count(self, request: ChatRequest) -> int:
+        """The tokens of its prompt, of which nothing is remembered. Raises InvalidRequest as prepare()."""
+        asked, recalled = self._recall(request)
+        written = write_prompt(self._template, asked, self._in_place)
+        tokens = self._turns.join(written.text, recalled.own).tokens
+        plain = Rendered(tokens, written.plain, written.generation_prompt)
+        return len(limit_thinking(self._template, self._format, plain, request)[0].tokens)
+
     def _recall(self, request: ChatRequest) -> tuple[ChatRequest, Recalled]:
         """The canonical request, our own answers in it restored."""
         asked = self._canon.apply(request)

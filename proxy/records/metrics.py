@@ -26,6 +26,7 @@ from proxy.conversation.verdict import Verdict
 from proxy.records.cache_metrics import cache_figures
 from proxy.records.request_record import Ending, RequestRecord, bucket
 from proxy.upstreams.base import Generation, Upstream, UpstreamEvent, UpstreamFinish, UpstreamStarted
+from proxy.upstreams.capabilities import Capabilities
 from repair.formats import Wire
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -196,10 +197,6 @@ class TimedGeneration:
     def generation_prompt(self) -> str:
         return self._inner.generation_prompt
 
-    @property
-    def structured(self) -> bool:
-        return self._inner.structured
-
     async def __aiter__(self) -> AsyncIterator[UpstreamEvent]:
         gaps = self._timings.gap.labels(self._model)
         begun = False
@@ -251,18 +248,23 @@ class TimedUpstream:
     def models(self) -> tuple[ModelCard, ...]:
         return self._inner.models
 
+    @property
+    def capabilities(self) -> Capabilities:
+        return self._inner.capabilities
+
     async def open(self, request: ChatRequest) -> TimedGeneration:
         began = time.monotonic()
         generation = await self._inner.open(request)
-        served = [card.id for card in self.models]
-        model = request.model if request.model in served else served[0]
-        return TimedGeneration(generation, self._timings, model, began)
+        return TimedGeneration(generation, self._timings, request.model, began)
 
     async def check(self) -> None:
         await self._inner.check()
 
     async def close(self) -> None:
         await self._inner.close()
+
+    def abandon(self) -> None:
+        self._inner.abandon()
 
 
 ANSWERS = ("ready", *AT_REST)  # states of the engine

@@ -11,6 +11,7 @@ from proxy.conversation.events import Usage
 from proxy.conversation.logprobs import TokenLogprob
 from proxy.conversation.model_card import ModelCard
 from proxy.conversation.request import ChatRequest
+from proxy.upstreams.capabilities import Capabilities
 from repair.formats import Wire
 
 
@@ -104,8 +105,7 @@ class Generation(Protocol):
     """One accepted generation. format: the name of the wire format of its calls, or `auto`.
 
     generation_prompt: what the chat template put after the conversation, where it may open a reasoning
-    block. structured: the upstream has another way than text to send a call, so that a call in the text has
-    leaked. Iterating gives one UpstreamStarted, at once, then texts, reasoning and calls, then one finish, or
+    block. Iterating gives one UpstreamStarted, at once, then texts, reasoning and calls, then one finish, or
     raises RequestError.
     """
 
@@ -114,9 +114,6 @@ class Generation(Protocol):
 
     @property
     def generation_prompt(self) -> str: ...
-
-    @property
-    def structured(self) -> bool: ...
 
     def __aiter__(self) -> AsyncIterator[UpstreamEvent]: ...
 
@@ -137,6 +134,9 @@ class Upstream(Protocol):
         """What is served, at least one; the first answers requests that name none."""
         ...
 
+    @property
+    def capabilities(self) -> Capabilities: ...
+
     async def open(self, request: ChatRequest) -> Generation:
         """Everything that can refuse the request before its first token has been asked on return.
 
@@ -150,4 +150,8 @@ class Upstream(Protocol):
 
     async def close(self) -> None:
         """Ends what it started. Live generations fail with UpstreamUnavailable."""
+        ...
+
+    def abandon(self) -> None:
+        """close() shall end at once, whatever it still writes."""
         ...

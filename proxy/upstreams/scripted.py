@@ -17,7 +17,10 @@ from proxy.upstreams.base import (
     UpstreamStarted,
     UpstreamText,
 )
+from proxy.upstreams.capabilities import Capabilities
 from repair.formats import Wire
+
+STRUCTURED = Capabilities(structured_calls=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +39,7 @@ class Script:
 
     admission: a stall before the request is admitted. refusal: raised instead of admitting it. finish: ""
     ends the stream without one. repeated, stop_sequence: as in UpstreamFinish. started: the two counts of
-    UpstreamStarted. format, generation_prompt and structured: as in Generation.
+    UpstreamStarted. format and generation_prompt: as in Generation.
     """
 
     steps: Sequence[Step] = ()
@@ -48,7 +51,6 @@ class Script:
     refusal: Exception | None = None
     format: str | Wire = "auto"
     generation_prompt: str = ""
-    structured: bool = True
     usage: Usage = field(default_factory=lambda: Usage(prompt_tokens=7))
 
 
@@ -69,7 +71,6 @@ class ScriptedGeneration:
         self._played = played
         self.format = played.script.format
         self.generation_prompt = played.script.generation_prompt
-        self.structured = played.script.structured
 
     async def __aiter__(self) -> AsyncIterator[UpstreamEvent]:
         script = self._played.script
@@ -116,10 +117,15 @@ class ScriptedUpstream:
     """
 
     def __init__(
-        self, choose: Callable[[ChatRequest], Script], model: str = "scripted", created: int = 0
+        self,
+        choose: Callable[[ChatRequest], Script],
+        model: str = "scripted",
+        created: int = 0,
+        capabilities: Capabilities = STRUCTURED,
     ) -> None:
         self._choose = choose
         self.models = (ModelCard(model, created, 4096, "fp_scripted"),)
+        self.capabilities = capabilities
         self.played: list[Played] = []
         self.health: Exception | None = None
         self.checks = 0
@@ -147,3 +153,6 @@ class ScriptedUpstream:
 
     async def close(self) -> None:
         self.closed = True
+
+    def abandon(self) -> None:
+        """There is nothing that close() waits for."""

@@ -19,7 +19,8 @@ from proxy.guard.policy import GuardPolicy
 from proxy.http.routes import Limits
 from proxy.records.request_record import RequestRecord
 from proxy.upstreams.base import UpstreamCall
-from proxy.upstreams.scripted import Script, ScriptedUpstream
+from proxy.upstreams.capabilities import Capabilities
+from proxy.upstreams.scripted import STRUCTURED, Script, ScriptedUpstream
 from tests.proxy.live import LiveServer, LoopThread, serving
 from tests.proxy.requests import TOOLS
 
@@ -72,11 +73,14 @@ class Ring:
 
 @contextlib.contextmanager
 def ring(
-    policy: GuardPolicy, limits: Limits | None = None, thread: LoopThread | None = None
+    policy: GuardPolicy,
+    limits: Limits | None = None,
+    thread: LoopThread | None = None,
+    capabilities: Capabilities = STRUCTURED,
 ) -> Iterator[Ring]:
     """A server of its own."""
     attempts, accounts = Attempts(), Accounts()
-    upstream = ScriptedUpstream(attempts)
+    upstream = ScriptedUpstream(attempts, capabilities=capabilities)
     with serving(upstream, policy=policy, sinks=(accounts,), limits=limits, thread=thread) as server:
         yield Ring(server, attempts, upstream, accounts)
 

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import ssl
 import threading
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Coroutine, Iterator, Sequence
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
@@ -14,7 +14,6 @@ import httpx
 import openai
 import uvicorn
 
-from engine.types import EngineStats
 from proxy.codecs.base import Codec
 from proxy.codecs.registry import CODECS
 from proxy.conversation.message import Role
@@ -24,8 +23,6 @@ from proxy.guard.policy import GuardPolicy
 from proxy.http.app import create_app
 from proxy.http.routes import Limits
 from proxy.http.server import HttpServer, bind
-from proxy.http.sessions import SessionKeeper
-from proxy.prompts.think_time import Prefiller
 from proxy.records.ledger import Ledger
 from proxy.records.request_record import Sink
 from proxy.upstreams.base import Upstream
@@ -89,11 +86,8 @@ def serving(
     sinks: Sequence[Sink] = (),
     api_key: str | None = None,
     limits: Limits | None = None,
-    keeper: SessionKeeper | None = None,
-    stats: Callable[[], EngineStats] | None = None,
     thread: LoopThread | None = None,
     ledger: Ledger | None = None,
-    foresight: Prefiller | None = None,
     codecs: Sequence[Codec] = CODECS,
 ) -> Iterator[LiveServer]:
     """Serves on a free port until the block ends. policy: else that of the mode. thread: the loop to serve
@@ -106,10 +100,7 @@ def serving(
         sinks=sinks,
         api_key=api_key,
         limits=limits,
-        keeper=keeper,
-        stats=stats,
         ledger=ledger,
-        foresight=foresight,
         codecs=codecs,
     )
     server = HttpServer(

@@ -86,7 +86,6 @@ class HostedGeneration:
     """names: to be asked for, each if those before it fail before they have said anything."""
 
     generation_prompt = ""
-    structured = True
 
     def __init__(self, sources: Sources, request: ChatRequest, names: Sequence[str]) -> None:
         self._sources = sources

@@ -19,6 +19,7 @@ import httpx
 
 from proxy.conversation.errors import BadRequest, RequestError, UpstreamTimeout, UpstreamUnavailable
 from proxy.conversation.request import ChatRequest
+from proxy.upstreams.capabilities import Capabilities
 from proxy.upstreams.remote.assembly import Assembly
 from proxy.upstreams.remote.deployments import (
     NO_KEY,
@@ -120,6 +121,8 @@ class HostedSource:
 
 class LiteLLMUpstream:
     """Made by start()."""
+
+    capabilities = Capabilities(structured_calls=True)
 
     def __init__(
         self,
@@ -231,6 +234,9 @@ class LiteLLMUpstream:
     async def close(self) -> None:
         await self.close_servers()
         await self._litellm.close_litellm_async_clients()
+
+    def abandon(self) -> None:
+        """There is nothing that close() waits for."""
 
     async def close_servers(self) -> None:
         """Its own connections. LiteLLM's are the whole process's."""

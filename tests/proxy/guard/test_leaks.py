@@ -8,6 +8,7 @@ from proxy.guard.drift import SessionKey
 from proxy.guard.leaks import StructuredSessions, calls_in_text
 from proxy.guard.policy import GuardPolicy
 from proxy.upstreams.base import UpstreamCall
+from proxy.upstreams.capabilities import Capabilities
 from proxy.upstreams.scripted import Script
 from repair.placement import InText
 from tests.proxy.attempts import ask, ring
@@ -15,11 +16,6 @@ from tests.proxy.live import LoopThread
 
 CALL = '<tool_call>\n{"name": "get_weather", "arguments": {"city": "Lisbon"}}\n</tool_call>'
 GOOD = Script((UpstreamCall("get_weather", '{"city": "Lisbon"}'),))
-
-
-class Told:
-    def __init__(self, structured: bool) -> None:
-        self.structured = structured
 
 
 @pytest.mark.parametrize(
@@ -32,7 +28,7 @@ class Told:
     ],
 )
 def test_which_calls_in_the_text_count(structured: bool, leaked: bool, sent: bool, which: InText) -> None:
-    assert calls_in_text(Told(structured), leaked, sent) is which  # type: ignore[arg-type]
+    assert calls_in_text(structured, leaked, sent) is which
 
 
 def test_the_sessions_seen_last_are_remembered() -> None:
@@ -66,5 +62,6 @@ def test_leaked_calls_off(thread: LoopThread, stream: bool) -> None:
     with ring(GuardPolicy(leaked_calls=False), thread=thread) as stage:
         key = stage.attempts.plan("leak", Script((CALL,), format="hermes"), GOOD)
         assert ask(stage.server, key, stream).attempts == 2
-        engine = stage.attempts.plan("engine", Script((CALL,), format="hermes", structured=False))
-        assert ask(stage.server, engine, stream).attempts == 1
+    with ring(GuardPolicy(leaked_calls=False), thread=thread, capabilities=Capabilities()) as stage:
+        key = stage.attempts.plan("engine", Script((CALL,), format="hermes"), GOOD)
+        assert ask(stage.server, key, stream).attempts == 1

@@ -14,7 +14,7 @@ from proxy.conversation.cache_report import CacheReport
 from proxy.conversation.request import Sampling
 from proxy.guard.policy import GuardPolicy
 from proxy.upstreams.base import UpstreamCall, UpstreamFinish, UpstreamReasoning
-from proxy.upstreams.engine import EngineGeneration
+from proxy.upstreams.engine_generation import EngineGeneration
 from proxy.upstreams.sampling import SamplingDefaults, sampling_params
 from proxy.upstreams.scripted import Script
 from tests.proxy.attempts import Ring, ask, ring

@@ -13,6 +13,7 @@ from engine.types import EngineStats
 from proxy.conversation.errors import SettingsError
 from proxy.http.read_settings import load_settings
 from proxy.http.server import engine_config
+from proxy.upstreams.capabilities import Capabilities
 from tests.engine.tiny import make_model
 from tests.proxy.http.test_server import children, read_until, server
 from tests.proxy.live import scripted, serving
@@ -39,7 +40,9 @@ def test_off_is_the_default_and_minutes_become_seconds() -> None:
 )
 def test_health_and_metrics_name_the_state(state: str, up: int, resting: int) -> None:
     stats = EngineStats(state=state, reason="", pid=0, restarts=0, running=0, waiting=0, tokens_generated=0)
-    with serving(scripted("hi"), stats=lambda: stats) as live:
+    upstream = scripted("hi")
+    upstream.capabilities = Capabilities(stats=lambda: stats)
+    with serving(upstream) as live:
         assert httpx.get(live.root + "/health").json()["engine"] == state
         found = parse(httpx.get(live.root + "/metrics").text)
     assert found[("fortieth_engine_up", ())] == up

@@ -51,7 +51,7 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     thread = LoopThread()
     model = make_model(tmp_path_factory.mktemp("models") / "tiny", context=1024)
     upstream = thread.run(EngineUpstream.start(EngineConfig(model=str(model), max_batch=2), "tiny"), 120)
-    with serving(upstream, thread=thread, keeper=upstream.client, foresight=upstream) as server:
+    with serving(upstream, thread=thread) as server:
         yield Stage(server, upstream, thread)
     thread.run(upstream.close())
     thread.close()

@@ -85,9 +85,7 @@ def server(
     thread = LoopThread()
     model = make_model(tmp_path_factory.mktemp("models") / "tiny", context=1024)
     upstream = thread.run(EngineUpstream.start(EngineConfig(model=str(model), max_batch=2), "tiny"), 120)
-    with serving(
-        upstream, thread=thread, keeper=upstream.client, foresight=upstream, stats=upstream.client.stats
-    ) as live:
+    with serving(upstream, thread=thread) as live:
         yield live, upstream, thread
     thread.run(upstream.close())
     thread.close()

@@ -167,7 +167,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[LiveServer,
     model = make_model(tmp_path_factory.mktemp("models") / "tiny", context=2048)
     thread = LoopThread()
     upstream = thread.run(EngineUpstream.start(EngineConfig(model=str(model), max_batch=4), "tiny"), 120)
-    with serving(upstream, thread=thread, stats=upstream.client.stats) as server:
+    with serving(upstream, thread=thread) as server:
         yield server, upstream
     thread.run(upstream.close())
     thread.close()

@@ -18,6 +18,7 @@ from proxy.conversation.message import Message, Role
 from proxy.conversation.request import ChatRequest, SessionId
 from proxy.conversation.verdict import GuardMode
 from proxy.prompts.think_time import MOST, PAUSE_S, ThinkTime
+from proxy.upstreams.capabilities import Capabilities
 from proxy.upstreams.scripted import Script, ScriptedUpstream
 from tests.proxy.live import serving
 from tests.proxy.prompts.loops import (
@@ -221,7 +222,8 @@ def test_what_the_client_got_is_what_is_foreseen(
     def choose(request: ChatRequest) -> Script:
         return Script((next(scripts, answers[-1]),), finish=finish)
 
-    with serving(ScriptedUpstream(choose), mode=GuardMode.full, foresight=listening) as server:
+    upstream = ScriptedUpstream(choose, capabilities=Capabilities(prefiller=listening))
+    with serving(upstream, mode=GuardMode.full) as server:
         response = server.post(body(tools=TOOLS, stream=stream, n=n))
         assert response.status_code == 200
     if told is None:

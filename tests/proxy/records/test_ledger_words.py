@@ -90,7 +90,7 @@ def talk(file: Path, redact: bool, engine: tuple[LoopThread, EngineUpstream]) ->
         key = plan.plan("gone", Script((SECRET, Stall(30))))
         leave(server, {"messages": [user(key)]}, True)
     thread, upstream = engine
-    with serving(upstream, thread=thread, foresight=upstream, ledger=ledger) as server:
+    with serving(upstream, thread=thread, ledger=ledger) as server:
         for word in ("one", "two"):
             system = {"role": "system", "content": f"You are {SECRET} {word} {SECRET}. " + "Be brief. " * 5}
             body: dict[str, Any] = {

@@ -38,7 +38,8 @@ from proxy.conversation.errors import (
     UpstreamUnavailable,
 )
 from proxy.conversation.request import Sampling
-from proxy.upstreams.engine import EngineUpstream, render_prompt, translate
+from proxy.upstreams.engine import EngineUpstream, render_prompt
+from proxy.upstreams.engine_generation import translate
 from proxy.upstreams.sampling import SamplingDefaults, sampling_params, unasked_tokens
 from tests.engine.drive import PRINTABLE
 from tests.engine.tiny import make_model

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 import httpx
 import pytest
 
 from engine.config import EngineConfig
+from proxy.codecs.openai_request import decode_request
 from proxy.conversation.message import Message, Role
 from proxy.conversation.request import ChatRequest, Sampling
 from proxy.upstreams.base import UpstreamEvent, UpstreamFinish, UpstreamStarted
@@ -17,7 +18,7 @@ from proxy.upstreams.engine import EngineUpstream
 from tests.engine.tiny import make_model
 from tests.proxy.live import LiveServer, LoopThread, serving
 from tests.proxy.records.test_metrics import parse
-from tests.proxy.requests import user
+from tests.proxy.requests import TOOLS, user
 
 SHORT = Sampling(max_tokens=2, ignore_eos=True)
 
@@ -32,7 +33,7 @@ def engine(tmp_path_factory: pytest.TempPathFactory, thread: LoopThread) -> Iter
 
 @pytest.fixture(scope="module")
 def server(engine: EngineUpstream, thread: LoopThread) -> Iterator[LiveServer]:
-    with serving(engine, thread=thread, stats=engine.client.stats) as server:
+    with serving(engine, thread=thread) as server:
         yield server
 
 
@@ -48,6 +49,29 @@ def test_the_prompt_is_counted_before_the_first_text(engine: EngineUpstream, thr
     assert isinstance(last, UpstreamFinish)
     assert first == UpstreamStarted(last.usage.prompt_tokens)
     assert last.usage.prompt_tokens > 0
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {"tools": TOOLS},
+        {"enable_thinking": False},
+        {"response_format": {"type": "json_schema", "json_schema": {"schema": {"type": "object"}}}},
+    ],
+    ids=lambda fields: "-".join(fields) or "words",
+)
+def test_a_prompt_is_counted_without_an_answer(
+    engine: EngineUpstream, server: LiveServer, thread: LoopThread, fields: dict[str, Any]
+) -> None:
+    asked = decode_request(json.dumps({"messages": [user("hi")], **fields}).encode()).request
+    count = engine.capabilities.count_tokens
+    assert count is not None
+    assert thread.run(counted(count, asked)) == ask(server, **fields)["usage"]["prompt_tokens"]
+
+
+async def counted(count: Callable[[ChatRequest], Awaitable[int]], asked: ChatRequest) -> int:
+    return await count(asked)
 
 
 def ask(server: LiveServer, **fields: Any) -> dict[str, Any]:
