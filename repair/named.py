@@ -18,7 +18,7 @@ from repair.regions import (
 from repair.types import Body, Fix, FixKind, Problem, RawCall
 
 _FENCE = re.compile(r"```(?:json)?[ \t]*\r?\n?")
-_FENCE_END = re.compile(r"\s*```")
+_FENCE_END = re.compile(r"\s*(?:```|`{1,2}\s*\Z)")  # or the beginning of one, cut off
 _IDENTIFIER = re.compile(r"[\w.-]{0,64}\Z")
 
 

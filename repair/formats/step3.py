@@ -78,7 +78,8 @@ def parse_section(text: str, at: int, body: int, tools: ToolSet) -> Region | Non
     end = position + len(closer) if closer else last.end
     if closer is None and SECTION_END.startswith(text[position : position + len(SECTION_END)].rstrip()):
         end = len(text)
-    return replace(last, start=at, end=end, body_start=body, calls=calls)
+    closed = last.closed and closer is not None
+    return replace(last, start=at, end=end, body_start=body, calls=calls, closed=closed)
 
 
 def render(calls: tuple[ToolCall, ...]) -> str:

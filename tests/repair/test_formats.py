@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from repair.formats import AUTO, FORMATS, detect_format
 from repair.tools import ToolSet
 from repair.turn import Outcome, Turn
-from repair.types import ToolCall, ToolDefinition, Verdict
+from repair.types import ReasoningDelta, TextDelta, ToolCall, ToolDefinition, Verdict
 from tests.repair.corpus import RELAXED
 
 ANYTHING: dict[str, Any] = {
@@ -35,6 +35,9 @@ MARKERS = sorted(
     {marker for one in FORMATS.values() for marker in (*one.OPENERS, *one.CLOSERS)}
     | {marker for one in FORMATS.values() for pair in one.REASONING for marker in pair}
 )
+BARE = {"bare_json", "bare_python"}  # have no envelope, so that text beside a call makes it text as well
+UNMARKED = BARE | {"calling", "longcat"}  # nothing in a template tells them from other formats
+MESSAGE_END = "<|message_sep|>"  # of gigachat: belongs to no message's content
 HARD = [
     *[
         "",
@@ -159,15 +162,30 @@ def test_no_prefix_of_a_call_is_executed(format: str) -> None:
         outcome = run(text[:end], format)
         for call in outcome.calls:
             assert json.loads(call.arguments) == arguments, text[:end]
-        limited = Turn(TOOLS, format)
-        deltas = [*limited.feed(text[:end]), *limited.close("length").events]
-        assert all(delta.text for delta in deltas)
 
 
 @pytest.mark.parametrize("format", NAMES)
+def test_a_call_cut_by_the_token_limit_is_kept_as_text_and_not_executed(format: str) -> None:
+    text = FORMATS[format].render((ToolCall("save_it", '{"text": "some text", "count": 12}'),))
+    for end in range(1, len(text)):
+        limited = Turn(TOOLS, format)
+        deltas = limited.feed(text[:end])
+        outcome = limited.close("length")
+        if format == "command" and text[:end].count("]"):  # its list has ended, and with it the calls
+            assert len(outcome.calls) == 1
+            continue
+        assert outcome.calls == (), text[:end]
+        kept = "".join(delta.text for delta in [*deltas, *outcome.events])
+        assert kept == text[:end] or (format == "gigachat" and MESSAGE_END + kept == text[:end])
+
+
+def test_few_formats_are_exceptions() -> None:
+    assert len(NAMES) == len(FORMATS) > 40
+    assert set(NAMES) > UNMARKED
+
+
+@pytest.mark.parametrize("format", sorted(set(NAMES) - BARE))
 def test_text_around_calls_is_content(format: str) -> None:
-    if format in ("bare_json", "bare_python"):
-        return
     call = ToolCall("save_it", '{"text": "x"}')
     text = FORMATS[format].render((call,))
     for before, after in (("Before.\n", ""), ("Before.", ""), ("", "\nAfter.")):
@@ -185,25 +203,25 @@ def test_with_words_on_both_sides_a_call_may_be_a_quotation(format: str) -> None
     deltas = turn.feed(text)
     outcome = turn.close("stop")
     assert outcome.calls == ()
-    assert outcome.verdict is (Verdict.none if format in ("bare_json", "bare_python") else Verdict.reask)
+    assert outcome.verdict is (Verdict.none if format in BARE else Verdict.reask)
     if format != "harmony":  # whose frame is nobody's content
         assert "".join(delta.text for delta in [*deltas, *outcome.events]) == text
 
 
-@pytest.mark.parametrize("format", NAMES)
-def test_reasoning_is_separated(format: str) -> None:
-    for opener, closer in FORMATS[format].REASONING:
-        turn = Turn(TOOLS, format)
-        deltas = [delta for char in f"{opener}thoughts{closer}answer" for delta in turn.feed(char)]
-        deltas += turn.close("stop").events
-        assert "".join(one.text for one in deltas if type(one).__name__ == "ReasoningDelta") == "thoughts"
-        assert "".join(one.text for one in deltas if type(one).__name__ == "TextDelta") == "answer"
+REASONING = [(name, *markers) for name in NAMES for markers in FORMATS[name].REASONING]
 
 
-@pytest.mark.parametrize("format", NAMES)
+@pytest.mark.parametrize(("format", "opener", "closer"), REASONING)
+def test_reasoning_is_separated(format: str, opener: str, closer: str) -> None:
+    turn = Turn(TOOLS, format)
+    deltas = [delta for char in f"{opener}thoughts{closer}answer" for delta in turn.feed(char)]
+    deltas += turn.close("stop").events
+    assert "".join(one.text for one in deltas if isinstance(one, ReasoningDelta)) == "thoughts"
+    assert "".join(one.text for one in deltas if isinstance(one, TextDelta)) == "answer"
+
+
+@pytest.mark.parametrize("format", sorted(set(NAMES) - UNMARKED))
 def test_a_template_that_shows_the_format_names_it(format: str) -> None:
-    if format in ("bare_json", "bare_python", "calling", "longcat"):
-        return
     text = FORMATS[format].render((ToolCall("save_it", '{"text": "x"}'),))
     assert detect_format("{% for m in messages %}" + text) == format
 
