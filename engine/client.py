@@ -20,7 +20,7 @@ from engine.errors import (
     EngineUnavailable,
     from_failed,
 )
-from engine.frames import Abort, Events, Prefetch, SessionList, Sessions, Stop, Submit, WorkerStats
+from engine.frames import Abort, Events, Prefetch, SessionList, Sessions, Stop, Submit
 from engine.idle import IdleTimer
 from engine.outbox import join
 from engine.supervisor import Supervisor
@@ -36,6 +36,7 @@ from engine.types import (
     SamplingParams,
     SessionInfo,
     TextChunk,
+    WorkerStats,
 )
 from engine.validate import check_request
 

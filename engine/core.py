@@ -21,7 +21,6 @@ from engine.counts import Counts
 from engine.detokenize import Detokenizers
 from engine.errors import DeadlineExceeded, EngineError, EngineFault, InvalidRequest, to_failed
 from engine.footprint import Footprint
-from engine.frames import WorkerStats
 from engine.memory import resident_bytes
 from engine.model import LoadedModel
 from engine.outbox import Event
@@ -36,6 +35,7 @@ from engine.types import (
     FinishReason,
     GenerateRequest,
     TokenLogprob,
+    WorkerStats,
 )
 from engine.validate import check_request
 

@@ -12,13 +12,13 @@ import msgspec
 
 from engine.config import EngineConfig
 from engine.types import (
-    CacheStats,
     Failed,
     Finished,
     GenerateRequest,
     ModelInfo,
     SessionInfo,
     TextChunk,
+    WorkerStats,
 )
 
 LENGTH = struct.Struct(">I")
@@ -61,27 +61,6 @@ class Prefetch(msgspec.Struct, frozen=True, tag="prefetch"):
 
 class End(msgspec.Struct, frozen=True, tag="end"):
     """The last frame to the engine process: it writes what is to be kept and exits. Answered by Ending."""
-
-
-class WorkerStats(msgspec.Struct, frozen=True, kw_only=True):
-    """The engine process's half of EngineStats (see there)."""
-
-    running: int = 0
-    waiting: int = 0
-    tokens_generated: int = 0
-    prompt_tokens: int = 0
-    prefilled_tokens: int = 0
-    steps: int = 0
-    batch_size: int = 0
-    peak_batch: int = 0
-    batch_sizes: tuple[int, ...] = ()
-    faults: int = 0
-    constraint_failures: int = 0
-    expired: int = 0
-    cache_bytes: int = 0
-    memory_bytes: int = 0
-    rss_bytes: int = 0
-    cache: CacheStats = CacheStats()
 
 
 class Ready(msgspec.Struct, frozen=True, tag="ready"):

@@ -246,8 +246,8 @@ AT_REST = ("resting", "waking")  # states of an engine whose process ended for w
 BATCH_BOUNDS = (1, 2, 4, 8, 16, 32, 64)
 
 
-class EngineStats(msgspec.Struct, frozen=True, kw_only=True):
-    """A snapshot. Counters from `tokens_generated` on count since this engine process started.
+class WorkerStats(msgspec.Struct, frozen=True, kw_only=True):
+    """What the engine process reports of itself. Counters from `tokens_generated` on count since it started.
 
     running: requests with a place in the batch (prefilling or decoding). prompt_tokens: of finished prefills;
     prefilled_tokens: positions computed for prompts so far. batch_size: sequences decoded in the last step;
@@ -257,13 +257,9 @@ class EngineStats(msgspec.Struct, frozen=True, kw_only=True):
     MLX; rss_bytes: the process's resident memory.
     """
 
-    state: str  # starting | ready | restarting | resting | waking | failed | closed
-    reason: str
-    pid: int
-    restarts: int
-    running: int
-    waiting: int
-    tokens_generated: int
+    running: int = 0
+    waiting: int = 0
+    tokens_generated: int = 0
     prompt_tokens: int = 0
     prefilled_tokens: int = 0
     steps: int = 0
@@ -277,6 +273,15 @@ class EngineStats(msgspec.Struct, frozen=True, kw_only=True):
     memory_bytes: int = 0
     rss_bytes: int = 0
     cache: CacheStats = CacheStats()
+
+
+class EngineStats(WorkerStats, frozen=True, kw_only=True):
+    """A snapshot: the state of the engine as its client sees it, and the last report of its process."""
+
+    state: str  # starting | ready | restarting | resting | waking | failed | closed
+    reason: str
+    pid: int
+    restarts: int
 
 
 Output = TextChunk | Finished

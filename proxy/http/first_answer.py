@@ -10,8 +10,9 @@ from engine.template import ChatTemplate
 from proxy.conversation.errors import ContextTooLong, RequestError, StartError
 from proxy.conversation.message import Message, Role
 from proxy.conversation.request import ChatRequest, Sampling
+from proxy.prompts.boundaries import write_prompt
 from proxy.upstreams.base import UpstreamFinish
-from proxy.upstreams.engine import EngineUpstream, render_prompt
+from proxy.upstreams.engine import EngineUpstream
 from repair.types import ToolDefinition
 
 _ASKED = "Hello, how warm is it in Lisbon today?"
@@ -35,10 +36,10 @@ def template_fault(template: ChatTemplate) -> str:
             "(tokenizer.json or tokenizer.model, tokenizer_config.json)?"
         )
     try:
-        rendered = render_prompt(template, _REQUEST)
+        prompt = write_prompt(template, _REQUEST).plain
     except InvalidRequest as error:
         return f"no prompt with tools can be written, {error.message}"
-    if _ASKED not in rendered.text:
+    if _ASKED not in prompt:
         return "the model's chat template leaves out what the user says"
     return ""
 

@@ -19,7 +19,7 @@ from engine.config import EngineConfig
 from engine.errors import (
     EngineError,
 )
-from engine.template import ChatTemplate, Rendered
+from engine.template import ChatTemplate
 from engine.types import (
     Finished,
     GenerateRequest,
@@ -34,7 +34,6 @@ from proxy.conversation.errors import (
 from proxy.conversation.message import Message
 from proxy.conversation.model_card import ModelCard
 from proxy.conversation.request import ChatRequest
-from proxy.prompts.boundaries import write_prompt
 from proxy.prompts.canonical import ALL_RULES, Rule
 from proxy.prompts.constraints import Constraint, Constraints
 from proxy.prompts.prompting import Prepared, Prompter
@@ -246,10 +245,6 @@ def _report_defect(remembering: Future[None]) -> None:
         _log.error("an answer could not be remembered", exc_info=error)
 
 
-def render_prompt(template: ChatTemplate, request: ChatRequest) -> Rendered:
-    """The prompt of a conversation that nothing is remembered of. Raises InvalidRequest."""
-    written = write_prompt(template, request)
-    return Rendered(template.encode_cut(written.text), written.plain, written.generation_prompt)
 
 
 def _fingerprint(model_id: str, info: ModelInfo) -> str:

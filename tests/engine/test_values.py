@@ -30,7 +30,6 @@ from engine.frames import (
     Stop,
     Submit,
     ToWorker,
-    WorkerStats,
     client_reader,
     encode,
     worker_reader,
@@ -44,6 +43,7 @@ from engine.types import (
     TextChunk,
     ThinkingLimit,
     TokenLogprob,
+    WorkerStats,
 )
 from tests.engine.drive import request
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import cast
@@ -107,12 +108,14 @@ class Engine:
 
     def __init__(self, seconds: float = 0.0, refuses: bool = False) -> None:
         self.asked: list[GenerateRequest] = []
+        self.refused: list[str] = []
         self.aborted: list[str] = []
         self._seconds = seconds
-        self._refuses = refuses
+        self.refuses = refuses
 
     async def generate(self, request: GenerateRequest) -> AsyncGenerator[Output, None]:
-        if self._refuses:
+        if self.refuses:
+            self.refused.append(request.session)
             raise QueueFull(1.0)
         self.asked.append(request)
         try:
@@ -179,10 +182,19 @@ async def test_there_are_never_many() -> None:
     assert len(engine.aborted) == MOST
 
 
-async def test_a_busy_engine_is_no_error() -> None:
-    ahead = make(Engine(refuses=True))
+async def test_a_busy_engine_is_no_error_and_is_asked_after_the_next_turn(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    engine = Engine(refuses=True)
+    ahead = make(engine)
     ahead.ended(of_session(1), SPOKEN)
     await asyncio.sleep(3 * PAUSE_S)
+    assert (engine.refused, engine.asked) == (["s1"], [])
+    assert [one for one in caplog.records if one.levelno > logging.DEBUG] == []
+    engine.refuses = False
+    ahead.ended(of_session(1), SPOKEN)
+    await asyncio.sleep(3 * PAUSE_S)
+    assert [one.session for one in engine.asked] == ["s1"]
     await ahead.close()
 
 

@@ -38,7 +38,8 @@ from proxy.conversation.errors import (
     UpstreamUnavailable,
 )
 from proxy.conversation.request import Sampling
-from proxy.upstreams.engine import EngineUpstream, render_prompt
+from proxy.prompts.boundaries import write_prompt
+from proxy.upstreams.engine import EngineUpstream
 from proxy.upstreams.engine_generation import translate
 from proxy.upstreams.sampling import SamplingDefaults, sampling_params, unasked_tokens
 from tests.engine.drive import PRINTABLE
@@ -297,7 +298,7 @@ HISTORY = [
 def render(model: Path, source: str) -> str:
     (model / "chat_template.jinja").write_text(source)
     request = decode_request(json.dumps({"messages": HISTORY}).encode()).request
-    return render_prompt(ChatTemplate.load(model), request).text
+    return write_prompt(ChatTemplate.load(model), request).plain
 
 
 def test_templates_that_want_it_plainer_get_it_plainer(tmp_path: Path) -> None:
