@@ -1,0 +1,51 @@
+"""What surrounds the code: packages that tell their types, hooks and issue forms that can work."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+import fortieth
+
+ROOT = Path(__file__).parents[1]
+FORMS = sorted((ROOT / ".github" / "ISSUE_TEMPLATE").glob("*.yml"))
+
+
+def load(path: Path) -> Any:
+    return yaml.safe_load(path.read_text("utf-8"))
+
+
+@pytest.mark.parametrize("package", fortieth.PACKAGES)
+def test_a_package_tells_its_types(package: str) -> None:
+    assert (ROOT / package / "py.typed").is_file()
+
+
+def test_hooks_run_tools_that_the_set_up_installs() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    installed = {line.split(">")[0] for line in project["optional-dependencies"]["dev"]}
+    (repository,) = load(ROOT / ".pre-commit-config.yaml")["repos"]
+    assert repository["repo"] == "local"
+    hooks = repository["hooks"]
+    assert {hook["language"] for hook in hooks} == {"system"}
+    tools = {hook["entry"].split()[0] for hook in hooks}
+    assert tools == {".venv/bin/ruff", ".venv/bin/mypy"}
+    assert {Path(tool).name for tool in tools} <= installed
+
+
+@pytest.mark.parametrize("path", [one for one in FORMS if one.stem != "config"], ids=lambda path: path.stem)
+def test_an_issue_form_asks_for_something(path: Path) -> None:
+    form = load(path)
+    assert form["name"]
+    assert form["description"]
+    fields = [one for one in form["body"] if one["type"] != "markdown"]
+    assert len({one["id"] for one in fields}) == len(fields) >= 3
+    assert all(one["attributes"]["label"] for one in fields)
+    assert any(one.get("validations", {}).get("required") for one in fields)
+
+
+def test_there_is_a_form_for_each_kind() -> None:
+    assert {path.stem for path in FORMS} == {"bug", "malformed_call", "model_or_format", "config"}
