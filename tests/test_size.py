@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-PACKAGES = ("proxy", "engine", "repair", "corpora", "tests")
+PACKAGES = ("proxy", "engine", "repair", "corpora", "tests", "examples")
 FILE_LINES, FUNCTION_LINES = 400, 50
 SOURCES = [ROOT / "fortieth.py", *sorted(path for name in PACKAGES for path in (ROOT / name).rglob("*.py"))]
 
