@@ -71,14 +71,14 @@ quantize-model: install
 	.venv-train/bin/python -m pip install --quiet -r $<
 	@touch $@
 
-# repairs N damaged calls of invented tools and prints what became of them (docs/benchmarks.md); with BFCL, a
+# repairs N damaged calls of invented tools and prints what became of them (docs/benchmarks/repair.md); with BFCL, a
 # folder of the Berkeley Function Calling Leaderboard's files, of real tools too
 N ?= 20000
 bench-repair: install-dev
 	$(BIN)/python -m corpora.bench_repair --injections $(N) $(if $(BFCL),--bfcl "$(BFCL)") $(ARGS)
 
 # the engine beside the bare library and, where they are installed (RIVALS/vllm-mlx, RIVALS/rapid-mlx: virtual
-# environments), its rivals; prints the tables of docs/benchmarks.md
+# environments), its rivals; prints the tables of docs/benchmarks/engine.md
 RIVALS ?= /tmp/fortieth-rivals
 bench-engine: install-dev
 	$(BIN)/python -m tests.bench.engine --rivals "$(RIVALS)" $(ARGS)

@@ -13,7 +13,7 @@ number of units, so that a unit costs the same however long the text is.
 
 A random text of n units from which each is drawn with at most the probability q of guessing it is stopped
 wrongly with a probability below n x longest x q ** (least - longest): for base64, q = 1/64, no such text
-will ever be seen. Real code, tables and data are measured in docs/benchmarks.md.
+will ever be seen. Real code, tables and data are measured in docs/benchmarks/repetition.md.
 """
 
 from __future__ import annotations
