@@ -245,8 +245,6 @@ def _report_defect(remembering: Future[None]) -> None:
         _log.error("an answer could not be remembered", exc_info=error)
 
 
-
-
 def _fingerprint(model_id: str, info: ModelInfo) -> str:
     described = f"{model_id} {info.model_type} {info.parameters} {info.vocab_size}"
     return "fp_" + hashlib.sha256(described.encode()).hexdigest()[:10]

@@ -64,11 +64,14 @@ class Stage:
     waits: Waits
     thread: LoopThread
 
-    def tasks(self) -> int:
-        async def count() -> int:
-            return len(asyncio.all_tasks()) - 1
+    def tasks(self) -> list[str]:
+        """Where each waits."""
 
-        return self.thread.run(count())
+        async def stacks() -> list[str]:
+            others = asyncio.all_tasks() - {asyncio.current_task()}
+            return [f"{task.get_coro()} {task.get_stack()}" for task in others]
+
+        return self.thread.run(stacks())
 
     def woken(self) -> int:
         """Times that the loop had something to do, while nobody asked for anything."""
@@ -131,12 +134,12 @@ ACTS = st.one_of(
 @given(acts=st.lists(ACTS, min_size=1, max_size=6))
 @example(acts=[(kind, what) for kind in ("ask", "stream", "leave") for what in sorted(SCRIPTS)])
 def test_after_all_requests_have_ended_the_loop_rests(stage: Stage, acts: list[tuple[str, str]]) -> None:
-    tasks, threads = stage.tasks(), threading.active_count()
+    tasks, threads = len(stage.tasks()), threading.active_count()
     for act in acts:
         stage.do(act)
     until = time.monotonic() + 10
-    while stage.tasks() > tasks and time.monotonic() < until:
+    while len(stage.tasks()) > tasks and time.monotonic() < until:
         time.sleep(0.02)
-    assert stage.tasks() == tasks
+    assert len(stage.tasks()) == tasks, stage.tasks()
     assert any(stage.woken() <= TICKS for _ in range(TRIES))
     assert threading.active_count() <= threads + 1, "the loop's own, for what is blocking"
