@@ -26,7 +26,7 @@ from engine.model import LoadedModel
 from engine.outbox import Event
 from engine.runner import Computed, Runner, Sampled
 from engine.scheduler import Limits, Scheduler, Stage
-from engine.sequence import Hold, Sequence
+from engine.sequence import HeldBy, Sequence
 from engine.tuning import tuning_for
 from engine.types import (
     Candidate,
@@ -126,12 +126,12 @@ class EngineCore:
             sequence.expires = now + request.deadline_s
         return None
 
-    def _holds(self, prefix: Prefix, leader: Sequence | None) -> set[Hold]:
+    def _holds(self, prefix: Prefix, leader: Sequence | None) -> set[HeldBy]:
         """What a new request waits for before it may have a place."""
         reasons = {
-            Hold.disk: self.reuse.waits(prefix),
-            Hold.grammar: prefix.request.grammar is not None,
-            Hold.leader: leader is not None,
+            HeldBy.disk: self.reuse.waits(prefix),
+            HeldBy.grammar: prefix.request.grammar is not None,
+            HeldBy.leader: leader is not None,
         }
         return {hold for hold, holds in reasons.items() if holds}
 
@@ -274,10 +274,10 @@ class EngineCore:
             self.abort(one.id)
         return [to_failed(one.id, DeadlineExceeded(one.expires - one.submitted)) for one in due]
 
-    def _held(self, hold: Hold) -> list[Sequence]:
+    def _held(self, hold: HeldBy) -> list[Sequence]:
         return [one for one in self._sequences.values() if hold in one.holds]
 
-    def _release(self, sequence: Sequence, hold: Hold) -> None:
+    def _release(self, sequence: Sequence, hold: HeldBy) -> None:
         """This holds it no longer; it runs when nothing does."""
         sequence.holds.discard(hold)
         if not sequence.holds:
@@ -286,7 +286,7 @@ class EngineCore:
     def _take_grammars(self) -> list[Event]:
         """Let those requests run whose grammars have been compiled, and end those whose grammars are none."""
         events: list[Event] = []
-        for one in self._held(Hold.grammar):
+        for one in self._held(HeldBy.grammar):
             if one.grammar is None or not one.grammar.done():
                 continue
             try:
@@ -297,14 +297,14 @@ class EngineCore:
                 )
                 self.abort(one.id)
             else:
-                self._release(one, Hold.grammar)
+                self._release(one, HeldBy.grammar)
         return events
 
     def _take_fetched(self) -> None:
         """Let those requests run whose prefixes have come from the disk, or will be too late."""
-        for one in self._held(Hold.disk):
+        for one in self._held(HeldBy.disk):
             if not self.reuse.waits(one.prefix):
-                self._release(one, Hold.disk)
+                self._release(one, HeldBy.disk)
 
     def _leader(self, request: GenerateRequest) -> Sequence | None:
         """The request whose prompt this one waits for: an earlier one, so that none waits for itself."""
@@ -322,13 +322,13 @@ class EngineCore:
         """Let those run that waited for a prompt which is computed by now, or will not be: then the next in
         line computes it.
         """
-        for one in self._held(Hold.leader):
+        for one in self._held(HeldBy.leader):
             if self._goes_on(one.leader):
                 continue
             one.leader = self._leader(one.request)
             if one.leader is None:
                 one.queued.remaining = self.reuse.left(one.prefix)
-                self._release(one, Hold.leader)
+                self._release(one, HeldBy.leader)
 
     def _make_way(self) -> None:
         """Prefills that nobody waits for keep what they have and give up places that somebody waits for."""

@@ -21,7 +21,7 @@ from engine.cache.assembler import Assembler, Join
 from engine.constraints import Allowed, Constraint, Grammars, ThinkingBudget
 from engine.heap import give_back
 from engine.lanes import LaneLoad, choose_lane
-from engine.sampling import BatchSampler, Processor, Row, UnexpectedRows, make_processors
+from engine.sampling import BatchSampler, Processor, SampledRow, UnexpectedRows, make_processors
 from engine.tuning import CPU, DeviceTuning
 from engine.types import FinishReason, SamplingParams, ThinkingLimit
 
@@ -94,7 +94,7 @@ class Live:
 
     job: Job
     lane: Lane
-    row: Row
+    row: SampledRow
     processors: list[Processor]
     left: int
     uid: int = -1
@@ -267,7 +267,7 @@ class Runner:
         processors = make_processors(job.sampling, job.prompt, self._vocab_size)
         if job.thinking is not None:
             processors.append(ThinkingBudget(job.thinking))
-        row = Row.start(job.sampling, constraint)
+        row = SampledRow.start(job.sampling, constraint)
         return Live(job, self._lane_for(job), row, processors, len(job.prompt))
 
     def pause(self, live: Live) -> None:

@@ -32,7 +32,7 @@ class UnexpectedRows(RuntimeError):
 
 
 @dataclass(slots=True, eq=False)
-class Row:
+class SampledRow:
     """One request's parameters, its sequence of random numbers, and its grammar where it has one. drawn: of
     those, where its last token stands.
     """
@@ -43,7 +43,7 @@ class Row:
     drawn: tuple[mx.array, int] | None = None
 
     @classmethod
-    def start(cls, sampling: SamplingParams, constraint: Constraint | None = None) -> Row:
+    def start(cls, sampling: SamplingParams, constraint: Constraint | None = None) -> SampledRow:
         seed = secrets.randbits(64) if sampling.seed is None else sampling.seed
         return cls(sampling, mix64(seed & MASK64), constraint)
 
@@ -79,7 +79,7 @@ class Table:
     candidates: int
 
     @classmethod
-    def of(cls, rows: Sequence[Row], vocab: int) -> Table:
+    def of(cls, rows: Sequence[SampledRow], vocab: int) -> Table:
         every = [row.sampling for row in rows]
         ks = [vocab if row.greedy or not row.sampling.top_k else row.sampling.top_k for row in rows]
         nucleus = [k for k, sampling in zip(ks, every, strict=True) if sampling.top_p < 1]
@@ -105,16 +105,16 @@ class BatchSampler:
     """
 
     def __init__(self) -> None:
-        self._expected: deque[tuple[Row, ...]] = deque()
-        self._rows: tuple[Row, ...] = ()
+        self._expected: deque[tuple[SampledRow, ...]] = deque()
+        self._rows: tuple[SampledRow, ...] = ()
         self._table: Table | None = None
         self._latest: mx.array | None = None
 
-    def expect(self, *batches: tuple[Row, ...]) -> None:
+    def expect(self, *batches: tuple[SampledRow, ...]) -> None:
         """The rows of each of the coming calls, in order."""
         self._expected = deque(batches)
 
-    def one(self, row: Row) -> Sampler:
+    def one(self, row: SampledRow) -> Sampler:
         """A sampler for this request alone."""
         return lambda logprobs: self.draw((row,), logprobs)
 
@@ -129,7 +129,7 @@ class BatchSampler:
             raise UnexpectedRows(f"expected {len(rows)} rows to sample, got {logprobs.shape[0]}")
         return self.draw(rows, logprobs)
 
-    def draw(self, rows: tuple[Row, ...], logprobs: mx.array) -> mx.array:
+    def draw(self, rows: tuple[SampledRow, ...], logprobs: mx.array) -> mx.array:
         """Token ids [rows] for logprobs [rows, vocab]."""
         if any(row.constraint is not None for row in rows):
             logprobs = allowed(rows, logprobs)
@@ -139,7 +139,7 @@ class BatchSampler:
                 row.drawn = (tokens, place)
         return tokens
 
-    def _pick(self, rows: tuple[Row, ...], logprobs: mx.array) -> mx.array:
+    def _pick(self, rows: tuple[SampledRow, ...], logprobs: mx.array) -> mx.array:
         if all(row.greedy for row in rows):
             return mx.argmax(logprobs, axis=-1)
         if self._table is None or self._rows != rows:
@@ -151,7 +151,7 @@ class BatchSampler:
         return mx.where(self._table.greedy, mx.argmax(logprobs, axis=-1), tokens)
 
 
-def allowed(rows: tuple[Row, ...], logprobs: mx.array) -> mx.array:
+def allowed(rows: tuple[SampledRow, ...], logprobs: mx.array) -> mx.array:
     """Minus infinity for what the rows' grammars do not allow. The forward pass is started before the masks
     are made, so that the device does not wait for them.
     """

@@ -26,7 +26,7 @@ from engine.types import (
 )
 
 
-class Hold(enum.Enum):
+class HeldBy(enum.Enum):
     """Why a request may not have a place yet."""
 
     disk = enum.auto()  # its prefix is on its way from there
@@ -50,7 +50,7 @@ class Sequence:
     detokenizer: Detokenizer
     submitted: float = 0.0
     live: Live | None = None
-    holds: set[Hold] = field(default_factory=set)
+    holds: set[HeldBy] = field(default_factory=set)
     grammar: Future[LLMatcher] | None = None
     leader: Sequence | None = None
     sampled: list[int] = field(default_factory=list)

@@ -9,7 +9,7 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from engine.sampling import BatchSampler, Row, Table, UnexpectedRows, make_processors, pick
+from engine.sampling import BatchSampler, SampledRow, Table, UnexpectedRows, make_processors, pick
 from engine.types import SamplingParams
 
 VOCAB = 37
@@ -34,7 +34,7 @@ def params(**sampling: Any) -> SamplingParams:
 
 def reachable(values: mx.array, **sampling: Any) -> set[int]:
     """The tokens that 512 evenly spread random numbers pick: nothing likelier than 1/500 is missed."""
-    rows = [Row.start(params(**sampling))]
+    rows = [SampledRow.start(params(**sampling))]
     table = Table.of(rows, VOCAB)
     return {int(np.array(pick(values, table, mx.array([[n / 512]])))[0]) for n in range(512)}
 
@@ -70,14 +70,14 @@ def test_temperature_scales_before_the_cuts() -> None:
 
 def test_samples_follow_the_distribution() -> None:
     sampler = BatchSampler()
-    draw = sampler.one(Row.start(params(seed=11)))
+    draw = sampler.one(SampledRow.start(params(seed=11)))
     values = mx.log(mx.array([[0.5, 0.3, 0.2]]))
     counts = np.bincount([int(np.array(draw(values))[0]) for _ in range(2000)], minlength=3) / 2000
     assert np.abs(counts - [0.5, 0.3, 0.2]).max() < 0.05  # five standard deviations
 
 
 def test_neighbouring_seeds_are_unrelated() -> None:
-    draws = [Row.start(params(seed=seed)) for seed in range(20)]
+    draws = [SampledRow.start(params(seed=seed)) for seed in range(20)]
     numbers = [one.next() for _ in range(5) for one in draws]
     assert len(set(numbers)) == 100
     assert abs(sum(numbers) / 100 - 0.5) < 0.15
@@ -100,8 +100,8 @@ MIXTURE: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("names", [list(MIXTURE), list(MIXTURE)[::-1], ["few", "some"], ["plain", "cold"]])
 def test_a_row_gets_the_same_whoever_its_neighbours_are(names: list[str]) -> None:
     together, single = BatchSampler(), BatchSampler()
-    rows = tuple(Row.start(params(**MIXTURE[name])) for name in names)
-    others = [Row.start(params(**MIXTURE[name])) for name in names]
+    rows = tuple(SampledRow.start(params(**MIXTURE[name])) for name in names)
+    others = [SampledRow.start(params(**MIXTURE[name])) for name in names]
     for step in range(20):
         values = mx.concatenate([logits(100 * step + n) for n in range(len(names))])
         together.expect(rows)
@@ -113,7 +113,7 @@ def test_a_row_gets_the_same_whoever_its_neighbours_are(names: list[str]) -> Non
 
 def test_rows_that_were_not_announced_are_refused() -> None:
     sampler = BatchSampler()
-    sampler.expect((Row.start(params()),))
+    sampler.expect((SampledRow.start(params()),))
     with pytest.raises(UnexpectedRows):
         sampler(mx.zeros((2, VOCAB)))
     with pytest.raises(UnexpectedRows):
@@ -123,7 +123,7 @@ def test_rows_that_were_not_announced_are_refused() -> None:
 @pytest.mark.parametrize("values", [mx.full((1, VOCAB), math.nan), mx.full((1, VOCAB), -math.inf)])
 def test_a_broken_model_still_gives_a_token_of_the_vocabulary(values: mx.array) -> None:
     sampler = BatchSampler()
-    row = Row.start(params(top_k=5, top_p=0.5, min_p=0.1))
+    row = SampledRow.start(params(top_k=5, top_p=0.5, min_p=0.1))
     assert 0 <= int(np.array(sampler.one(row)(values))[0]) < VOCAB
 
 
