@@ -66,7 +66,7 @@ class Reask:
         self._room: int | None = None  # None: there is none for another attempt
         self._number = 0
         self._repeated = False
-        self._unheld = not upstream.capabilities.constraint  # it does not hold calls to a grammar
+        self._unheld = False  # the upstream does not hold calls to a grammar
         self._plain = False  # it refused what we added
         self._too_long = False  # the fork did not fit its context
 

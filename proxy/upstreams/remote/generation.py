@@ -22,6 +22,7 @@ from proxy.conversation.errors import (
 )
 from proxy.conversation.request import ChatRequest
 from proxy.upstreams.base import UpstreamCallPart, UpstreamEvent, UpstreamFinish, UpstreamStarted
+from proxy.upstreams.capabilities import Capabilities
 from proxy.upstreams.remote.assembly import Assembly
 from proxy.upstreams.remote.deployments import Group
 from proxy.upstreams.remote.mapping import in_plain_words
@@ -68,6 +69,7 @@ class Sources(Protocol):
     window_s: float
     stop_repetition: bool
     standings: Standings
+    capabilities: Capabilities
 
     def group(self, name: str) -> Group: ...
 
@@ -139,8 +141,9 @@ class HostedGeneration:
             raise
 
     def _signed(self, finish: UpstreamFinish) -> UpstreamFinish:
-        """Who answered. Servers and hosted models do not tell whether they constrained what they decoded."""
-        return replace(finish, unconstrained=self._request.constrained, asked=self.asked)
+        """Who answered, and whether decoding was to be constrained by an upstream that cannot."""
+        unconstrained = self._request.constrained and not self._sources.capabilities.constraint
+        return replace(finish, unconstrained=unconstrained, asked=self.asked)
 
     async def end(self) -> list[UpstreamEvent]:
         """Its stream is left, so that the upstream can stop too."""
