@@ -30,6 +30,8 @@ _READ = frozenset(
     "chat_template_kwargs enable_thinking reasoning_effort prompt_cache_key user metadata".split()
 )
 _MAX_INT = 2**63 - 1
+# Tells an upstream that keeps prefixes where one ends.
+_MARK = "cache_control"
 _MAX_STOPS = 64
 _MAX_STOP_LENGTH = 1024
 _MAX_CHOICES = 16
@@ -67,6 +69,7 @@ def decode_request(data: bytes) -> Decoded:
         model=body.string("model"),
         messages=messages,
         tools=tuple(tools.definitions.values()),
+        tool_extra=tools.extra,
         tool_choice=tools.choice,
         # the older fields have room for one call only
         parallel_tool_calls=body.boolean("parallel_tool_calls", True) and not tools.legacy,
@@ -199,12 +202,13 @@ def _logit_bias(body: Fields) -> dict[int, float]:
 
 @dataclass(frozen=True, slots=True)
 class _Tools:
-    """The tools of a request by name, where each was declared, and the choice among them. legacy: they came
-    as `functions`, which are called one at a time and by `function_call`.
+    """The tools of a request by name, where each was declared and what stood beside it, and the choice among
+    them. legacy: they came as `functions`, which are called one at a time and by `function_call`.
     """
 
     definitions: dict[str, ToolDefinition]
     paths: dict[str, str]
+    extra: dict[str, dict[str, Any]]
     choice: ToolChoice
     legacy: bool
 
@@ -212,28 +216,35 @@ class _Tools:
 def _tools(body: Fields) -> _Tools:
     definitions: dict[str, ToolDefinition] = {}
     paths: dict[str, str] = {}
-    for fields in _declarations(body):
+    extra: dict[str, dict[str, Any]] = {}
+    for fields, declared in _declarations(body):
         tool = _function(fields)
         # The first of two tools of one name counts: it is the only one that the model will be shown.
         if definitions.setdefault(tool.name, tool) is tool:
             paths[tool.name] = fields.path
+            if mark := declared.values.get(_MARK) or fields.values.get(_MARK):
+                extra[tool.name] = {_MARK: mark}
         else:
             _log.debug("%s: tool %r is declared twice, the first counts", fields.path, tool.name)
     choice, allowed = _tool_choice(body)
     if allowed is not None:
         definitions = {name: tool for name, tool in definitions.items() if name in allowed}
     _check_choice(choice, definitions)
-    return _Tools(definitions, paths, choice, bool(body.array("functions")) and not body.array("tools"))
+    return _Tools(
+        definitions, paths, extra, choice, bool(body.array("functions")) and not body.array("tools")
+    )
 
 
-def _declarations(body: Fields) -> Iterator[Fields]:
-    """The objects that hold name and parameters of each function, in order."""
+def _declarations(body: Fields) -> Iterator[tuple[Fields, Fields]]:
+    """The objects that hold name and parameters of each function, in order, and what each stands in."""
     for i, item in enumerate(body.array("tools")):
-        function = _function_of(Fields.of(item, f"tools[{i}]"))
+        declared = Fields.of(item, f"tools[{i}]")
+        function = _function_of(declared)
         if function is not None:
-            yield function
+            yield function, declared
     for i, item in enumerate(body.array("functions")):
-        yield Fields.of(item, f"functions[{i}]")
+        function = Fields.of(item, f"functions[{i}]")
+        yield function, function
 
 
 def _function_of(fields: Fields) -> Fields | None:

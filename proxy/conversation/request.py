@@ -69,8 +69,9 @@ class ChatRequest:
     """One turn asked for. model: as the client wrote it, "" where it wrote none, until the route has found
     which served one it means.
 
-    n: how many answers. json_answer: the text of the answer is to be one JSON value, which matches
-    answer_schema where the client gave one. thinking_budget: tokens after which thinking is closed.
+    tool_extra: by a tool's name, further fields of its declaration as they were sent, such as
+    `cache_control`. n: how many answers. json_answer: the text of the answer is to be one JSON value, which
+    matches answer_schema where the client gave one. thinking_budget: tokens after which thinking is closed.
     include_reasoning: False leaves it out of the answer. timeout_s: how long the whole request may take,
     re-asks included; None sets no limit.
     constrained: an upstream that can should let the model write only calls that fit their schemas.
@@ -83,6 +84,7 @@ class ChatRequest:
     model: str
     messages: tuple[Message, ...]
     tools: tuple[ToolDefinition, ...] = ()
+    tool_extra: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     tool_choice: ToolChoice = ToolChoice()
     parallel_tool_calls: bool = True
     sampling: Sampling = Sampling()

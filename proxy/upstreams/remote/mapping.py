@@ -89,6 +89,7 @@ def _tools(request: ChatRequest) -> dict[str, Any]:
     for shown, tool in zip(tools, request.tools, strict=True):
         if tool.strict:
             shown["function"]["strict"] = True
+        shown.update(request.tool_extra.get(tool.name, {}))
     choice = request.tool_choice
     params: dict[str, Any] = {"tools": tools}
     match choice.mode:
@@ -133,10 +134,12 @@ def conversation(messages: Sequence[Message]) -> Iterator[dict[str, Any]]:
 
 
 def in_plain_words(request: ChatRequest) -> ChatRequest:
-    """For an upstream that refuses the messages as they were sent. The same object where they are plain."""
+    """For an upstream that refuses a request as it was sent. The same object where it is plain."""
     messages = tuple(message.in_words() for message in request.messages)
     same = all(ours is theirs for ours, theirs in zip(messages, request.messages, strict=True))
-    return request if same else replace(request, messages=messages)
+    if same and not request.tool_extra:
+        return request
+    return replace(request, messages=messages, tool_extra={})
 
 
 def _content(parts: Sequence[Part], between: str) -> str | list[dict[str, Any]]:

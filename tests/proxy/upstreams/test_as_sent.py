@@ -13,6 +13,7 @@ from tests.proxy.upstreams.stage import Hosted
 from tests.proxy.upstreams.wire import refused, told
 
 MARK = {"cache_control": {"type": "ephemeral"}}
+SCHEMA = {"type": "object", "properties": {}}
 IMAGE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA", "detail": "low"}}
 AUDIO = {"type": "input_audio", "input_audio": {"data": "AAAA", "format": "wav"}}
 FILE = {"type": "file", "file": {"file_id": "file-1"}, **MARK}
@@ -100,6 +101,20 @@ def test_texts_are_one_text_and_what_nobody_knows_is_named(
     assert post(chain, key, [sent, {"role": "user", "content": "on"}]).status_code == 200
     (asked,) = chain.wire.asked(key)
     assert asked.body["messages"][1] == told
+
+
+@pytest.mark.parametrize("place", ["tool", "function"])
+def test_a_mark_at_a_tool_arrives(chain: Hosted, place: str) -> None:
+    key = f"marked {place}"
+    plain: dict[str, Any] = {"type": "function", "function": {"name": "f", "parameters": SCHEMA}}
+    marked = {**plain, **MARK}
+    sent = marked if place == "tool" else {**plain, "function": {**plain["function"], **MARK}}
+    chain.wire.plan(key, refused(400, "no marks"), told("Hello"))
+    body = {"messages": [{"role": "user", "content": key}], "tools": [sent]}
+    assert chain.server.post(body).status_code == 200
+    first, second = chain.wire.asked(key)
+    assert first.body["tools"] == [marked]
+    assert second.body["tools"] == [plain]
 
 
 PLAIN = {
