@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Final
 
 from proxy.codecs.fields import Fields, describe, refuse
 from proxy.conversation.errors import BadRequest
@@ -49,6 +49,7 @@ _BESIDE = {
 }
 _OF_TEXT = frozenset({"type", "text"})
 _OF_CALL = frozenset({"id", "type", "function", "index"})
+_SHOWN: Final = (TextPart, MediaPart, UnknownPart)
 _NOTHING: tuple[Any, ...] = (None, "", [], {})
 
 
@@ -74,7 +75,7 @@ def _message(fields: Fields) -> Message:
     content = _content(fields, role)
     extra = _extra(fields, _BESIDE[role])
     if role is Role.tool:
-        shown = tuple(part for part in content if isinstance(part, TextPart | MediaPart | UnknownPart))
+        shown = tuple([part for part in content if isinstance(part, _SHOWN)])
         result = ResultPart(fields.string("tool_call_id"), fields.string("name"), shown)
         return Message(role, (result,), extra=extra)
     if role is not Role.assistant:

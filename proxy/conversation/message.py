@@ -128,13 +128,10 @@ class Message:
     @property
     def text(self) -> str:
         """The texts alone. Those of an answer are one text that was cut; others are texts of their own."""
-        match self.parts:
-            case (TextPart(text),):
-                return text
-            case (ResultPart() as result,):
-                return result.text
-            case parts:
-                return _joined(parts, "" if self.role is Role.assistant else "\n")
+        result = self.result
+        if result is not None:
+            return result.text
+        return _joined(self.parts, "" if self.role is Role.assistant else "\n")
 
     @property
     def reasoning(self) -> str:
@@ -146,18 +143,21 @@ class Message:
 
     @property
     def result(self) -> ResultPart | None:
-        """Of the role `tool`."""
-        return next((part for part in self.parts if isinstance(part, ResultPart)), None)
+        """Of the role `tool`, in which it stands alone."""
+        first = self.parts[0] if self.parts else None
+        return first if isinstance(first, ResultPart) else None
 
     @property
     def call_id(self) -> str:
         """Of the call that this is the result of."""
-        return self.result.call_id if self.result else ""
+        result = self.result
+        return "" if result is None else result.call_id
 
     @property
     def name(self) -> str:
         """Of the tool that this is the result of, where the client told it."""
-        return self.result.name if self.result else ""
+        result = self.result
+        return "" if result is None else result.name
 
     @property
     def is_empty_answer(self) -> bool:
@@ -190,14 +190,28 @@ class Message:
         """For who reads nothing but text: media and unknown parts are named, and nothing stands beside what
         we understand. The same object where that is so already.
         """
-        parts = tuple(map(_in_words, self.parts))
-        if parts == self.parts and not self.extra and not self.sent_as:
+        if not self.extra and not self.sent_as and all(map(_is_in_words, self.parts)):
             return self
-        return Message(self.role, parts)
+        return Message(self.role, tuple(map(_in_words, self.parts)))
 
 
 def _joined(parts: Sequence[Part], between: str) -> str:
-    return between.join(part.text for part in parts if isinstance(part, TextPart))
+    if len(parts) == 1 and isinstance(parts[0], TextPart):
+        return parts[0].text
+    return between.join([part.text for part in parts if isinstance(part, TextPart)])
+
+
+def _is_in_words(part: Part) -> bool:
+    """Whether _in_words() would change nothing."""
+    match part:
+        case TextPart() | PastCall():
+            return not part.extra
+        case ResultPart():
+            return not part.is_error and all(map(_is_in_words, part.parts))
+        case ReasoningPart():
+            return not part.signature and not part.redacted
+        case MediaPart() | UnknownPart():
+            return False
 
 
 def _with_text(parts: tuple[Any, ...], text: str) -> tuple[Any, ...]:

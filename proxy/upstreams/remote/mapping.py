@@ -123,10 +123,11 @@ def conversation(messages: Sequence[Message]) -> Iterator[dict[str, Any]]:
                 waiting = [call.id or f"call_{number}_{i}" for i, call in enumerate(message.calls)]
                 told = _assistant(message, waiting)
             case Role.tool:
+                result = message.result
                 call_id = message.call_id or (waiting[0] if waiting else f"call_{number}")
                 if call_id in waiting:
                     waiting = [one for one in waiting if one != call_id]
-                shown = message.result.told if message.result else message.parts
+                shown = message.parts if result is None else result.told
                 told = {"role": "tool", "tool_call_id": call_id, "content": _content(shown, "\n")}
             case role:
                 told = {"role": message.sent_as or role.value, "content": _content(message.parts, "\n")}
@@ -146,6 +147,8 @@ def _content(parts: Sequence[Part], between: str) -> str | list[dict[str, Any]]:
     """One text where it holds nothing else; there are servers that take no list. Else the parts as they were
     sent.
     """
+    if len(parts) == 1 and isinstance(parts[0], TextPart) and not parts[0].extra:
+        return parts[0].text
     named = [TextPart(placeholder(part)) if isinstance(part, UnknownPart) else part for part in parts]
     shown = [part for part in named if isinstance(part, TextPart | MediaPart)]
     if all(isinstance(part, TextPart) and not part.extra for part in shown):
