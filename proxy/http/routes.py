@@ -133,14 +133,13 @@ async def _ask(state: State, codec: Codec, request: Request, asked: Decoded) -> 
     wanted = replace(asked.request, model=card.id)  # looked up once: what follows relies on it
     deadline = Deadline.of(state.limits.request_timeout_s, wanted.timeout_s, read_timeout(request.headers))
     caller = read_caller(request.headers, deadline.at, codec.call_id)
+    head = codec.head(card, request_id_of(request))
+    encoder = codec.encode_stream(head, asked) if wanted.stream else None
     delivery = await run_while_connected(
         request.receive, open_delivery(lambda one: state.guard.open(one, caller), wanted, deadline)
     )
-    head = codec.head(card, request_id_of(request))
-    if wanted.stream:
-        return EventStream(
-            delivery, codec.encode_stream(head, asked), state.limits.keep_alive_s, head.headers
-        )
+    if encoder is not None:
+        return EventStream(delivery, encoder, state.limits.keep_alive_s, head.headers)
     try:
         answers = await run_while_connected(request.receive, delivery.answers())
     finally:
