@@ -1,4 +1,4 @@
-"""The async door to the engine: what the proxy uses. Never imports MLX; belongs to one event loop."""
+"""The async client of the engine: what the proxy uses. Never imports MLX; belongs to one event loop."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What can go wrong behind the engine's door. One tree:
+"""What can go wrong in the engine. One tree:
 
     EngineError
     ├── InvalidRequest      a parameter cannot be served; names it

@@ -1,4 +1,4 @@
-"""Values that cross the door of the engine. Frozen; msgspec-serialisable; no HTTP, no tool calls."""
+"""Values that pass between the engine and its client. Frozen; msgspec-serialisable; no HTTP, no calls."""
 
 from __future__ import annotations
 

@@ -1,0 +1,1 @@
+"""The commands: serve, repair, demo, doctor, cache, ledger."""

@@ -1,0 +1,1 @@
+"""Client APIs: what each dialect says differently, requests, answers, streams, errors and ids."""

@@ -1,0 +1,1 @@
+"""The one type of request, the one stream of events, and the tree of errors that everything shares."""

@@ -1,4 +1,4 @@
-"""What one request is answered with: one exchange for each answer asked for, as one stream of events."""
+"""Around the guard: several answers (`n`), the time limit, the check of a JSON answer; one event stream."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The book of one request: notes what happens while it happens, and closes with its RequestRecord."""
+"""Notes what happens to one request while it happens, and closes with its RequestRecord."""
 
 from __future__ import annotations
 

@@ -1,0 +1,1 @@
+"""The HTTP server: routes, server-sent events, settings, health, the start and its checks."""

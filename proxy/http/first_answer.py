@@ -1,4 +1,4 @@
-"""What is asked of a model before the server says that it is ready: a prompt with tools, and one token."""
+"""The check of a model before the server says that it is ready: a prompt with tools, and one token."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the settings ask of the machine, beside what it has: descriptors, memory, disks."""
+"""Checks the settings against the machine: open files, memory, disks."""
 
 from __future__ import annotations
 

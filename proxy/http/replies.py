@@ -1,4 +1,4 @@
-"""Responses that are sent whole: JSON, and errors in the words of a codec."""
+"""Responses that are sent whole: JSON, and errors in the words of a codec with their `Retry-After`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The HTTP routes. What they share is in State; each one decodes, asks and encodes, and decides nothing.
+"""The HTTP routes: each checks the API key, reads and decodes the body, asks the guard, encodes the answer.
 
 Which paths a dialect has, and all that is said in it, is its codec's.
 """

@@ -1,4 +1,4 @@
-"""Sends a request's events to the client as they come, and stops work when the client goes away."""
+"""Sends a request's events as they come, keeps a silent stream alive, ends work when the client goes away."""
 
 from __future__ import annotations
 

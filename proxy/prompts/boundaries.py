@@ -1,4 +1,4 @@
-"""Where a prompt may be gone on from: the part of it that does not depend on what comes next."""
+"""Positions at which a cached prefix can be extended: what of a prompt does not depend on what comes next."""
 
 from __future__ import annotations
 

@@ -1,0 +1,1 @@
+"""What is kept of a request: its record, the ledger, metrics, the statistics of sessions."""

@@ -1,4 +1,4 @@
-"""How a request decodes on the engine: as it says, else as the model's own settings do."""
+"""Sampling on the engine: the request's own values, else the model's; `max_tokens` where it names none."""
 
 from __future__ import annotations
 

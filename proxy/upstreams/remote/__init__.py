@@ -1,0 +1,1 @@
+"""Other servers and hosted models: routing, failover, parameters, refusals."""
