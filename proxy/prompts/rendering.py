@@ -49,13 +49,13 @@ def conversations(
     """
     kept = [message.in_words() for message in request.messages]
     kept = _with_answer_schema(request, without_empty_tail(kept))
-    yield [_message(message, _as_object_or_text) for message in kept]
+    yield [_message(message, read_arguments) for message in kept]
     if any(message.calls for message in kept):
         yield [_message(message, _as_text) for message in kept]
         short = [_with_short_ids(message) for message in kept]
-        yield [_message(message, _as_object_or_text) for message in short]
+        yield [_message(message, read_arguments) for message in short]
         single = _one_call_each(short)
-        yield [_message(message, _as_object_or_text) for message in single]
+        yield [_message(message, read_arguments) for message in single]
     gathered = _late_as_user(kept) if in_place else _gather_system(kept)
     yield [_message(message, _as_object) for message in gathered]
     if told_in_words:
@@ -100,8 +100,10 @@ def _call(call: PastCall, arguments: Callable[[str], Any]) -> dict[str, Any]:
     return {"id": call.id, "type": "function", "function": function}
 
 
-def _as_object_or_text(text: str) -> Any:
-    """The object that the text holds, since templates write objects their own way; else the text itself."""
+def read_arguments(text: str) -> Any:
+    """The object that a call's arguments hold, since templates write objects their own way; an empty one for
+    no text and null; else the text itself.
+    """
     if not text.strip():
         return {}
     try:
@@ -162,7 +164,7 @@ def holds_calls(text: str, request: ChatRequest) -> bool:
     for call in (call for message in request.messages for call in message.calls):
         if call.name not in text:
             return False
-        leaves = sorted(_leaves(_as_object_or_text(call.arguments)), key=len)
+        leaves = sorted(_leaves(read_arguments(call.arguments)), key=len)
         longest = leaves[-1].strip()[:_COMPARED] if leaves else ""
         spellings = (longest, json.dumps(longest)[1:-1], json.dumps(longest, ensure_ascii=False)[1:-1])
         if longest and not any(one in text for one in (*spellings, repr(longest)[1:-1])):
@@ -180,7 +182,7 @@ def _leaves(value: Any) -> Iterator[str]:
 
 
 def _as_object(text: str) -> dict[str, Any]:
-    value = _as_object_or_text(text)
+    value = read_arguments(text)
     return value if isinstance(value, dict) else {"arguments": text}
 
 

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from proxy.codecs.fields import MAX_DEPTH, nests_deeper
 from proxy.conversation.message import (
     MediaPart,
     Message,
@@ -20,7 +19,7 @@ from proxy.conversation.message import (
     placeholder,
 )
 from proxy.conversation.request import ChatRequest, ToolMode
-from proxy.prompts.rendering import render_tools, without_empty_tail
+from proxy.prompts.rendering import read_arguments, render_tools, without_empty_tail
 
 # What servers of open models take beside OpenAI's parameters. Elsewhere an unknown field can be an error.
 _OPEN_ONLY = ("top_k", "min_p", "repetition_penalty")
@@ -197,14 +196,7 @@ def _call(call: PastCall, call_id: str) -> dict[str, Any]:
 
 def _as_object(text: str) -> str:
     """The text itself where it is a JSON object. Servers parse the history, and fail on anything else."""
-    if not text.strip():
-        return "{}"
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
+    value = read_arguments(text)
+    if not isinstance(value, dict):
         return json.dumps({"arguments": text})
-    if value is None:
-        return "{}"
-    if isinstance(value, dict) and not nests_deeper(value, MAX_DEPTH):
-        return text
-    return json.dumps({"arguments": text})
+    return text if text.lstrip().startswith("{") else "{}"
