@@ -18,11 +18,12 @@ from proxy.conversation.request import ChatRequest
 
 
 class Operation(StrEnum):
-    """What a route is asked for. answer: one turn of a conversation. models: what is served. model: one of
-    them, named by the path's parameter `model_id`.
+    """What a route is asked for. answer: one turn of a conversation. count_tokens: of its prompt.
+    models: what is served. model: one of them, named by the path's parameter `model_id`.
     """
 
     answer = "answer"
+    count_tokens = "count_tokens"
     models = "models"
     model = "model"
 
@@ -104,6 +105,12 @@ class Codec(Protocol):
     @property
     def routes(self) -> Sequence[CodecRoute]: ...
 
+    def claims(self, headers: Mapping[str, str]) -> bool:
+        """Whether a request is in this dialect by its headers alone (names in lower case), for paths that
+        several dialects have. What no dialect claims is the first one's.
+        """
+        ...
+
     def decode(self, body: bytes) -> Decoded:
         """Raises BadRequest naming the field."""
         ...
@@ -124,6 +131,10 @@ class Codec(Protocol):
 
     def encode_error(self, error: RequestError, asked: Decoded | None, request_id: str) -> ErrorReply:
         """asked: None where the error came before the request could be decoded."""
+        ...
+
+    def encode_count(self, tokens: int) -> bytes:
+        """tokens: of the prompt that the request becomes."""
         ...
 
     def encode_models(self, cards: Sequence[ModelCard]) -> bytes: ...

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -41,9 +41,13 @@ class OpenAIChat:
 
     routes = (
         *under_v1("POST", "/chat/completions", Operation.answer),
+        *under_v1("POST", "/chat/completions/input_tokens", Operation.count_tokens),
         *under_v1("GET", "/models", Operation.models),
         *under_v1("GET", "/models/{model_id:path}", Operation.model),
     )
+
+    def claims(self, headers: Mapping[str, str]) -> bool:
+        return False  # no header is this dialect's own
 
     def decode(self, body: bytes) -> Decoded:
         return decode_request(body)
@@ -74,6 +78,9 @@ class OpenAIChat:
     def encode_error(self, error: RequestError, asked: Decoded | None, request_id: str) -> ErrorReply:
         paths = _shape(asked).tool_paths if asked is not None else None
         return ErrorReply(status_of(error), msgspec.json.encode(error_object(error, paths)))
+
+    def encode_count(self, tokens: int) -> bytes:
+        return msgspec.json.encode({"object": "chat.completion.input_tokens", "input_tokens": tokens})
 
     def encode_models(self, cards: Sequence[ModelCard]) -> bytes:
         return msgspec.json.encode({"object": "list", "data": [_card_object(card) for card in cards]})

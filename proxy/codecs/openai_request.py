@@ -14,6 +14,7 @@ from typing import Any
 from proxy.codecs.base import Decoded
 from proxy.codecs.fields import Fields, check_range, describe, parse_object, refuse
 from proxy.codecs.hints import polling_tools
+from proxy.codecs.limits import MAX_INT, check_choice, stop_strings
 from proxy.codecs.openai_messages import decode_messages
 from proxy.codecs.thinking import decode_thinking
 from proxy.conversation.errors import BadRequest
@@ -29,11 +30,8 @@ _READ = frozenset(
     "frequency_penalty repetition_penalty ignore_eos n logprobs top_logprobs response_format "
     "chat_template_kwargs enable_thinking reasoning_effort prompt_cache_key user metadata".split()
 )
-_MAX_INT = 2**63 - 1
 # Tells an upstream that keeps prefixes where one ends.
 _MARK = "cache_control"
-_MAX_STOPS = 64
-_MAX_STOP_LENGTH = 1024
 _MAX_CHOICES = 16
 _MAX_TOP_LOGPROBS = 20
 _MAX_TIMEOUT_S = 7 * 24 * 3600
@@ -125,14 +123,14 @@ def _answer_format(body: Fields) -> tuple[bool, dict[str, Any] | None]:
 
 
 def _sampling(body: Fields) -> Sampling:
-    top_k = body.integer("top_k", -1, _MAX_INT)
+    top_k = body.integer("top_k", -1, MAX_INT)
     return Sampling(
         max_tokens=_max_tokens(body),
         temperature=body.number("temperature", 0, 2),
         top_p=body.number("top_p", 0, 1),
         top_k=0 if top_k == -1 else top_k,
         min_p=body.number("min_p", 0, 1),
-        seed=body.integer("seed", -_MAX_INT - 1, 2 * _MAX_INT + 1),
+        seed=body.integer("seed", -MAX_INT - 1, 2 * MAX_INT + 1),
         stop=_stop(body),
         logit_bias=_logit_bias(body),
         presence_penalty=body.number("presence_penalty", -2, 2),
@@ -148,7 +146,7 @@ def _max_tokens(body: Fields) -> int | None:
     for key in ("max_completion_tokens", "max_tokens"):
         if body.values.get(key) == -1:
             continue
-        limit = body.integer(key, 1, _MAX_INT)
+        limit = body.integer(key, 1, MAX_INT)
         if limit is not None:
             return limit
     return None
@@ -166,24 +164,10 @@ def _stop(body: Fields) -> tuple[str, ...]:
     match value:
         case None:
             return ()
-        case str():
-            return (_stop_string(value),) if value else ()
-        case list():
-            for i, item in enumerate(value):
-                if not isinstance(item, str):
-                    refuse(f"stop[{i}]", "a string", item)
-            if len(value) > _MAX_STOPS:
-                raise BadRequest(f"stop: at most {_MAX_STOPS} strings, got {len(value)}", param="stop")
-            return tuple(_stop_string(item) for item in value if item)
+        case str() | list():
+            return stop_strings("stop", [value] if isinstance(value, str) else value)
         case _:
             refuse("stop", "a string or an array of strings", value)
-
-
-def _stop_string(value: str) -> str:
-    if len(value) > _MAX_STOP_LENGTH:
-        told = f"stop: a string may have {_MAX_STOP_LENGTH} characters, got {len(value)}"
-        raise BadRequest(told, param="stop")
-    return value
 
 
 def _logit_bias(body: Fields) -> dict[int, float]:
@@ -229,7 +213,7 @@ def _tools(body: Fields) -> _Tools:
     choice, allowed = _tool_choice(body)
     if allowed is not None:
         definitions = {name: tool for name, tool in definitions.items() if name in allowed}
-    _check_choice(choice, definitions)
+    check_choice(choice, definitions)
     return _Tools(
         definitions, paths, extra, choice, bool(body.array("functions")) and not body.array("tools")
     )
@@ -313,14 +297,3 @@ def _choice_object(fields: Fields) -> tuple[ToolChoice, frozenset[str] | None]:
 def _choice_name(fields: Fields) -> str:
     inner = fields.object("function") if "function" in fields.values else fields
     return inner.required_string("name")
-
-
-def _check_choice(choice: ToolChoice, tools: dict[str, ToolDefinition]) -> None:
-    if choice.mode is ToolMode.named and choice.name not in tools:
-        known = ", ".join(tools) or "no tools"
-        raise BadRequest(
-            f"tool_choice: no tool named {describe(choice.name)} in this request, which declares {known}",
-            param="tool_choice",
-        )
-    if choice.mode is ToolMode.required and not tools:
-        raise BadRequest("tool_choice: required, but this request declares no tools", param="tool_choice")

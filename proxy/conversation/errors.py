@@ -16,6 +16,7 @@ FortiethError
     │   └── ModelNotFound         no such model
     ├── MethodNotAllowed          the route exists, the method does not
     ├── Overloaded                the queue is full; worth trying again
+    │   └── RateLimited           an upstream says that it is asked too often
     ├── UpstreamUnavailable       the model cannot answer now; worth trying again
     ├── RequestTimeout            it took longer than it may
     │   └── UpstreamTimeout       the upstream was silent for too long
@@ -129,6 +130,10 @@ class MethodNotAllowed(RequestError):
 
 
 class Overloaded(RequestError):
+    pass
+
+
+class RateLimited(Overloaded):
     pass
 
 

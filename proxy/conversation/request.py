@@ -79,6 +79,8 @@ class ChatRequest:
     polling: names of tools that are meant to be called again and again. session: as the body names it,
     until the guard knows it for sure. fork: asked
     on the side, what the client will never send back.
+    told_in_place: names of tools that can be called and that a message declares, so that a prompt need not
+    declare them at its head, which would change. warnings: what the codec had to leave out, for the client.
     """
 
     model: str
@@ -101,3 +103,21 @@ class ChatRequest:
     polling: frozenset[str] = frozenset()
     session: SessionId = UNNAMED
     fork: bool = False
+    told_in_place: frozenset[str] = frozenset()
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def listed_tools(self) -> tuple[ToolDefinition, ...]:
+        """The tools that a prompt declares at its head."""
+        if not self.told_in_place:
+            return self.tools
+        return tuple(tool for tool in self.tools if tool.name not in self.told_in_place)
+
+
+def tool_object(tool: ToolDefinition) -> dict[str, Any]:
+    """A tool as OpenAI's API declares it, and as chat templates want it."""
+    function: dict[str, Any] = {"name": tool.name}
+    if tool.description:
+        function["description"] = tool.description
+    function["parameters"] = dict(tool.parameters)
+    return {"type": "function", "function": function}

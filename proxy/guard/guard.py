@@ -39,7 +39,7 @@ _log = logging.getLogger(__name__)
 _JUDGING = (GuardMode.repair, *REASKING)
 _UNASKED = Problem("", "unasked_call", "a call was written where none may be made")
 
-# So many different warnings about tools are logged.
+# So many different warnings are logged.
 _WARNED = 1000
 
 
@@ -290,13 +290,13 @@ class Guard:
             drifted=drifted,
             until=caller.until,
             give_up=caller.give_up or self.policy.give_up,
-            warnings=self._warnings(tools),
+            warnings=self._warnings(request, tools),
             call_id=caller.call_id,
         )
 
-    def _warnings(self, tools: ToolSet) -> tuple[str, ...]:
-        """What of the tools is not validated; the log hears of each once."""
-        warnings = tuple(f"not validated: {one}" for one in tools.left_out)
+    def _warnings(self, request: ChatRequest, tools: ToolSet) -> tuple[str, ...]:
+        """What its codec left out, and what of the tools is not validated; the log hears of each once."""
+        warnings = (*request.warnings, *(f"not validated: {one}" for one in tools.left_out))
         for warning in warnings:
             if warning not in self._warned and len(self._warned) < _WARNED:
                 self._warned.add(warning)

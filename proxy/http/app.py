@@ -45,7 +45,7 @@ def create_app(
 ) -> FastAPI:
     """The app over a started upstream, which stays the caller's to close. sinks: get each request's
     account, and so does the ledger, which can be asked for them. codecs: the dialects, of which the first
-    tells errors that belong to none.
+    tells errors of requests that none claims.
     """
     kept = (ledger,) if ledger else ()
     metrics = Metrics(upstream.capabilities.stats)
@@ -58,17 +58,18 @@ def create_app(
     state = State(upstream, guard, health, limits, api_key, metrics, roster, ledger)
     app = FastAPI(title="fortieth", docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
     app.include_router(build_router(state, codecs))
-    app.add_exception_handler(HTTPException, _in_words_of(codecs[0]))
+    app.add_exception_handler(HTTPException, _in_words_of(codecs))
     app.add_middleware(RequestLog, answered=metrics.answered)
     return app
 
 
-def _in_words_of(codec: Codec) -> Callable[[Request, Exception], Awaitable[Response]]:
+def _in_words_of(codecs: Sequence[Codec]) -> Callable[[Request, Exception], Awaitable[Response]]:
     """Tells what the web framework refuses: unknown routes, and methods that a route does not have."""
 
     async def on_http_error(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
         where = f"{request.method} {request.url.path}"
+        codec = next((one for one in codecs if one.claims(request.headers)), codecs[0])
         return error_response(codec, error_for_status(error.status_code, f"{where}: {error.detail}"), request)
 
     return on_http_error
@@ -89,8 +90,10 @@ class RequestLog:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        # Base URLs are pasted with and without a slash at the end: `/v1//chat/completions/` is meant well.
+        # Base URLs are pasted with and without a slash at the end, and with /v1 for clients that add it
+        # themselves: `/v1//chat/completions/` and `/v1/v1/messages` are meant well.
         path = _SLASHES.sub("/", scope["path"]).rstrip("/") or "/"
+        path = path.removeprefix("/v1") if path.startswith("/v1/v1/") else path
         request_id = _request_id(scope)
         others = [header for header in scope["headers"] if header[0] != b"x-request-id"]
         scope = {**scope, "path": path, "headers": [*others, (b"x-request-id", request_id)]}

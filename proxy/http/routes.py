@@ -14,10 +14,11 @@ from starlette.requests import ClientDisconnect
 
 from proxy.codecs.base import Codec, Decoded, Operation
 from proxy.codecs.verdict import verdict_headers
-from proxy.conversation.errors import BodyTooLarge, ModelNotFound, RequestError, Unauthorized
+from proxy.conversation.errors import BodyTooLarge, ModelNotFound, NotFound, RequestError, Unauthorized
 from proxy.conversation.events import total
 from proxy.conversation.model_card import ModelCard
-from proxy.conversation.session_id import from_headers
+from proxy.conversation.request import ChatRequest
+from proxy.conversation.session_id import from_headers, identify
 from proxy.guard.caller import read_caller
 from proxy.guard.choices import Deadline, open_delivery, read_timeout
 from proxy.guard.guard import Guard
@@ -67,19 +68,24 @@ class State:
 
 
 def build_router(state: State, codecs: Sequence[Codec]) -> APIRouter:
-    """The routes of each codec, of which the first to name a path has it, and our own, which answer and fail
-    in the words of the first codec.
+    """The routes of each codec, and our own, which answer and fail in the words of the first codec. Where
+    codecs share a path, the one that claims a request has it, else the first.
     """
     router = APIRouter()
+    served: dict[tuple[str, str], list[_Served]] = {}
     for codec in codecs:
         for route in codec.routes:
-            _route(router, codec, route.path, route.method, _ENDPOINTS[route.operation](state, codec))
+            endpoint = _ENDPOINTS[route.operation](state, codec)
+            served.setdefault((route.path, route.method), []).append((codec, endpoint))
     for path, method, endpoint in _own_routes(state, codecs[0]):
-        _route(router, codecs[0], path, method, endpoint)
+        served[path, method] = [(codecs[0], endpoint)]
+    for (path, method), dialects in served.items():
+        _route(router, path, method, dialects)
     return router
 
 
 Endpoint = Callable[[Request], Awaitable[Response]]
+_Served = tuple[Codec, Endpoint]
 
 
 def _own_routes(state: State, codec: Codec) -> Iterator[tuple[str, str, Endpoint]]:
@@ -95,10 +101,12 @@ def _own_routes(state: State, codec: Codec) -> Iterator[tuple[str, str, Endpoint
     yield "/metrics", "GET", _metrics(state)
 
 
-def _route(router: APIRouter, codec: Codec, path: str, method: str, endpoint: Endpoint) -> None:
-    """codec: tells what goes wrong under this path."""
+def _route(router: APIRouter, path: str, method: str, dialects: Sequence[_Served]) -> None:
+    """dialects: of which one answers a request, and tells what goes wrong with it."""
 
     async def route(request: Request) -> Response:
+        claimed = (one for one in dialects if one[0].claims(request.headers))
+        codec, endpoint = next(claimed, dialects[0])
         try:
             with defects_reported():
                 return await endpoint(request)
@@ -149,6 +157,27 @@ async def _ask(state: State, codec: Codec, request: Request, asked: Decoded) -> 
     return JSONResponse(codec.encode_answers(head, asked, answers), headers=headers)
 
 
+def _count(state: State, codec: Codec) -> Endpoint:
+    async def count(request: Request) -> Response:
+        _authorise(state, request)
+        asked = codec.decode(await _read_body(request, state.limits.max_body_bytes))
+        try:
+            return JSONResponse(codec.encode_count(await _count_tokens(state, request, asked.request)))
+        except RequestError as error:
+            return error_response(codec, error, request, asked)
+
+    return count
+
+
+async def _count_tokens(state: State, request: Request, asked: ChatRequest) -> int:
+    """Of the prompt that would be written for this request now. Raises NotFound where nobody here knows."""
+    card = _find(state.upstream, asked.model)
+    if state.can.count_tokens is None:
+        raise NotFound(f"no tokens can be counted for {card.id}: its upstream does not tell them")
+    session = identify(asked, from_headers(request.headers))
+    return await state.can.count_tokens(replace(asked, model=card.id, session=session))
+
+
 def _models(state: State, codec: Codec) -> Endpoint:
     async def models(request: Request) -> Response:
         _authorise(state, request)
@@ -167,6 +196,7 @@ def _model(state: State, codec: Codec) -> Endpoint:
 
 _ENDPOINTS: dict[Operation, Callable[[State, Codec], Endpoint]] = {
     Operation.answer: _answer,
+    Operation.count_tokens: _count,
     Operation.models: _models,
     Operation.model: _model,
 }
@@ -254,13 +284,16 @@ def _find(upstream: Upstream, name: str) -> ModelCard:
 
 
 def _authorise(state: State, request: Request) -> None:
-    """Takes the key as `Authorization: Bearer` or as `x-api-key`. Raises Unauthorized."""
+    """Takes the key as `Authorization: Bearer` or as `x-api-key`; clients that send both may mean one of them
+    for another server. Raises Unauthorized.
+    """
     if state.api_key is None:
         return
     scheme, _, bearer = request.headers.get("authorization", "").partition(" ")
-    given = bearer.strip() if scheme.lower() == "bearer" else request.headers.get("x-api-key", "")
+    given = [bearer.strip() if scheme.lower() == "bearer" else "", request.headers.get("x-api-key", "")]
     # headers are read as Latin-1: this gives back the bytes that were sent
-    if not hmac.compare_digest(given.encode("latin-1"), state.api_key.encode()):
+    right = [hmac.compare_digest(key.encode("latin-1"), state.api_key.encode()) for key in given]
+    if not any(right):
         raise Unauthorized("no valid API key: send it as `Authorization: Bearer KEY` or `x-api-key: KEY`")
 
 

@@ -116,7 +116,7 @@ class Marks:
         if at is None:
             return 0
         texts = [(message.role, message.text) for message in request.messages[:at]]
-        key = repr((request.tools, request.template_options, texts))
+        key = repr((request.listed_tools, request.template_options, texts))
         known = self._heads.get(key)
         if known is not None:
             return known

@@ -78,7 +78,9 @@ class Layout:
 
     @classmethod
     def of(cls, request: ChatRequest) -> Layout:
-        tools = [(tool.name, tool.description, json.dumps(dict(tool.parameters))) for tool in request.tools]
+        tools = [
+            (tool.name, tool.description, json.dumps(dict(tool.parameters))) for tool in request.listed_tools
+        ]
         return cls(
             _digest(repr((request.tool_choice.mode.value == "none", tools))),
             tuple(map(Layers.of, request.messages)),

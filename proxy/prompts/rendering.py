@@ -16,26 +16,19 @@ from typing import Any
 
 from proxy.codecs.fields import MAX_DEPTH, nests_deeper
 from proxy.conversation.message import Message, Part, PastCall, ResultPart, Role
-from proxy.conversation.request import ChatRequest, ToolMode
-from repair.types import ToolDefinition
+from proxy.conversation.request import ChatRequest, ToolMode, tool_object
 
 Conversation = list[dict[str, Any]]
 _COMPARED = 60
 
 
 def render_tools(request: ChatRequest) -> list[dict[str, Any]] | None:
-    """The tools as the template shows them to the model; None where it may not call any."""
-    if request.tool_choice.mode is ToolMode.none or not request.tools:
+    """The tools as the template shows them to the model; None where it may not call any, and where messages
+    declare them all.
+    """
+    if request.tool_choice.mode is ToolMode.none or not request.listed_tools:
         return None
-    return [_tool(tool) for tool in request.tools]
-
-
-def _tool(tool: ToolDefinition) -> dict[str, Any]:
-    function: dict[str, Any] = {"name": tool.name}
-    if tool.description:
-        function["description"] = tool.description
-    function["parameters"] = dict(tool.parameters)
-    return {"type": "function", "function": function}
+    return [tool_object(tool) for tool in request.listed_tools]
 
 
 def conversations(

@@ -18,8 +18,8 @@ from proxy.conversation.message import (
     UnknownPart,
     placeholder,
 )
-from proxy.conversation.request import ChatRequest, ToolMode
-from proxy.prompts.rendering import read_arguments, render_tools, without_empty_tail
+from proxy.conversation.request import ChatRequest, ToolMode, tool_object
+from proxy.prompts.rendering import read_arguments, without_empty_tail
 
 # What servers of open models take beside OpenAI's parameters. Elsewhere an unknown field can be an error.
 _OPEN_ONLY = ("top_k", "min_p", "repetition_penalty")
@@ -82,9 +82,10 @@ def _extra(request: ChatRequest) -> dict[str, Any]:
 
 
 def _tools(request: ChatRequest) -> dict[str, Any]:
-    tools = render_tools(request)
-    if not tools:
+    """All of them: a server only takes calls of what is declared to it."""
+    if request.tool_choice.mode is ToolMode.none or not request.tools:
         return {}
+    tools = [tool_object(tool) for tool in request.tools]
     for shown, tool in zip(tools, request.tools, strict=True):
         if tool.strict:
             shown["function"]["strict"] = True

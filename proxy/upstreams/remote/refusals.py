@@ -13,7 +13,7 @@ from proxy.conversation.errors import (
     ContextRefused,
     Forbidden,
     ModelNotFound,
-    Overloaded,
+    RateLimited,
     RequestError,
     Unauthorized,
     UpstreamTimeout,
@@ -59,7 +59,7 @@ def refusal(failure: Failure, upstream: str, secrets: tuple[str, ...] = ()) -> R
         case 408 | 504:
             return UpstreamTimeout(told)
         case 429:
-            return Overloaded(told, retry_after_s=retry or _DEFAULT_RETRY_S)
+            return RateLimited(told, retry_after_s=retry or _DEFAULT_RETRY_S)
         case 400 | 413 | 422:
             code = "content_filter" if failure.kind == "ContentPolicyViolationError" else None
             return BadRequest(told, code=code)

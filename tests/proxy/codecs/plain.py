@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -86,12 +86,17 @@ class PlainStream:
 class Plain:
     routes = (
         CodecRoute("POST", "/plain/turn", Operation.answer),
+        CodecRoute("POST", "/plain/length", Operation.count_tokens),
         CodecRoute("GET", "/plain/models", Operation.models),
         CodecRoute("GET", "/plain/models/{model_id:path}", Operation.model),
+        CodecRoute("GET", "/v1/models", Operation.models),
     )
 
     def __init__(self) -> None:
         self._numbers = itertools.count(1)
+
+    def claims(self, headers: Mapping[str, str]) -> bool:
+        return "plain-speech" in headers
 
     def decode(self, body: bytes) -> Decoded:
         fields = Fields(parse_object(body))
@@ -124,6 +129,9 @@ class Plain:
     def encode_error(self, error: RequestError, asked: Decoded | None, request_id: str) -> ErrorReply:
         status, _ = row_of(error, TROUBLE)
         return ErrorReply(status, line(trouble_object(error, asked, request_id)), {"plain-trouble": "yes"})
+
+    def encode_count(self, tokens: int) -> bytes:
+        return line({"long": tokens})
 
     def encode_models(self, cards: Sequence[ModelCard]) -> bytes:
         return line({"here": [card.id for card in cards]})

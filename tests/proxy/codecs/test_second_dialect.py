@@ -13,9 +13,11 @@ import pytest
 
 from proxy.codecs.registry import CODECS
 from proxy.conversation.errors import BadTool, Overloaded, UpstreamUnavailable
+from proxy.conversation.request import ChatRequest
 from proxy.guard.policy import GuardPolicy
 from proxy.http.routes import Limits
 from proxy.upstreams.base import UpstreamReasoning
+from proxy.upstreams.capabilities import Capabilities
 from proxy.upstreams.scripted import Script, ScriptedUpstream, Stall
 from tests.proxy.codecs.plain import Plain
 from tests.proxy.conftest import Stage
@@ -192,6 +194,36 @@ def test_models(both: Stage) -> None:
     assert httpx.get(f"{at}/scripted").json() == {"name": "scripted", "room": 4096}
     missing = httpx.get(f"{at}/else", headers=TICKET)
     assert (missing.status_code, missing.json()["trouble"]) == (410, "nobody")
+
+
+def test_tokens_are_counted_through_the_codec() -> None:
+    async def count(request: ChatRequest) -> int:
+        return len(request.messages[-1].text) + 1000 * len(request.session.id)
+
+    can = Capabilities(count_tokens=count)
+    upstream = ScriptedUpstream(Playbook(Script(("x",))), capabilities=can)
+    with serving(upstream, codecs=(*CODECS, Plain())) as server:
+        asked = {"x-session-id": "s1"}
+        url = f"{server.root}/plain/length"
+        assert httpx.post(url, json={"say": "words"}, headers=asked).json() == {"long": 2005}
+        wrong = httpx.post(url, json={"say": "words", "by": "else"}, headers=TICKET)
+        assert (wrong.status_code, wrong.json()["trouble"]) == (410, "nobody")
+        assert httpx.post(url, json={}).status_code == 422
+        chat = httpx.post(f"{server.base_url}/chat/completions/input_tokens", json=body("hi"), headers=asked)
+        assert chat.json() == {"object": "chat.completion.input_tokens", "input_tokens": 2002}
+
+
+def test_an_upstream_that_cannot_count_says_so(both: Stage) -> None:
+    response = httpx.post(f"{both.server.root}/plain/length", json={"say": "WORDS"})
+    assert (response.status_code, response.json()["trouble"]) == (550, "broken")
+    assert response.json()["told"] == "NO TOKENS CAN BE COUNTED FOR SCRIPTED: ITS UPSTREAM DOES NOT TELL THEM"
+
+
+def test_a_shared_path_is_the_claimants(both: Stage) -> None:
+    at = f"{both.server.base_url}/models"
+    assert httpx.get(at, headers={"plain-speech": "yes"}).json() == {"here": ["scripted"]}
+    assert httpx.get(at).json()["object"] == "list"
+    assert httpx.post(at, headers={"plain-speech": "yes"} | TICKET).json()["ticket"] == "ticket-7"
 
 
 def test_the_other_dialect_is_as_it_was(both: Stage) -> None:
