@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from proxy.codecs.anthropic import Anthropic
 from proxy.codecs.base import Codec
 from proxy.codecs.openai_chat import OpenAIChat
 
-# The first one also tells what belongs to no dialect: unknown routes, and the routes under /v1/fortieth.
-CODECS: tuple[Codec, ...] = (OpenAIChat(),)
+# The first one also has what no dialect claims: unknown routes, and the routes under /v1/fortieth.
+CODECS: tuple[Codec, ...] = (OpenAIChat(), Anthropic())
