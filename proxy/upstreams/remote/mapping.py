@@ -29,7 +29,7 @@ def completion_params(request: ChatRequest, *, open_server: bool) -> dict[str, A
     """Everything but the model. open_server: the upstream is a server named by its base_url."""
     tools = _tools(request)
     params: dict[str, Any] = {
-        "messages": list(conversation(request.messages)),
+        "messages": list(conversation(request.messages, roles_as_sent=not open_server)),
         "stream": True,
         "stream_options": {"include_usage": True},
         **_sampling(request),
@@ -111,10 +111,11 @@ def _answer(request: ChatRequest) -> dict[str, Any]:
     return {"response_format": {"type": "json_object"}} if request.json_answer else {}
 
 
-def conversation(messages: Sequence[Message]) -> Iterator[dict[str, Any]]:
+def conversation(messages: Sequence[Message], roles_as_sent: bool = True) -> Iterator[dict[str, Any]]:
     """The messages in OpenAI's form, with what the client sent beside that. What upstreams refuse and agents
     send all the same is set right: calls and results without ids, arguments that are no object, an empty
-    answer at the end.
+    answer at the end. roles_as_sent: else `developer` is `system`: chat templates of open models leave out,
+    without a word, what has a role that they do not know.
     """
     waiting: list[str] = []
     for number, message in enumerate(without_empty_tail(messages)):
@@ -130,7 +131,10 @@ def conversation(messages: Sequence[Message]) -> Iterator[dict[str, Any]]:
                 shown = message.parts if result is None else result.told
                 told = {"role": "tool", "tool_call_id": call_id, "content": _content(shown, "\n")}
             case role:
-                told = {"role": message.sent_as or role.value, "content": _content(message.parts, "\n")}
+                told = {
+                    "role": (roles_as_sent and message.sent_as) or role.value,
+                    "content": _content(message.parts, "\n"),
+                }
         yield {**told, **message.extra}
 
 

@@ -33,8 +33,6 @@ AS_SENT: dict[str, list[dict[str, Any]]] = {
     "audio and a file": [{"role": "user", "content": [AUDIO, FILE]}],
     "a mark in a part": [{"role": "system", "content": [words("be kind", **MARK)]}],
     "a mark in a message": [{"role": "user", "content": "hi", **MARK}],
-    "developer": [{"role": "developer", "content": "be kind"}],
-    "a later developer": [{"role": "user", "content": "hi"}, {"role": "developer", "content": "be brief"}],
     "names": [{"role": "user", "content": "hi", "name": "ann"}],
     "a result with a picture": [
         {"role": "assistant", "content": None, "tool_calls": [CALL]},
@@ -103,6 +101,16 @@ def test_texts_are_one_text_and_what_nobody_knows_is_named(
     assert asked.body["messages"][1] == told
 
 
+def test_the_role_developer_is_system_where_a_template_may_not_know_it(chain: Hosted) -> None:
+    """A server of an open model; who has the role gets it."""
+    sent = [{"role": "developer", "content": "be kind"}, {"role": "user", "content": "hi"}]
+    assert post(chain, "developer", sent).status_code == 200
+    (asked,) = chain.wire.asked("developer")
+    assert asked.body["messages"][1:] == [{**sent[0], "role": "system"}, sent[1]]
+    decoded = decode_request(json.dumps({"messages": sent}).encode()).request
+    assert list(conversation(decoded.messages)) == sent
+
+
 @pytest.mark.parametrize("place", ["tool", "function"])
 def test_a_mark_at_a_tool_arrives(chain: Hosted, place: str) -> None:
     key = f"marked {place}"
@@ -119,7 +127,6 @@ def test_a_mark_at_a_tool_arrives(chain: Hosted, place: str) -> None:
 
 PLAIN = {
     "image": "What is \n[image_url omitted: this model reads text only]\nthis?",
-    "developer": "be kind",
     "a mark in a part": "be kind",
 }
 
