@@ -12,6 +12,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import OrderedDict
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import mlx.core as mx
@@ -58,13 +59,16 @@ class Grammars:
         self._tokenizer: LLTokenizer | None = None
         self._compiled: OrderedDict[str, LLMatcher] = OrderedDict()
         self._thread: ThreadPoolExecutor | None = None
+        self.wake: Callable[[], None] = lambda: None  # who waits for a grammar
         self.failures = 0
 
     def compile(self, text: str) -> Future[LLMatcher]:
         """A matcher at its beginning, or BadGrammar. The first takes about a second at a large vocabulary."""
         if self._thread is None:
             self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="grammar")
-        return self._thread.submit(self._compile, text)
+        compiling = self._thread.submit(self._compile, text)
+        compiling.add_done_callback(lambda _: self.wake())
+        return compiling
 
     def note_failure(self, id: str, reason: str) -> None:
         """The grammar of request `id` gave up in mid-text."""

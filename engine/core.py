@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import takewhile
 
@@ -29,17 +30,14 @@ from engine.scheduler import Limits, Scheduler, Stage
 from engine.sequence import HeldBy, Sequence
 from engine.tuning import tuning_for
 from engine.types import (
-    Candidate,
     Failed,
     Finished,
     FinishReason,
     GenerateRequest,
-    TokenLogprob,
     WorkerStats,
 )
 from engine.validate import check_request
 
-HELD_POLL_S = 0.005  # how late a compiled grammar is noticed while nothing runs
 GROWTH_STEP = 64  # tokens between two reports of a sequence's length to the scheduler
 
 
@@ -87,15 +85,19 @@ class EngineCore:
         return all(entry.stage is Stage.decoding for entry in self._scheduler.entries)
 
     def rest_s(self, longest: float) -> float:
-        """How long step() would have nothing to do, as far as one can tell: `longest` at most.
-
-        Only requests that have not ended are asked: what is over can wake nobody.
+        """How long step() has nothing to do, unless something comes (see wakes()); `longest` at most. Only
+        requests that have not ended are asked: what is over can wake nobody.
         """
         if self._scheduler.runnable or self._ended:
             return 0.0
-        due = min((one.expires for one in self._sequences.values()), default=math.inf) - time.monotonic()
-        held = any(one.holds for one in self._sequences.values())
-        return max(0.0, min(due, HELD_POLL_S if held else longest))
+        due = min((one.due for one in self._sequences.values()), default=math.inf) - time.monotonic()
+        return max(0.0, min(due, longest))
+
+    def wakes(self, wake: Callable[[], None]) -> None:
+        """To be called, from any thread, when something has come that requests wait for."""
+        self._grammars.wake = wake
+        if self.reuse.cache.archive is not None:
+            self.reuse.cache.archive.wake = wake
 
     def submit(self, request: GenerateRequest) -> Failed | None:
         """Queue a request; a refusal comes back as its last event."""
@@ -160,9 +162,8 @@ class EngineCore:
             return events
         plan = self._scheduler.plan(now)
         for id in plan.pause:
-            live = self._sequences[id].live
-            assert live is not None, "it is being prefilled"
-            self._runner.pause(live)
+            if (live := self._sequences[id].live) is not None:
+                self._runner.pause(live)
         for id in plan.insert:
             self._insert(self._sequences[id], now)
         result = self._runner.step(plan.prefill_batch, plan.prefill_step)
@@ -313,17 +314,16 @@ class EngineCore:
         prefix = self.reuse.leader(request, list(by_prefix))
         return None if prefix is None else by_prefix[prefix]
 
-    def _goes_on(self, leader: Sequence | None) -> bool:
+    def _goes_on(self, leader: Sequence) -> bool:
         """Whether its prompt is still to be computed, and may be."""
-        known = leader is not None and self._sequences.get(leader.id) is leader
-        return known and leader is not None and leader.queued.stage is not Stage.decoding
+        return self._sequences.get(leader.id) is leader and leader.queued.stage is not Stage.decoding
 
     def _take_followers(self) -> None:
         """Let those run that waited for a prompt which is computed by now, or will not be: then the next in
         line computes it.
         """
         for one in self._held(HeldBy.leader):
-            if self._goes_on(one.leader):
+            if one.leader is not None and self._goes_on(one.leader):
                 continue
             one.leader = self._leader(one.request)
             if one.leader is None:
@@ -345,7 +345,9 @@ class EngineCore:
         finish, ends = sampled.finish, sampled.token in self._eos
         if sequence.repeats(sampled.token):
             finish = finish or FinishReason.repetition
-        text = sequence.push(sampled.token, now, not ends, () if ends else self._logprobs(sampled))
+        text = sequence.push(
+            sampled.token, now, not ends, () if ends else self._detokenizers.named(sampled.logprobs)
+        )
         if finish is not None:
             text += sequence.detokenizer.flush()
         if text:
@@ -384,13 +386,6 @@ class EngineCore:
             if one.request.prefill_only and one.live is not None and self.reuse.shares(one.prefix, request):
                 self._keep(one)
                 self._end_prefill(one)
-
-    def _logprobs(self, sampled: Sampled) -> list[TokenLogprob]:
-        named = [
-            Candidate(token, self._detokenizers.token_bytes(token), logprob)
-            for token, logprob in sampled.logprobs
-        ]
-        return [TokenLogprob(named[0], tuple(named[1:]))] if named else []
 
     def _forget(self, sequence: Sequence) -> None:
         del self._sequences[sequence.id]

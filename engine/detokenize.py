@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import codecs
 import json
+from collections.abc import Sequence
 from typing import Protocol
 
 from tokenizers import Tokenizer
+
+from engine.types import Candidate, TokenLogprob
 
 REPLACEMENT = "\ufffd"
 SPACE_MARK = "\u2581"  # SentencePiece's visible space
@@ -113,6 +116,11 @@ class Detokenizers:
         if self._table is None:
             return str(self._tokenizer.decode([token], skip_special_tokens=False)).encode()
         return self._table[token] if token < len(self._table) else b""
+
+    def named(self, logprobs: Sequence[tuple[int, float]]) -> list[TokenLogprob]:
+        """What was chosen and the likeliest, each with its bytes: one value, or none where none was asked for."""
+        named = [Candidate(token, self.token_bytes(token), logprob) for token, logprob in logprobs]
+        return [TokenLogprob(named[0], tuple(named[1:]))] if named else []
 
 
 def decoder_kind(decoder: object) -> tuple[str | None, bool]:

@@ -78,6 +78,11 @@ class Sequence:
         return self.prefix.request
 
     @property
+    def due(self) -> float:
+        """When it wants to be looked after though nothing has come for it."""
+        return min(self.expires, self.prefix.waiting.until) if HeldBy.disk in self.holds else self.expires
+
+    @property
     def tokens(self) -> int:
         """Of its answer, so far."""
         return len(self.sampled)

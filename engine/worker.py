@@ -64,18 +64,36 @@ class Link:
 
     def __init__(self, sock: socket.socket) -> None:
         self._socket = sock
+        self._woken, self._waker = socket.socketpair()
+        for one in (self._woken, self._waker):
+            one.setblocking(False)
         self._selector = selectors.DefaultSelector()  # select() knows no descriptor above 1023
-        self._selector.register(sock, selectors.EVENT_READ)
+        for one in (sock, self._woken):
+            self._selector.register(one, selectors.EVENT_READ, one)
         self._reader = worker_reader()
+
+    def close(self) -> None:
+        """The socket stays its owner's."""
+        self._selector.close()
+        self._woken.close()
+        self._waker.close()
+
+    def wake(self) -> None:
+        """Let receive() return, which waits or is about to. From any thread."""
+        with contextlib.suppress(OSError):  # so many wakes wait already, or the link is gone
+            self._waker.send(b"!")
 
     def receive(self, timeout_s: float) -> list[ToWorker]:
         """Every frame that has come, waiting at most `timeout_s` for the first. Raises Disconnected."""
         frames: list[ToWorker] = []
-        while self._selector.select(timeout_s):
-            data = self._socket.recv(READ_SIZE)
-            if not data:
-                raise Disconnected
-            frames += self._reader.feed(data)
+        while ready := self._selector.select(timeout_s):
+            for key, _ in ready:
+                data = key.data.recv(READ_SIZE)
+                if key.data is self._woken:
+                    continue
+                if not data:
+                    raise Disconnected
+                frames += self._reader.feed(data)
             timeout_s = 0
         return frames
 
@@ -216,6 +234,7 @@ def serve(link: Link, lifeline: Lifeline) -> None:
     log.info("loaded %s in %.1f s, %s", config.model, time.monotonic() - started, blas)
     link.send(Ready(core.info))
     lifeline.serves()
+    core.wakes(link.wake)
     try:
         Worker(link, core, config).run()
     finally:

@@ -61,6 +61,10 @@ class Task:
     failed: News | None = None
 
 
+def nothing() -> None:
+    """Nobody waits."""
+
+
 class Archive:
     """Owns the folder. save, fetch, drop and news are called by the engine thread.
 
@@ -72,6 +76,7 @@ class Archive:
         self.pending: dict[bytes, Kept] = {}  # not written yet: read from here
         self.disk_bytes = folder.bytes_used()
         self.skipped = 0  # segments not written because too much was pending
+        self.wake: Callable[[], None] = nothing  # the engine thread, which may wait for what was read
         self.breaks = Throttle(breaks)
         self.attend_s = ATTEND_S
         self._attended = time.monotonic()
@@ -139,6 +144,7 @@ class Archive:
                 log.info("a segment on disk is damaged and computed again: %s", error)
                 self.folder.spoiled(name)
         self._news.put(Loaded(name, kept))
+        self.wake()
 
     def _attend(self) -> None:
         """Look after the folder; for the thread that writes, now and then."""
@@ -186,6 +192,7 @@ class Archive:
                 log.debug("where it failed", exc_info=True)
                 if task.failed is not None:
                     self._news.put(task.failed)
+                    self.wake()
 
     def _next(self, tasks: queue.SimpleQueue[Task | None]) -> Task | None:
         """The writing thread's next task; the folder is looked after meanwhile."""

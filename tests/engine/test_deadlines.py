@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
+import socket
+import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +20,10 @@ from engine.client import EngineClient
 from engine.config import EngineConfig
 from engine.core import EngineCore
 from engine.errors import DeadlineExceeded
+from engine.frames import Abort, encode
 from engine.model import LoadedModel
 from engine.types import Failed, Finished, Priority, TextChunk
+from engine.worker import Link
 from tests.engine.drive import Told, alone, collect, request
 
 LATE = 1e-6  # seconds: over by the next step
@@ -96,15 +102,42 @@ def test_what_ends_in_time_is_not_touched_later(core: EngineCore) -> None:
     core.abort("r")
 
 
-def test_rest_is_no_longer_than_until_the_next_deadline(core: EngineCore) -> None:
+def test_rest_is_no_longer_than_until_the_next_deadline(
+    core: EngineCore, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert core.rest_s(0.5) == 0.5
-    core.submit(request("r", deadline_s=0.2, grammar="start: /a+/"))
-    assert core.rest_s(0.5) <= 0.005
-    while core.rest_s(0.5):
-        core.step()
+    with monkeypatch.context() as patched:
+        patched.setattr(core._grammars, "compile", lambda text: Future())  # that never ends
+        core.submit(request("r", deadline_s=0.2, grammar="start: /a+/"))
+    assert 0.0 < core.rest_s(0.5) <= 0.2
+    assert core.rest_s(0.1) == 0.1
     core.abort("r")
     assert core.rest_s(0.0) == 0.0
     assert core.rest_s(0.5) == 0.5, "it is over"
+
+
+def test_a_grammar_that_is_compiled_wakes_the_engine(core: EngineCore) -> None:
+    woken = threading.Event()
+    core.wakes(woken.set)
+    core.submit(request("r", grammar="start: /a+/"))
+    assert woken.wait(10)
+    core.step()
+    assert core.rest_s(0.5) == 0.0, "it runs"
+    core.abort("r")
+
+
+def test_waking_ends_a_wait_for_frames() -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs, contextlib.closing(Link(ours)) as link:
+        threading.Timer(0.05, link.wake).start()
+        began = time.monotonic()
+        assert link.receive(20.0) == []
+        assert time.monotonic() - began < 10
+        for _ in range(100_000):
+            link.wake()  # never blocks
+        theirs.sendall(encode(Abort("a")))
+        assert link.receive(20.0) == [Abort("a")]
+        assert link.receive(0.0) == []
 
 
 async def ended(client: EngineClient, **fields: Any) -> tuple[int, Exception | Finished]:
