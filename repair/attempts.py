@@ -11,6 +11,7 @@ import re
 from repair.endings import ends_in_call
 from repair.formats import FORMATS, FRAME_ENDS
 from repair.limits import LIMITS
+from repair.regions import is_blank
 from repair.strict import decode_strict
 from repair.tools import ToolSet
 from repair.types import Problem, ToolCall
@@ -33,11 +34,11 @@ _RESIDUE = re.compile(
             r"^>>>[\w./-]{1,64}\n\s{0,20}[{\[\"]",
             # a name with bytes in it that are no UTF-8, before its arguments
             r"\ufffd[\w./-]{0,64}(?:\[ARGS\]|\()?\s{0,3}[{\[]",
-            r"\[?\w{5,9}\s{0,3}t\w{2,6}(?::\s{0,3}[\w./-]{1,64}\(|=\")",
         )
     ),
     re.MULTILINE,
 )
+_BROKEN_WORD = re.compile(r"\[?\w{5,9}\s{0,3}t\w{2,6}(?::\s{0,3}[\w./-]{1,64}\(|=\")")
 
 
 def find_attempt(text: str, tools: ToolSet, json_asked: bool = False) -> Problem | None:
@@ -59,12 +60,26 @@ def find_residue(text: str, calls: list[ToolCall], tools: ToolSet) -> Problem | 
     """Whether the text beside a turn's calls holds what is left of another call: to execute the others
     alone would be half of what was meant. Code in the text is quoted, and means nothing.
     """
-    plain = _CODE.sub("", text)
-    found = _RESIDUE.search(plain) or _find_untold(plain, calls, tools) or _find_object(plain, tools)
+    if is_blank(text):
+        return None
+    plain = _CODE.sub("", text) if "`" in text else text
+    found = (
+        _RESIDUE.search(plain)
+        or _find_broken_word(plain)
+        or _find_untold(plain, calls, tools)
+        or _find_object(plain, tools)
+    )
     if found is None:
         return None
     message = f"beside the calls stands what may be left of another one: {found.group()[:60]!r}"
     return Problem("", "broken_markers", message)
+
+
+def _find_broken_word(text: str) -> re.Match[str] | None:
+    """A marker of words (`tool_call` and its like) that lost its brackets. As it may begin anywhere, it is
+    looked for only where one of its ends is.
+    """
+    return _BROKEN_WORD.search(text) if '="' in text or "(" in text else None
 
 
 def _find_object(text: str, tools: ToolSet) -> re.Match[str] | None:
@@ -74,6 +89,8 @@ def _find_object(text: str, tools: ToolSet) -> re.Match[str] | None:
 
 def _find_untold(text: str, calls: list[ToolCall], tools: ToolSet) -> re.Match[str] | None:
     """A declared name right before an object that is no accepted call's arguments."""
+    if "{" not in text:
+        return None
     for found in _CALLED.finditer(text):
         if not any(found.group("name").endswith(name) for name in tools.names):
             continue

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
+from bisect import bisect_right
 from dataclasses import dataclass
 
 from repair.formats import (
@@ -28,11 +29,17 @@ _SHORTEST_LEAD = 4
 
 @dataclass(frozen=True)
 class Markers:
-    """Literals to search for. held: every proper beginning of one of them."""
+    """Literals to search for, in order. first: a character that begins one."""
 
+    literals: tuple[str, ...]
     pattern: re.Pattern[str]
-    held: frozenset[str]
     longest: int
+    first: re.Pattern[str]
+
+    def begins(self, text: str) -> bool:
+        """Whether `text` is the beginning of a literal that is longer."""
+        after = bisect_right(self.literals, text)
+        return after < len(self.literals) and self.literals[after].startswith(text)
 
     def search(self, text: str, at: int, final: bool) -> re.Match[str] | None:
         """The first marker behind `at`; None also where it may begin a longer one, or be a part of one."""
@@ -43,9 +50,9 @@ class Markers:
 
     def split_tail(self, text: str, at: int) -> int:
         """Where the longest tail of text[at:] starts that may be the beginning of a marker."""
-        for tail in range(max(at, len(text) - self.longest + 1), len(text)):
-            if text[tail:] in self.held:
-                return tail
+        for found in self.first.finditer(text, max(at, len(text) - self.longest + 1)):
+            if self.begins(text[found.start() :]):
+                return found.start()
         return len(text)
 
 
@@ -84,7 +91,7 @@ class Dialect:
         tails = (
             prompt[-size:] for size in range(min(len(prompt), self.text.longest), _SHORTEST_LEAD - 1, -1)
         )
-        return next((one for one in tails if one in self.text.held and not one[0].isalnum()), "")
+        return next((one for one in tails if self.text.begins(one) and not one[0].isalnum()), "")
 
     def begin(self, text: str, lead: int, *, with_calls: bool, final: bool) -> int:
         """Where a turn begins in `text`, whose first `lead` characters end its prompt: at 0 if an opening
@@ -93,7 +100,7 @@ class Dialect:
         found = self.text.pattern.match(text) if with_calls else None
         if found and found.group() != FENCE and found.end() >= len(text[:lead].rstrip()):
             return 0
-        return -1 if with_calls and not final and text in self.text.held else lead
+        return -1 if with_calls and not final and self.text.begins(text) else lead
 
     def thinking(self, closer: str, with_calls: bool) -> Markers:
         """Markers inside a reasoning block that `closer` ends."""
@@ -113,8 +120,10 @@ def is_word(char: str) -> bool:
 def compile_markers(literals: tuple[str, ...]) -> Markers:
     ordered = sorted(set(literals), key=lambda one: (-len(one), one))
     pattern = re.compile("|".join(re.escape(one) for one in ordered) or r"(?!)")
-    held = frozenset(one[:size] for one in ordered for size in range(1, len(one)))
-    return Markers(pattern, held, max((len(one) for one in ordered), default=1))
+    firsts = "".join(sorted({re.escape(one[0]) for one in ordered}))
+    first = re.compile(f"[{firsts}]" if firsts else r"(?!)")
+    longest = max((len(one) for one in ordered), default=1)
+    return Markers(tuple(sorted(ordered)), pattern, longest, first)
 
 
 @functools.lru_cache(maxsize=256)

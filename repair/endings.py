@@ -6,6 +6,7 @@ the end of the text, since words behind it make an example of it.
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 from collections import deque
@@ -19,7 +20,8 @@ from repair.tools import ToolSet
 
 _FENCE = "```"
 _FENCE_LINE = re.compile(r"^[ \t]{0,9}```", re.MULTILINE)
-_BARS = "[|\uff5c\u2016\u2223\u2502\u2503\u00a6\u01c0]{1,2}"  # what is written for the bar of a marker
+_BARS = "\uff5c\u2016\u2223\u2502\u2503\u00a6\u01c0"  # what is written for the bar of a marker
+_FOLDED = str.maketrans({**dict.fromkeys(_BARS, "|"), "\u2581": "_"})
 _MARKERS = 64  # of a text that are looked at, the last ones
 _LINE_CHARS = 4000  # of a line that are looked at, in front of a marker
 _TRIES = 4  # beginnings of JSON that are tried, from the last one on
@@ -36,34 +38,40 @@ _TOOLS = re.compile(r"</?tools>\s{0,20}|<\w{0,20}:?tools?>\s{0,20}|</\w{0,20}:?t
 
 
 def _loose(marker: str) -> str:
-    """The marker with any bars for its own, and any joints."""
-    escaped = re.escape(marker)
-    escaped = re.sub(r"(?:\\\||\uff5c)", lambda _: _BARS, escaped)
-    return re.sub("[\u2581_]", "[\u2581_ ]", escaped)
+    """The marker with any bars for its own, and any joints, in a text that is folded."""
+    return re.escape(_fold(marker)).replace(r"\|", r"\|{1,2}").replace("_", "[_ ]")
+
+
+def _fold(text: str) -> str:
+    """The text with one bar for all that look like it, and one joint; as long as it was. It is a text that is
+    folded and not the patterns, since classes of such characters take much memory in each place.
+    """
+    return text if text.isascii() else text.translate(_FOLDED)
 
 
 _OPENING = sorted(
-    {one for form in FORMATS.values() for one in form.OPENERS if one[0] in "<[" or one == "functools["},
+    {one for form in FORMATS.values() for one in form.OPENERS if one[0] in "<["},
     key=lambda one: (-len(one), one),
 )
+# every alternative begins with one of two characters, and what has neither is passed over at once
 _MARKER = re.compile(
     "|".join(
         (
             *map(_loose, _OPENING),
-            rf"<(?:{_BARS})?[\w:]{{0,20}}(?:{_BARS})?(?:tool|function)s?[_\u2581 -]{{0,2}}(?:call|use)s?",
-            rf"<(?:{_BARS})?\s?DSML",
+            r"<\|{0,2}[\w:]{0,20}\|{0,2}(?:tool|function)s?[_ -]{0,2}(?:call|use)s?",
+            r"<\|{0,2}\s?DSML",
             r"<(?:\w{1,10}:)?invoke name=",
         )
     ),
     re.IGNORECASE,
 )
+_WORD_MARKER = re.compile(r"functools\[", re.IGNORECASE)
 _CLOSING = sorted(
     {one for form in FORMATS.values() for one in form.CLOSERS if one[-1:] in ">]"}
     - {*FRAME_ENDS, "<|call|>"},
     key=lambda one: (-len(one), one),
 )
-_ONE_CLOSED = rf"(?:{'|'.join(map(_loose, _CLOSING))})\s{{0,20}}"
-_CLOSED = re.compile(rf"{_ONE_CLOSED}(?P<more>(?:{_ONE_CLOSED})*)\Z")
+_CLOSED = re.compile(rf"(?P<last>(?:{'|'.join(map(_loose, _CLOSING))})\s{{0,20}})+\Z")
 _CLOSED_CHARS = 600  # at the end of a text, in which closing markers are looked for
 _FILLED = re.compile(r"\s{0,20}(?:\[\s{0,20})?\{\s{0,20}\"name\"\s{0,9}:\s{0,9}\"[\w.:/-]{1,128}\"\s{0,9},")
 
@@ -98,12 +106,26 @@ def ends_in_marker(text: str) -> bool:
 
 def find_marker(text: str, anywhere: bool = False) -> bool:
     """Whether `text` begins with the marker of a call of any family, or holds one."""
-    return (_MARKER.search(text) if anywhere else _MARKER.match(text)) is not None
+    text = _fold(text)
+    if anywhere:
+        return any(one.search(text) for one in (_MARKER, _WORD_MARKER))
+    return any(one.match(text) for one in (_MARKER, _WORD_MARKER))
+
+
+def _last_markers(text: str) -> list[re.Match[str]]:
+    """The last markers of calls in `text`, in order."""
+    if "<" not in text and "[" not in text:
+        return []
+    text = _fold(text)
+    found = deque(_MARKER.finditer(text), maxlen=_MARKERS)
+    worded = deque(_WORD_MARKER.finditer(text) if "[" in text else (), maxlen=_MARKERS)
+    return sorted((*found, *worded), key=lambda one: one.start())[-_MARKERS:]
 
 
 def _without_tokens(text: str) -> str:
     tail = text.rstrip()
-    while token := next((one for one in SPECIAL_TOKENS if tail.endswith(one)), ""):
+    while tail.endswith(SPECIAL_TOKENS):
+        token = next(one for one in SPECIAL_TOKENS if tail.endswith(one))
         tail = tail[: -len(token)].rstrip()
     return tail
 
@@ -135,7 +157,7 @@ def _is_json_call(text: str, tools: ToolSet) -> bool:
                 continue
             if end == len(text):
                 return is_call_shape(value)
-    heads = list(_HEAD.finditer(text))
+    heads = list(_HEAD.finditer(text)) if "{" in text else []
     return bool(heads) and heads[-1].group(1) in tools.names and _is_broken(text, heads[-1].start())
 
 
@@ -172,8 +194,7 @@ def is_call_shape(value: Any) -> bool:
 
 def _is_marked(tail: str, tools: ToolSet) -> bool:
     """Whether a marker of a call, of any family or nearly one, opens what the text ends in."""
-    last = deque(_MARKER.finditer(tail), maxlen=_MARKERS)
-    found = [one for one in last if not _is_quoted(tail, one.start())]
+    found = [one for one in _last_markers(tail) if not _is_quoted(tail, one.start())]
     if not found:
         return False
     first = found[-1]
@@ -186,19 +207,21 @@ def _is_marked(tail: str, tools: ToolSet) -> bool:
         begins_line = not tail[tail.rfind("\n", 0, first.start()) + 1 : first.start()].strip()
         filled = _FILLED.match(tail, first.end()) is not None
         return begins_line or filled or any(name in rest for name in tools.names)
-    return rest == first.group()
+    return first.end() == len(tail)
 
 
 def _is_closed(tail: str, tools: ToolSet) -> bool:
     """Whether the text ends in closing markers of a call whose beginning was lost: several, or one behind the
     end of JSON, and a declared tool's name before them.
     """
-    found = _CLOSED.search(tail, max(0, len(tail) - _CLOSED_CHARS))
+    if tail[-1] not in ">]":
+        return False
+    found = _CLOSED.search(_fold(tail), max(0, len(tail) - _CLOSED_CHARS))
     if found is None:
         return False
     body = tail[: found.start()].rstrip()
     told = any(name in body for name in tools.names)
-    return told and (bool(found.group("more")) or body.endswith(("}", "]")))
+    return told and (found.start("last") > found.start() or body.endswith(("}", "]")))
 
 
 def _is_quoted(text: str, at: int) -> bool:
@@ -213,15 +236,11 @@ def _is_quoted(text: str, at: int) -> bool:
 
 def _is_named(tail: str, tools: ToolSet) -> bool:
     """Whether a declared tool's name, as a tag or before its arguments, opens the last paragraph."""
-    if tail.count(_FENCE) % 2 == 0 and tail.endswith(_FENCE):
+    if not any(name in tail for name in tools.names):
         return False
-    names = "|".join(re.escape(name) for name in sorted(tools.names, key=len, reverse=True))
-    opened = re.compile(
-        rf"^[ \t]{{0,3}}(?:<(?P<tag>{names})(?=[\s>/])"
-        rf"|(?:\[\s{{0,9}})?(?:{names})\s?\((?=\w{{1,64}}=|\{{|\s?\))"
-        rf"|(?:{names})(?:\[ARGS\])?\s{{0,3}}(?=\{{\s{{0,9}}\"))",
-        re.MULTILINE,
-    )
+    if tail.endswith(_FENCE) and tail.count(_FENCE) % 2 == 0:
+        return False
+    opened = _named_opening(tools.names)
     for found in deque(opened.finditer(tail), maxlen=_TRIES):
         rest = tail[found.start() :]
         tag = found.group("tag")
@@ -232,3 +251,15 @@ def _is_named(tail: str, tools: ToolSet) -> bool:
         elif rest[-1] in ")]}" and "\n" not in rest.strip():
             return True
     return False
+
+
+@functools.lru_cache(maxsize=256)
+def _named_opening(tools: tuple[str, ...]) -> re.Pattern[str]:
+    """One of the names at the beginning of a line, as a tag or before its arguments."""
+    names = "|".join(re.escape(name) for name in sorted(tools, key=len, reverse=True))
+    return re.compile(
+        rf"^[ \t]{{0,3}}(?:<(?P<tag>{names})(?=[\s>/])"
+        rf"|(?:\[\s{{0,9}})?(?:{names})\s?\((?=\w{{1,64}}=|\{{|\s?\))"
+        rf"|(?:{names})(?:\[ARGS\])?\s{{0,3}}(?=\{{\s{{0,9}}\"))",
+        re.MULTILINE,
+    )

@@ -17,6 +17,11 @@ _ALIASES = ("args", "input", "params", "tool_input", "tool_arguments", "kwargs")
 IGNORED = {"id", "type", "tool_call_id", "call_id", "index"}
 _BLANK = re.compile(r"[ \t\n\r]*")
 _HEAD = re.compile(r'"(?:arguments|parameters|args|input|params|tool_input)"\s*:\s*')
+_COMMON = re.compile(
+    r'[ \t\n\r]*\{[ \t\n\r]*"name"[ \t\n\r]*:[ \t\n\r]*"([A-Za-z0-9_.:/-]+)"[ \t\n\r]*,[ \t\n\r]*'
+    r'"(?:arguments|parameters)"[ \t\n\r]*:[ \t\n\r]*'
+)
+_COMMON_END = re.compile(r"[ \t\n\r]*\}[ \t\n\r]*\Z")
 ABSENT = object()
 
 
@@ -70,6 +75,11 @@ def _skip(text: str, at: int) -> int:
 
 def open_strict(text: str) -> Envelope | Problem:
     """The envelope that is all of `text`. Raises ValueError where `text` is not strict JSON."""
+    head = _COMMON.match(text)
+    if head is not None:  # as nearly every model writes it: the arguments are decoded, and nothing else
+        arguments, end = decode_strict(text, head.end())
+        if _COMMON_END.match(text, end):
+            return Envelope(head.group(1), arguments, text[head.end() : end])
     members = split_members(text)
     values = {key: value for key, (value, _) in members.items()}
     sources = {key: source for key, (_, source) in members.items()}

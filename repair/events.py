@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from itertools import groupby
@@ -86,6 +86,11 @@ def text_of(event: Event) -> str:
             return text
 
 
+def texts_of(events: list[Event]) -> list[str]:
+    """The content in `events`."""
+    return [one.text for one in events if isinstance(one, Text)]
+
+
 def without_lead(event: Event, count: int) -> Event | None:
     """The event without its first `count` characters, which are the prompt's own; None if nothing is left."""
     rest = text_of(event)[count:]
@@ -122,8 +127,10 @@ def _answers(event: Event) -> bool:
     return isinstance(event, Calls) or (isinstance(event, Text) and not is_blank(event.text))
 
 
-def join_texts(events: Iterable[Event]) -> list[Event]:
+def join_texts(events: Sequence[Event]) -> list[Event]:
     """The same events, with what was cut only by the pieces of the stream put together again."""
+    if len(events) < 2:
+        return list(events)
     result: list[Event] = []
     for kind, run in groupby(events, type):
         group = list(run)

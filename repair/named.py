@@ -131,7 +131,7 @@ def _read_call(text: str, at: int, form: Named) -> tuple[RawCall | None, int, bo
         _, _, problem = close_region(text, position, (), fixes)
         problems = problem.problems if problem else ()
     return (
-        RawCall(name, Body.arguments, span.text, span.closed, None, tuple(fixes), problems),
+        RawCall(name, Body.arguments, span.text, span.closed, None, tuple(fixes), problems, span.strict),
         position,
         closed,
     )

@@ -7,6 +7,7 @@ template writes no line break, and not inside a sentence, a quotation, a table, 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from enum import StrEnum
 
@@ -21,7 +22,7 @@ _ENDING = frozenset(".!?\u2026\u3002\uff01\uff1f")
 _CLOSING = "\"')\u201d\u2019\u00bb\u300d\u300f\uff09"
 _PAIRS = (("\u201c", "\u201d"), ("\u00ab", "\u00bb"), ("\u300c", "\u300d"), ("\u300e", "\u300f"))
 _GERMAN = "\u201e"
-_MARKS = ('"', _GERMAN, *(mark for pair in _PAIRS for mark in pair))
+_MARK = re.compile(f'["{_GERMAN}{"".join(mark for pair in _PAIRS for mark in pair)}]')
 
 
 class InText(StrEnum):
@@ -35,8 +36,8 @@ class InText(StrEnum):
 
 
 class Line:
-    """The line of content in front of what comes next, as far as it decides about a call there. fresh: no
-    words stand between it and the beginning, or the call or marker before it. last: its last character.
+    """The line of content in front of what comes next, as far as it decides about a call there. last: its
+    last character.
     """
 
     def __init__(self) -> None:
@@ -44,8 +45,9 @@ class Line:
 
     def clear(self) -> None:
         """What comes next stands in front of everything."""
-        self.fresh = True
         self.last = ""
+        self._pieces: list[str] = []  # of content that nobody has asked about yet
+        self._fresh = True
         self._begin()
 
     def _begin(self) -> None:
@@ -56,21 +58,35 @@ class Line:
 
     def add(self, text: str) -> None:
         """text: more of the content, not empty."""
-        self.fresh = self.fresh and is_blank(text)
+        self._pieces.append(text)
+        self.last = text[-1]
+
+    def _read(self) -> None:
+        """Take in what was added; most of a turn's text is never asked about."""
+        if not self._pieces:
+            return
+        text, self._pieces = "".join(self._pieces), []
+        self._fresh = self._fresh and is_blank(text)
         rest = text[text.rfind("\n") + 1 :]
         if len(rest) < len(text):
             self._begin()
         self._head = (self._head + rest)[:_HEAD]
         self._size += len(rest)
-        words = (self.last + text).rstrip(_CLOSING)
-        self._ended = words[-1:] in _ENDING if words else self._ended
-        self.last = text[-1]
-        for mark in _MARKS:
-            self._counts[mark] = self._counts.get(mark, 0) + rest.count(mark)
+        words = text.rstrip(_CLOSING)
+        self._ended = words[-1] in _ENDING if words else self._ended
+        for mark in _MARK.findall(rest):
+            self._counts[mark] = self._counts.get(mark, 0) + 1
+
+    @property
+    def fresh(self) -> bool:
+        """Whether no words stand between the line and the beginning, or the call or marker before it."""
+        self._read()
+        return self._fresh
 
     def place(self) -> Place:
         """The place of what follows the line."""
-        if self.fresh:
+        self._read()
+        if self._fresh:
             return Place.line
         if self._size <= _HEAD and is_blank(self._head):
             return Place.within if len(self._head.expandtabs(_INDENT)) >= _INDENT else Place.line
@@ -83,6 +99,7 @@ class Line:
     @property
     def quotes(self) -> bool:
         """Whether it is a quotation or a table, or what follows it stands in quotes or brackets."""
+        self._read()
         return self._head.lstrip()[:1] in (">", "|") or self._is_open() or self.last in _OPENING
 
     def _is_open(self) -> bool:
@@ -96,8 +113,18 @@ class Line:
         return any(count(opening, 0) > count(closing, 0) for opening, closing in _PAIRS)
 
 
+def settle_bare(events: list[Event]) -> list[Event]:
+    """A bare call is one only if no text stands beside it."""
+    bare = any(isinstance(event, Calls) and event.bare for event in events)
+    if not bare or not any(isinstance(event, Text) and not is_blank(event.text) for event in events):
+        return events
+    return [Text(one.raw) if isinstance(one, Calls) and one.bare else one for one in events]
+
+
 def settle_inline(events: Sequence[Event]) -> list[Event]:
     """The same events, in which a call with words of one line on both sides is text."""
+    if not any(isinstance(one, Calls) and one.place is Place.glued for one in events):
+        return list(events)
     settled: list[Event] = []
     inline = False
     for index, one in reversed(list(enumerate(events))):
@@ -146,12 +173,12 @@ def find_misplaced(
         if not isinstance(call, Calls) or any(raw.problems for raw in call.region.calls):
             continue
         before, after = spoken or any(words[:index]), any(words[index + 1 :])
-        if not _counts(call, before, after, _goes_on(call, events[index + 1 :]), which):
+        if not _counts(call, before, after, events[index + 1 :], which):
             return Problem("", "misplaced_call", _MESSAGES[which])
     return None
 
 
-def _counts(call: Calls, before: bool, after: bool, goes_on: bool, which: InText) -> bool:
+def _counts(call: Calls, before: bool, after: bool, following: Sequence[Event], which: InText) -> bool:
     if which is InText.never:
         return False
     if which is InText.alone:
@@ -160,7 +187,7 @@ def _counts(call: Calls, before: bool, after: bool, goes_on: bool, which: InText
         return True
     if not call.own:
         return not after and call.place in (Place.line, Place.behind)
-    return not after or not (before or goes_on)
+    return not after or not (before or _goes_on(call, following))
 
 
 _ASIDE = (

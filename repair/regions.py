@@ -71,8 +71,9 @@ class Format(Protocol):
 
 def match_literal(text: str, at: int, literals: tuple[str, ...]) -> str | None:
     """The longest of `literals` that stands at text[at:]."""
-    found = [one for one in literals if text.startswith(one, at)]
-    return max(found, key=len) if found else None
+    if not text.startswith(literals, at):
+        return None
+    return max((one for one in literals if text.startswith(one, at)), key=len)
 
 
 def problem_call(text: str, rule: str, message: str) -> RawCall:
@@ -87,6 +88,7 @@ def too_many(text: str, at: int) -> Region:
 
 
 _SPACE = re.compile(r"[\s\x00-\x1f\ufeff]*")
+_NOT_SPACE = re.compile(r"[^\s\x00-\x1f\ufeff]")
 _BETWEEN = re.compile(r"[\s\x00-\x1f\ufeff;,]*")
 _EXTRA = re.compile(r"[\s}\]]*[}\]]")
 _EXTRA_BRACE = re.compile(r"(?:\s*\})+(?=\s*[,\]])")
@@ -109,19 +111,22 @@ def skip_space(text: str, at: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """One JSON value in the text. end: after it. closed: it is complete, or its end is certain."""
+    """One JSON value in the text. end: after it. closed: it is complete, or its end is certain. strict: it
+    was read as strict JSON.
+    """
 
     text: str
     end: int
     closed: bool
     problem: Problem | None = None
+    strict: bool = False
 
 
 def read_span(text: str, at: int, closers: tuple[str, ...], openers: tuple[str, ...] = ()) -> Span:
     """The JSON value at `at`: strictly, tolerantly, else all up to the only closing marker."""
     try:
         _, end = decode_strict(text, at)
-        return Span(text[at:end], end, True)
+        return Span(text[at:end], end, True, strict=True)
     except ValueError:
         pass
     reading = read_value(text, at, stops=closers)
@@ -171,7 +176,7 @@ def goes_on(text: str, at: int) -> bool:
 
 def is_blank(text: str) -> bool:
     """White space, control characters and byte-order marks alone."""
-    return skip_space(text, 0) == len(text)
+    return _NOT_SPACE.search(text) is None
 
 
 @dataclass(slots=True)
@@ -213,7 +218,7 @@ def read_json_calls(
         span = read_span(text, state.at, closers, openers)
         span = _only_item(span) if state.listed and span.closed and not span.problem else span
         problems = (span.problem,) if span.problem else ()
-        state.calls.append(RawCall("", kind, span.text, span.closed, problems=problems))
+        state.calls.append(RawCall("", kind, span.text, span.closed, None, (), problems, span.strict))
         state.at = span.end
         braces = (_EXTRA_BRACE if state.listed else _EXTRA_BETWEEN).match(text, state.at)
         if braces:
@@ -237,7 +242,7 @@ def read_first_item(
     follows = _NEXT.match(text, span.end)
     if span.problem or follows is None:
         return None
-    return Region(at, follows.end() - 1, at, (RawCall("", kind, span.text, span.closed),))
+    return Region(at, follows.end() - 1, at, (RawCall("", kind, span.text, span.closed, strict=span.strict),))
 
 
 def _only_item(span: Span) -> Span:

@@ -55,7 +55,7 @@ def judge_release(text: str, region: Region, form: Format, inside: bool = False)
 
 def is_read(call: RawCall) -> bool:
     """Whether the body was read as it stands: its end was not searched for."""
-    if call.body is Body.tree:
+    if call.body is Body.tree or call.strict:
         return True
     try:
         _, end = decode_strict(call.text)

@@ -13,7 +13,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from repair.formats import (
-    FORMATS,
     command,
     deepseek,
     deepseek_v31,
@@ -130,7 +129,7 @@ def _python(form: Format) -> Section:
 _ITEM_BEGUN = r"\}\s{0,20}\}\s{0,9},\s{0,40}\{"
 _ATTRIBUTE = r"[\"']?[^<>\n\"']{1,50}[\"']?\s{0,3}>"
 
-SECTIONS: dict[str, Section] = {
+_SECTIONS: dict[str, Section] = {
     **{one.NAME: _named(one.FORM) for one in (kimi, deepseek, deepseek_v31)},
     **{one.NAME: _tagged(one.FORM, re.escape(one.INVOKE) + _ATTRIBUTE) for one in (minimax, dsml)},
     step3.NAME: Section(
@@ -148,18 +147,16 @@ SECTIONS: dict[str, Section] = {
         lambda text, at, tools: command.parse_list(text, at, at, inside=True),
     ),
     **{one.NAME: _python(one) for one in (lfm2, llama4)},
-    **{
-        one.NAME: section for one in FORMATS.values() if isinstance(one, RowFormat) and (section := _row(one))
-    },
 }
 
 
+# a row's readers are made when a text needs them
 _row_section = functools.lru_cache(maxsize=256)(_row)
 
 
 def section_of(form: Format) -> Section | None:
     """How the calls of a format stand in one envelope; None where each has its own."""
-    return _row_section(form) if isinstance(form, RowFormat) else SECTIONS.get(form.NAME)
+    return _row_section(form) if isinstance(form, RowFormat) else _SECTIONS.get(form.NAME)
 
 
 def open_section(text: str, at: int, form: Format, tools: ToolSet) -> Region | None:

@@ -31,13 +31,15 @@ class Tool:
 
 
 class ToolSet:
-    """The declared tools by name. Equal schemas are compiled once per process. replacement: U+FFFD may stand
-    in a call, since the conversation holds it too; elsewhere it stands for bytes that were no UTF-8.
+    """The declared tools by name. Equal schemas are compiled once per process. names: in their order.
+    replacement: U+FFFD may stand in a call, since the conversation holds it too; elsewhere it stands for
+    bytes that were no UTF-8.
     """
 
     def __init__(self, tools: Iterable[Tool], replacement: bool = False) -> None:
         self.replacement = replacement
         self._tools = {tool.name: tool for tool in tools}
+        self.names = tuple(self._tools)
         folded: dict[str, list[str]] = {}
         for name in self._tools:
             folded.setdefault(name.casefold(), []).append(name)
@@ -59,10 +61,6 @@ class ToolSet:
                 raise SchemaError(definition.name, error.path, error.message) from error
             compiled[definition.name] = Tool(definition, schema)
         return cls(compiled.values(), replacement)
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        return tuple(self._tools)
 
     @property
     def left_out(self) -> tuple[str, ...]:

@@ -20,11 +20,12 @@ from repair.events import (
     join_texts,
     settle_reasoning,
     text_of,
+    texts_of,
 )
 from repair.formats import Wire
 from repair.ladder import emit_plain, repair_call
 from repair.limits import LIMITS
-from repair.placement import InText, find_misplaced, settle_inline
+from repair.placement import InText, find_misplaced, settle_bare, settle_inline
 from repair.regions import is_blank
 from repair.stop import ContentStops
 from repair.stream import StreamParser
@@ -37,7 +38,6 @@ from repair.types import (
     Problem,
     RawCall,
     ReasoningDelta,
-    Rejected,
     TextDelta,
     ToolCall,
     Verdict,
@@ -77,6 +77,7 @@ class Outcome:
 
 
 DEFAULT_POLICY = TurnPolicy()
+_PLAIN = (Text, Reasoning)
 
 
 class Turn:
@@ -96,7 +97,8 @@ class Turn:
         self._left: list[str] = []
         self._kept: list[Event] = []
         self._judged: list[tuple[Calls, _Judged]] = []
-        self._stops = ContentStops(policy.stops)
+        self._stops = ContentStops(policy.stops) if policy.stops else None
+        self._drafted = False
         self._parser = StreamParser(
             tools,
             format,
@@ -120,12 +122,12 @@ class Turn:
     @property
     def stopped(self) -> bool:
         """Whether a stop string has completed: the turn ends there, whatever may still come."""
-        return self._stops.reached
+        return self._stops is not None and self._stops.reached
 
     @property
     def stop_sequence(self) -> str | None:
         """The stop string that has completed."""
-        return self._stops.found
+        return self._stops.found if self._stops is not None else None
 
     @property
     def held(self) -> str:
@@ -136,10 +138,23 @@ class Turn:
         """What may be shown now; from the first call on nothing, until close()."""
         if self.stopped:
             return []
+        events = self._parser.feed(text)
+        if self._stops is not None:
+            events = self._stops.take(events)
+        if self._kept or not all(isinstance(one, _PLAIN) for one in events):
+            return self._feed_calls(events)
+        texts = texts_of(events)
+        self._said += texts
+        self._left += texts
+        return _deltas(events)
+
+    def _feed_calls(self, events: list[Event]) -> list[TextDelta | ReasoningDelta]:
+        """feed() from the first event on that is neither text nor reasoning."""
         silent = all(map(is_blank, self._left))
-        events = self._settled(self._note(self._stops.take(self._parser.feed(text))))
+        self._said += texts_of(events)
+        events = self._settled(events)
         split = 0 if self._kept else _leaving(events, silent)
-        self._left += _texts(events[:split])
+        self._left += texts_of(events[:split])
         self._kept += events[split:]
         if self._policy.enabled:
             self._judged += [
@@ -147,27 +162,25 @@ class Turn:
             ]
         return _deltas(events[:split])
 
-    def _note(self, events: list[Event]) -> list[Event]:
-        """Keep the content, to tell a broken call from prose."""
-        self._said += _texts(events)
-        return events
-
     def _settled(self, events: list[Event]) -> list[Event]:
         """What is kept was thought if `events` hold the end of a block that nothing has opened: then it is
         among the events returned.
         """
-        if not any(isinstance(one, Unopened | Draft) for one in (*self._kept, *events)):
+        if not self._drafted and not any(isinstance(one, Unopened | Draft) for one in events):
             return events
         kept, self._kept, self._judged = self._kept, [], []
         policy = self._policy
         events = settle_reasoning([*kept, *events], drafts=policy.calls_in_reasoning and policy.enabled)
-        self._said = self._left + _texts(events)
+        self._said = self._left + texts_of(events)
+        self._drafted = any(isinstance(one, Draft) for one in events)
         return events
 
     def close(self, finish_reason: str | None) -> Outcome:
         """finish_reason: the upstream's; only `length` is believed."""
-        last = self._settled(self._note([] if self.stopped else self._stops.close(self._parser.close())))
-        events = settle_inline(_settle_bare(join_texts([*self._kept, *last])))
+        events = join_texts([*self._kept, *self._last()])
+        if self._policy.enabled and all(isinstance(one, _PLAIN) for one in events):
+            return self._without_calls(events)
+        events = settle_inline(settle_bare(events))
         spoken = not all(map(is_blank, self._left))
         misplaced = find_misplaced(events, spoken, self._policy.in_text)
         if not self._policy.enabled:
@@ -189,6 +202,15 @@ class Turn:
             return Outcome(tuple(deltas), (), Verdict.reask, (), tuple(problems))
         verdict = Verdict.repaired if fixes else Verdict.clean
         return Outcome(_around(events), tuple(calls), verdict, tuple(fixes))
+
+    def _last(self) -> list[Event]:
+        """What close() finds."""
+        if self.stopped:
+            return self._settled([])
+        events = self._parser.close()
+        events = events if self._stops is None else self._stops.close(events)
+        self._said += texts_of(events)
+        return self._settled(events)
 
     def _without_calls(self, events: list[Event]) -> Outcome:
         deltas = tuple(_deltas(events, raw=True))
@@ -223,7 +245,7 @@ class Turn:
     def _judge_draft(self, events: list[Event], draft: Draft, cut: bool) -> Outcome:
         """Calls that end the reasoning: promoted if all are accepted and nothing follows them."""
         inner = StreamParser(self._tools, self._format, drafts=False)
-        parts = _settle_bare(settle_reasoning(inner.read_all(draft.text), drafts=False))
+        parts = settle_bare(settle_reasoning(inner.read_all(draft.text), drafts=False))
         last = next((index for index, one in enumerate(reversed(parts)) if isinstance(one, Calls)), None)
         trailing = "" if last is None else "".join(text_of(one) for one in parts[len(parts) - last :])
         kept = [Reasoning(draft.text) if event is draft else event for event in events]
@@ -245,10 +267,6 @@ class Turn:
         fixes.append(Fix(FixKind.promoted, "", "reasoning", "call"))
         kept = [one for event in events for one in (spoken if event is draft else [event])]
         return Outcome(_around(kept), tuple(calls), Verdict.repaired, tuple(fixes))
-
-
-def _texts(events: list[Event]) -> list[str]:
-    return [one.text for one in events if isinstance(one, Text)]
 
 
 def _leaving(events: list[Event], silent: bool) -> int:
@@ -285,14 +303,6 @@ def _around(events: list[Event]) -> tuple[TextDelta | ReasoningDelta, ...]:
     return tuple(one for one in deltas if isinstance(one, ReasoningDelta))
 
 
-def _settle_bare(events: list[Event]) -> list[Event]:
-    """A bare call is one only if no text stands beside it."""
-    prose = any(isinstance(event, Text) and not is_blank(event.text) for event in events)
-    if not prose:
-        return events
-    return [Text(one.raw) if isinstance(one, Calls) and one.bare else one for one in events]
-
-
 @dataclass(frozen=True, slots=True)
 class _Judged:
     """The calls of one region after the ladder."""
@@ -303,13 +313,17 @@ class _Judged:
 
 
 def _judge_region(event: Calls, tools: ToolSet) -> _Judged:
-    outcomes = [repair_call(raw, tools) for raw in event.region.calls]
-    accepted = [one for one in outcomes if isinstance(one, Accepted)]
-    return _Judged(
-        tuple(one.call for one in accepted),
-        tuple(fix for one in accepted for fix in one.fixes),
-        tuple(problem for one in outcomes if isinstance(one, Rejected) for problem in one.problems),
-    )
+    calls: list[ToolCall] = []
+    fixes: list[Fix] = []
+    problems: list[Problem] = []
+    for raw in event.region.calls:
+        outcome = repair_call(raw, tools)
+        if isinstance(outcome, Accepted):
+            calls.append(outcome.call)
+            fixes += outcome.fixes
+        else:
+            problems += outcome.problems
+    return _Judged(tuple(calls), tuple(fixes), tuple(problems))
 
 
 def _judge(

@@ -133,6 +133,7 @@ class RawCall:
     text: the bytes of the body. closed: something after the body proves that it had ended (a closing
     marker, a following call). tree: for Body.tree, the arguments; leaves may be Bare.
     fixes: what had to be overlooked to delimit it. problems: why it cannot be a call at all.
+    strict: it was delimited by reading it as strict JSON.
     """
 
     name: str
@@ -142,6 +143,7 @@ class RawCall:
     tree: Mapping[str, Any] | None = None
     fixes: tuple[Fix, ...] = ()
     problems: tuple[Problem, ...] = ()
+    strict: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

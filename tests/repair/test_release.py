@@ -11,7 +11,7 @@ from repair.events import Calls, Event, join_sections, join_texts
 from repair.formats import FORMATS, deepseek, dsml, kimi, step3
 from repair.limits import LIMITS
 from repair.release import Wait, possible_ends
-from repair.sections import SECTIONS
+from repair.sections import section_of
 from repair.stream import StreamParser
 from repair.tools import ToolSet
 from repair.turn import Turn, TurnPolicy
@@ -21,6 +21,7 @@ from tests.repair.corpus import CASES, TOOLS
 TWO = (ToolCall("get_weather", '{"city": "Oslo"}'), ToolCall("run", '{"x": "y"}'))
 TOOLSET = ToolSet.compile([ToolDefinition("get_weather"), ToolDefinition("run")])
 MARKERS = sorted({one for form in FORMATS.values() for one in (*form.OPENERS, *form.CLOSERS)})
+SECTIONS = [name for name, one in FORMATS.items() if section_of(one)]
 JOINTS = ("", "\n", " ", '"', ",", "; ", "}", "]", " and then ", *MARKERS)
 
 # format -> characters behind the first call at which it leaves; None: both calls are one region, which
