@@ -62,15 +62,26 @@ class _Span:
 
 def cut_turn(full: str, before: str, opened: str, plain: str) -> WrittenTurn:
     """The last turn of a rendered conversation. before: the conversation up to it. opened: with the prompt
-    for an answer. plain: with a turn that says TEXT.
+    for an answer. plain: with a turn that says TEXT. What ends every turn is no part of this one, whatever
+    ends the text inside it: that of calls may have an end of its own.
     """
     before = before[: _common_head(before, full)]
     turn, head = full[len(before) :], plain[len(before) :].partition(TEXT)[0]
     prompt = opened[len(before) :] if opened.startswith(before) else ""
     lead = next((one for one in (prompt, head) if one and turn.startswith(one)), None)
     lead = turn[: _common_head(turn, prompt or head)] if lead is None else lead
-    tail = plain.rpartition(TEXT)[2]
-    return WrittenTurn(turn[len(lead) :].removesuffix(tail) if tail else turn[len(lead) :], lead)
+    told, tail = turn[len(lead) :], plain.rpartition(TEXT)[2]
+    if tail and told.endswith(tail):
+        return WrittenTurn(told.removesuffix(tail), lead)
+    return WrittenTurn(told[: len(told) - _turn_end(told, tail)], lead)
+
+
+def _turn_end(told: str, tail: str) -> int:
+    """The length of the token that ends a turn of calls and one of text alike."""
+    shared = _common_tail(told, tail)
+    end = told[len(told) - shared :]
+    named = any(map(_is_mark, end)) and any(map(str.isalnum, end))
+    return shared if named else 0
 
 
 def derive(write: Write) -> Iterator[Row]:
@@ -228,9 +239,13 @@ def _with_start(row: Row, prompt: str) -> Iterator[Row]:
 
 
 def _is_marked(row: Row) -> bool:
-    """Whether what opens a call is a marker, and no word that prose could hold."""
-    opener = re.split(r"\{(?:name|id|index)\}", row.section.strip() or row.call.strip())[0]
-    return len(opener.strip()) >= 3 and any(map(_is_mark, opener)) and not opener.strip().isspace()
+    """Whether what opens a call is a marker."""
+    return is_marker(re.split(r"\{(?:name|id|index)\}", row.section.strip() or row.call.strip())[0])
+
+
+def is_marker(text: str) -> bool:
+    """Whether a literal is a marker, and no word that prose could hold."""
+    return len(text.strip()) >= 3 and any(map(_is_mark, text))
 
 
 def _is_mark(char: str) -> bool:

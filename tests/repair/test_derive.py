@@ -214,3 +214,32 @@ def test_a_turn_is_cut_out_of_a_conversation() -> None:
     )
     assert turn == WrittenTurn("CALL", "<a></think>")
     assert ONE not in [probe for probes, _ in CHECKS for probe in probes]
+
+
+def test_the_token_that_ends_every_turn_is_no_part_of_the_calls() -> None:
+    """Text and calls have ends of their own in this template, and one token behind both."""
+    before, opened = "<|turn|>user: hi<|turn_end|>", "<|turn|>user: hi<|turn_end|><|turn|>bot: "
+
+    def write(probes: Calls, text: str) -> WrittenTurn:
+        told = [f'{{"tool": "{one.name}", "with": {json.dumps(one.arguments)}}}' for one in probes]
+        said = f"<|text|>{text}<|text_end|>" if text else ""
+        full = f"{opened}{said}<|do|>[{', '.join(told)}]<|do_end|><|turn_end|>"
+        return cut_turn(full, before, opened, f"{opened}<|text|>Qtextsentinel.<|text_end|><|turn_end|>")
+
+    found = find_format(write, None)
+    assert found.how == "derived"
+    assert found.row is not None
+    assert (found.row.section, found.row.section_end) == ("<|do|>", "<|do_end|>")
+
+
+@pytest.mark.parametrize(
+    ("call", "tail", "turn"),
+    [
+        ("CALL<|e|><eot>", "<|t|><eot>", "CALL<|e|>"),
+        ("CALL</c>", "</t>", "CALL</c>"),
+        ('{"calls": [CALL]}', '"}', '{"calls": [CALL]}'),
+        ("CALL<eot>\n", "<eot>\n", "CALL"),
+    ],
+)
+def test_only_a_whole_token_behind_both_kinds_of_turns_ends_them(call: str, tail: str, turn: str) -> None:
+    assert cut_turn(f"hi<a>{call}", "hi", "hi<a>", f"hi<a>Qtextsentinel.{tail}").text == turn
