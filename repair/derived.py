@@ -6,13 +6,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import astuple, dataclass
 from itertools import islice
 
 from repair.formats import FORMATS, Wire
-from repair.formats.derive import ONE, Probe, Write, WrittenTurn, derive
-from repair.formats.row import SHAPES, Row
+from repair.formats.derive import ONE, Probe, Write, WrittenTurn, derive, is_marker
+from repair.formats.row import SHAPES, Row, literal_head
 from repair.formats.shapes import RowFormat
 from repair.tools import ToolSet
 from repair.turn import Turn
@@ -21,6 +21,7 @@ from repair.types import FixKind, ReasoningDelta, TextDelta, ToolDefinition
 _MOST = 64
 _BARE = ("llama3", "bare_json", "bare_python")
 _PLAIN_SHAPES = ("objects", "python")
+_NO_LITERAL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ufffd\ud800-\udfff]")
 #: what templates write against their own format: raw line breaks, Python's literals, the end of the turn
 _HARMLESS = {
     *(FixKind.raw_control, FixKind.python_literal, FixKind.parse_container),
@@ -96,19 +97,51 @@ def tools_of(probes: Iterable[Probe]) -> list[ToolDefinition]:
 
 def is_sound(row: Row) -> bool:
     """Whether the literals of a row make a format of its shape."""
-    named = "{name}" in row.call or row.shape in _PLAIN_SHAPES
-    keyed = "{key}" in row.parameter or row.shape not in ("tags", "pairs")
-    if not named or not keyed:
-        return False
+    return not find_flaw(row)
+
+
+def find_flaw(row: Row) -> str:
+    """Why the literals of a row make no format that can be told from prose and from its own values; or ""."""
+    if row.shape not in SHAPES:
+        return f"there is no shape {row.shape!r}"
+    if "{name}" not in row.call and row.shape not in _PLAIN_SHAPES:
+        return "call does not hold {name}"
+    if row.shape in ("tags", "pairs") and (
+        "{key}" not in row.parameter or not literal_head(row.parameter_end)
+    ):
+        return "parameter must hold {key}, and parameter_end what ends its value"
+    if any(_NO_LITERAL.search(text) for text in _texts(astuple(row))):
+        return "control characters and U+FFFD make no literals"
     try:
         form = RowFormat(row)
-        return (
-            row.shape in SHAPES
-            and bool(form.OPENERS)
-            and (form.form is not None or row.shape in _PLAIN_SHAPES)
-        )
+        if form.form is None and row.shape not in _PLAIN_SHAPES:
+            return f"the literals do not fit the shape {row.shape!r}"
     except (ValueError, re.error):
-        return False
+        return f"the literals do not fit the shape {row.shape!r}"
+    return _find_vague(form)
+
+
+def _texts(values: tuple[object, ...]) -> Iterator[str]:
+    for one in values:
+        if isinstance(one, str):
+            yield one
+        elif isinstance(one, tuple):
+            yield from _texts(one)
+
+
+def _find_vague(form: RowFormat) -> str:
+    """A marker that words could be, in words."""
+    row = form.row
+    markers = {
+        "what opens a call": form.OPENERS,
+        "dropped": row.dropped,
+        "reasoning": tuple(one for pair in row.reasoning for one in pair),
+    }
+    for place, found in markers.items():
+        vague = next((one for one in found if not is_marker(one)), None)
+        if vague is not None or not (found or place != "what opens a call"):
+            return f"{place} must be a marker: three characters or more, and a sign such as < or [ in it"
+    return ""
 
 
 def reads_back(format: str | Wire, write: Write) -> bool:

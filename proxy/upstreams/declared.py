@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from repair.derived import is_sound, reads_back
+from repair.derived import find_flaw, reads_back
 from repair.formats import AUTO, FORMATS, Wire
 from repair.formats.derive import Probe, WrittenTurn
 from repair.formats.row import Row
@@ -35,20 +35,18 @@ class DeclaredFormat(BaseModel):
     arguments_key: Annotated[str, Field(max_length=80)] = "arguments"
     parameter: _Literal = ""
     parameter_end: _Literal = ""
-    reasoning: tuple[tuple[_Literal, _Literal], ...] = ()
-    dropped: tuple[_Literal, ...] = ()
+    reasoning: Annotated[tuple[tuple[_Literal, _Literal], ...], Field(max_length=16)] = ()
+    dropped: Annotated[tuple[_Literal, ...], Field(max_length=16)] = ()
     start: _Literal = ""
-    also: tuple[_Literal, ...] = ()
+    also: Annotated[tuple[_Literal, ...], Field(max_length=16)] = ()
 
     @model_validator(mode="after")
     def _reads_itself_back(self) -> Self:
         if self.name in FORMATS or self.name in (AUTO, "derived"):
             raise ValueError(f"{self.name!r} is a format already: take another name")
-        if any(not opener or not closer for opener, closer in self.reasoning):
-            raise ValueError("reasoning holds an empty marker")
         row = self.row()
-        if not is_sound(row):
-            raise ValueError(f"these literals make no format of the shape {self.shape!r}: see docs/repair.md")
+        if flaw := find_flaw(row):
+            raise ValueError(f"{flaw}: see docs/repair.md")
         if not reads_back(Wire.of(row), lambda probes, text: WrittenTurn(text + _written(row, probes))):
             raise ValueError("a call that is written in this format is not read back: see docs/repair.md")
         return self

@@ -213,11 +213,11 @@ def test_a_declared_format_is_read(tmp_path: Path) -> None:
     ("before", "after", "message"),
     [
         ('call_end = "</use>"', 'call_end = ""', "is not read back"),
-        ('shape = "tags"', 'shape = "pairs"', "make no format of the shape 'pairs'"),
-        ("{name}", "f", "make no format of the shape 'tags'"),
+        ('shape = "tags"', 'shape = "pairs"', "do not fit the shape 'pairs'"),
+        ("{name}", "f", "call does not hold {name}"),
         ('name = "mine"', 'name = "hermes"', "'hermes' is a format already"),
         ("parameter =", "parametr =", "unknown setting"),
-        ('["<hm>", "</hm>"]', '["<hm>", ""]', "an empty marker"),
+        ('["<hm>", "</hm>"]', '["<hm>", ""]', "reasoning must be a marker"),
         ('format = "mine"', 'format = "yours"', "no such wire format"),
     ],
 )
