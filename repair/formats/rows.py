@@ -106,6 +106,13 @@ ROWS: tuple[Row, ...] = (
         + _PLAMO.format("begin", "arguments"),
         call_end=_PLAMO.format("end", "arguments") + _PLAMO.format("end", "request"),
     ),
+    Row(
+        "qwen_agent",
+        "named",
+        call="✿FUNCTION✿: {name}\n✿ARGS✿: ",
+        joint="\n",
+        dropped=("✿RESULT✿:", "✿RESULT✿", "✿RETURN✿:", "✿RETURN✿"),
+    ),
     _invokes("dsml41", _DSML, " ", "calls"),
     _invokes("gcml", _GCML, "", "tool_calls"),
     _pairs("ifm", "ifm|", "ifm|tool_call", "\n"),
