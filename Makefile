@@ -40,10 +40,12 @@ format: install-dev
 wheel: install-dev
 	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
 
-# coverage-guided fuzzing of repair/ (Linux); SEED is a file that a crash left
+# hostile declared formats, then coverage-guided fuzzing of repair/ (Linux); SEED is a file that a crash left
 SECONDS ?= 1200
+DECLARED ?= 120
 fuzz: install-dev
 	$(BIN)/python -m pip install --quiet --constraint requirements.lock --editable '.[fuzz]'
+	$(BIN)/python -m tests.fuzz.declared $(DECLARED)
 	$(BIN)/python -m tests.fuzz.fuzz_repair -max_total_time=$(SECONDS) $(SEED)
 
 # every corpus case through the guard over real HTTP, as text and as structured calls, streamed and not
@@ -91,6 +93,11 @@ bench-calls: install-dev
 TEMPLATES ?= templates
 bench-templates: install-dev
 	$(BIN)/python -m tests.bench.templates "$(TEMPLATES)"
+
+# a clean turn, the formats in memory and --help beside another checkout (AGAINST=FOLDER), in turns
+.PHONY: bench-light
+bench-light: install-dev
+	$(BIN)/python -m tests.bench.light "$(AGAINST)" $(ARGS)
 
 # attention by numpy beside MLX's own, on a CPU
 bench-attention: install-dev

@@ -110,6 +110,11 @@ def find_flaw(row: Row) -> str:
         "{key}" not in row.parameter or not literal_head(row.parameter_end)
     ):
         return "parameter must hold {key}, and parameter_end what ends its value"
+    ends = (row.parameter_end, row.call_end, row.section_end)
+    if row.shape in ("tags", "pairs") and any(
+        one.strip().startswith(literal_head(row.parameter)) for one in ends
+    ):
+        return "no end may begin as parameter does"
     if any(_NO_LITERAL.search(text) for text in _texts(astuple(row))):
         return "control characters and U+FFFD make no literals"
     try:

@@ -19,6 +19,7 @@ from proxy.http.told import told
 ENV_PREFIX = "FORTIETH_"
 DEFAULT_FILE = "fortieth.toml"
 _SECRET = ("api_key", "upstream_api_key")
+_SHOWN = 400  # characters of a value that a message repeats
 _SERVICE_NAME = re.compile(
     r"FORTIETH_(?:[A-Z0-9_]+_)?(?:SERVICE_HOST|SERVICE_PORT(?:_[A-Z0-9_]+)?"
     r"|PORT_\d+_(?:TCP|UDP|SCTP)(?:_(?:PROTO|PORT|ADDR))?)"
@@ -72,7 +73,7 @@ def load_settings(flags: Mapping[str, Any], env: Mapping[str, str], file: Path |
         reason = first["msg"].removeprefix("Value error, ")
         reason = "unknown setting" if first["type"] == "extra_forbidden" else reason[0].lower() + reason[1:]
         meant = "" if within else f" ({told(Settings.model_fields[key]).help})"
-        raise SettingsError(f"{where}: {reason}, got {shown}{meant}") from None
+        raise SettingsError(f"{where}: {reason}, got {_short(shown)}{meant}") from None
 
 
 def _suggestion(key: str) -> str:
@@ -113,3 +114,8 @@ def _from_file(file: Path | None) -> SettingSource:
         raise SettingsError(f"{path}: cannot be read: {error}") from error
     except tomllib.TOMLDecodeError as error:
         raise SettingsError(f"{path}: not valid TOML: {error}") from error
+
+
+def _short(shown: str) -> str:
+    """A value in a message: its beginning."""
+    return shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]}..."

@@ -190,6 +190,7 @@ class Settings(BaseModel):
     ] = None
     format: Annotated[
         tuple[DeclaredFormat, ...],
+        Field(max_length=64),
         Told("wire formats of models that are none of the known ones, in the file only", page="repair.md"),
     ] = ()
     upstream: Annotated[

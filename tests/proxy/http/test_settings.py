@@ -209,10 +209,19 @@ def test_a_declared_format_is_read(tmp_path: Path) -> None:
     )
 
 
+def test_thousands_of_declared_formats_are_refused_in_one_line(tmp_path: Path) -> None:
+    row = '[[format]]\nname = "own{}"\nshape = "objects"\ncall = "<own{}>"\ncall_end = "</own>"\n'
+    (tmp_path / "own.toml").write_text("".join(row.format(at, at) for at in range(3000)), "utf-8")
+    with pytest.raises(SettingsError, match=r"at most 64 items") as error:
+        load_settings({}, {}, tmp_path / "own.toml")
+    assert len(str(error.value)) < 1000
+
+
 @pytest.mark.parametrize(
     ("before", "after", "message"),
     [
         ('call_end = "</use>"', 'call_end = ""', "is not read back"),
+        ("</use>", "x" * 100_000, r"at most 400 characters.{0,500}\Z"),
         ('shape = "tags"', 'shape = "pairs"', "do not fit the shape 'pairs'"),
         ("{name}", "f", "call does not hold {name}"),
         ('name = "mine"', 'name = "hermes"', "'hermes' is a format already"),
