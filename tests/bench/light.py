@@ -53,7 +53,8 @@ for line in sys.stdin:
     print(best * 1e6, flush=True)
 """
 MEMORY = """
-import gc, tracemalloc
+import collections, dataclasses, enum, functools, gc, json, re, tracemalloc
+import jsonschema_rs
 import repair.limits
 tracemalloc.start()
 import repair.turn
@@ -115,9 +116,8 @@ def memory(folders: list[Path]) -> None:
         count, size = told.split()
         rows.append((int(count), float(size)))
     (before, small), (after, large) = rows
-    print(
-        f"\nrepair and its formats: {small:.0f} KB for {before}, {large:.0f} KB for {after}: {large / small:.2f}"
-    )
+    told = f"{small:.0f} KB with {before} formats, {large:.0f} KB with {after}"
+    print(f"repair in memory: {told}, {large / small:.2f}")
     print(f"of one format: {large / after / (small / before):.2f}")
 
 
