@@ -345,9 +345,8 @@ class EngineCore:
         finish, ends = sampled.finish, sampled.token in self._eos
         if sequence.repeats(sampled.token):
             finish = finish or FinishReason.repetition
-        text = sequence.push(
-            sampled.token, now, not ends, () if ends else self._detokenizers.named(sampled.logprobs)
-        )
+        logprobs = [] if ends else self._detokenizers.named(sampled.logprobs)
+        text = sequence.push(sampled.token, now, not ends, logprobs)
         if finish is not None:
             text += sequence.detokenizer.flush()
         if text:

@@ -118,7 +118,7 @@ class Detokenizers:
         return self._table[token] if token < len(self._table) else b""
 
     def named(self, logprobs: Sequence[tuple[int, float]]) -> list[TokenLogprob]:
-        """What was chosen and the likeliest, each with its bytes: one value, or none where none was asked for."""
+        """What was chosen and the likeliest, each with its bytes; none where none was asked for."""
         named = [Candidate(token, self.token_bytes(token), logprob) for token, logprob in logprobs]
         return [TokenLogprob(named[0], tuple(named[1:]))] if named else []
 
