@@ -63,6 +63,7 @@ class Plan:
         return [
             Case(arm, url, fault, self.times if fault else 0, stream)
             for (arm, url), fault, stream in combined
+            if client.bare or arm != BARE
         ]
 
 

@@ -13,7 +13,8 @@ SHELL_PROMPT = "Run `sh lookup.sh north` and tell me the code that it prints."
 class Client:
     """One client. packages: of PyPI, or of npm where `npm` is set; the first is the client itself, whose
     version is told. driver: a module of tests/clients/drivers. arguments: the driver's own. streams: whether
-    it is run without a stream (False), with one (True) or both ways. seconds: one run's limit.
+    it is run without a stream (False), with one (True) or both ways. seconds: one run's limit. bare: False
+    for a client that speaks another API than the model server, so that it cannot be run without fortieth.
     """
 
     name: str
@@ -24,6 +25,7 @@ class Client:
     arguments: tuple[str, ...] = ()
     streams: tuple[bool, ...] = (False, True)
     seconds: float = 60.0
+    bare: bool = True
     prompt: str = "Look up the code of the book in row 7 of the shelf `north wing` and tell me the code."
 
     @property
@@ -39,6 +41,8 @@ class Client:
 ROSTER = (
     Client("openai", ("openai",), "openai_sdk"),
     Client("openai, errors told", ("openai",), "openai_sdk", arguments=("tells",)),
+    Client("anthropic", ("anthropic",), "anthropic_sdk", bare=False),
+    Client("anthropic, tool runner", ("anthropic",), "anthropic_sdk", arguments=("runner",), bare=False),
     Client("langchain", ("langchain", "langchain-openai", "langgraph"), "langchain_agent"),
     Client("pydantic-ai", ("pydantic-ai-slim[openai]",), "pydantic_ai_agent"),
     Client("openai-agents", ("openai-agents",), "openai_agents"),
@@ -128,6 +132,17 @@ ROSTER = (
         npm=True,
         streams=(True,),
         seconds=90,
+        prompt=SHELL_PROMPT,
+    ),
+    Client(
+        "claude-code",
+        ("@anthropic-ai/claude-code",),
+        "claude_code_cli",
+        task=shell("Bash", description="Looks it up"),
+        npm=True,
+        streams=(True,),
+        seconds=90,
+        bare=False,
         prompt=SHELL_PROMPT,
     ),
 )

@@ -14,7 +14,7 @@ import pytest
 from repair.jsonl import read_tools
 from repair.ladder import repair_call
 from repair.types import Body, RawCall, Rejected
-from tests.clients.__main__ import arms, must_not_be
+from tests.clients.__main__ import Plan, arms, must_not_be
 from tests.clients.drivers.common import NAME, SCHEMA
 from tests.clients.environments import ROOT, Environment
 from tests.clients.faults import COMMANDS, LOOKUP, Fault, Task, shell
@@ -128,6 +128,18 @@ def test_what_must_not_be_is_found() -> None:
     assert must_not_be([bare, handed, replace(RUN, wrongly=0, outcome=Outcome.silent)]) == []
     none = replace(bare, mendable=True)
     assert must_not_be([RUN, stuck, none]) == [RUN, stuck, none]
+
+
+def test_a_client_of_another_api_is_not_run_alone() -> None:
+    plan = Plan([("bare", "a"), ("text", "b")], [None, Fault.cut], 3, 0.0, None)
+    assert [case.arm for case in plan.cases(replace(TELLS, streams=(True,)))] == [
+        "bare",
+        "bare",
+        "text",
+        "text",
+    ]
+    other = replace(TELLS, streams=(True,), bare=False)
+    assert [case.arm for case in plan.cases(other)] == ["text", "text"]
 
 
 def test_each_client_is_in_the_docs() -> None:

@@ -8,9 +8,11 @@ import json
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from proxy.codecs.anthropic import Anthropic
-from proxy.conversation.errors import BadTool, ContextTooLong
+from proxy.conversation.errors import BadRequest, BadTool, ContextTooLong
 from proxy.upstreams.scripted import Script, ScriptedUpstream
 from tests.proxy.codecs.messages import TOOL, message, send
 from tests.proxy.conftest import Stage
@@ -196,3 +198,40 @@ def test_either_key_being_right_is_right(locked: Any, headers: dict[str, str], s
 def locked() -> Any:
     with serving(ScriptedUpstream(Playbook(Script(("x",)))), api_key="key") as server:
         yield server
+
+
+NAMES = st.sampled_from(
+    "type text content source data name input id tool_use_id is_error tool_name thinking signature title "
+    "media_type url input_schema defer_loading cache_control role citations".split()
+)
+TYPES = st.sampled_from(
+    "text image document tool_use tool_result tool_reference thinking redacted_thinking search_result base64 "
+    "url content custom web_search_20250305 hologram".split()
+)
+LEAVES = st.none() | st.booleans() | st.integers() | st.floats(-9, 9) | st.text(max_size=4) | TYPES
+VALUES = st.recursive(
+    LEAVES,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NAMES, inner, max_size=4),
+    max_leaves=12,
+)
+FIELDS = st.sampled_from(
+    "system messages tools tool_choice stop_sequences thinking metadata output_config stream thread".split()
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(fields=st.dictionaries(FIELDS, VALUES, max_size=3), blocks=st.lists(VALUES, max_size=4))
+def test_any_body_is_read_or_refused_by_name(fields: dict[str, Any], blocks: list[Any]) -> None:
+    turns = [{"role": role, "content": blocks} for role in ("user", "assistant")]
+    body = json.dumps({"model": "scripted", "messages": turns, **fields}).encode()
+    named = error.param if (error := refused(body)) else "messages"
+    assert named is not None
+    assert error is None or error.message.startswith(named.split("[")[0].split(".")[0])
+
+
+def refused(body: bytes) -> BadRequest | None:
+    try:
+        Anthropic().decode(body)
+    except BadRequest as error:
+        return error
+    return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import signal
 import time
 from collections.abc import Iterator
@@ -44,6 +45,7 @@ from proxy.upstreams.engine_generation import translate
 from proxy.upstreams.sampling import SamplingDefaults, sampling_params, unasked_tokens
 from tests.engine.drive import PRINTABLE
 from tests.engine.tiny import make_model
+from tests.proxy.codecs.messages import TOOL, events, send
 from tests.proxy.codecs.test_accepted_requests import POISONED
 from tests.proxy.live import LiveServer, LoopThread, serving
 from tests.proxy.requests import TOOLS, user
@@ -127,6 +129,36 @@ def test_a_stop_string_ends_the_text_and_the_generation(
     assert usage["prompt_tokens"] == plain["usage"]["prompt_tokens"]
     assert len(said) < usage["completion_tokens"] < 200
     wait_until(lambda: engine.live() == 0)
+
+
+@pytest.mark.parametrize("tools", [False, True])
+def test_tokens_are_counted_as_they_are_used_in_every_dialect(engine: Engine, tools: bool) -> None:
+    """The same conversation in two dialects has one prompt, of which the second request finds all but the
+    end in the cache; counted before, it has as many tokens, and so says message_start.
+    """
+    words = f"Count this one, {tools}. " * 8
+    chat = body(messages=[{"role": "system", "content": "Be brief."}, user(words)])
+    messages = body(system="Be brief.", messages=[user(words)], thinking={"type": "adaptive"})
+    if tools:
+        chat["tools"] = TOOLS
+        messages["tools"] = [TOOL, {"name": "get_time", "input_schema": TOOLS[1]["function"]["parameters"]}]
+    counted = send(engine.server, messages, "/messages/count_tokens").json()["input_tokens"]
+    url = f"{engine.server.base_url}/chat/completions/input_tokens"
+    assert httpx.post(url, json=chat).json()["input_tokens"] == counted
+    assert engine.server.post(chat).json()["usage"]["prompt_tokens"] == counted
+    usage = send(engine.server, messages).json()["usage"]
+    assert usage["input_tokens"] + usage["cache_read_input_tokens"] == counted
+    assert usage["cache_read_input_tokens"] > counted // 2
+    (_, start), *_, (_, end), _ = events(send(engine.server, messages | {"stream": True}).text)
+    assert start["message"]["usage"]["input_tokens"] == counted
+    assert end["usage"]["input_tokens"] + end["usage"]["cache_read_input_tokens"] == counted
+
+
+def test_a_prompt_that_is_too_long_is_told_so_that_clients_compact(engine: Engine) -> None:
+    response = send(engine.server, body(messages=[user("long " * 3000)]))
+    assert response.status_code == 400
+    told = response.json()["error"]["message"]
+    assert re.match(r"prompt is too long: \d{4,} tokens > 1023 maximum", told)
 
 
 def test_health_is_a_generated_token(engine: Engine) -> None:
