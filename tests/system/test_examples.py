@@ -20,7 +20,8 @@ from tests.system.conftest import Served, served
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 TRIED = {
-    "openai_sdk.py", "langgraph_agent.py", "litellm_config.yaml", "repair_library.py", "declared_format.toml",
+    "openai_sdk.py", "anthropic_sdk.py", "langgraph_agent.py", "litellm_config.yaml", "repair_library.py",
+    "declared_format.toml",
 }  # fmt: skip
 QUESTION = "What is the weather in Lisbon?"
 ADDRESS = "http://127.0.0.1:8040/v1"
@@ -54,6 +55,13 @@ def test_every_example_is_tried() -> None:
 def test_openai_sdk(server: Served) -> None:
     lines = run("openai_sdk.py", server.base_url).splitlines()
     assert lines[:2] == ["verdict: clean fixes: 0", 'call: get_weather {"city": "Lisbon"}']
+    assert "sunny" in lines[-1]
+
+
+def test_anthropic_sdk(server: Served) -> None:
+    lines = run("anthropic_sdk.py", server.base_url.removesuffix("/v1")).splitlines()
+    assert lines[0] == "call: get_weather Lisbon"
+    assert re.fullmatch(r"tokens: \d+ and from the cache \d{2,}", lines[1])
     assert "sunny" in lines[-1]
 
 
