@@ -10,8 +10,8 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
-SLACK = 24 * 2**20
-EVERY_S = 1.5  # a call and the fresh memory after it took 30 ms of CPU time: two hundredths at most
+SLACK = 32 * 2**20
+EVERY_S = 2.0  # a call and the fresh memory after it took 30 ms of CPU time: two hundredths at most
 
 
 M_ARENA_MAX = -8  # the option of mallopt(3) in glibc's malloc.h
