@@ -11,8 +11,10 @@ from typing import Any
 import httpx
 import pytest
 
+from proxy.codecs.anthropic import Anthropic
 from proxy.conversation.errors import Overloaded, RateLimited, UpstreamUnavailable
-from proxy.conversation.events import Usage
+from proxy.conversation.events import Finish, FinishReason, Started, Usage
+from proxy.conversation.model_card import ModelCard
 from proxy.upstreams.base import UpstreamCall, UpstreamReasoning
 from proxy.upstreams.scripted import Script, Stall
 from tests.proxy.codecs.messages import TOOL, VERSION, blocks_of, events, message, send
@@ -225,6 +227,21 @@ def test_a_silent_stream_is_pinged(stage: Stage) -> None:
     assert found[0][0] == "message_start"
     assert found.count(PING) >= 3
     assert [one for one in found if one != PING][1:4] == texts(0, "x")
+
+
+def test_a_stream_whose_prompt_is_not_known_yet_is_kept_alive() -> None:
+    """Nothing may stand before message_start; the counts then come at the end."""
+    codec = Anthropic()
+    asked = codec.decode(json.dumps(message()).encode())
+    stream = codec.encode_stream(codec.head(ModelCard("scripted", 0, 9, "fp"), "req_1"), asked)
+    assert stream.open() == b""
+    first = events(stream.keep_alive().decode())
+    assert [name for name, _ in first] == ["message_start", "ping", "ping"]
+    assert first[0][1]["message"]["usage"] == ZERO
+    assert stream.encode(Started(7, 3)) == b""
+    assert stream.keep_alive() == b'event: ping\ndata: {"type":"ping"}\n\n'
+    last = events(stream.close(Finish(FinishReason.stop, Usage(7, 0, 3))).decode())
+    assert last[-2] == ended("end_turn", 0, input_tokens=4, cache_read_input_tokens=3)
 
 
 def test_an_error_in_a_stream_is_its_last_event(stage: Stage) -> None:
