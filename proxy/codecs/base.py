@@ -6,7 +6,7 @@ streams, errors and the list of models. Nothing outside of it knows the dialect.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol
@@ -19,27 +19,36 @@ from proxy.conversation.request import ChatRequest
 
 class Operation(StrEnum):
     """What a route is asked for. answer: one turn of a conversation. count_tokens: of its prompt.
-    models: what is served. model: one of them, named by the path's parameter `model_id`.
+    models: what is served. model: one of them, named by the path's parameter `model_id`. kept: what the codec
+    itself keeps.
     """
 
     answer = "answer"
     count_tokens = "count_tokens"
     models = "models"
     model = "model"
+    kept = "kept"
+
+
+Kept = Callable[[Mapping[str, Any]], bytes]
+"""Answers from what a codec keeps, by the parameters of the path. Raises RequestError."""
 
 
 @dataclass(frozen=True, slots=True)
 class CodecRoute:
-    """path: as FastAPI takes it, `{model_id:path}` for the name of a model."""
+    """path: as FastAPI takes it, `{model_id:path}` for the name of a model. kept: of Operation.kept."""
 
     method: str
     path: str
     operation: Operation
+    kept: Kept | None = None
 
 
-def under_v1(method: str, path: str, operation: Operation) -> tuple[CodecRoute, CodecRoute]:
+def under_v1(
+    method: str, path: str, operation: Operation, kept: Kept | None = None
+) -> tuple[CodecRoute, CodecRoute]:
     """Once under /v1 and once bare, since some clients' base URLs leave it out."""
-    return CodecRoute(method, f"/v1{path}", operation), CodecRoute(method, path, operation)
+    return CodecRoute(method, f"/v1{path}", operation, kept), CodecRoute(method, path, operation, kept)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +109,7 @@ class StreamEncoder(Protocol):
 
 
 class Codec(Protocol):
-    """One dialect. It keeps nothing between requests, so that one object serves them all."""
+    """One dialect. One object serves all requests, and what it keeps between them is bounded."""
 
     @property
     def routes(self) -> Sequence[CodecRoute]: ...

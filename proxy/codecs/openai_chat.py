@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 
 from proxy.codecs.base import Decoded, ErrorReply, Head, Operation, under_v1
+from proxy.codecs.openai_common import encode_model, encode_models, logprobs_object
 from proxy.codecs.openai_errors import error_object, status_of
 from proxy.codecs.openai_request import ChatShape, decode_request
 from proxy.codecs.verdict import verdict_comment
@@ -31,7 +32,7 @@ from proxy.conversation.events import (
     Usage,
     total,
 )
-from proxy.conversation.logprobs import Candidate, Logprobs, TextWithLogprobs, TokenLogprob
+from proxy.conversation.logprobs import Logprobs, TextWithLogprobs
 from proxy.conversation.model_card import ModelCard
 from repair.types import ReasoningDelta, TextDelta
 
@@ -83,10 +84,10 @@ class OpenAIChat:
         return msgspec.json.encode({"object": "chat.completion.input_tokens", "input_tokens": tokens})
 
     def encode_models(self, cards: Sequence[ModelCard]) -> bytes:
-        return msgspec.json.encode({"object": "list", "data": [_card_object(card) for card in cards]})
+        return encode_models(cards)
 
     def encode_model(self, card: ModelCard) -> bytes:
-        return msgspec.json.encode(_card_object(card))
+        return encode_model(card)
 
 
 class OpenAIChatStream:
@@ -137,7 +138,7 @@ class OpenAIChatStream:
             case TextDelta(text):
                 return self._chunk(index, b'{"content":' + msgspec.json.encode(text) + b"}")
             case TextWithLogprobs(text, tokens):
-                scores = msgspec.json.encode(_logprobs_object(tokens))
+                scores = msgspec.json.encode(logprobs_object(tokens))
                 return self._chunk(index, b'{"content":' + msgspec.json.encode(text) + b"}", logprobs=scores)
             case ReasoningDelta(text):
                 return self._chunk(index, b'{"reasoning_content":' + msgspec.json.encode(text) + b"}")
@@ -173,17 +174,6 @@ def _shape(asked: Decoded) -> ChatShape:
     return asked.shape
 
 
-def _card_object(card: ModelCard) -> dict[str, Any]:
-    """OpenAI's model object, with the context length under the name that agents look for."""
-    return {
-        "id": card.id,
-        "object": "model",
-        "created": card.created,
-        "owned_by": "fortieth",
-        "max_model_len": card.context_length,
-    }
-
-
 def _choice_object(index: int, answer: Answer, asked: Decoded) -> dict[str, Any]:
     legacy = _shape(asked).legacy_functions
     message: dict[str, Any] = {
@@ -201,7 +191,7 @@ def _choice_object(index: int, answer: Answer, asked: Decoded) -> dict[str, Any]
     return {
         "index": index,
         "message": message,
-        "logprobs": _logprobs_object(answer.scores) if scored else None,
+        "logprobs": logprobs_object(answer.scores) if scored else None,
         "finish_reason": _reason(answer.finish, legacy),
     }
 
@@ -232,23 +222,6 @@ def _call_deltas(call: ToolCallReady, legacy: bool) -> tuple[bytes, bytes]:
     head = {"index": call.index, "id": call.id, "type": "function", "function": opening}
     rest = {"index": call.index, "function": arguments}
     return msgspec.json.encode({"tool_calls": [head]}), msgspec.json.encode({"tool_calls": [rest]})
-
-
-def _logprobs_object(tokens: Sequence[TokenLogprob]) -> dict[str, Any]:
-    content = [
-        {**_candidate_object(token.chosen), "top_logprobs": [_candidate_object(one) for one in token.top]}
-        for token in tokens
-    ]
-    return {"content": content, "refusal": None}
-
-
-def _candidate_object(candidate: Candidate) -> dict[str, Any]:
-    """A token that holds a part of a character shows as U+FFFD; its bytes are exact."""
-    return {
-        "token": candidate.raw.decode("utf-8", "replace"),
-        "logprob": candidate.logprob,
-        "bytes": list(candidate.raw),
-    }
 
 
 def _usage_object(usage: Usage) -> dict[str, Any]:

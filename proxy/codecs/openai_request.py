@@ -7,7 +7,7 @@ of range, or ignoring it would change what the answer means; all else is accepte
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -33,7 +33,7 @@ _READ = frozenset(
 # Tells an upstream that keeps prefixes where one ends.
 _MARK = "cache_control"
 _MAX_CHOICES = 16
-_MAX_TOP_LOGPROBS = 20
+MAX_TOP_LOGPROBS = 20
 _MAX_TIMEOUT_S = 7 * 24 * 3600
 
 
@@ -71,7 +71,7 @@ def decode_request(data: bytes) -> Decoded:
         tool_choice=tools.choice,
         # the older fields have room for one call only
         parallel_tool_calls=body.boolean("parallel_tool_calls", True) and not tools.legacy,
-        sampling=_sampling(body),
+        sampling=decode_sampling(body, ("max_completion_tokens", "max_tokens"), _logprobs(body)),
         stream=body.boolean("stream"),
         n=body.integer("n", 1, _MAX_CHOICES) or 1,
         json_answer=json_answer,
@@ -79,14 +79,15 @@ def decode_request(data: bytes) -> Decoded:
         template_options=thinking.options,
         thinking_budget=thinking.budget,
         include_reasoning=thinking.shown,
-        timeout_s=_timeout(body),
+        timeout_s=decode_timeout(body),
         polling=polling_tools(body.values),
         session=from_body(body.values),
     )
     return Decoded(request, shape)
 
 
-def _timeout(body: Fields) -> float | None:
+def decode_timeout(body: Fields) -> float | None:
+    """In seconds. Raises BadRequest."""
     timeout = body.number("timeout_s", 0, _MAX_TIMEOUT_S)
     if timeout == 0:
         raise BadRequest("timeout_s must be above 0, got 0", param="timeout_s")
@@ -95,9 +96,9 @@ def _timeout(body: Fields) -> float | None:
 
 def _logprobs(body: Fields) -> int | None:
     """How many likely tokens to report; older clients send the number in `logprobs` itself."""
-    top = body.integer("top_logprobs", 0, _MAX_TOP_LOGPROBS)
+    top = body.integer("top_logprobs", 0, MAX_TOP_LOGPROBS)
     if isinstance(body.values.get("logprobs"), int) and not isinstance(body.values["logprobs"], bool):
-        return body.integer("logprobs", 0, _MAX_TOP_LOGPROBS)
+        return body.integer("logprobs", 0, MAX_TOP_LOGPROBS)
     if not body.boolean("logprobs"):
         if top:
             raise BadRequest(f"top_logprobs needs logprobs: true, got {top} without it", param="top_logprobs")
@@ -122,10 +123,13 @@ def _answer_format(body: Fields) -> tuple[bool, dict[str, Any] | None]:
             return False, None
 
 
-def _sampling(body: Fields) -> Sampling:
+def decode_sampling(body: Fields, limits: Sequence[str], logprobs: int | None) -> Sampling:
+    """limits: names of the fields that may hold the most tokens to generate, of which the first set counts.
+    logprobs: as in Sampling. Raises BadRequest.
+    """
     top_k = body.integer("top_k", -1, MAX_INT)
     return Sampling(
-        max_tokens=_max_tokens(body),
+        max_tokens=_max_tokens(body, limits),
         temperature=body.number("temperature", 0, 2),
         top_p=body.number("top_p", 0, 1),
         top_k=0 if top_k == -1 else top_k,
@@ -137,13 +141,13 @@ def _sampling(body: Fields) -> Sampling:
         frequency_penalty=body.number("frequency_penalty", -2, 2),
         repetition_penalty=_repetition_penalty(body),
         ignore_eos=body.boolean("ignore_eos"),
-        logprobs=_logprobs(body),
+        logprobs=logprobs,
     )
 
 
-def _max_tokens(body: Fields) -> int | None:
+def _max_tokens(body: Fields, keys: Sequence[str]) -> int | None:
     """-1 means "no limit" to several local servers, and their clients send it."""
-    for key in ("max_completion_tokens", "max_tokens"):
+    for key in keys:
         if body.values.get(key) == -1:
             continue
         limit = body.integer(key, 1, MAX_INT)
@@ -263,14 +267,15 @@ def _tool_choice(body: Fields) -> tuple[ToolChoice, frozenset[str] | None]:
         case None:
             return ToolChoice(), None
         case str():
-            return ToolChoice(_mode(key, value)), None
+            return ToolChoice(tool_mode(key, value)), None
         case dict():
             return _choice_object(Fields(value, key))
         case _:
             refuse(key, "a string or an object", value)
 
 
-def _mode(path: str, value: str) -> ToolMode:
+def tool_mode(path: str, value: str) -> ToolMode:
+    """path: of the value. Raises BadRequest."""
     mode = {
         "auto": ToolMode.auto,
         "none": ToolMode.none,
@@ -288,9 +293,9 @@ def _choice_object(fields: Fields) -> tuple[ToolChoice, frozenset[str] | None]:
         inner = fields.object("allowed_tools") if "allowed_tools" in fields.values else fields
         entries = [Fields.of(t, f"{inner.at('tools')}[{i}]") for i, t in enumerate(inner.array("tools"))]
         names = frozenset(_choice_name(entry) for entry in entries)
-        return ToolChoice(_mode(inner.at("mode"), inner.string("mode", "auto"))), names
+        return ToolChoice(tool_mode(inner.at("mode"), inner.string("mode", "auto"))), names
     if kind in ("auto", "none", "required", "any"):
-        return ToolChoice(_mode(fields.at("type"), kind)), None
+        return ToolChoice(tool_mode(fields.at("type"), kind)), None
     return ToolChoice(ToolMode.named, _choice_name(fields)), None
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from fastapi import APIRouter, Request, Response
 from starlette.requests import ClientDisconnect
 
-from proxy.codecs.base import Codec, Decoded, Operation
+from proxy.codecs.base import Codec, Decoded, Kept, Operation
 from proxy.codecs.verdict import verdict_headers
 from proxy.conversation.errors import BodyTooLarge, ModelNotFound, NotFound, RequestError, Unauthorized
 from proxy.conversation.events import total
@@ -75,7 +75,7 @@ def build_router(state: State, codecs: Sequence[Codec]) -> APIRouter:
     served: dict[tuple[str, str], list[_Served]] = {}
     for codec in codecs:
         for route in codec.routes:
-            endpoint = _ENDPOINTS[route.operation](state, codec)
+            endpoint = _kept(state, route.kept) if route.kept else _ENDPOINTS[route.operation](state, codec)
             served.setdefault((route.path, route.method), []).append((codec, endpoint))
     for path, method, endpoint in _own_routes(state, codecs[0]):
         served[path, method] = [(codecs[0], endpoint)]
@@ -192,6 +192,14 @@ def _model(state: State, codec: Codec) -> Endpoint:
         return JSONResponse(codec.encode_model(_find(state.upstream, request.path_params["model_id"])))
 
     return model
+
+
+def _kept(state: State, answer: Kept) -> Endpoint:
+    async def kept(request: Request) -> Response:
+        _authorise(state, request)
+        return JSONResponse(answer(request.path_params))
+
+    return kept
 
 
 _ENDPOINTS: dict[Operation, Callable[[State, Codec], Endpoint]] = {

@@ -1,0 +1,209 @@
+"""The tools of a Responses request, and the names under which the model knows them.
+
+The model is shown functions alone, by one flat name each. A tool of a `namespace` group gets the group's
+name in front; the client gets its calls back as `namespace` and `name`, since it does not know joined names.
+A `custom` tool, which takes free text, becomes a function with one string.
+Tools that run on a provider's servers (`web_search` and others) are left out.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from proxy.codecs.fields import Fields, refuse
+from proxy.codecs.limits import check_choice
+from proxy.codecs.openai_request import tool_mode
+from proxy.conversation.request import ToolChoice, ToolMode
+from repair.types import ToolDefinition
+
+_log = logging.getLogger(__name__)
+
+# The group whose tools are the top level's.
+_TOP_LEVEL = "functions"
+_JOIN = "__"
+# The one argument of a custom tool.
+INPUT = "input"
+
+
+@dataclass(frozen=True, slots=True)
+class ToolName:
+    """A tool as the client knows it. namespace: "" at the top level. custom: it is called with free text."""
+
+    namespace: str
+    name: str
+    custom: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ToolNames:
+    """told: what the client calls each tool, by its flat name. flat: the other way round."""
+
+    told: Mapping[str, ToolName] = field(default_factory=dict)
+    flat: Mapping[tuple[str, str], str] = field(default_factory=dict)
+
+    def of(self, namespace: str, name: str) -> str:
+        """The flat name. A tool of the history that is not declared has the one that it would get."""
+        space = "" if namespace == _TOP_LEVEL else namespace
+        return self.flat.get((space, name)) or _joined(space, name)
+
+
+@dataclass(frozen=True, slots=True)
+class DeclaredTools:
+    """definitions: of the tools that may be called. paths: where each is declared, by its flat name."""
+
+    definitions: tuple[ToolDefinition, ...]
+    paths: Mapping[str, str]
+    names: ToolNames
+    choice: ToolChoice
+
+
+def decode_tools(body: Fields, later: Sequence[Fields]) -> DeclaredTools:
+    """later: items of the conversation that declare further tools. Raises BadRequest."""
+    definitions: dict[str, ToolDefinition] = {}
+    paths: dict[str, str] = {}
+    told: dict[str, ToolName] = {}
+    flat: dict[tuple[str, str], str] = {}
+    for fields, known in _declarations((body, *later)):
+        key = (known.namespace, known.name)
+        if key in flat:
+            _log.debug("%s: tool %r is declared twice, the first counts", fields.path, known.name)
+            continue
+        name = _free(_joined(*key), told)
+        definitions[name] = _custom(fields, name) if known.custom else _function(fields, name)
+        paths[name], told[name], flat[key] = fields.path, known, name
+    names = ToolNames(told, flat)
+    choice, allowed = _tool_choice(body, names)
+    if allowed is not None:
+        definitions = {name: tool for name, tool in definitions.items() if name in allowed}
+    check_choice(choice, definitions)
+    return DeclaredTools(tuple(definitions.values()), paths, names, choice)
+
+
+def _joined(namespace: str, name: str) -> str:
+    between = "" if not namespace or namespace.endswith(_JOIN) else _JOIN
+    return f"{namespace}{between}{name}"
+
+
+def _free(name: str, taken: Mapping[str, Any]) -> str:
+    """Two tools of different groups may have one joined name."""
+    number = 2
+    free = name
+    while free in taken:
+        free, number = f"{name}_{number}", number + 1
+    return free
+
+
+def _declarations(places: Sequence[Fields]) -> Iterator[tuple[Fields, ToolName]]:
+    for place in places:
+        for i, item in enumerate(place.array("tools")):
+            fields = Fields.of(item, f"{place.at('tools')}[{i}]")
+            if fields.string("type") != "namespace":
+                yield from _declaration(fields, "")
+                continue
+            group = fields.required_string("name")
+            for j, inner in enumerate(fields.array("tools")):
+                tool = Fields.of(inner, f"{fields.at('tools')}[{j}]")
+                yield from _declaration(tool, "" if group == _TOP_LEVEL else group)
+
+
+def _declaration(fields: Fields, namespace: str) -> Iterator[tuple[Fields, ToolName]]:
+    kind = fields.string("type", "function")
+    if kind not in ("function", "custom"):
+        _log.info("%s: a tool of type %r runs at its provider only and is left out", fields.path, kind)
+        return
+    if "name" not in fields.values and kind in fields.values:
+        fields = fields.object(kind)  # as Chat Completions nests it
+    yield fields, ToolName(namespace, fields.required_string("name"), kind == "custom")
+
+
+def _function(fields: Fields, name: str) -> ToolDefinition:
+    return ToolDefinition(
+        name=name,
+        description=fields.string("description"),
+        parameters=fields.object("parameters").values or {"type": "object", "properties": {}},
+        # OpenAI's default is true, with which it rewrites the schema; here calls are validated in either case
+        strict=fields.boolean("strict"),
+    )
+
+
+def _custom(fields: Fields, name: str) -> ToolDefinition:
+    """A regex is a `pattern`, to which the engine can hold the model. A Lark grammar, which cannot be spliced
+    into a JSON string, is shown to the model.
+    """
+    wanted = fields.object("format")
+    syntax, definition = wanted.string("syntax"), wanted.string("definition")
+    text: dict[str, Any] = {"type": "string", "description": "The tool's whole input, as plain text."}
+    regex = wanted.string("type") == "grammar" and syntax == "regex" and bool(definition)
+    if regex:
+        text["pattern"] = f"^(?:{definition})$"
+    elif definition:
+        text["description"] += f" It follows this {syntax or 'formal'} grammar:\n{definition}"
+    parameters = {
+        "type": "object",
+        "properties": {INPUT: text},
+        "required": [INPUT],
+        "additionalProperties": False,
+    }
+    return ToolDefinition(name, fields.string("description"), parameters, strict=regex)
+
+
+def custom_arguments(text: str) -> str:
+    """The arguments of the function that a custom tool is to the model."""
+    return json.dumps({INPUT: text}, ensure_ascii=False)
+
+
+def custom_input(arguments: str) -> str:
+    """The free text. What is no such call, as when it was given up, goes out as it is: no tool takes that for
+    its input.
+    """
+    try:
+        value = json.loads(arguments)
+    except (ValueError, RecursionError):
+        return arguments
+    text = value.get(INPUT) if isinstance(value, dict) and len(value) == 1 else None
+    return text if isinstance(text, str) else arguments
+
+
+def _tool_choice(body: Fields, names: ToolNames) -> tuple[ToolChoice, frozenset[str] | None]:
+    """The choice, and the flat names it is limited to where it has type `allowed_tools`."""
+    value = body.values.get("tool_choice")
+    match value:
+        case None:
+            return ToolChoice(), None
+        case str():
+            return ToolChoice(tool_mode("tool_choice", value)), None
+        case dict():
+            return _choice_object(Fields(value, "tool_choice"), names)
+        case _:
+            refuse("tool_choice", "a string or an object", value)
+
+
+def _choice_object(fields: Fields, names: ToolNames) -> tuple[ToolChoice, frozenset[str] | None]:
+    match fields.string("type", "function"):
+        case "allowed_tools":
+            inner = fields.object("allowed_tools") if "allowed_tools" in fields.values else fields
+            entries = [Fields.of(t, f"{inner.at('tools')}[{i}]") for i, t in enumerate(inner.array("tools"))]
+            # an entry without a name is a provider's own tool
+            allowed = frozenset(_choice_name(entry, names) for entry in entries if _named(entry))
+            return ToolChoice(tool_mode(inner.at("mode"), inner.string("mode", "auto"))), allowed
+        case "auto" | "none" | "required" | "any" as mode:
+            return ToolChoice(tool_mode(fields.at("type"), mode)), None
+        case "function" | "custom":
+            return ToolChoice(ToolMode.named, _choice_name(fields, names)), None
+        case kind:
+            _log.info("tool_choice: a tool of type %r is not served, so the model chooses", kind)
+            return ToolChoice(), None
+
+
+def _named(entry: Fields) -> bool:
+    return "name" in entry.values or entry.string("type", "function") in ("function", "custom")
+
+
+def _choice_name(fields: Fields, names: ToolNames) -> str:
+    kind = fields.string("type", "function")
+    inner = fields.object(kind) if kind in fields.values else fields
+    return names.of(inner.string("namespace"), inner.required_string("name"))
