@@ -27,7 +27,8 @@ A_CORE = 0.5  # a tick of the clock is 10 ms: what is told apart here is rest an
 def test_after_work_both_processes_rest_as_they_did_before() -> None:
     work = {name: WORK[name] for name in SHORT}
     with tempfile.TemporaryDirectory() as folder, running(with_engine(folder), MODELS / MODEL) as live:
-        first = asyncio.run(rests(live, work, 0.2))
+        # the second round is the first to find something in the cache, for which there are threads
+        first = [row for _ in range(2) for row in asyncio.run(rests(live, work, 0.2))]
         second = asyncio.run(rests(live, work, REST_S, most(first)))
         heaps = [heaps_of_threads(pid) for pid in pids(live)]
     assert max(row.rest.cpu for row in second) <= A_CORE
