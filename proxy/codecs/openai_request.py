@@ -57,7 +57,7 @@ def decode_request(data: bytes) -> Decoded:
     messages = decode_messages(body)
     tools = _tools(body)
     thinking = decode_thinking(body)
-    json_answer, answer_schema = _answer_format(body)
+    json_answer, answer_schema = decode_answer_format(body.object("response_format"))
     shape = ChatShape(
         include_usage=body.object("stream_options").boolean("include_usage"),
         legacy_functions=tools.legacy,
@@ -106,20 +106,21 @@ def _logprobs(body: Fields) -> int | None:
     return top or 0
 
 
-def _answer_format(body: Fields) -> tuple[bool, dict[str, Any] | None]:
-    """Whether the answer is to be JSON, and its schema."""
-    wanted = body.object("response_format")
+def decode_answer_format(wanted: Fields) -> tuple[bool, dict[str, Any] | None]:
+    """Whether the answer is to be JSON, and its schema. wanted: the field that says so, in which the schema
+    stands one level higher in Responses than in Chat Completions; each API's clients send both. Raises
+    BadRequest.
+    """
     match wanted.string("type", "text"):
         case "text":
             return False, None
         case "json_object":
             return True, None
         case "json_schema":
-            # the schema stands one level higher with some local servers' clients
             inner = wanted.object("json_schema") if "json_schema" in wanted.values else wanted
             return True, dict(inner.object("schema").values)
         case kind:
-            _log.debug("response_format.type: unknown type %r, ignored", kind)
+            _log.debug("%s: unknown type %r, ignored", wanted.at("type"), kind)
             return False, None
 
 

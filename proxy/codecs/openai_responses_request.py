@@ -13,7 +13,12 @@ from typing import Any
 from proxy.codecs.base import Decoded
 from proxy.codecs.fields import Fields, parse_object
 from proxy.codecs.hints import polling_tools
-from proxy.codecs.openai_request import MAX_TOP_LOGPROBS, decode_sampling, decode_timeout
+from proxy.codecs.openai_request import (
+    MAX_TOP_LOGPROBS,
+    decode_answer_format,
+    decode_sampling,
+    decode_timeout,
+)
 from proxy.codecs.openai_responses_items import declaring, decode_items, kind_of, read_items
 from proxy.codecs.openai_responses_store import ResponseStore
 from proxy.codecs.openai_responses_tools import ToolNames, decode_tools
@@ -73,7 +78,7 @@ def decode_request(data: bytes, store: ResponseStore) -> Decoded:
     if not messages:
         raise BadRequest("input must hold at least one item that is served, got none", param="input")
     thinking = decode_thinking(body)
-    json_answer, answer_schema = _answer_format(body.object("text").object("format"))
+    json_answer, answer_schema = decode_answer_format(body.object("text").object("format"))
     include = frozenset(one for one in body.array("include") if isinstance(one, str))
     logprobs = _logprobs(body, include)
     summary = _reasoning(body).string("summary")
@@ -157,22 +162,6 @@ def _logprobs(body: Fields, include: frozenset[str]) -> int | None:
     """How many likely tokens to report beside each of the text, None where none is asked for."""
     top = body.integer("top_logprobs", 0, MAX_TOP_LOGPROBS)
     return (top or 0) if top or _SCORES in include else None
-
-
-def _answer_format(wanted: Fields) -> tuple[bool, dict[str, Any] | None]:
-    """Whether the answer is to be JSON, and its schema."""
-    match wanted.string("type", "text"):
-        case "text":
-            return False, None
-        case "json_object":
-            return True, None
-        case "json_schema":
-            # one level deeper with clients that send the form of Chat Completions
-            inner = wanted.object("json_schema") if "json_schema" in wanted.values else wanted
-            return True, dict(inner.object("schema").values)
-        case kind:
-            _log.debug("text.format.type: unknown type %r, ignored", kind)
-            return False, None
 
 
 def _echo(body: Fields) -> dict[str, Any]:
