@@ -27,7 +27,7 @@ A_CORE = 0.5  # a tick of the clock is 10 ms: what is told apart here is rest an
 def test_after_work_both_processes_rest_as_they_did_before() -> None:
     work = {name: WORK[name] for name in SHORT}
     with tempfile.TemporaryDirectory() as folder, running(with_engine(folder), MODELS / MODEL) as live:
-        # the second round is the first to find something in the cache, for which there are threads
+        # twice: threads that only some work needs come with it, and what an abort cuts off differs
         first = [row for _ in range(2) for row in asyncio.run(rests(live, work, 0.2))]
         second = asyncio.run(rests(live, work, REST_S, most(first)))
         heaps = [heaps_of_threads(pid) for pid in pids(live)]
