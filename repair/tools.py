@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -73,6 +73,9 @@ class ToolSet:
     def folded(self, name: str) -> tuple[str, ...]:
         """Declared names that equal `name` when case is ignored."""
         return self._folded.get(name.casefold(), ())
+
+    def __iter__(self) -> Iterator[Tool]:
+        return iter(self._tools.values())
 
     def __len__(self) -> int:
         return len(self._tools)

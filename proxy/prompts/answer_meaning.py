@@ -9,10 +9,13 @@ from dataclasses import dataclass
 
 from proxy.conversation.message import Message, PastCall, Role
 from proxy.conversation.request import ChatRequest, ToolMode
+from proxy.prompts.canonical import Recent
 from repair.formats import Wire
 from repair.tools import ToolSet
 from repair.turn import Turn, TurnPolicy
 from repair.types import ReasoningDelta, TextDelta
+
+_READERS = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,13 +62,6 @@ class Reader:
     policy: TurnPolicy
     generation_prompt: str
 
-    @classmethod
-    def of(cls, request: ChatRequest, format: str | Wire, generation_prompt: str) -> Reader:
-        choice = request.tool_choice
-        name = choice.name if choice.mode is ToolMode.named else None
-        policy = TurnPolicy(choice.mode.value, name, request.parallel_tool_calls, enabled=False)
-        return cls(format, ToolSet.compile(request.tools), policy, generation_prompt)
-
     def read(self, text: str) -> AnswerMeaning:
         turn = Turn(self.tools, self.format, self.policy, self.generation_prompt)
         deltas = turn.feed(text)
@@ -75,6 +71,28 @@ class Reader:
         thought = "".join(delta.text for delta in deltas if isinstance(delta, ReasoningDelta))
         calls = tuple((call.name, call.arguments) for call in outcome.calls)
         return AnswerMeaning(said.strip(), thought.strip(), calls)
+
+
+class Readers:
+    """The readers of the requests seen last. Each remembered answer has one, and the declarations of an
+    agent's tools may be far larger than its answers: requests that declare the same tools and choose alike
+    share it.
+    """
+
+    def __init__(self, format: str | Wire) -> None:
+        self._format = format
+        self._known: Recent[tuple[object, ...], Reader] = Recent(_READERS)
+
+    def of(self, request: ChatRequest, generation_prompt: str) -> Reader:
+        """generation_prompt: the end of the prompt, which the template writes for the model to go on from."""
+        choice = request.tool_choice
+        name = choice.name if choice.mode is ToolMode.named else None
+        policy = TurnPolicy(choice.mode.value, name, request.parallel_tool_calls, enabled=False)
+        tools = ToolSet.compile(request.tools)
+        # equal schemas are one object, which the reader keeps: meanwhile its id stands for no other
+        schemas = tuple((tool.name, id(tool.schema)) for tool in tools)
+        key = (policy, generation_prompt, schemas)
+        return self._known.first(key, Reader(self._format, tools, policy, generation_prompt))
 
 
 def value_of(arguments: str) -> str:

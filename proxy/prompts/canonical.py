@@ -6,6 +6,7 @@ a server that sees one request only changes nothing in it but a header line.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections import OrderedDict
 from collections.abc import Hashable
@@ -88,7 +89,7 @@ class Canon:
         self.rules = rules
         self._tools: Recent[tuple[str, str, str], ToolDefinition] = Recent(_REMEMBERED)
         self._lists: Recent[frozenset[tuple[str, str, str]], tuple[ToolDefinition, ...]] = Recent(_REMEMBERED)
-        self._systems: Recent[tuple[str, str], _Held] = Recent(_REMEMBERED)
+        self._systems: Recent[tuple[str, bytes], _Held] = Recent(_REMEMBERED)
 
     def apply(self, request: ChatRequest) -> ChatRequest:
         """The same request in meaning; the same object where nothing had to be held."""
@@ -127,12 +128,18 @@ class Canon:
             skeleton = without_clocks(skeleton.text)
         if skeleton.text == text:
             return text
-        held = self._systems.first((session, skeleton.text), _Held(text, skeleton.clocks))
+        key = session, digest_of(skeleton.text)
+        held = self._systems.first(key, _Held(text, skeleton.clocks))
         ages = [abs(now - then) for now, then in zip(skeleton.clocks, held.clocks, strict=True)]
         if max(ages, default=0) <= LONGEST_HOLD_S:
             return held.text
-        self._systems.put((session, skeleton.text), _Held(text, skeleton.clocks))
+        self._systems.put(key, _Held(text, skeleton.clocks))
         return text
+
+
+def digest_of(text: str) -> bytes:
+    """Sixteen bytes that stand for a text."""
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
 def tool_meaning(tool: ToolDefinition) -> tuple[str, str, str]:

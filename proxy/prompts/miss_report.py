@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from array import array
 from collections import OrderedDict
@@ -18,7 +17,7 @@ from proxy.conversation.message import Message, Role
 from proxy.conversation.request import ChatRequest
 from proxy.conversation.volatile import without_header_lines, without_volatile
 from proxy.prompts.answer_meaning import AnswerMeaning
-from proxy.prompts.canonical import Recent
+from proxy.prompts.canonical import Recent, digest_of
 
 _CAPACITY = 4_000_000
 _MOST = 2048  # sessions: a short one takes far more than its tokens do
@@ -55,7 +54,8 @@ class Layers:
             texts = [repr((plain, message.reasoning)), plain, repr(said.without_reasoning)]
         else:
             texts = [message.text] * 3
-        return cls(message.role, *(_digest(f"{message.role}\0{text}") for text in texts))
+        digests = {text: digest_of(f"{message.role}\0{text}") for text in set(texts)}
+        return cls(message.role, *(digests[text] for text in texts))
 
     def cause(self, now: Layers) -> MissCause:
         """What changed in it, given that something did."""
@@ -82,7 +82,7 @@ class Layout:
             (tool.name, tool.description, json.dumps(dict(tool.parameters))) for tool in request.listed_tools
         ]
         return cls(
-            _digest(repr((request.tool_choice.mode.value == "none", tools))),
+            digest_of(repr((request.tool_choice.mode.value == "none", tools))),
             tuple(map(Layers.of, request.messages)),
             any(message.role is Role.system for message in request.messages[1:]),
             any(message.reasoning for message in request.messages),
@@ -272,8 +272,4 @@ def common(first: array[int], second: array[int]) -> int:
 
 def _question(request: ChatRequest) -> bytes:
     first = next((message.text for message in request.messages if message.role is Role.user), "")
-    return _digest(first)
-
-
-def _digest(text: str) -> bytes:
-    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+    return digest_of(first)

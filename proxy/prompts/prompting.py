@@ -10,7 +10,7 @@ from engine.types import Finished, ThinkingLimit
 from proxy.conversation.cache_report import CacheReport
 from proxy.conversation.message import Message, Role
 from proxy.conversation.request import ChatRequest
-from proxy.prompts.answer_meaning import Reader
+from proxy.prompts.answer_meaning import Readers
 from proxy.prompts.answer_tokens import Due, OwnTurns, Recalled, place_of
 from proxy.prompts.boundaries import Marks, settled, write_prompt, written_before
 from proxy.prompts.canonical import ALL_RULES, Canon, Rule
@@ -55,6 +55,7 @@ class Prompter:
         self._end_tokens = frozenset(end_tokens)
         self._rules = rules
         self._canon = Canon(rules)
+        self._readers = Readers(format)
         self._turns = OwnTurns(template)
         self._prompts = Prompts(template)
         self._in_place = Rule.system_in_place in rules
@@ -68,7 +69,7 @@ class Prompter:
         plain = Rendered(joined.tokens, written.plain, written.generation_prompt)
         rendered, thinking = limit_thinking(self._template, self._format, plain, request)
         begun = rendered.text[len(plain.text) :]
-        reader = Reader.of(request, self._format, rendered.generation_prompt)
+        reader = self._readers.of(request, rendered.generation_prompt)
         due = Due(recalled.conversation, place_of(written.text + begun, rendered.tokens), reader)
         marks = self._marks.find(asked, written.text, joined.tokens) if self._marks else ()
         if request.fork:  # what only the model has seen is nothing that the session could go on from

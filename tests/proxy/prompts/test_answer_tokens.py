@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,9 @@ from engine.types import Finished, FinishReason
 from proxy.conversation.cache_report import MissCause
 from proxy.conversation.message import Message, Role
 from proxy.conversation.request import ChatRequest
-from proxy.prompts.answer_meaning import AnswerMeaning, Reader
+from proxy.prompts.answer_meaning import AnswerMeaning, Readers
 from proxy.prompts.answer_tokens import Due, OwnTurns, place_of
+from proxy.prompts.prompting import Prepared
 from tests.proxy.prompts.loops import (
     END,
     SEARCH,
@@ -41,7 +43,7 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> ChatTemplate:
 
 
 def asked(*messages: Message, **fields: Any) -> ChatRequest:
-    return ChatRequest("m", messages, (SEARCH,), session=SESSION, **fields)
+    return ChatRequest("m", messages, **{"tools": (SEARCH,), "session": SESSION, **fields})
 
 
 def go_on(server: Server, answer: str, copy: Message) -> tuple[int, str]:
@@ -180,7 +182,7 @@ def test_of_two_answers_that_differ_in_thought_none_is_put_back(
 
 def test_the_memory_is_bounded(plain: ChatTemplate) -> None:
     turns = OwnTurns(plain, capacity=50)
-    reader = Reader.of(asked(*OPENING), "hermes", "")
+    reader = Readers("hermes").of(asked(*OPENING), "")
     for turn in range(30):
         place = place_of(f"prompt {turn}", (turn,))
         generated = (*in_pieces(plain, f"answer {turn}"), *plain.encode(END))
@@ -189,9 +191,26 @@ def test_the_memory_is_bounded(plain: ChatTemplate) -> None:
     assert turns.tokens > 25
 
 
+def test_answers_to_the_same_tools_share_their_declarations(plain: ChatTemplate) -> None:
+    """Decoded anew for each request, they would be most of what an agent's server remembers."""
+
+    def prepared(**changed: Any) -> Prepared:
+        parameters = json.loads(json.dumps(SEARCH.parameters))
+        tools = (replace(SEARCH, parameters=parameters),)
+        return server.prompter.prepare(asked(*OPENING, **{"tools": tools, **changed}))
+
+    server = Server(plain)
+    first = prepared().due.reader
+    assert prepared().due.reader is first
+    assert prepared(tools=()).due.reader is not first
+    assert prepared(parallel_tool_calls=False).due.reader is not first
+    assert prepared(tools=(replace(SEARCH, parameters={"type": "object"}),)).due.reader is not first
+    assert prepared().due.reader is first
+
+
 def test_many_short_answers_are_forgotten_too(plain: ChatTemplate) -> None:
     turns = OwnTurns(plain, most=3)
-    reader = Reader.of(asked(*OPENING), "hermes", "")
+    reader = Readers("hermes").of(asked(*OPENING), "")
     generated = (*in_pieces(plain, "yes"), *plain.encode(END))
     for turn in range(9):
         place = place_of(f"prompt {turn}", (turn,))
@@ -211,4 +230,4 @@ READINGS: list[tuple[str, AnswerMeaning]] = [
 
 @pytest.mark.parametrize(("text", "said"), READINGS, ids=["text", "reasoning", "call"])
 def test_answers_are_read_as_the_guard_reads_them(text: str, said: AnswerMeaning) -> None:
-    assert Reader.of(asked(*OPENING), "hermes", "").read(text) == said
+    assert Readers("hermes").of(asked(*OPENING), "").read(text) == said
