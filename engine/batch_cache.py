@@ -26,7 +26,7 @@ class JoinedCache(BatchKVCache):  # type: ignore[misc]
     extend() of mlx_lm pads both sides to one length and then copies both into one; this writes each in its
     place. at_once: that copy is made now and not in the next step. A sequence that comes or stays alone is
     not copied at all. step: tokens by which a full buffer grows, which copies it; up to `room` tokens, which
-    a prompt is known to come to, it grows by half.
+    a prompt is known to come to, it grows by half or more.
     """
 
     keys: mx.array | None
@@ -56,14 +56,15 @@ class JoinedCache(BatchKVCache):  # type: ignore[misc]
         return super().update_and_fetch(keys, values)
 
     def _grow(self, more: int) -> None:
-        """Make room on the way to `room`; beyond it mlx_lm does, by `step`. By half: what a long prompt
-        copies then grows with its length, where steps of one size let it grow with its square.
+        """Make room on the way to `room`; beyond it mlx_lm does, by `step`. By half, and at once to `room`
+        where that is at most double: what a long prompt copies then grows with its length, where steps of one
+        size let it grow with its square, and no copy is made shortly before the last.
         """
         if self.keys is None or self.values is None:
             return
         size, need = self.keys.shape[2], self._idx + more
         if size < need <= self.room:
-            size = min(max(need, size + size // 2), self.room)
+            size = self.room if self.room <= 2 * size else max(need, size + size // 2)
             self.keys = enlarged(self.keys, self._idx, size)
             self.values = enlarged(self.values, self._idx, size)
 
