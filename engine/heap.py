@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 SLACK = 32 * 2**20
-EVERY_S = 2.0  # a call and the fresh memory after it took 30 ms of CPU time: two hundredths at most
+EVERY_S = 1.0
 
 
 M_ARENA_MAX = -8  # the option of mallopt(3) in glibc's malloc.h
