@@ -99,6 +99,11 @@ bench-templates: install-dev
 bench-light: install-dev
 	$(BIN)/python -m tests.bench.light "$(AGAINST)" $(ARGS)
 
+# requests through the proxy and to the engine, served by this checkout and by another (AGAINST=FOLDER), in turns (Linux)
+.PHONY: bench-versions
+bench-versions: install-dev
+	$(BIN)/python -m tests.bench.versions "$(AGAINST)" $(ARGS)
+
 # attention by numpy beside MLX's own, on a CPU
 bench-attention: install-dev
 	$(BIN)/python -m tests.bench.attention $(ARGS)

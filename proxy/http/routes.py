@@ -138,7 +138,9 @@ def _answer(state: State, codec: Codec) -> Endpoint:
 async def _ask(state: State, codec: Codec, request: Request, asked: Decoded) -> Response:
     """From the opened delivery on someone closes the exchanges: the stream when it ends, or we do."""
     card = _find(state.upstream, asked.request.model)
-    wanted = replace(asked.request, model=card.id)  # looked up once: what follows relies on it
+    wanted = asked.request
+    if wanted.model != card.id:  # looked up once: what follows relies on it
+        wanted = replace(wanted, model=card.id)
     deadline = Deadline.of(state.limits.request_timeout_s, wanted.timeout_s, read_timeout(request.headers))
     caller = read_caller(request.headers, deadline.at, codec.call_id)
     head = codec.head(card, request_id_of(request))

@@ -81,14 +81,16 @@ def upstream() -> Iterator[Arm]:
 
 
 @contextlib.contextmanager
-def fortieth(behind: Arm, *options: str, config: Path | None = None) -> Iterator[Arm]:
-    """As a user starts it. config: a fortieth.toml that names the upstream, else it is given by its URL."""
+def fortieth(behind: Arm, *options: str, config: Path | None = None, root: Path = ROOT) -> Iterator[Arm]:
+    """As a user starts it. config: a fortieth.toml that names the upstream, else it is given by its URL.
+    root: of the checkout that is served.
+    """
     port = free_port()
     where = ("--config", str(config)) if config else ("--upstream", f"http://127.0.0.1:{behind.port}/v1")
     command = (
         sys.executable, "-m", "proxy", "serve", *where, "--port", str(port), "--log-level", "error", *options,
     )  # fmt: skip
-    with process("fortieth", command, port) as arm:
+    with process("fortieth", command, port, {"PYTHONPATH": str(root)}) as arm:
         yield arm
 
 
