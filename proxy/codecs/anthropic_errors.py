@@ -21,12 +21,14 @@ from proxy.conversation.errors import (
     RequestError,
     RequestTimeout,
     Unauthorized,
+    UnsupportedEncoding,
     UpstreamUnavailable,
     row_of,
 )
 
 _SHAPES: dict[type[RequestError], tuple[int, str]] = {
     BadRequest: (400, "invalid_request_error"),
+    UnsupportedEncoding: (415, "invalid_request_error"),
     BodyTooLarge: (413, "request_too_large"),
     Unauthorized: (401, "authentication_error"),
     Forbidden: (403, "permission_error"),

@@ -22,6 +22,7 @@ from proxy.conversation.errors import (
     RequestError,
     RequestTimeout,
     Unauthorized,
+    UnsupportedEncoding,
     UpstreamTimeout,
     UpstreamUnavailable,
     row_of,
@@ -40,6 +41,7 @@ class ErrorShape:
 _SHAPES: dict[type[RequestError], ErrorShape] = {
     BadRequest: ErrorShape(400, "invalid_request_error", None),
     BadBody: ErrorShape(400, "invalid_request_error", "invalid_json"),
+    UnsupportedEncoding: ErrorShape(415, "invalid_request_error", "unsupported_content_encoding"),
     BadTool: ErrorShape(400, "invalid_request_error", "invalid_function_parameters"),
     ContextTooLong: ErrorShape(400, "invalid_request_error", "context_length_exceeded"),
     BodyTooLarge: ErrorShape(413, "invalid_request_error", "request_too_large"),

@@ -6,6 +6,7 @@ FortiethError
 └── RequestError                  one request fails: each dialect has a table of how it tells that
     ├── BadRequest                a field has the wrong type or value; `param` names it
     │   ├── BadBody               the body is no JSON object at all
+│   │   └── UnsupportedEncoding  it is compressed in a way that the server does not read
     │   ├── BadTool               a tool's parameters are no usable JSON Schema
     │   └── ContextTooLong        the prompt leaves no room in the model's context
     │       └── ContextRefused    an upstream says so, in its own words
@@ -76,6 +77,16 @@ class BadRequest(RequestError):
 
 class BadBody(BadRequest):
     pass
+
+
+class UnsupportedEncoding(BadBody):
+    """name: of the content encoding, as the client wrote it. readable: names of those that can be read."""
+
+    def __init__(self, name: str, readable: Sequence[str]) -> None:
+        super().__init__(
+            f"a body with the content encoding {name[:40]!r} cannot be read here, only {', '.join(readable)}"
+        )
+        self.readable = tuple(readable)
 
 
 class BadTool(BadRequest):

@@ -10,7 +10,7 @@ import msgspec
 from fastapi import Request, Response
 
 from proxy.codecs.base import Codec, Decoded
-from proxy.conversation.errors import BodyTooLarge, RequestError
+from proxy.conversation.errors import BodyTooLarge, RequestError, UnsupportedEncoding
 
 _log = logging.getLogger(__name__)
 
@@ -41,11 +41,14 @@ def error_response(
 def retry_headers(error: RequestError) -> dict[str, str]:
     """Of every dialect: Retry-After in whole seconds, at least 1, where the error says when to come again.
 
-    After a body that was not read to its end the connection is of no more use, so it is closed.
+    After a body that was not read to its end the connection is of no more use, so it is closed. A body whose
+    encoding is not known is answered with those that are.
     """
     headers: dict[str, str] = {}
     if error.retry_after_s is not None:
         headers["retry-after"] = str(max(1, math.ceil(error.retry_after_s)))
     if isinstance(error, BodyTooLarge):
         headers["connection"] = "close"
+    if isinstance(error, UnsupportedEncoding):
+        headers["accept-encoding"] = ", ".join(error.readable)
     return headers

@@ -14,7 +14,7 @@ from starlette.requests import ClientDisconnect
 
 from proxy.codecs.base import Codec, Decoded, Kept, Operation
 from proxy.codecs.verdict import verdict_headers
-from proxy.conversation.errors import BodyTooLarge, ModelNotFound, NotFound, RequestError, Unauthorized
+from proxy.conversation.errors import ModelNotFound, NotFound, RequestError, Unauthorized
 from proxy.conversation.events import total
 from proxy.conversation.model_card import ModelCard
 from proxy.conversation.request import ChatRequest
@@ -22,6 +22,7 @@ from proxy.conversation.session_id import from_headers, identify
 from proxy.guard.caller import read_caller
 from proxy.guard.choices import Deadline, open_delivery, read_timeout
 from proxy.guard.guard import Guard
+from proxy.http.bodies import read_body
 from proxy.http.health import HealthCheck
 from proxy.http.ledger import list_requests, show_request
 from proxy.http.replies import JSONResponse, error_response, request_id_of
@@ -124,7 +125,7 @@ def _answer(state: State, codec: Codec) -> Endpoint:
         if state.can.sessions is not None and named.id:
             state.can.sessions.prefetch_session(named.id)  # while the body is on its way
         try:
-            asked = codec.decode(await _read_body(request, state.limits.max_body_bytes))
+            asked = codec.decode(await read_body(request, state.limits.max_body_bytes))
             try:
                 return await _ask(state, codec, request, asked)
             except RequestError as error:
@@ -162,7 +163,7 @@ async def _ask(state: State, codec: Codec, request: Request, asked: Decoded) -> 
 def _count(state: State, codec: Codec) -> Endpoint:
     async def count(request: Request) -> Response:
         _authorise(state, request)
-        asked = codec.decode(await _read_body(request, state.limits.max_body_bytes))
+        asked = codec.decode(await read_body(request, state.limits.max_body_bytes))
         try:
             return JSONResponse(codec.encode_count(await _count_tokens(state, request, asked.request)))
         except RequestError as error:
@@ -231,7 +232,7 @@ def _request(state: State) -> Endpoint:
 def _warm(state: State, codec: Codec) -> Endpoint:
     async def warm(request: Request) -> Response:
         _authorise(state, request)
-        body = await _read_body(request, state.limits.max_body_bytes)
+        body = await read_body(request, state.limits.max_body_bytes)
         return JSONResponse(await warm_one(state.can.prefiller, codec.decode(body).request))
 
     return warm
@@ -305,18 +306,3 @@ def _authorise(state: State, request: Request) -> None:
     right = [hmac.compare_digest(key.encode("latin-1"), state.api_key.encode()) for key in given]
     if not any(right):
         raise Unauthorized("no valid API key: send it as `Authorization: Bearer KEY` or `x-api-key: KEY`")
-
-
-async def _read_body(request: Request, limit: int) -> bytes:
-    """Raises BodyTooLarge, but reads on for a while first: clients only listen once they have sent all."""
-    parts: list[bytes] = []
-    size = 0
-    async for part in request.stream():
-        size += len(part)
-        if size <= limit:
-            parts.append(part)
-        elif size > 4 * limit:
-            break
-    if size > limit:
-        raise BodyTooLarge(f"the body must have at most {limit} bytes, got {size} or more")
-    return b"".join(parts)
