@@ -14,10 +14,11 @@ from typing import Any
 
 import msgspec
 
-from proxy.codecs.anthropic_blocks import input_text, sign, stop_object, usage_object
+from proxy.codecs.anthropic_blocks import sign, stop_object, usage_object
 from proxy.codecs.anthropic_errors import error_object, status_of
 from proxy.codecs.anthropic_request import MessagesShape, decode_request
 from proxy.codecs.anthropic_stream import AnthropicStream
+from proxy.codecs.arguments import input_text
 from proxy.codecs.base import Decoded, ErrorReply, Head, Operation, under_v1
 from proxy.conversation.errors import RequestError
 from proxy.conversation.events import Answer

@@ -1,5 +1,5 @@
-"""Parts of an answer that a stream and a whole message tell alike: usage, stop reason, a call's input, the
-signature of thinking (https://platform.claude.com/docs/en/api/messages).
+"""Parts of an answer that a stream and a whole message tell alike: usage, stop reason, the signature of
+thinking (https://platform.claude.com/docs/en/api/messages).
 """
 
 from __future__ import annotations
@@ -7,8 +7,6 @@ from __future__ import annotations
 import base64
 import hashlib
 from typing import Any
-
-import msgspec
 
 from proxy.conversation.events import Finish, FinishReason, Usage
 
@@ -44,21 +42,6 @@ def stop_object(finish: Finish) -> dict[str, Any]:
         "stop_reason": reason,
         "stop_sequence": finish.stop_sequence if reason == "stop_sequence" else None,
     }
-
-
-def input_text(arguments: str) -> str:
-    """The JSON object of a call's input: the arguments byte for byte where they are one. Others, which go out
-    only where the guard is told to hand over broken calls, stand in an object as text.
-    """
-    if not arguments.strip():
-        return "{}"
-    try:
-        value = msgspec.json.decode(arguments)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        value = None
-    if isinstance(value, dict):
-        return arguments
-    return msgspec.json.encode({"arguments": arguments}).decode()
 
 
 class Signature:

@@ -11,8 +11,9 @@ from typing import Any
 
 import msgspec
 
-from proxy.codecs.anthropic_blocks import Signature, input_text, stop_object, usage_object
+from proxy.codecs.anthropic_blocks import Signature, stop_object, usage_object
 from proxy.codecs.anthropic_errors import error_object
+from proxy.codecs.arguments import input_text
 from proxy.codecs.base import Head
 from proxy.codecs.verdict import verdict_comment
 from proxy.conversation.errors import RequestError

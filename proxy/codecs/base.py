@@ -19,14 +19,15 @@ from proxy.conversation.request import ChatRequest
 
 class Operation(StrEnum):
     """What a route is asked for. answer: one turn of a conversation. count_tokens: of its prompt.
-    models: what is served. model: one of them, named by the path's parameter `model_id`. kept: what the codec
-    itself keeps.
+    models: what is served. model: one of them, named by the path's parameter `model_id`. named_model: one of
+    them, named by the body as in any request. kept: what the codec itself keeps.
     """
 
     answer = "answer"
     count_tokens = "count_tokens"
     models = "models"
     model = "model"
+    named_model = "named_model"
     kept = "kept"
 
 
@@ -133,7 +134,7 @@ class Codec(Protocol):
         ...
 
     def encode_answers(self, head: Head, asked: Decoded, answers: Sequence[Answer]) -> bytes:
-        """As many answers as the request asks for."""
+        """As many answers as the request asks for, which may be none."""
         ...
 
     def encode_stream(self, head: Head, asked: Decoded) -> StreamEncoder: ...

@@ -55,7 +55,7 @@ def decode_request(data: bytes) -> Decoded:
     for path in body.unknown(_READ):
         _log.debug("%s: unknown field, ignored", path)
     messages = decode_messages(body)
-    tools = _tools(body)
+    tools = decode_tools(body)
     thinking = decode_thinking(body)
     json_answer, answer_schema = decode_answer_format(body.object("response_format"))
     shape = ChatShape(
@@ -190,7 +190,7 @@ def _logit_bias(body: Fields) -> dict[int, float]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Tools:
+class ChatTools:
     """The tools of a request by name, where each was declared and what stood beside it, and the choice among
     them. legacy: they came as `functions`, which are called one at a time and by `function_call`.
     """
@@ -202,7 +202,8 @@ class _Tools:
     legacy: bool
 
 
-def _tools(body: Fields) -> _Tools:
+def decode_tools(body: Fields) -> ChatTools:
+    """Raises BadRequest naming the field."""
     definitions: dict[str, ToolDefinition] = {}
     paths: dict[str, str] = {}
     extra: dict[str, dict[str, Any]] = {}
@@ -219,7 +220,7 @@ def _tools(body: Fields) -> _Tools:
     if allowed is not None:
         definitions = {name: tool for name, tool in definitions.items() if name in allowed}
     check_choice(choice, definitions)
-    return _Tools(
+    return ChatTools(
         definitions, paths, extra, choice, bool(body.array("functions")) and not body.array("tools")
     )
 

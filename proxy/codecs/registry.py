@@ -4,8 +4,16 @@ from __future__ import annotations
 
 from proxy.codecs.anthropic import Anthropic
 from proxy.codecs.base import Codec
+from proxy.codecs.ollama import OllamaChat, OllamaGenerate, OllamaShow
 from proxy.codecs.openai_chat import OpenAIChat
 from proxy.codecs.openai_responses import OpenAIResponses
 
 # The first one also has what no dialect claims: unknown routes, and the routes under /v1/fortieth.
-CODECS: tuple[Codec, ...] = (OpenAIChat(), Anthropic(), OpenAIResponses())
+CODECS: tuple[Codec, ...] = (
+    OpenAIChat(),
+    Anthropic(),
+    OpenAIResponses(),
+    OllamaChat(),
+    OllamaGenerate(),
+    OllamaShow(),
+)

@@ -7,9 +7,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class ModelCard:
-    """A model that the upstream serves. created: seconds since the epoch; context_length in tokens."""
+    """A model that the upstream serves. created: seconds since the epoch; context_length in tokens. family:
+    the architecture as the model's own config names it, "" where it is not known. thinks: it is known to
+    think before it answers.
+    """
 
     id: str
     created: int
     context_length: int
     fingerprint: str
+    family: str = ""
+    thinks: bool = False

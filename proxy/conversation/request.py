@@ -70,10 +70,10 @@ class ChatRequest:
     which served one it means.
 
     tool_extra: by a tool's name, further fields of its declaration as they were sent, such as
-    `cache_control`. n: how many answers. json_answer: the text of the answer is to be one JSON value, which
-    matches answer_schema where the client gave one. thinking_budget: tokens after which thinking is closed.
-    include_reasoning: False leaves it out of the answer. timeout_s: how long the whole request may take,
-    re-asks included; None sets no limit.
+    `cache_control`. n: how many answers; 0 only asks whether the model is there. json_answer: the text of the
+    answer is to be one JSON value, which matches answer_schema where the client gave one. thinking_budget:
+    tokens after which thinking is closed. include_reasoning: False leaves it out of the answer. timeout_s:
+    how long the whole request may take, re-asks included; None sets no limit.
     constrained: an upstream that can should let the model write only calls that fit their schemas.
     settled: by tool, arguments that such an upstream should let stand in its call as they are.
     polling: names of tools that are meant to be called again and again. session: as the body names it,

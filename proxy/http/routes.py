@@ -35,6 +35,7 @@ from proxy.upstreams.base import Upstream
 from proxy.upstreams.capabilities import Capabilities
 
 _DEFAULT_MODEL = "default"
+_LATEST = ":latest"
 # nginx's number for "the client closed the connection"; only the log sees it.
 _CLIENT_GONE = 499
 
@@ -145,6 +146,8 @@ async def _ask(state: State, codec: Codec, request: Request, asked: Decoded) -> 
     deadline = Deadline.of(state.limits.request_timeout_s, wanted.timeout_s, read_timeout(request.headers))
     caller = read_caller(request.headers, deadline.at, codec.call_id)
     head = codec.head(card, request_id_of(request))
+    if not wanted.n:
+        return JSONResponse(codec.encode_answers(head, asked, ()), headers=head.headers)
     encoder = codec.encode_stream(head, asked) if wanted.stream else None
     delivery = await run_while_connected(
         request.receive, open_delivery(lambda one: state.guard.open(one, caller), wanted, deadline)
@@ -197,6 +200,15 @@ def _model(state: State, codec: Codec) -> Endpoint:
     return model
 
 
+def _named_model(state: State, codec: Codec) -> Endpoint:
+    async def model(request: Request) -> Response:
+        _authorise(state, request)
+        asked = codec.decode(await read_body(request, state.limits.max_body_bytes))
+        return JSONResponse(codec.encode_model(_find(state.upstream, asked.request.model)))
+
+    return model
+
+
 def _kept(state: State, answer: Kept) -> Endpoint:
     async def kept(request: Request) -> Response:
         _authorise(state, request)
@@ -210,6 +222,7 @@ _ENDPOINTS: dict[Operation, Callable[[State, Codec], Endpoint]] = {
     Operation.count_tokens: _count,
     Operation.models: _models,
     Operation.model: _model,
+    Operation.named_model: _named_model,
 }
 
 
@@ -283,13 +296,16 @@ def _metrics(state: State) -> Endpoint:
 
 
 def _find(upstream: Upstream, name: str) -> ModelCard:
-    """The served model of this name; the first one for "default" and for none. Raises ModelNotFound."""
+    """The served model of this name; the first one for "default" and for none. A tag that says "the latest"
+    says nothing more, and stands in some lists and requests only. Raises ModelNotFound.
+    """
     cards = upstream.models
-    if name in ("", _DEFAULT_MODEL):
+    if name.removesuffix(_LATEST) in ("", _DEFAULT_MODEL):
         return cards[0]
-    for card in cards:
-        if card.id == name:
-            return card
+    for wanted in (name, name.removesuffix(_LATEST), name + _LATEST):
+        for card in cards:
+            if card.id == wanted:
+                return card
     served = ", ".join(card.id for card in cards)
     raise ModelNotFound(f"The model `{name}` does not exist; served here: {served}", param="model")
 

@@ -8,10 +8,16 @@ from engine.template import ChatTemplate, Rendered
 from engine.types import ThinkingLimit
 from proxy.conversation.request import ChatRequest
 from repair.dialect import dialect
-from repair.formats import Wire
+from repair.formats import AUTO, Wire
 from repair.reasoning import left_open
 
 _SWITCH = "enable_thinking"
+
+
+def knows_thinking(source: str) -> bool:
+    """Whether a chat template has a place for thinking, or a switch. source: of the template."""
+    markers = dialect(AUTO, ()).reasoning
+    return _SWITCH in source or any(one in source and closer in source for one, closer in markers.items())
 
 
 def limit_thinking(

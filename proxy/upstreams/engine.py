@@ -39,6 +39,7 @@ from proxy.prompts.constraints import Constraint, Constraints
 from proxy.prompts.prompting import Prepared, Prompter
 from proxy.prompts.think_time import ThinkTime, prefill
 from proxy.prompts.think_time import run as run_ahead
+from proxy.prompts.thinking import knows_thinking
 from proxy.upstreams.capabilities import Capabilities
 from proxy.upstreams.engine_generation import RETRY_AFTER_S, EngineGeneration, translate
 from proxy.upstreams.sampling import SamplingDefaults, sampling_params, unasked_tokens
@@ -115,7 +116,14 @@ class EngineUpstream:
             await client.close()
             await asyncio.gather(loading, return_exceptions=True)
             raise
-        card = ModelCard(model_id, int(time.time()), info.context_length, _fingerprint(model_id, info))
+        card = ModelCard(
+            model_id,
+            int(time.time()),
+            info.context_length,
+            _fingerprint(model_id, info),
+            info.model_type,
+            knows_thinking(template.source),
+        )
         capacity = config.max_batch + config.queue_limit
         defaults = SamplingDefaults.load(path)
         return cls(client, template, card, defaults, capacity, rules, think_time, stop_repetition, declared)

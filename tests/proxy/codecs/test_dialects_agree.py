@@ -12,10 +12,12 @@ import httpx
 import pytest
 
 from proxy.codecs.anthropic import Anthropic
+from proxy.codecs.ollama import OllamaChat
 from proxy.codecs.openai_chat import OpenAIChat
 from proxy.guard.policy import GuardPolicy
 from proxy.upstreams.scripted import ScriptedUpstream
 from tests.proxy.attempts import Seen, parted, read
+from tests.proxy.codecs import ollama
 from tests.proxy.codecs.messages import VERSION, blocks_of, events
 from tests.proxy.guard_corpus import Model, Play, plays
 from tests.proxy.live import serving
@@ -24,7 +26,9 @@ from tests.repair.corpus import CASES, TOOLS
 # every format has its cases in one row: a step that no row's length divides meets all kinds
 PLAYS = list(plays([case for case in CASES if case["expect"] == "reask"][::37] + CASES[3::97]))
 REASONS = {"stop": "end_turn", "length": "max_tokens", "tool_calls": "tool_use"}
+OLLAMA_REASONS = {"end_turn": "stop", "max_tokens": "length", "tool_use": "stop"}
 _VERDICT = ": x-fortieth-verdict: "
+_NUMBERED = re.compile("call_(?=[12])")
 _ID = re.compile(r"(?:call|toolu)_[0-9a-f]{24}")
 CHOICES = {"required": "any", "auto": "auto", "none": "none"}
 
@@ -74,6 +78,13 @@ def messages_body(play: Play, stream: bool) -> dict[str, Any]:
     }
 
 
+def ollama_body(play: Play, stream: bool) -> dict[str, Any]:
+    """It is the default that an answer is streamed."""
+    body = chat_body(play, stream)
+    del body["max_tokens"], body["stream_options"], body["stream"]
+    return {**body, "options": {"num_predict": 500}, **({} if stream else {"stream": False})}
+
+
 def _tool(tool: dict[str, Any]) -> dict[str, Any]:
     others = {name: value for name, value in tool.items() if name != "parameters"}
     return others | {"input_schema": tool["parameters"]}
@@ -115,10 +126,15 @@ def read_message(response: httpx.Response, stream: bool) -> Seen:
 
 
 def plain(seen: Seen) -> Seen:
-    """What both dialects tell: arguments as values, the sum of tokens left out."""
+    """What all dialects tell, with the reasons of Messages."""
+    return replace(plain_values(seen), reason=REASONS.get(seen.reason, seen.reason))
+
+
+def plain_values(seen: Seen) -> Seen:
+    """Arguments as values, the sum of tokens left out."""
     calls = tuple((name, json.dumps(json.loads(text))) for name, text in seen.calls)
     usage = {name: seen.usage[name] for name in ("prompt_tokens", "completion_tokens")}
-    return replace(seen, calls=calls, usage=usage, reason=REASONS.get(seen.reason, seen.reason))
+    return replace(seen, calls=calls, usage=usage)
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
@@ -127,13 +143,16 @@ def test_every_dialect_gives_the_same(both: Both, stream: bool) -> None:
     for play in PLAYS:
         before = len(both.upstream.played)
         chat = both.client.post("/chat/completions", json=chat_body(play, stream))
-        between = len(both.upstream.played)
+        turns = len(both.upstream.played) - before
         messages = both.client.post("/messages", json=messages_body(play, stream), headers=VERSION)
+        chatted = both.client.post("/api/chat", json=ollama_body(play, stream))
         expected = plain(read(chat, stream))
         assert plain(read_message(messages, stream)) == expected, play.key
+        in_ollamas_words = replace(expected, reason=OLLAMA_REASONS[expected.reason])
+        assert plain_values(ollama.read(chatted, stream)) == in_ollamas_words, play.key
         verdicts.add(expected.verdict)
         asked = [_ID.sub("id", repr(played.request)) for played in both.upstream.played[before:]]
-        assert asked[: between - before] == asked[between - before :], play.key
+        assert asked == asked[:turns] * 3, play.key
     assert verdicts == {"none", "clean", "repaired", "reasked", "failed"}
 
 
@@ -173,6 +192,19 @@ HISTORY_IN_MESSAGES = [
         ],
     },
 ]
+HISTORY_IN_OLLAMA = [
+    {"role": "system", "content": "Be brief."},
+    {"role": "user", "content": "Look."},
+    {
+        "role": "assistant",
+        "thinking": "So.",
+        "content": "I look.",
+        "tool_calls": [{"function": {"name": "f", "arguments": {"x": 1}}} for _ in range(2)],
+    },
+    {"role": "tool", "content": "one"},
+    {"role": "tool", "content": "two"},
+    {"role": "user", "content": "And?"},
+]
 
 
 def test_a_history_is_one_conversation_in_every_dialect() -> None:
@@ -191,3 +223,7 @@ def test_a_history_is_one_conversation_in_every_dialect() -> None:
     one = OpenAIChat().decode(json.dumps(chat).encode()).request
     other = Anthropic().decode(json.dumps(messages).encode()).request
     assert one == other
+    simple = OllamaChat().decode(
+        json.dumps({**chat, "messages": HISTORY_IN_OLLAMA, "stream": False}).encode()
+    )
+    assert _NUMBERED.sub("c", repr(simple.request)) == repr(one)

@@ -12,7 +12,7 @@ from engine.types import ThinkingLimit
 from proxy.codecs.fields import Fields
 from proxy.codecs.thinking import Thinking, decode_thinking
 from proxy.conversation.errors import BadRequest
-from proxy.prompts.thinking import limit_thinking
+from proxy.prompts.thinking import knows_thinking, limit_thinking
 from proxy.upstreams.scripted import Script
 from tests.proxy.codecs.test_accepted_requests import decode
 from tests.proxy.conftest import Stage
@@ -100,3 +100,17 @@ def test_the_budget_becomes_a_limit(
     assert found == limit
     assert opened.tokens == (1, 2, *map(ord, added))
     assert (opened.text, opened.generation_prompt) == ("text" + added, prompt + added)
+
+
+@pytest.mark.parametrize(
+    ("source", "thinks"),
+    [
+        ("{{ messages }}", False),
+        ("{{ x.split('</think>') }}", False),
+        (SWITCH, True),
+        ("{% if reasoning %}[THINK]{{ reasoning }}[/THINK]{% endif %}", True),
+        ("{% if not enable_thinking %}/no_think{% endif %}", True),
+    ],
+)
+def test_a_template_tells_whether_a_model_thinks(source: str, thinks: bool) -> None:
+    assert knows_thinking(source) is thinks

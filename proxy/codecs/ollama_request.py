@@ -1,0 +1,181 @@
+"""Decodes the bodies of /api/chat and /api/generate (https://docs.ollama.com/api/chat, .../api/generate).
+
+A prompt is a conversation of one message. What Chat Completions has too is read as it is there, so that one
+conversation means the same in both; streaming is the default.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from proxy.codecs.base import Decoded
+from proxy.codecs.fields import Fields, describe, parse_object, refuse
+from proxy.codecs.hints import polling_tools
+from proxy.codecs.limits import MAX_INT, stop_strings
+from proxy.codecs.ollama_messages import decode_history, image_parts
+from proxy.codecs.openai_messages import decode_messages
+from proxy.codecs.openai_request import MAX_TOP_LOGPROBS, decode_tools
+from proxy.codecs.thinking import Thinking, decode_thinking
+from proxy.conversation.errors import BadRequest
+from proxy.conversation.message import Message
+from proxy.conversation.request import ChatRequest, Sampling
+from proxy.conversation.session_id import from_body
+
+_log = logging.getLogger(__name__)
+
+_READ = frozenset(
+    "model name messages tools tool_choice parallel_tool_calls prompt system images suffix raw format "
+    "options think stream keep_alive logprobs top_logprobs template context".split()
+)
+# Of a prompt: what is left out, and what the client is told about it.
+_LEFT_OUT = {
+    "template": "template is not served here: the model's own is used",
+    "context": "context is not served here: a conversation is sent as messages to /api/chat",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class OllamaShape:
+    """What only Ollama's API has. name: of the model, as the client wrote it, which every part of the answer
+    repeats. as_message: the answer is a message, else a text. begun_ns: when the request came, by the
+    monotonic clock. tool_paths: where in the request each tool stands, by its name.
+    """
+
+    name: str = ""
+    as_message: bool = True
+    begun_ns: int = 0
+    tool_paths: Mapping[str, str] = field(default_factory=dict)
+
+
+def decode_chat(data: bytes) -> Decoded:
+    """Its shape is an OllamaShape. Without messages no answer is asked for. Raises BadRequest."""
+    body = _body(data)
+    return _decoded(body, decode_history(body), as_message=True)
+
+
+def decode_prompt(data: bytes) -> Decoded:
+    """Its shape is an OllamaShape. Without a prompt no answer is asked for. Raises BadRequest."""
+    body = _body(data)
+    for key, why in (
+        ("raw", "a prompt that is written already cannot be served here: leave raw out, or use /api/chat"),
+        ("suffix", "text cannot be filled in between two others here: leave suffix out"),
+    ):
+        if body.values.get(key):
+            raise BadRequest(f"{key}: {why}", param=key)
+    prompt, images = body.string("prompt"), image_parts(body)
+    if not prompt and not images:
+        return _decoded(body, (), as_message=False)
+    user = {"role": "user", "content": [*images, prompt] if images else prompt}
+    system = {"role": "system", "content": body.string("system")}
+    told = [system, user] if system["content"] else [user]
+    return _decoded(body, decode_messages(Fields({"messages": told})), as_message=False)
+
+
+def decode_name(data: bytes) -> Decoded:
+    """A request that names a model and asks for no answer. Raises BadRequest."""
+    body = Fields(parse_object(data))
+    name = body.string("model") or body.string("name")
+    return Decoded(ChatRequest(name, (), n=0), OllamaShape(name))
+
+
+def _body(data: bytes) -> Fields:
+    body = Fields(parse_object(data))
+    for path in body.unknown(_READ):
+        _log.debug("%s: unknown field, ignored", path)
+    return body
+
+
+def _decoded(body: Fields, messages: tuple[Message, ...], as_message: bool) -> Decoded:
+    name = body.string("model") or body.string("name")
+    tools = decode_tools(body)
+    thinking = _thinking(body)
+    json_answer, schema = _format(body)
+    request = ChatRequest(
+        model=name,
+        messages=messages,
+        tools=tuple(tools.definitions.values()),
+        tool_extra=tools.extra,
+        tool_choice=tools.choice,
+        parallel_tool_calls=body.boolean("parallel_tool_calls", True),
+        sampling=_sampling(body),
+        stream=body.boolean("stream", True),
+        n=1 if messages else 0,
+        json_answer=json_answer,
+        answer_schema=schema,
+        template_options=thinking.options,
+        thinking_budget=thinking.budget,
+        include_reasoning=thinking.shown,
+        polling=polling_tools(body.values),
+        session=from_body(body.values),
+        warnings=() if as_message else tuple(why for key, why in _LEFT_OUT.items() if body.values.get(key)),
+    )
+    return Decoded(request, OllamaShape(name, as_message, time.monotonic_ns(), tools.paths))
+
+
+def _thinking(body: Fields) -> Thinking:
+    """A level counts as an effort, as in Chat Completions. Without a word of the client the model thinks as
+    it does by default, and what it thinks is shown.
+    """
+    match body.values.get("think"):
+        case None | "":
+            return decode_thinking(Fields({}))
+        case bool(wanted):
+            return decode_thinking(Fields({"enable_thinking": wanted, "include_reasoning": wanted}))
+        case str(level):
+            return decode_thinking(Fields({"reasoning_effort": level}))
+        case other:
+            refuse("think", "a boolean or a level", other)
+
+
+def _format(body: Fields) -> tuple[bool, dict[str, Any] | None]:
+    """Whether the answer is to be JSON, and its schema."""
+    match body.values.get("format"):
+        case None | "":
+            return False, None
+        case "json":
+            return True, None
+        case dict(schema):
+            return True, schema
+        case str(other):
+            raise BadRequest(f'format must be "json" or a JSON Schema, got {describe(other)}', param="format")
+        case other:
+            refuse("format", '"json" or a JSON Schema', other)
+
+
+def _sampling(body: Fields) -> Sampling:
+    """What 0 or less means "none" or "any" of to Ollama, and its clients send, is as if it was not sent."""
+    options = body.object("options")
+    limit = options.integer("num_predict", -MAX_INT, MAX_INT) or 0
+    seed = options.integer("seed", -MAX_INT - 1, 2 * MAX_INT + 1)
+    return Sampling(
+        max_tokens=limit if limit > 0 else None,
+        temperature=options.number("temperature", 0, 2),
+        top_p=options.number("top_p", 0, 1),
+        top_k=_top_k(options),
+        min_p=options.number("min_p", 0, 1),
+        seed=None if seed is not None and seed < 0 else seed,
+        stop=_stop(options),
+        presence_penalty=options.number("presence_penalty", -2, 2),
+        frequency_penalty=options.number("frequency_penalty", -2, 2),
+        repetition_penalty=options.number("repeat_penalty", 0, 10) or None,
+        logprobs=_logprobs(body),
+    )
+
+
+def _top_k(options: Fields) -> int | None:
+    top_k = options.integer("top_k", -MAX_INT, MAX_INT)
+    return None if top_k is None else max(0, top_k)
+
+
+def _stop(options: Fields) -> tuple[str, ...]:
+    value = options.values.get("stop")
+    return stop_strings("options.stop", [value] if isinstance(value, str) else options.array("stop"))
+
+
+def _logprobs(body: Fields) -> int | None:
+    top = body.integer("top_logprobs", 0, MAX_TOP_LOGPROBS)
+    return (top or 0) if body.boolean("logprobs") else None
