@@ -61,7 +61,7 @@ class OllamaStream:
     def __init__(self, head: Head, asked: Decoded) -> None:
         self._head = head
         self._shape = shape_of(asked)
-        self._first_ns = 0  # when the first of the answer came
+        self._first_ns = 0  # when the first token came; a call comes with its last one
 
     def open(self) -> bytes:
         return b""
@@ -84,7 +84,7 @@ class OllamaStream:
 
     def close(self, finish: Finish) -> bytes:
         now_ns = time.monotonic_ns()
-        first_ns = self._first_ns or now_ns
+        first_ns = self._first_ns or self._shape.begun_ns
         end = _end(finish, now_ns - self._shape.begun_ns, now_ns - first_ns)
         return line({**_part(self._head, self._shape), **end, **verdict_headers(finish)})
 
@@ -94,7 +94,8 @@ class OllamaStream:
     def _told(
         self, text: str = "", thinking: str = "", calls: Sequence[ToolCallReady] = (), **others: Any
     ) -> bytes:
-        self._first_ns = self._first_ns or time.monotonic_ns()
+        if text or thinking:
+            self._first_ns = self._first_ns or time.monotonic_ns()
         return line({**_part(self._head, self._shape, text, thinking, calls), **others, "done": False})
 
 
@@ -137,7 +138,7 @@ def _call_object(call: ToolCallReady) -> dict[str, Any]:
 
 
 def _end(finish: Finish, total_ns: int, eval_ns: int) -> dict[str, Any]:
-    """eval_ns: from the first of the answer on; all of the time where that moment is not known."""
+    """eval_ns: from the first token on; all of the time where that moment is not known."""
     return {
         "done": True,
         "done_reason": _REASONS.get(finish.reason, "stop"),

@@ -146,6 +146,8 @@ def test_the_lines_of_a_stream(stage: Stage, name: str) -> None:
     # this server sends a sign of life after every 0.05 s of silence
     assert [line for line in found if line != SILENCE] == expected
     assert response.text.count("\n") == len(found)
+    if not any(one["message"]["content"] or "thinking" in one["message"] for one in expected):
+        assert lines(response)[-1]["prompt_eval_duration"] == 0  # when the first token came is not known
     texts = send(stage.server, prompt(f"lines {name}", **fields), "/api/generate")
     silence = in_text(SILENCE)
     assert [line for one in lines(texts) if (line := told(one)) != silence] == [
