@@ -15,7 +15,7 @@ from proxy.codecs.base import Codec
 from proxy.codecs.ollama import OllamaChat, OllamaGenerate
 from proxy.conversation.errors import BadRequest, BadTool, ContextTooLong
 from proxy.upstreams.scripted import Script, ScriptedUpstream
-from tests.proxy.codecs.ollama import chat, prompt, send
+from tests.proxy.codecs.ollama import NO_TLS, chat, prompt, send
 from tests.proxy.conftest import Stage
 from tests.proxy.live import LiveServer, Playbook, serving
 from tests.proxy.requests import TOOLS
@@ -141,7 +141,7 @@ def test_a_key_is_asked_for(locked: LiveServer) -> None:
         right = send(locked, {**chat(), **prompt()}, path, {"authorization": "Bearer key"})
         assert right.status_code == 200
     for path in ("/api/tags", "/api/ps", "/api/version"):
-        response = httpx.get(locked.root + path)
+        response = httpx.get(locked.root + path, verify=NO_TLS)
         assert (response.status_code, response.json().keys()) == (401, {"error"})
 
 

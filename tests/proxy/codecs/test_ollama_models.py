@@ -10,7 +10,7 @@ import pytest
 
 from proxy.codecs.ollama_models import encode_loaded, encode_shown, encode_tags
 from proxy.conversation.model_card import ModelCard
-from tests.proxy.codecs.ollama import send
+from tests.proxy.codecs.ollama import NO_TLS, send
 from tests.proxy.conftest import Stage
 
 CLIENT = {"user-agent": "ollama-python/0.6.1 (x86_64 linux) Python/3.11.2"}
@@ -19,7 +19,7 @@ UNKNOWN = ModelCard("gpt-x:turbo", 0, 0, "fp_2")
 
 
 def test_the_list_of_models(stage: Stage) -> None:
-    response = httpx.get(f"{stage.server.root}/api/tags")
+    response = httpx.get(f"{stage.server.root}/api/tags", verify=NO_TLS)
     (model,) = response.json()["models"]
     assert len(model.pop("digest")) == 64
     assert model == {
@@ -37,7 +37,7 @@ def test_the_list_of_models(stage: Stage) -> None:
         },
         "capabilities": ["completion", "tools"],
     }
-    assert httpx.head(f"{stage.server.root}/api/tags").status_code == 200
+    assert httpx.head(f"{stage.server.root}/api/tags", verify=NO_TLS).status_code == 200
 
 
 def test_every_name_has_one_tag() -> None:
@@ -49,8 +49,8 @@ def test_every_name_has_one_tag() -> None:
 
 
 def test_what_is_in_memory(stage: Stage) -> None:
-    (model,) = httpx.get(f"{stage.server.root}/api/ps").json()["models"]
-    (listed,) = httpx.get(f"{stage.server.root}/api/tags").json()["models"]
+    (model,) = httpx.get(f"{stage.server.root}/api/ps", verify=NO_TLS).json()["models"]
+    (listed,) = httpx.get(f"{stage.server.root}/api/tags", verify=NO_TLS).json()["models"]
     own = {"expires_at": "1979-12-30T00:00:00.000000Z", "size_vram": 0, "context_length": 4096}
     assert model == {**{name: value for name, value in listed.items() if name != "modified_at"}, **own}
 
@@ -88,7 +88,7 @@ def test_one_model_of_which_more_or_less_is_known() -> None:
 
 
 def test_the_version_is_one_of_ollamas(stage: Stage) -> None:
-    version = httpx.get(f"{stage.server.root}/api/version").json()["version"]
+    version = httpx.get(f"{stage.server.root}/api/version", verify=NO_TLS).json()["version"]
     assert tuple(map(int, version.split("."))) >= (0, 12, 11)
 
 
@@ -106,14 +106,16 @@ ABSENT = (
 
 @pytest.mark.parametrize(("method", "path"), ABSENT)
 def test_what_is_not_served_says_so(stage: Stage, method: str, path: str) -> None:
-    response = httpx.request(method, stage.server.root + path, json={"model": "scripted", "input": "x"})
+    response = httpx.request(
+        method, stage.server.root + path, json={"model": "scripted", "input": "x"}, verify=NO_TLS
+    )
     assert response.status_code == 404
     assert response.json()["error"].startswith("not served here")
 
 
 def test_what_no_route_has_is_told_to_its_clients_in_its_shape(stage: Stage) -> None:
     for method, path, status in (("GET", "/api/chat", 405), ("POST", "/api/experimental", 404)):
-        response = httpx.request(method, stage.server.root + path, headers=CLIENT)
+        response = httpx.request(method, stage.server.root + path, headers=CLIENT, verify=NO_TLS)
         assert (response.status_code, type(response.json()["error"])) == (status, str)
 
 
@@ -121,7 +123,9 @@ def test_what_no_route_has_is_told_to_its_clients_in_its_shape(stage: Stage) -> 
 def test_the_latest_is_the_one_that_is_served(stage: Stage, name: str) -> None:
     """In every dialect: a list of names is copied from one client's settings to another's."""
     asked = {"model": name, "messages": [{"role": "user", "content": "hi"}]}
-    response = httpx.post(f"{stage.server.base_url}/chat/completions", json=asked)
+    response = httpx.post(f"{stage.server.base_url}/chat/completions", json=asked, verify=NO_TLS)
     assert (response.status_code, response.json().get("model")) == (200, "scripted")
-    other = httpx.post(f"{stage.server.base_url}/chat/completions", json=asked | {"model": "scripted:7b"})
+    other = httpx.post(
+        f"{stage.server.base_url}/chat/completions", json=asked | {"model": "scripted:7b"}, verify=NO_TLS
+    )
     assert other.status_code == 404

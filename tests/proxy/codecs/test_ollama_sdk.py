@@ -12,6 +12,7 @@ from proxy.conversation.errors import UpstreamUnavailable
 from proxy.upstreams.base import UpstreamReasoning
 from proxy.upstreams.scripted import Script
 from tests.proxy.attempts import Ring
+from tests.proxy.codecs.ollama import NO_TLS
 from tests.proxy.conftest import Stage
 from tests.proxy.requests import CALL, HOPELESS_CALL, SLOPPY_CALL, TOOLS, user
 
@@ -19,7 +20,7 @@ from tests.proxy.requests import CALL, HOPELESS_CALL, SLOPPY_CALL, TOOLS, user
 @pytest.fixture
 def client(stage: Stage) -> Iterator[ollama.Client]:
     """Closed at the end: a socket that the collector finds fails the test that runs then."""
-    with ollama.Client(stage.server.root) as one:
+    with ollama.Client(stage.server.root, verify=NO_TLS) as one:
         yield one
 
 
@@ -50,7 +51,7 @@ def test_a_streamed_answer(client: ollama.Client, stage: Stage) -> None:
 
 
 async def test_the_async_client(stage: Stage) -> None:
-    async with ollama.AsyncClient(stage.server.root) as client:
+    async with ollama.AsyncClient(stage.server.root, verify=NO_TLS) as client:
         parts = [part async for part in await client.chat("scripted", [user("hi")], stream=True)]
         assert "".join(part.message.content or "" for part in parts) == "Hello there."
 
@@ -93,7 +94,7 @@ def _turn(client: ollama.Client, streamed: bool, messages: list[Any]) -> ollama.
 
 def test_a_call_is_asked_again(full: Ring) -> None:
     full.attempts.plan("sdk again", HOPELESS_CALL, CALL)
-    with ollama.Client(full.server.root) as client:
+    with ollama.Client(full.server.root, verify=NO_TLS) as client:
         answer = client.chat("scripted", [user("sdk again")], tools=TOOLS)
     (call,) = answer.message.tool_calls or [None]
     assert call is not None

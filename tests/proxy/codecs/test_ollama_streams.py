@@ -19,7 +19,7 @@ from proxy.conversation.logprobs import Candidate, TextWithLogprobs, TokenLogpro
 from proxy.conversation.model_card import ModelCard
 from proxy.upstreams.base import UpstreamCall, UpstreamReasoning
 from proxy.upstreams.scripted import Script, Stall
-from tests.proxy.codecs.ollama import chat, lines, prompt, read, send
+from tests.proxy.codecs.ollama import NO_TLS, chat, lines, prompt, read, send
 from tests.proxy.conftest import Stage
 from tests.proxy.requests import CALL, SLOPPY_CALL, TOOLS
 
@@ -287,4 +287,7 @@ def test_base_urls_with_and_without_v1(stage: Stage) -> None:
     for path in ("/api/chat", "/v1/api/chat", "/api/chat/", "//api/chat"):
         response = send(stage.server, chat(stream=False), path)
         assert response.json()["message"]["content"] == "Hello there."
-    assert httpx.get(f"{stage.server.base_url}/api/tags").json()["models"][0]["name"] == "scripted:latest"
+    assert (
+        httpx.get(f"{stage.server.base_url}/api/tags", verify=NO_TLS).json()["models"][0]["name"]
+        == "scripted:latest"
+    )

@@ -19,6 +19,7 @@ from proxy.codecs.base import Operation
 from proxy.codecs.registry import CODECS
 from proxy.conversation.errors import BadBody, BodyTooLarge, RequestError, UnsupportedEncoding
 from proxy.http.bodies import content_encodings, decompress
+from tests.proxy.codecs.ollama import NO_TLS
 from tests.proxy.conftest import Stage
 from tests.proxy.requests import user
 
@@ -65,7 +66,7 @@ COMPRESS: dict[str, tuple[str, Callable[[bytes], bytes]]] = {
 
 def send(stage: Stage, path: str, body: bytes, *encodings: str) -> httpx.Response:
     headers = [("content-encoding", name) for name in encodings]
-    return httpx.post(stage.server.root + path, content=body, headers=headers, timeout=60)
+    return httpx.post(stage.server.root + path, content=body, headers=headers, timeout=60, verify=NO_TLS)
 
 
 @pytest.mark.parametrize("name", COMPRESS)
