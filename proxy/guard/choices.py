@@ -1,28 +1,22 @@
-"""Around the guard: several answers (`n`), the time limit, the check of a JSON answer; one event stream."""
+"""The answers of one request (one, or several by `n`) as one stream of events, opened and ended together."""
 
 from __future__ import annotations
 
 import asyncio
-import json
-import logging
-import math
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import replace
 from typing import Protocol, TypeVar
 
-from proxy.conversation.errors import BadRequest, RequestTimeout
-from proxy.conversation.events import Answer, Event, Finish, FinishReason, OfChoice, Started, collect, total
-from proxy.conversation.logprobs import Logprobs, TextWithLogprobs
+from proxy.conversation.events import Answer, Event, Finish, OfChoice, Started, collect, total
+from proxy.conversation.logprobs import Logprobs
 from proxy.conversation.request import ChatRequest
 from proxy.conversation.shown_tokens import with_logprobs
-from repair.schema import CompiledSchema, UnusableSchema, compile_schema
-from repair.types import ReasoningDelta, TextDelta
-
-_log = logging.getLogger(__name__)
+from proxy.guard.deadline import Deadline
+from proxy.guard.json_answer import checked
+from repair.types import ReasoningDelta
 
 T = TypeVar("T")
 
-TIMEOUT_HEADER = "x-fortieth-timeout"
 _SEEDS = 2**64
 
 
@@ -32,48 +26,6 @@ class EventSource(Protocol):
     def events(self) -> AsyncIterator[Event]: ...
 
     async def aclose(self) -> None: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Deadline:
-    """at: on the event loop's clock, None is never. limit_s: what was set."""
-
-    at: float | None = None
-    limit_s: float = 0.0
-
-    @classmethod
-    def of(cls, *limits_s: float | None) -> Deadline:
-        """From now on, by the shortest of the limits that are set."""
-        known = [limit for limit in limits_s if limit is not None]
-        if not known:
-            return cls()
-        return cls(asyncio.get_running_loop().time() + min(known), min(known))
-
-    async def keep(self, work: Awaitable[T]) -> T:
-        """The result of the work. Raises RequestTimeout when the time is up."""
-        if self.at is None:
-            return await work
-        try:
-            async with asyncio.timeout_at(self.at):
-                return await work
-        except TimeoutError:
-            raise RequestTimeout(self.limit_s) from None
-
-
-def read_timeout(headers: Mapping[str, str]) -> float | None:
-    """What the client's header says, in seconds. headers: names in lower case. Raises BadRequest."""
-    text = headers.get(TIMEOUT_HEADER)
-    if text is None:
-        return None
-    try:
-        timeout = float(text)
-    except ValueError:
-        timeout = math.nan
-    if not 0 < timeout < math.inf:
-        raise BadRequest(
-            f"{TIMEOUT_HEADER} must be a number of seconds above 0, got {text[:40]!r}", param=TIMEOUT_HEADER
-        )
-    return timeout
 
 
 class Delivery:
@@ -207,40 +159,3 @@ async def without_reasoning(events: AsyncIterator[Event]) -> AsyncIterator[Event
     async for event in events:
         if not isinstance(event, ReasoningDelta):
             yield event
-
-
-async def checked(events: AsyncIterator[Event], asked: ChatRequest) -> AsyncIterator[Event]:
-    """The same events; the Finish of an answer in words says whether it is the JSON that was asked for."""
-    text: list[str] = []
-    async for event in events:
-        if isinstance(event, TextDelta | TextWithLogprobs):
-            text.append(event.text)
-        if isinstance(event, Finish) and event.reason is not FinishReason.tool_calls:
-            problem = await asyncio.to_thread(answer_problem, "".join(text), asked)
-            if problem:
-                _log.warning("the answer is not what response_format asks for: %s", problem)
-            event = replace(event, answer_valid=not problem)
-        yield event
-
-
-def answer_problem(text: str, asked: ChatRequest) -> str:
-    """Why the text is not the JSON that the request asks for; "" where it is."""
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        return f"it is no JSON: {error}"
-    if asked.answer_schema is None:
-        return "" if isinstance(value, dict) else "it is no JSON object"
-    schema = _compiled(asked)
-    if schema is None:
-        return ""
-    refusal = next(iter(schema.validator.iter_errors(value)), None)
-    return "" if refusal is None else str(refusal.message)[:300]
-
-
-def _compiled(asked: ChatRequest) -> CompiledSchema | None:
-    try:
-        return compile_schema(asked.answer_schema or {})
-    except UnusableSchema as error:
-        _log.warning("response_format: the schema cannot be used: %s", error.message)
-        return None

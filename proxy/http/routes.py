@@ -20,7 +20,8 @@ from proxy.conversation.model_card import ModelCard
 from proxy.conversation.request import ChatRequest
 from proxy.conversation.session_id import from_headers, identify
 from proxy.guard.caller import read_caller
-from proxy.guard.choices import Deadline, open_delivery, read_timeout
+from proxy.guard.choices import open_delivery
+from proxy.guard.deadline import Deadline, read_timeout
 from proxy.guard.guard import Guard
 from proxy.http.bodies import read_body
 from proxy.http.health import HealthCheck

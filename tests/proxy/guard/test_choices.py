@@ -14,7 +14,8 @@ from proxy.conversation.logprobs import Candidate, Logprobs, TextWithLogprobs, T
 from proxy.conversation.request import ChatRequest, Sampling
 from proxy.conversation.shown_tokens import with_logprobs
 from proxy.conversation.verdict import Verdict
-from proxy.guard.choices import Deadline, Delivery, merged, open_delivery
+from proxy.guard.choices import Delivery, merged, open_delivery
+from proxy.guard.deadline import Deadline
 from proxy.upstreams.scripted import Script, Stall
 from repair.types import ReasoningDelta, TextDelta
 from tests.proxy.conftest import Stage

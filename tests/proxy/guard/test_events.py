@@ -11,7 +11,8 @@ from proxy.conversation.events import Event, Finish, FinishReason, OfChoice, Sta
 from proxy.conversation.message import Message, Role
 from proxy.conversation.request import ChatRequest, Sampling
 from proxy.conversation.verdict import GuardMode
-from proxy.guard.choices import Deadline, open_delivery
+from proxy.guard.choices import open_delivery
+from proxy.guard.deadline import Deadline
 from proxy.guard.guard import Guard
 from proxy.guard.policy import GuardPolicy
 from proxy.upstreams.base import UpstreamCall, UpstreamReasoning

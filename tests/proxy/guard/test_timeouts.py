@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from proxy.conversation.errors import BadRequest
-from proxy.guard.choices import read_timeout
+from proxy.guard.deadline import read_timeout
 from proxy.http.routes import Limits
 from proxy.upstreams.scripted import Script, ScriptedUpstream, Stall
 from tests.proxy.live import LiveServer, Playbook, serving

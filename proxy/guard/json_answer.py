@@ -1,0 +1,54 @@
+"""Checks whether an answer in words is the JSON that `response_format` asks for. Nothing is changed."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import AsyncIterator
+from dataclasses import replace
+
+from proxy.conversation.events import Event, Finish, FinishReason
+from proxy.conversation.logprobs import TextWithLogprobs
+from proxy.conversation.request import ChatRequest
+from repair.schema import CompiledSchema, UnusableSchema, compile_schema
+from repair.types import TextDelta
+
+_log = logging.getLogger(__name__)
+
+
+async def checked(events: AsyncIterator[Event], asked: ChatRequest) -> AsyncIterator[Event]:
+    """The same events; the Finish of an answer in words says whether it is the JSON that was asked for."""
+    text: list[str] = []
+    async for event in events:
+        if isinstance(event, TextDelta | TextWithLogprobs):
+            text.append(event.text)
+        if isinstance(event, Finish) and event.reason is not FinishReason.tool_calls:
+            problem = await asyncio.to_thread(answer_problem, "".join(text), asked)
+            if problem:
+                _log.warning("the answer is not what response_format asks for: %s", problem)
+            event = replace(event, answer_valid=not problem)
+        yield event
+
+
+def answer_problem(text: str, asked: ChatRequest) -> str:
+    """Why the text is not the JSON that the request asks for; "" where it is."""
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        return f"it is no JSON: {error}"
+    if asked.answer_schema is None:
+        return "" if isinstance(value, dict) else "it is no JSON object"
+    schema = _compiled(asked)
+    if schema is None:
+        return ""
+    refusal = next(iter(schema.validator.iter_errors(value)), None)
+    return "" if refusal is None else str(refusal.message)[:300]
+
+
+def _compiled(asked: ChatRequest) -> CompiledSchema | None:
+    try:
+        return compile_schema(asked.answer_schema or {})
+    except UnusableSchema as error:
+        _log.warning("response_format: the schema cannot be used: %s", error.message)
+        return None
