@@ -73,7 +73,7 @@ class Grammars:
     def note_failure(self, id: str, reason: str) -> None:
         """The grammar of request `id` gave up in mid-text."""
         self.failures += 1
-        log.warning("request %s goes on without its grammar: %s", id, reason)
+        log.warning("request %s continues without its grammar: %s", id, reason)
 
     def _compile(self, text: str) -> LLMatcher:
         matcher = self._compiled.pop(text, None)
@@ -98,7 +98,7 @@ class Grammars:
                     self._source.to_str(), n_vocab=self._vocab_size, eos_token=self._eos
                 )
             except ValueError as error:
-                raise BadGrammar(f"no grammars with this model's tokenizer: {error}") from error
+                raise BadGrammar(f"grammars cannot be used with this model's tokenizer: {error}") from error
         return self._tokenizer
 
 
@@ -157,8 +157,8 @@ class Constraint:
         if self._matcher.is_error():
             return first_words(self._matcher.get_error())
         if not allowed.any():
-            return "it allows nothing here"
-        return "" if self._allowance_s > 0 else "it is too ambiguous to be followed in time"
+            return "the grammar allows no token here"
+        return "" if self._allowance_s > 0 else "the grammar is too ambiguous to be followed in time"
 
 
 class ThinkingBudget:

@@ -70,7 +70,9 @@ def load_model(config: EngineConfig, blas: str) -> LoadedModel:
     network, tokenizer, settings = load(str(path), lazy=True, return_config=True)
     fast = getattr(tokenizer, "backend_tokenizer", None)
     if not isinstance(fast, Tokenizer):
-        raise EngineFailed("its tokenizer has no tokenizer.json and none could be made of it")
+        raise EngineFailed(
+            "the model's tokenizer has no tokenizer.json, and none could be made from its other files"
+        )
     dtype = compute_dtype(config.dtype)
     if dtype is not None:
         network.set_dtype(dtype)

@@ -43,11 +43,11 @@ def resolve_model(model: str | None) -> Path:
 
 
 def in_full(model: str) -> Path:
-    """As a path, `~` as a shell reads it. Raises ModelNotFound where there is no such home folder."""
+    """As a path, `~` as a shell reads it. Raises ModelNotFound where there is no home folder of that user."""
     try:
         return Path(model).expanduser()
     except RuntimeError as error:
-        raise ModelNotFound(f"{model}: there is no such home folder") from error
+        raise ModelNotFound(f"{model}: there is no home folder of that user") from error
 
 
 def check_readable(path: Path) -> None:
@@ -80,7 +80,9 @@ def download(hub_id: str) -> Path:
     try:
         return Path(snapshot_download(hub_id, allow_patterns=list(FILES)))
     except RepositoryNotFoundError as error:
-        raise ModelNotFound(f"{tried} no model {hub_id!r} on the hub (or it needs HF_TOKEN)") from error
+        raise ModelNotFound(
+            f"{tried} the hub has no model {hub_id!r}, or gives it only to a user with HF_TOKEN"
+        ) from error
     except (LocalEntryNotFoundError, HfHubHTTPError, httpx.HTTPError, OSError) as error:
         raise ModelNotFound(f"{tried} it cannot be fetched from the hub: {first_line(error)}") from error
 

@@ -141,7 +141,7 @@ class Lane:
         started = [self.members[prompt.uid] for prompt in prompts if prompt.end_of_prompt]
         if shared and (decoded, started) != (decoding, starting):
             told = [[live.job.id for live in rows] for rows in (decoded, started, decoding, starting)]
-            raise UnexpectedRows("sampled {} and {} as {} and {}".format(*told))
+            raise UnexpectedRows("expected tokens of {2} and {3}, sampled those of {0} and {1}".format(*told))
         if started:
             self.sampler.settle()
         self.prompts = [live for live in self.prompts if live not in started]

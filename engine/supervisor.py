@@ -116,7 +116,7 @@ class Supervisor:
         """
         assert self._process is not None
         assert self._task is not None
-        self._set("resting", "nothing was asked of it")
+        self._set("resting", "no request came for some time")
         self._wanted.clear()
         self._leaving = asyncio.create_task(self._process.end())
         self._task.cancel()

@@ -157,7 +157,9 @@ class ChatTemplate:
                 )
             )
         except (TemplateError, *_OF_TEMPLATES) as error:
-            raise InvalidRequest("messages", f"the model's chat template refused: {error}") from error
+            raise InvalidRequest(
+                "messages", f"the model's chat template refused the conversation: {error}"
+            ) from error
 
 
 def control_tokens(tokenizer: Any) -> list[str]:

@@ -160,7 +160,7 @@ class Worker:
         try:
             return self._core.step()
         except Exception as error:  # the process boundary: a step may raise anything, the engine must not end
-            log.exception("a model step failed; its requests fail, the generator is rebuilt")
+            log.exception("a model step failed: the requests in it fail, and the generator is rebuilt")
             return self._core.fail_all(f"a model step failed: {type(error).__name__}: {error}")
 
     def _publish(self, now: bool) -> None:

@@ -32,7 +32,7 @@ def test_every_flag_of_serve_is_a_setting_and_is_told_as_one(monkeypatch: pytest
 
 
 def test_a_wrong_value_is_told_with_what_it_should_be() -> None:
-    with pytest.raises(SettingsError, match=r"^--port: .*, got 'x' \(port, 0 for a free one\)$"):
+    with pytest.raises(SettingsError, match=r"^--port: .*, got 'x' \(port to listen on, 0 for a free one\)$"):
         load_settings({"port": "x"}, {})
 
 

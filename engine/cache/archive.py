@@ -141,7 +141,9 @@ class Archive:
                     kept = decode(file, entry.size, entry.checksum, whole, self.breaks)
                 self.folder.counts.read += 1
             except NotWhole as error:
-                log.info("a segment on disk is damaged and computed again: %s", error)
+                log.info(
+                    "a segment of the prefix cache on disk is damaged and will be computed again: %s", error
+                )
                 self.folder.spoiled(name)
         self._news.put(Loaded(name, kept))
         self.wake()
@@ -182,14 +184,12 @@ class Archive:
             try:
                 task.run()
             except Stopped:
-                log.debug("a task of the disk cache was cut short: the process ends")
+                log.debug("a task of the prefix cache on disk was stopped because the process ends")
             except (
                 Exception
             ) as error:  # the boundary of a thread: a file may hold anything, a disk do anything
-                log.warning(
-                    "the disk cache failed at something and goes on: %s: %s", type(error).__name__, error
-                )
-                log.debug("where it failed", exc_info=True)
+                log.warning("a task of the prefix cache on disk failed: %s: %s", type(error).__name__, error)
+                log.debug("where the task failed", exc_info=True)
                 if task.failed is not None:
                     self._news.put(task.failed)
                     self.wake()

@@ -76,7 +76,7 @@ class Folder:
         found = look_at(self.path)
         if found.standing is Standing.foreign:
             raise NotOurs(found.why)
-        self.readonly = "it was opened for reading"
+        self.readonly = "this process opened it for reading only"
         if self.write_wanted:
             try:
                 self._hold = Hold.take(self.path, self.limit)
@@ -135,12 +135,20 @@ class Folder:
             self._since = self.clock()
         self._again = self.clock() + TRY_AGAIN_S
         if why != self.readonly:
-            log.warning("the cache at %s is not written any more: %s; it is looked at again", self.path, why)
+            log.warning(
+                "the cache at %s is no longer written: %s; writing is tried again from time to time",
+                self.path,
+                why,
+            )
         self.readonly = why
 
     def _resumed(self) -> None:
         self.readonly = ""
-        log.warning("the cache at %s is written again, after %.0f s", self.path, self.clock() - self._since)
+        log.warning(
+            "the cache at %s is written again, after an outage of %.0f s",
+            self.path,
+            self.clock() - self._since,
+        )
 
     def _reopen(self, lost: bool) -> Change | None:
         """Try to write; where that cannot be, read what is there if what there was is lost."""

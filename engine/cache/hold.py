@@ -58,7 +58,7 @@ class Hold:
         """What has become of the folder since it was opened; "" for nothing."""
         if (now := identity(self.path)) == self._identity:
             return ""
-        return "it was removed, or a part of it" if None in now else "it was replaced by another"
+        return "the folder or a part of it was removed" if None in now else "another folder took its place"
 
     def refused(self, need: int) -> str:
         """Why a disk that did not take a write does not take one of `need` bytes now; "" where it does."""

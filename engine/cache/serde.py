@@ -106,7 +106,7 @@ def decode(
                     raw(found[name]) if name in found else part_of(file, len(header), tensors[name])
                 )
     if digest.digest()[: len(checksum)] != checksum:
-        raise NotWhole("its checksum is another")
+        raise NotWhole("its checksum does not match")
     return assemble(found, about, whole, breaks)
 
 
@@ -115,7 +115,7 @@ def read_header(file: BinaryIO, size: int) -> tuple[bytes, dict[str, Any], dict[
     said of them. Raises NotWhole, OSError.
     """
     if os.fstat(file.fileno()).st_size != size:
-        raise NotWhole("its size is another")
+        raise NotWhole("its size does not match")
     start = os.pread(file.fileno(), 8, 0)
     length = int.from_bytes(start, "little")
     if not 0 < length <= size - 8:

@@ -109,7 +109,7 @@ def read_both(base: Path) -> tuple[bytes, bytes]:
         if marks(base) == before:
             return data, log
         time.sleep(TRY_AGAIN_S)
-    raise OSError(f"{base / 'cache.db'} is being written all the time")
+    raise OSError(f"{base / 'cache.db'} is written so often that it cannot be read whole: try again")
 
 
 def read_file(path: Path) -> bytes:

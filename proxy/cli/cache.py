@@ -19,9 +19,13 @@ if TYPE_CHECKING:
 
 GIB = 2**30
 
-cache_app = typer.Typer(name="cache", help="The prefix cache on disk.", no_args_is_help=True)
+cache_app = typer.Typer(
+    name="cache", help="Look at, check and empty the prefix cache on disk.", no_args_is_help=True
+)
 
-Dir = Annotated[Path | None, typer.Option("--cache-dir", help="As of serve. Default: as of serve.")]
+Dir = Annotated[
+    Path | None, typer.Option("--cache-dir", help="The cache's folder. Default: the folder that serve uses.")
+]
 
 
 @dataclass(slots=True)
@@ -84,7 +88,7 @@ def needs_writing(folder: Folder) -> None:
 
 @cache_app.command("ls")
 def list_models(cache_dir: Dir = None) -> None:
-    """What lies there, by model: segments, tokens, MiB, last used, fingerprint."""
+    """List what is stored, by model: fingerprint, segments, tokens, MiB, last use."""
     with opened(cache_dir) as folder:
         for group in groups(folder):
             typer.echo(
@@ -95,21 +99,21 @@ def list_models(cache_dir: Dir = None) -> None:
 
 @cache_app.command()
 def stats(cache_dir: Dir = None) -> None:
-    """Totals."""
+    """Show the totals of the folder."""
     with opened(cache_dir) as folder:
         found = groups(folder)
         typer.echo(f"folder     {folder.path}")
         typer.echo(f"on disk    {folder.bytes_used() / GIB:.3f} GiB")
         typer.echo(f"segments   {sum(group.segments for group in found)} of {len(found)} models")
         typer.echo(f"tokens     {sum(group.tokens for group in found)}")
-        typer.echo(f"damaged    {folder.counts.damaged} found while reading the records")
+        typer.echo(f"damaged    {folder.counts.damaged} segments, as far as their records tell")
 
 
 @cache_app.command()
 def verify(cache_dir: Dir = None) -> None:
-    """Read everything and compare checksums. Exit code 1 if anything was damaged.
+    """Read everything that is stored and compare checksums. Exit code 1 if anything is damaged.
 
-    Nothing is changed: a server removes what is damaged when it meets it.
+    Nothing is changed: a server removes a damaged segment when it reads it.
     """
     with opened(cache_dir) as folder:
         total = len(folder.entries)
@@ -124,13 +128,17 @@ def verify(cache_dir: Dir = None) -> None:
 def purge(
     cache_dir: Dir = None,
     model: Annotated[
-        str | None, typer.Option(help="Only of this fingerprint, or its beginning, as ls shows it.")
+        str | None,
+        typer.Option(help="Only of the model with this fingerprint; its beginning, as ls shows it, will do."),
     ] = None,
-    all_: Annotated[bool, typer.Option("--all", help="Of every model.")] = False,
+    all_: Annotated[bool, typer.Option("--all", help="Of all models.")] = False,
 ) -> None:
     """Delete what is stored: of one model, or all of it."""
     if (model is None) == (not all_):
-        typer.echo("fortieth: say --model FINGERPRINT or --all", err=True)
+        typer.echo(
+            "fortieth: nothing was removed: name a model with --model FINGERPRINT, or all of them with --all",
+            err=True,
+        )
         raise typer.Exit(2)
     with opened(cache_dir, write=True) as folder:
         needs_writing(folder)
@@ -141,9 +149,11 @@ def purge(
 
 @cache_app.command()
 def warm(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="JSON or JSON Lines of {messages, tools}.")],
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="A file of JSON or JSON Lines: {messages, tools}.")
+    ],
     base_url: Annotated[
-        str, typer.Option(help="Of the running server; its key is read from FORTIETH_API_KEY.")
+        str, typer.Option(help="Address of the running server. Its key is read from FORTIETH_API_KEY.")
     ] = "http://127.0.0.1:8040/v1",
 ) -> None:
     """Have a running server compute how conversations will begin. Exit code 1 if anything failed."""

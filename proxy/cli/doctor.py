@@ -98,7 +98,7 @@ def examine(model: str | None, divergence_prompts: int, tell: Tell) -> bool:
 def versions() -> list[Finding]:
     """Of this program, Python and the libraries that decide what it can do."""
     found = [
-        Finding(Level.ok, "fortieth", _version("fortieth") or "not installed, run from its sources"),
+        Finding(Level.ok, "fortieth", _version("fortieth") or "not installed: it runs from its sources"),
         Finding(Level.ok, "python", f"{platform.python_version()} on {platform.platform()}"),
     ]
     for name in _PACKAGES:
@@ -121,7 +121,9 @@ def directory(path: Path) -> Finding:
     if not weights:
         return Finding(Level.fail, "model", f"{path} holds no weights (*.safetensors)")
     if adapters := unapplied_adapters(path):
-        text = f"{path}: {', '.join(adapters)} not applied; merge it into the weights (mlx_lm.fuse)"
+        text = (
+            f"{path}: {', '.join(adapters)} is not applied: merge the adapter into the weights (mlx_lm.fuse)"
+        )
         return Finding(Level.warn, "model", text)
     return Finding(Level.ok, "model", f"{path}, {weights / 1e6:.1f} MB of weights")
 
@@ -140,12 +142,16 @@ def round_trip(template: ChatTemplate) -> Finding:
         text = f"format {found.how} from the chat template: {', '.join(literals(found.row)[1:])}"
         return Finding(Level.ok, "tool calls", text)
     if found.format is not None:
-        text = f"format {found.format}: calls of the template come back as they were"
+        text = f"format {found.format}: the calls that the chat template writes are read back unchanged"
         return Finding(Level.ok, "tool calls", text)
     if not writes_calls(template):
         why = refusal(template) or "the chat template writes no calls"
-        return Finding(Level.warn, "tool calls", f"{why}: they are told in words, any known format is read")
-    text = "what the template writes of calls is not read back in any format: every known one is looked for"
+        return Finding(
+            Level.warn,
+            "tool calls",
+            f"{why}: tools are described in words, and calls are read in any known format",
+        )
+    text = "no format reads the calls that the chat template writes: calls are read in any known format"
     return Finding(Level.warn, "tool calls", text)
 
 
@@ -177,7 +183,7 @@ async def run_engine(path: Path, template: ChatTemplate, divergence_prompts: int
     try:
         info = await client.start()
         took = time.monotonic() - began
-        tell(Finding(Level.ok, "engine", f"{_described(info)}, up in {took:.1f} s"))
+        tell(Finding(Level.ok, "engine", f"{_described(info)}, ready in {took:.1f} s"))
         tell(blas(info))
         tell(await speed(client, template))
         if divergence_prompts:
@@ -196,7 +202,7 @@ def _described(info: ModelInfo) -> str:
 def blas(info: ModelInfo) -> Finding:
     """On a CPU all speed hangs on it."""
     plain = info.device == "cpu" and platform.system() == "Linux" and "openblas" not in info.blas.lower()
-    return Finding(Level.warn if plain else Level.ok, "blas", info.blas or "none: the GPU's own")
+    return Finding(Level.warn if plain else Level.ok, "blas", info.blas or "none is needed on a GPU")
 
 
 async def speed(client: EngineClient, template: ChatTemplate) -> Finding:
@@ -214,7 +220,10 @@ async def speed(client: EngineClient, template: ChatTemplate) -> Finding:
 async def divergence(client: EngineClient, template: ChatTemplate, info: ModelInfo, count: int) -> Finding:
     """Batched against serial decoding, on random prompts."""
     found = await measure(client, random_prompts(template, info.vocab_size, count), together=_BATCH)
-    text = f"{_BATCH} at a time against one: exact match {found.exact}, token agreement {found.agreement}"
+    text = (
+        f"{_BATCH} requests at a time against one: exact match {found.exact}, "
+        f"token agreement {found.agreement}"
+    )
     if found.first is None:
         return Finding(Level.ok, "divergence", f"{text}, {count} prompts")
     hint = "`fortieth serve --deterministic` decodes one at a time"

@@ -16,20 +16,22 @@ import typer
 if TYPE_CHECKING:
     from proxy.records.ledger import Entry
 
-ledger_cli = typer.Typer(name="ledger", help="Read what a server's ledger has kept.", no_args_is_help=True)
+ledger_cli = typer.Typer(
+    name="ledger", help="Read the requests that a server's ledger has kept.", no_args_is_help=True
+)
 
-LedgerFile = Annotated[Path, typer.Argument(metavar="FILE", help="What --ledger names.")]
+LedgerFile = Annotated[Path, typer.Argument(metavar="FILE", help="The file that `serve --ledger` names.")]
 _POLL_S = 0.5
 
 
 @ledger_cli.command()
 def tail(
     file: LedgerFile,
-    lines: Annotated[int, typer.Option("--lines", "-n", min=1, help="How many.")] = 20,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Wait for more.")] = False,
-    verdict: Annotated[str, typer.Option(help="Only requests of this verdict.")] = "",
+    lines: Annotated[int, typer.Option("--lines", "-n", min=1, help="How many requests to show.")] = 20,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on and show each new request.")] = False,
+    verdict: Annotated[str, typer.Option(help="Only requests with this verdict.")] = "",
 ) -> None:
-    """The newest requests, a line each."""
+    """Show the newest requests, one on each line."""
     from proxy.records.ledger import read_entries  # here and below: what is behind it is no matter of --help
 
     with _complaints():
@@ -53,9 +55,9 @@ def _print(entries: Iterable[Entry], last: int) -> int:
 
 @ledger_cli.command()
 def show(
-    file: LedgerFile, id: Annotated[str, typer.Argument(help="Its number, or its x-request-id.")]
+    file: LedgerFile, id: Annotated[str, typer.Argument(help="The request's number, or its x-request-id.")]
 ) -> None:
-    """One request, with everything that the guard did."""
+    """Show one request with everything that the guard did."""
     from proxy.records.ledger import find_entry
 
     with _complaints():
@@ -69,9 +71,9 @@ def show(
 @ledger_cli.command()
 def export(
     file: LedgerFile,
-    after: Annotated[int, typer.Option(min=0, help="Only requests with a greater number.")] = 0,
+    after: Annotated[int, typer.Option(min=0, help="Only requests with a number greater than this.")] = 0,
 ) -> None:
-    """Every request as JSON Lines, oldest first."""
+    """Write every request as JSON Lines, the oldest first."""
     from proxy.records.ledger import read_entries
 
     with _complaints():

@@ -155,7 +155,10 @@ def _run_server(flags: Mapping[str, Any], config: Path | None) -> None:
         if settings.cache_dir is None:
             settings = settings.model_copy(update={"cache_dir": _default_cache_dir()})
         if foreign := foreign_variables(os.environ):
-            _log.info("these variables are of a Kubernetes service, not settings: %s", ", ".join(foreign))
+            _log.info(
+                "these variables belong to a Kubernetes service and are not read as settings: %s",
+                ", ".join(foreign),
+            )
         serve_until_stopped(settings, typer.echo)
     except StartError as error:
         typer.echo(f"fortieth: {error}", err=True)
@@ -167,19 +170,31 @@ def _default_cache_dir() -> str:
     try:
         return str(cache_folder())
     except RuntimeError:
-        _log.warning("no prefix cache on disk: this user has no home folder; name another with --cache-dir")
+        _log.warning(
+            "there is no prefix cache on disk, because this user has no home folder: "
+            "name a folder with --cache-dir"
+        )
         return "off"
 
 
 @cli.command()
 def demo(
-    turns: Annotated[int, typer.Option(min=1, max=200, help="Tool turns of the loop.")] = 40,
-    seed: Annotated[int, typer.Option(min=0, help="Another seed is another loop.")] = 0,
-    model: Annotated[str, typer.Option(help="As of serve.")] = "fortieth-tiny-4bit",
+    turns: Annotated[int, typer.Option(min=1, max=200, help="How many tool turns the loop has.")] = 40,
+    seed: Annotated[
+        int, typer.Option(min=0, help="Seed of the loop's tasks and of the model's answers.")
+    ] = 0,
+    model: Annotated[
+        str, typer.Option(help="A bundled model, a model directory or a hub id.")
+    ] = "fortieth-tiny-4bit",
     temperature: Annotated[
-        float, typer.Option(min=0.0, max=2.0, help="Hot enough for the model to break calls now and then.")
+        float,
+        typer.Option(
+            min=0.0, max=2.0, help="Sampling temperature. At 1.5 the model breaks a call now and then."
+        ),
     ] = 1.5,
-    plain: Annotated[bool, typer.Option("--plain", help="No colours, and nothing that moves.")] = False,
+    plain: Annotated[
+        bool, typer.Option("--plain", help="Plain lines: no colours, no screen that is drawn anew.")
+    ] = False,
 ) -> None:
     """Play one agent loop against the bundled model twice, guard off and guard on, and compare.
 
@@ -201,11 +216,15 @@ def demo(
 
 @cli.command()
 def doctor(
-    model: Annotated[str | None, typer.Argument(metavar="[MODEL]", help="As of serve.")] = None,
+    model: Annotated[
+        str | None, typer.Argument(metavar="[MODEL]", help="As for serve: a model directory or a hub id.")
+    ] = None,
     divergence: Annotated[
         bool, typer.Option("--divergence", help="Compare texts decoded in a batch with texts decoded alone.")
     ] = False,
-    prompts: Annotated[int, typer.Option(min=1, max=10_000, help="Prompts for that.")] = 50,
+    prompts: Annotated[
+        int, typer.Option(min=1, max=10_000, help="How many prompts --divergence compares.")
+    ] = 50,
     format: Annotated[
         bool, typer.Option("--format", help="Print the derived format of the model's calls as a [[format]].")
     ] = False,
@@ -219,7 +238,10 @@ def doctor(
     configure_logging("error")
     if format:
         table = format_table(model)
-        typer.echo(table or "no format is derived: see what `fortieth doctor` says", err=not table)
+        typer.echo(
+            table or "no format is derived from this model's chat template: `fortieth doctor` says why",
+            err=not table,
+        )
         raise typer.Exit(0 if table else 1)
     if not examine(model, prompts if divergence else 0, lambda finding: typer.echo(str(finding))):
         raise typer.Exit(1)

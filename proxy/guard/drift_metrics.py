@@ -21,14 +21,18 @@ class DriftCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         yield GaugeMetricFamily(
-            "fortieth_drifted_sessions", "Decoded under constraint now", float(self._drift.escalated())
+            "fortieth_drifted_sessions",
+            "Sessions decoded under constraint now",
+            float(self._drift.escalated()),
         )
         labels = ["model_name", "from_turn"]
         turns = CounterMetricFamily(
-            "fortieth_unconstrained_call_turns", "Turns with calls, decoded freely", labels=labels
+            "fortieth_unconstrained_call_turns", "Turns with calls decoded without a grammar", labels=labels
         )
         valid = CounterMetricFamily(
-            "fortieth_valid_as_emitted", "Of those, all calls valid as emitted", labels=labels
+            "fortieth_valid_as_emitted",
+            "Turns decoded without a grammar whose calls were all valid as emitted",
+            labels=labels,
         )
         for (model, first), share in self._drift.shares().items():
             turns.add_metric([model, str(first)], share.turns)

@@ -126,7 +126,11 @@ class Exchange:
         invalid = misfits(settled.calls, self._tools)
         handed_over = invalid if settled.given_up is not None else 0
         if invalid and not handed_over and self._about.mode in _JUDGING:
-            _log.error("%d calls go out that do not fit their schemas: a defect of ours", invalid)
+            _log.error(
+                "%d calls are sent that do not fit their schemas: "
+                "this is a defect of fortieth, please report it",
+                invalid,
+            )
         calls = len(settled.calls)
         self._book.settled(calls, settled.fixes, settled.problems, invalid - handed_over, handed_over)
         self._book.close(Ending.finished, finish)

@@ -36,9 +36,9 @@ def answer_problem(text: str, asked: ChatRequest) -> str:
     try:
         value = json.loads(text)
     except (ValueError, RecursionError) as error:
-        return f"it is no JSON: {error}"
+        return f"it is not valid JSON: {error}"
     if asked.answer_schema is None:
-        return "" if isinstance(value, dict) else "it is no JSON object"
+        return "" if isinstance(value, dict) else "it is not a JSON object"
     schema = _compiled(asked)
     if schema is None:
         return ""

@@ -44,8 +44,7 @@ def _beyond_disks(settings: Settings) -> Iterator[str]:
         room = disk_room(Path(place))
         if room is not None and gib * GIB > room:
             yield (
-                f"{name}: the disk of {place} holds {room / GIB:.1f} GB in all, and {gib:.4g} GB may be put"
-                " there"
+                f"{name}: {gib:.4g} GB are allowed, but the disk of {place} holds {room / GIB:.1f} GB in all"
             )
 
 
@@ -72,8 +71,8 @@ async def watch_descriptors(limit: int) -> None:
         if not quiet and _is_full():
             quiet = _QUIET_LOOKS
             _log.warning(
-                "all %d files that this process may have open are open, new connections are closed at once: "
-                "raise the hard limit (ulimit -Hn, LimitNOFILE) or serve fewer clients",
+                "all %d files that this process may have open are open, so new connections are closed at "
+                "once: raise the hard limit (ulimit -Hn, LimitNOFILE) or serve fewer clients",
                 limit,
             )
 

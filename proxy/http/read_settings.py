@@ -57,7 +57,10 @@ def load_settings(flags: Mapping[str, Any], env: Mapping[str, str], file: Path |
             if key not in Settings.model_fields:
                 raise SettingsError(f"{source.name(key)}: unknown setting{_suggestion(key)}")
             if key == "upstream_api_key" and source.label != "env":
-                raise SettingsError(f"{source.name(key)}: this key is only read from the environment")
+                raise SettingsError(
+                    f"{source.name(key)}: this key is read from the environment only; set "
+                    f"{ENV_PREFIX}{key.upper()}"
+                )
             merged[key] = value
             origin[key] = source.name(key)
     try:
@@ -70,7 +73,7 @@ def load_settings(flags: Mapping[str, Any], env: Mapping[str, str], file: Path |
         # a table's key stands where it stands: "upstream[1].formt in fortieth.toml"
         place = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in within)
         where = origin[key].replace(key, f"{key}{place}", 1)
-        reason = first["msg"].removeprefix("Value error, ")
+        reason = first["msg"].removeprefix("Value error, ").replace("Input should", "must", 1)
         reason = "unknown setting" if first["type"] == "extra_forbidden" else reason[0].lower() + reason[1:]
         meant = "" if within else f" ({told(Settings.model_fields[key]).help})"
         raise SettingsError(f"{where}: {reason}, got {_short(shown)}{meant}") from None
@@ -78,7 +81,9 @@ def load_settings(flags: Mapping[str, Any], env: Mapping[str, str], file: Path |
 
 def _suggestion(key: str) -> str:
     close = difflib.get_close_matches(key.lower(), Settings.model_fields, n=1)
-    return f"; did you mean {close[0]}?" if close else f"; known are {', '.join(Settings.model_fields)}"
+    return (
+        f"; did you mean {close[0]}?" if close else f"; the settings are {', '.join(Settings.model_fields)}"
+    )
 
 
 def _from_env(env: Mapping[str, str]) -> SettingSource:
@@ -113,7 +118,7 @@ def _from_file(file: Path | None) -> SettingSource:
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"{path}: cannot be read: {error}") from error
     except tomllib.TOMLDecodeError as error:
-        raise SettingsError(f"{path}: not valid TOML: {error}") from error
+        raise SettingsError(f"{path}: this is not valid TOML: {error}") from error
 
 
 def _short(shown: str) -> str:

@@ -197,7 +197,7 @@ async def start_upstream(settings: Settings) -> Upstream:
     except EngineError as error:
         raise StartError(str(error)) from error
     for adapter in unapplied_adapters(path):
-        _log.warning("%s is not applied: merge it into the weights (mlx_lm.fuse) to serve it", path / adapter)
+        _log.warning("%s is not applied: merge the adapter into the weights (mlx_lm.fuse)", path / adapter)
     try:
         await answer_once(upstream, path)
     except BaseException:
@@ -293,7 +293,7 @@ async def run_http(
     await _until(serving, stop.asked, None)
     await server.end()
     if not await _until(serving, stop.urgent, _GRACE_S):
-        _log.warning("requests that still run end with an error")
+        _log.warning("the server stops: requests that are still running end with an error")
         await _close(upstream, stop)
     if not await _until(serving, asyncio.Event(), _GRACE_S):
         server.force_exit = True

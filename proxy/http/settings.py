@@ -31,16 +31,16 @@ class Settings(BaseModel):
 
     model: Annotated[str | None, Told("a model directory or a hub id", default="the bundled model")] = None
     host: Annotated[str, Told("address to listen on")] = "127.0.0.1"
-    port: Annotated[int, Field(ge=0, le=65535), Told("port, 0 for a free one")] = 8040
+    port: Annotated[int, Field(ge=0, le=65535), Told("port to listen on, 0 for a free one")] = 8040
     served_model_name: Annotated[
         str | None,
         Field(min_length=1),
-        Told("model id that clients see", default="the name of the directory, or the hub id"),
+        Told("the model's id for clients", default="the name of the directory, or the hub id"),
     ] = None
     api_key: Annotated[
         SecretStr | None,
         Field(min_length=1),
-        Told("what clients must send as Bearer or `x-api-key`", default="none, everyone is let in"),
+        Told("the key that clients must send, as Bearer or `x-api-key`", default="none, everyone is let in"),
     ] = None
     guard: Annotated[
         GuardMode,
@@ -50,7 +50,10 @@ class Settings(BaseModel):
     ] = GuardMode.full
     guard_models: Annotated[
         Mapping[str, GuardMode],
-        Told("modes of single models, in the file only", example='guard_models = {"owner/model" = "repair"}'),
+        Told(
+            "guard modes of single models, in the file only",
+            example='guard_models = {"owner/model" = "repair"}',
+        ),
     ] = {}
     reask_attempts: Annotated[
         int, Field(ge=0, le=10), Told("how often a model is asked again in one request", page="guard.md")
@@ -64,8 +67,8 @@ class Settings(BaseModel):
     give_up: Annotated[
         GiveUp,
         Told(
-            "what comes for calls that cannot be saved: client, text, error or passthrough; requests may say "
-            "otherwise in `x-fortieth-give-up`",
+            "what the client gets for calls that cannot be saved: client, text, error or passthrough; "
+            "a request may choose in `x-fortieth-give-up`",
             page="guard.md#giving-up",
         ),
     ] = GiveUp.client
@@ -81,21 +84,23 @@ class Settings(BaseModel):
         ),
     ] = Announce.off
     loop_nudge: Annotated[
-        int, Field(ge=0, le=_MOST), Told("repeats of a call until the model is told of them; 0: never")
+        int, Field(ge=0, le=_MOST), Told("repeats of a call after which the model is told of them; 0: never")
     ] = 3
     loop_stop: Annotated[
-        int, Field(ge=0, le=_MOST), Told("repeats of a call until it is not made any more; 0: never")
+        int, Field(ge=0, le=_MOST), Told("repeats of a call after which the call is no longer made; 0: never")
     ] = 5
     polling_tools: Annotated[
         tuple[str, ...],
-        Told("tools that may be called again and again, with commas between", example="poll_job,wait"),
+        Told("tools that may be called again and again, separated by commas", example="poll_job,wait"),
     ] = ()
     drift: Annotated[
         bool, Told("sessions whose calls get worse are decoded under constraint for a while")
     ] = True
     max_batch: Annotated[int, Field(ge=1, le=_MOST), Told("requests decoded together")] = 16
     queue_limit: Annotated[
-        int, Field(ge=0, le=_MOST), Told("requests that may wait beyond those; then the answer is 429")
+        int,
+        Field(ge=0, le=_MOST),
+        Told("requests that may wait for a place in the batch; further ones get 429"),
     ] = 256
     context_limit: Annotated[
         int | None,
@@ -112,26 +117,28 @@ class Settings(BaseModel):
     ] = 50.0
     deterministic: Annotated[
         bool,
-        Told("requests are decoded one at a time: equal requests, equal texts, whatever else runs"),
+        Told("requests are decoded one at a time, so that equal requests get equal texts"),
     ] = False
     request_timeout_s: Annotated[
         float | None,
         Field(gt=0, le=_MOST),
         Told(
-            "seconds that a request may take, asking again included; then the answer is 504; clients may "
+            "seconds that a request may take, asking again included; a longer one gets 504; clients may "
             "ask for less"
         ),
     ] = None
     cache_dir: Annotated[
         str | None,
         Told(
-            "folder of the prefix cache on disk, a new or empty one or one that it made; `off` for none",
+            "folder of the prefix cache on disk: a new, an empty or an earlier one; `off` for none",
             default="~/.cache/fortieth/prefix",
             page="cache.md",
         ),
     ] = None
     cache_disk_gb: Annotated[
-        float, Field(ge=LEAST_CACHE_DISK / GIB, le=_MOST), Told("gigabytes that it may take there")
+        float,
+        Field(ge=LEAST_CACHE_DISK / GIB, le=_MOST),
+        Told("gigabytes that the prefix cache may take on disk"),
     ] = 10.0
     cache_ram_gb: Annotated[
         float | None,
@@ -145,37 +152,37 @@ class Settings(BaseModel):
         float | None,
         Field(gt=0, le=_MOST),
         Told(
-            "seconds after which what nobody has used leaves the memory, once it is on disk; `off`: never",
+            "seconds after which an unused prefix leaves the memory, once it is on disk; `off`: never",
             page="operations.md#at-rest",
         ),
     ] = 3600.0
     kv_at_rest: Annotated[
         Literal["keep", "bf16", "q8", "q4"],
-        Told("how keys and values lie on disk: keep, as they are; bf16, q8, q4, smaller and not exact"),
+        Told("precision of keys and values on disk: keep is exact; bf16, q8 and q4 are smaller"),
     ] = "keep"
     think_time: Annotated[
         bool,
-        Told("while a client runs its tool, how its next prompt will begin is computed", page="sessions.md"),
+        Told("the beginning of the next prompt is computed while a client runs its tool", page="sessions.md"),
     ] = True
     no_canonical: Annotated[
         tuple[Rule, ...],
         Told(
-            "rules that are not to hold prompts still, with commas between or given more than once",
+            "canonical rules that are turned off, separated by commas or given more than once",
             page="sessions.md",
         ),
     ] = ()
     stop_repetition: Annotated[
         bool,
         Told(
-            "a text that repeats itself word for word is ended",
+            "a generation that repeats itself word for word is ended",
             page="guard.md#texts-that-repeat-themselves",
         ),
     ] = True
     warm_prompts: Annotated[
         Path | None,
         Told(
-            "a file, JSON or JSON Lines of {messages, tools}: beginnings of conversations that are computed "
-            "after the start",
+            "a file of JSON or JSON Lines, {messages, tools}: beginnings of conversations, which are "
+            "computed after the start",
             page="sessions.md",
         ),
     ] = None
@@ -183,7 +190,8 @@ class Settings(BaseModel):
         float | None,
         Field(gt=0, le=_MOST),
         Told(
-            "minutes without a request after which the engine process ends, until there is one; `off`: never",
+            "minutes without a request after which the engine process ends; the next request starts it "
+            "again; `off`: never",
             default="off",
             page="operations.md#at-rest",
         ),
@@ -191,48 +199,53 @@ class Settings(BaseModel):
     format: Annotated[
         tuple[DeclaredFormat, ...],
         Field(max_length=64),
-        Told("wire formats of models that are none of the known ones, in the file only", page="repair.md"),
+        Told("wire formats that fortieth does not know, in the file only", page="repair.md"),
     ] = ()
     upstream: Annotated[
         tuple[Target, ...],
         Told(
-            "what is asked instead of a model of ours: the base_url of an OpenAI-compatible server, or a "
-            "model as LiteLLM names it; may be given more than once",
+            "what is asked instead of a model on this machine: the base_url of an OpenAI-compatible "
+            "server, or a model as LiteLLM names it; may be given more than once",
             page="upstreams.md",
         ),
     ] = ()
     upstream_api_key: Annotated[
         SecretStr | None,
         Field(min_length=1),
-        Told("the key of upstreams that name no variable of their own; not read from the file"),
+        Told("the key of upstreams without an `api_key_env` of their own; not read from the file"),
     ] = None
     upstream_routing: Annotated[
         Literal["simple-shuffle", "least-busy", "latency-based-routing"],
         Told(
-            "how one of several upstreams of a name is chosen: simple-shuffle, least-busy or "
+            "how one of several upstreams with the same name is chosen: simple-shuffle, least-busy or "
             "latency-based-routing",
             page="upstreams.md",
         ),
     ] = "simple-shuffle"
     upstream_cooldown_s: Annotated[
-        float, Field(gt=0, le=_MOST), Told("seconds for which an upstream that failed is left out")
+        float, Field(gt=0, le=_MOST), Told("seconds for which an upstream that failed is not asked")
     ] = 5.0
     upstream_retries: Annotated[
         int,
         Field(ge=0, le=10),
-        Told("how often a request is sent again while nothing of its answer has come"),
+        Told("how often a request is sent again before any of its answer has come"),
     ] = 2
     ledger: Annotated[
         Path | None,
-        Told("a file that keeps an account of each request; `off` for none", default="off", page="ledger.md"),
+        Told(
+            "file of the ledger, which keeps a record of each request; `off` for none",
+            default="off",
+            page="ledger.md",
+        ),
     ] = None
     ledger_rows: Annotated[
-        int, Field(ge=1, le=_MOST), Told("requests that it keeps; the oldest go when there are more")
+        int, Field(ge=1, le=_MOST), Told("requests that the ledger keeps; the oldest are deleted first")
     ] = 100_000
-    ledger_mb: Annotated[int, Field(ge=1, le=_MOST), Told("megabytes that it may take")] = 256
-    ledger_redact: Annotated[bool, Told("what models and clients wrote is left out of it")] = False
+    ledger_mb: Annotated[int, Field(ge=1, le=_MOST), Told("megabytes that the ledger may take")] = 256
+    ledger_redact: Annotated[bool, Told("the ledger leaves out what models and clients wrote")] = False
     log_level: Annotated[
-        Literal["debug", "info", "warning", "error"], Told("what is logged: debug, info, warning or error")
+        Literal["debug", "info", "warning", "error"],
+        Told("least urgent messages that are logged: debug, info, warning or error"),
     ] = "warning"
 
     @field_validator("polling_tools", "no_canonical", mode="before")
@@ -257,7 +270,7 @@ class Settings(BaseModel):
         try:
             return type(value)(Path(value).expanduser())
         except RuntimeError:
-            raise ValueError("there is no such home folder") from None
+            raise ValueError("there is no home folder of that user") from None
 
     @field_validator("upstream", mode="before")
     @classmethod
@@ -269,7 +282,7 @@ class Settings(BaseModel):
     @classmethod
     def _have_names_of_their_own(cls, value: tuple[DeclaredFormat, ...]) -> tuple[DeclaredFormat, ...]:
         if len({one.name for one in value}) < len(value):
-            raise ValueError("two formats of one name")
+            raise ValueError("two formats have the same name")
         return value
 
     def cache_folder(self) -> str | None:

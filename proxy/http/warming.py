@@ -49,7 +49,7 @@ def _values(path: Path, text: str) -> Iterator[tuple[str, Any]]:
         whole = json.loads(text)
     except ValueError as error:
         if text.lstrip().startswith("["):
-            raise StartError(f"{path}: no JSON: {error}") from None
+            raise StartError(f"{path}: this is not valid JSON: {error}") from None
     else:
         entries = whole if isinstance(whole, list) else [whole]
         yield from ((f"{path} entry {number}", entry) for number, entry in enumerate(entries, 1))
@@ -60,7 +60,7 @@ def _values(path: Path, text: str) -> Iterator[tuple[str, Any]]:
             try:
                 yield place, json.loads(line)
             except (ValueError, RecursionError) as error:
-                raise StartError(f"{place}: no JSON: {error}") from None
+                raise StartError(f"{place}: this is not valid JSON: {error}") from None
 
 
 def _read(place: str, value: Any) -> WarmPrompt:
@@ -68,7 +68,9 @@ def _read(place: str, value: Any) -> WarmPrompt:
         raise StartError(f"{place}: must be an object with messages, got {type(value).__name__}")
     unknown = sorted(value.keys() - _FIELDS)
     if unknown:
-        raise StartError(f"{place}: unknown field {unknown[0]!r}; known are {', '.join(sorted(_FIELDS))}")
+        raise StartError(
+            f"{place}: unknown field {unknown[0]!r}; the fields are {', '.join(sorted(_FIELDS))}"
+        )
     body = json.dumps(value).encode()
     try:
         return WarmPrompt(place, body, OpenAIChat().decode(body).request)
@@ -94,9 +96,14 @@ async def warm_up(upstream: Upstream, prompts: Sequence[WarmPrompt]) -> None:
         try:
             done = await prefiller.warm(prompt.request)
         except RequestError as error:
-            _log.warning("%s was not computed: %s", prompt.place, error.message)
+            _log.warning("the warm prompt at %s was not computed: %s", prompt.place, error.message)
         else:
-            _log.info("%s: %d tokens, %d known", prompt.place, done.prompt_tokens - 1, done.cached_tokens)
+            _log.info(
+                "%s: a prompt of %d tokens, of which %d were in the cache",
+                prompt.place,
+                done.prompt_tokens - 1,
+                done.cached_tokens,
+            )
 
 
 def send(prompt: WarmPrompt, base_url: str, api_key: str) -> str:
@@ -108,11 +115,11 @@ def send(prompt: WarmPrompt, base_url: str, api_key: str) -> str:
     try:
         response = httpx.post(url, content=prompt.body, headers=headers, timeout=None, trust_env=False)
     except (httpx.HTTPError, httpx.InvalidURL) as error:
-        raise StartError(f"{prompt.place}: {url} cannot be asked: {error}") from None
+        raise StartError(f"{prompt.place}: {url} cannot be reached: {error}") from None
     try:
         answer = response.json()
         if response.status_code == 200:
-            return f"{answer['tokens']} tokens, {answer['cached']} of them known before"
+            return f"{answer['tokens']} tokens, {answer['cached']} of them already in the cache"
         reason = answer["error"]["message"]
     except (ValueError, LookupError, TypeError):
         reason = response.text[:200]

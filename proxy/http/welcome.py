@@ -51,7 +51,7 @@ class Where:
     def warning(self) -> str:
         """For a server that is open and has no key."""
         return (
-            f"everybody who reaches {in_url(self.host)}:{self.port} may use the model and read its sessions"
+            f"everybody who can reach {in_url(self.host)}:{self.port} may use the model and read its sessions"
             " and ledger: set FORTIETH_API_KEY, or leave --host at 127.0.0.1"
         )
 

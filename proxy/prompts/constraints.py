@@ -123,11 +123,16 @@ class Constraints:
             return None
         if len(grammar.text) > MAX_GRAMMAR:
             _log.info(
-                "the grammar has %d characters: these %s are not constrained", len(grammar.text), wanted
+                "a grammar of %d characters is too long: these %s are not constrained",
+                len(grammar.text),
+                wanted,
             )
             return None
         if grammar.left_out:
-            _log.info("left to validation, not constrained: %s", "; ".join(grammar.left_out))
+            _log.info(
+                "these parts of the schemas are checked by validation only, not by the grammar: %s",
+                "; ".join(grammar.left_out),
+            )
         return grammar.text
 
 

@@ -126,7 +126,7 @@ class Ledger:
                 _prepare(connection, 0)
                 ledger._newest = _newest(connection)
             if path.stat().st_mode & 0o007:
-                _log.warning("%s can be read by every user of this machine; chmod 600 mends that", path)
+                _log.warning("%s can be read by every user of this machine: chmod 600 makes it private", path)
         except (OSError, sqlite3.Error, _NoLedger) as error:
             raise StartError(f"{path}: cannot be used as a ledger: {error}") from error
         ledger._thread.start()
@@ -185,7 +185,9 @@ class Ledger:
         """One warning for each outage, however long it lasts."""
         self._drop(count)
         if not self._outage:
-            _log.warning("%s cannot be written, requests are not kept until it can: %s", self.path, error)
+            _log.warning(
+                "%s cannot be written, and no requests are kept until it can be: %s", self.path, error
+            )
         self._outage += count
 
     def _wrote(self, count: int) -> None:
@@ -199,7 +201,7 @@ class Ledger:
         rows = [_row(at, account, self._limits.redact) for at, account in batch]
         with closing(_connect(self.path)) as connection:
             if _prepare(connection, self._newest):
-                _log.warning("%s was moved or deleted: a new ledger has been begun there", self.path)
+                _log.warning("%s was moved or deleted: a new ledger was begun in its place", self.path)
             with connection:
                 connection.executemany(_INSERT, rows)
                 _trim(connection, self._limits)
@@ -232,9 +234,9 @@ def _check_ours(connection: sqlite3.Connection) -> None:
     version = connection.execute("PRAGMA user_version").fetchone()[0]
     other = version == 0 and connection.execute("SELECT name FROM sqlite_master LIMIT 1").fetchone()
     if other:
-        raise _NoLedger(f"it is a database of something else, with a {other[0]!r} in it")
+        raise _NoLedger(f"it is another program's database, which has a table or index {other[0]!r}")
     if version not in (0, _VERSION):
-        raise _NoLedger(f"a ledger of version {version}, this one writes {_VERSION}")
+        raise _NoLedger(f"it is a ledger of version {version}, and this fortieth writes version {_VERSION}")
 
 
 def _prepare(connection: sqlite3.Connection, newest: int) -> bool:

@@ -1,4 +1,4 @@
-"""What Prometheus scrapes, under the names that the field's servers use: vLLM's, with our own prefix.
+"""The metrics for Prometheus, named as vLLM names them, with the prefix `fortieth_`.
 
 One registry for one app. Every label takes a bounded set of values: models that are served, and members of
 our own enumerations.
@@ -36,45 +36,76 @@ _GAPS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
 _ADDED = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.25, 1, 5, 15, 60)
 _TOKENS = (1, 8, 64, 256, 1024, 4096, 16384, 65536, 262144)
 
+_HELP = {
+    "http_requests": "HTTP requests answered",
+    "requests": "Chat requests by how they ended",
+    "request_success": "Chat requests that finished, by finish reason",
+    "verdicts": "Finished turns by the guard's verdict",
+    "fixes": "Repairs of delivered calls, by kind",
+    "attempts": "Attempts: times that a model was asked",
+    "tool_calls": "Tool calls delivered to clients",
+    "added_latency_seconds": "Seconds from the end of the first attempt to the end of the answer",
+    "prompt_prefixes": "Prompts by the cache tier of their prefix, and why no more of them was reused",
+    "prompt_tokens": "Prompt tokens",
+    "prompt_tokens_cached": "Prompt tokens that were not computed again",
+    "generation_tokens": "Generated tokens of all attempts",
+    "e2e_request_latency_seconds": "Seconds from a request to the end of its answer",
+    "time_to_first_output_seconds": "Seconds from a request to its first text or call",
+    "request_prompt_tokens": "Prompt tokens of a request",
+    "request_generation_tokens": "Generated tokens of a request",
+    "time_to_first_token_seconds": "Seconds from the start of a generation to its first token",
+    "inter_token_latency_seconds": "Seconds between two tokens of a generation",
+    "unconstrained_generations": "Generations that were to be constrained and were not",
+    "request_queue_time_seconds": "Seconds that a request waited for a place in the batch",
+    "request_prefill_time_seconds": "Seconds from the place in the batch to the first token",
+    "request_decode_time_seconds": "Seconds from the first token to the last",
+    "invalid_calls_delivered": "Delivered tool calls that do not fit their schemas",
+    "given_up_turns": "Turns whose calls could not be saved, by what the client got",
+    "handed_over_calls": "Calls delivered against their schemas because the guard gave up",
+    "call_turns": "Turns with calls, by verdict, wire format and turn number",
+    "problems": "Problems found in calls, of all attempts",
+    "reasks": "Re-asks: times that a model was asked again",
+    "empty_answers": "Answers with neither a call nor text",
+    "repetitions_stopped": "Attempts ended because the text repeated itself",
+}
+
 
 class Metrics:
-    """A Sink of accounts; watch() times what an upstream does. stats: of the bundled engine, if any."""
+    """A Sink that counts records; watch() times what an upstream does. stats: of the bundled engine, if there
+    is one.
+    """
 
     def __init__(self, stats: Callable[[], EngineStats] | None = None) -> None:
         self._registry = CollectorRegistry()
-        self._http = self._counter("http_requests", "Answered HTTP requests", "status")
-        self._ended = self._counter("requests", "Chat requests by how they ended", _MODEL, "ending")
-        self._finished = self._counter("request_success", "Finished chat requests", _MODEL, "finished_reason")
-        self._verdicts = self._counter("verdicts", "What the guard made of the turns", _MODEL, "verdict")
-        self._fixes = self._counter("fixes", "Repairs of delivered calls", _MODEL, "kind")
-        self._attempts = self._counter("attempts", "Times that a model was asked", _MODEL)
-        self._calls = self._counter("tool_calls", "Delivered tool calls", _MODEL)
+        self._http = self._counter("http_requests", "status")
+        self._ended = self._counter("requests", _MODEL, "ending")
+        self._finished = self._counter("request_success", _MODEL, "finished_reason")
+        self._verdicts = self._counter("verdicts", _MODEL, "verdict")
+        self._fixes = self._counter("fixes", _MODEL, "kind")
+        self._attempts = self._counter("attempts", _MODEL)
+        self._calls = self._counter("tool_calls", _MODEL)
         self._judgements = Judgements(self._counter)
-        self._added = self._histogram(
-            "added_latency_seconds", "From the end of the first attempt to that of the answer", _ADDED
-        )
-        self._prefixes = self._counter(
-            "prompt_prefixes",
-            "Prompts by where their beginning came from, and why not more",
-            _MODEL,
-            "tier",
-            "cause",
-        )
-        self._prompt = self._counter("prompt_tokens", "Tokens of prompts", _MODEL)
-        self._cached = self._counter("prompt_tokens_cached", "Of those, not computed again", _MODEL)
-        self._generated = self._counter("generation_tokens", "Generated tokens, all attempts", _MODEL)
-        self._total = self._histogram("e2e_request_latency_seconds", "Whole requests", _SECONDS)
-        self._output = self._histogram("time_to_first_output_seconds", "First text or call sent", _SECONDS)
-        self._prompts = self._histogram("request_prompt_tokens", "Tokens of one prompt", _TOKENS)
-        self._answers = self._histogram("request_generation_tokens", "Tokens of one answer", _TOKENS)
+        self._added = self._histogram("added_latency_seconds", _ADDED)
+        self._prefixes = self._counter("prompt_prefixes", _MODEL, "tier", "cause")
+        self._prompt = self._counter("prompt_tokens", _MODEL)
+        self._cached = self._counter("prompt_tokens_cached", _MODEL)
+        self._generated = self._counter("generation_tokens", _MODEL)
+        self._total = self._histogram("e2e_request_latency_seconds", _SECONDS)
+        self._output = self._histogram("time_to_first_output_seconds", _SECONDS)
+        self._prompts = self._histogram("request_prompt_tokens", _TOKENS)
+        self._answers = self._histogram("request_generation_tokens", _TOKENS)
         self.timings = GenerationTimings(
-            Gauge("fortieth_requests_in_flight", "Admitted generations", registry=self._registry),
-            self._histogram("time_to_first_token_seconds", "Each generation's first token", _SECONDS),
-            self._histogram("inter_token_latency_seconds", "Between tokens of a generation", _GAPS),
-            self._counter("unconstrained_generations", "To be constrained, and decoded without", _MODEL),
-            self._histogram("request_queue_time_seconds", "Waiting for a place", _SECONDS),
-            self._histogram("request_prefill_time_seconds", "From there to the first token", _SECONDS),
-            self._histogram("request_decode_time_seconds", "From there to the last token", _SECONDS),
+            Gauge(
+                "fortieth_requests_in_flight",
+                "Generations that upstreams are working on",
+                registry=self._registry,
+            ),
+            self._histogram("time_to_first_token_seconds", _SECONDS),
+            self._histogram("inter_token_latency_seconds", _GAPS),
+            self._counter("unconstrained_generations", _MODEL),
+            self._histogram("request_queue_time_seconds", _SECONDS),
+            self._histogram("request_prefill_time_seconds", _SECONDS),
+            self._histogram("request_decode_time_seconds", _SECONDS),
         )
         if stats is not None:
             self._registry.register(EngineCollector(stats))
@@ -104,48 +135,43 @@ class Metrics:
             self._answers.labels(model).observe(account.usage.completion_tokens)
 
     def answered(self, status: int) -> None:
-        """An HTTP response has left, whatever it was asked for."""
+        """Counts an HTTP response, whatever was asked for."""
         self._http.labels(str(status)).inc()
 
     def watch(self, upstream: Upstream) -> Upstream:
-        """The same upstream, its generations timed."""
+        """The same upstream, with its generations timed."""
         return TimedUpstream(upstream, self.timings)
 
     def show(self, collector: Collector) -> None:
-        """Once: what it has to tell as of each scrape."""
+        """Adds a collector, which is read at each scrape. To be called once for each."""
         self._registry.register(collector)
 
     def render(self) -> bytes:
-        """In Prometheus' text format."""
+        """The metrics in Prometheus' text format."""
         return generate_latest(self._registry)
 
-    def _counter(self, name: str, text: str, *labels: str) -> Counter:
-        return Counter(f"fortieth_{name}", text, labels, registry=self._registry)
+    def _counter(self, name: str, *labels: str) -> Counter:
+        return Counter(f"fortieth_{name}", _HELP[name], labels, registry=self._registry)
 
-    def _histogram(self, name: str, text: str, buckets: tuple[float, ...]) -> Histogram:
-        return Histogram(f"fortieth_{name}", text, (_MODEL,), buckets=buckets, registry=self._registry)
+    def _histogram(self, name: str, buckets: tuple[float, ...]) -> Histogram:
+        return Histogram(f"fortieth_{name}", _HELP[name], (_MODEL,), buckets=buckets, registry=self._registry)
 
 
 class Judgements:
-    """What the guard found and did, beside the verdict. counter: makes one, by name, text and labels."""
+    """Counts what the guard found and did, apart from the verdict.
+
+    counter: makes a counter from its name and labels.
+    """
 
     def __init__(self, counter: Callable[..., Counter]) -> None:
-        self._invalid = counter(
-            "invalid_calls_delivered", "Of those, calls that do not fit their schemas", _MODEL, "mode"
-        )
-        self._given_up = counter(
-            "given_up_turns", "Turns whose calls could not be saved, by what went out", _MODEL, "give_up"
-        )
-        self._handed_over = counter(
-            "handed_over_calls", "Calls that giving up delivered against their schemas", _MODEL
-        )
-        self._turns = counter("call_turns", "Turns that held calls", _MODEL, "verdict", "format", "from_turn")
-        self._problems = counter("problems", "What was wrong with calls, all attempts", _MODEL, "rule")
-        self._reasks = counter("reasks", "Times that a model was asked again", _MODEL, "verdict")
-        self._empty = counter("empty_answers", "Neither a call nor a word", _MODEL)
-        self._repeated = counter(
-            "repetitions_stopped", "Attempts that repeated themselves word for word", _MODEL
-        )
+        self._invalid = counter("invalid_calls_delivered", _MODEL, "mode")
+        self._given_up = counter("given_up_turns", _MODEL, "give_up")
+        self._handed_over = counter("handed_over_calls", _MODEL)
+        self._turns = counter("call_turns", _MODEL, "verdict", "format", "from_turn")
+        self._problems = counter("problems", _MODEL, "rule")
+        self._reasks = counter("reasks", _MODEL, "verdict")
+        self._empty = counter("empty_answers", _MODEL)
+        self._repeated = counter("repetitions_stopped", _MODEL)
 
     def record(self, account: RequestRecord) -> None:
         model = account.model
@@ -167,7 +193,7 @@ class Judgements:
 
 @dataclass(frozen=True, slots=True)
 class GenerationTimings:
-    """Where the times of generations go."""
+    """The metrics that take the times of generations."""
 
     live: Gauge
     first: Histogram
@@ -238,7 +264,7 @@ class TimedGeneration:
 
 
 class TimedUpstream:
-    """An upstream with its generations timed; all else is the upstream's own."""
+    """An upstream whose generations are timed; everything else is passed on to it."""
 
     def __init__(self, inner: Upstream, timings: GenerationTimings) -> None:
         self._inner = inner
@@ -267,44 +293,44 @@ class TimedUpstream:
         self._inner.abandon()
 
 
-ANSWERS = ("ready", *AT_REST)  # states of the engine
+ANSWERS = ("ready", *AT_REST)  # states of the engine in which requests are served
 _GAUGES = {
     "num_requests_running": ("Requests with a place in the batch", "running"),
-    "num_requests_waiting": ("Requests that wait for a place", "waiting"),
-    "decode_batch_size_last": ("Sequences decoded in the last step", "batch_size"),
-    "kv_cache_bytes": ("KV caches of live requests", "cache_bytes"),
-    "engine_memory_bytes": ("All arrays of MLX", "memory_bytes"),
-    "engine_resident_memory_bytes": ("Resident memory of the engine process", "rss_bytes"),
+    "num_requests_waiting": ("Requests that wait for a place in the batch", "waiting"),
+    "decode_batch_size_last": ("Sequences decoded in the last engine step", "batch_size"),
+    "kv_cache_bytes": ("Bytes of the KV caches of running requests", "cache_bytes"),
+    "engine_memory_bytes": ("Bytes of all MLX arrays", "memory_bytes"),
+    "engine_resident_memory_bytes": ("Bytes of resident memory of the engine process", "rss_bytes"),
 }
 _COUNTERS = {
     "engine_restarts": ("Restarts of the engine process", "restarts"),
-    "engine_step_faults": ("Steps that raised", "faults"),
+    "engine_step_faults": ("Engine steps that failed", "faults"),
     "engine_steps": ("Steps of the live engine process", "steps"),
     "prefill_tokens": ("Prompt tokens computed by the live engine process", "prefilled_tokens"),
     "decoded_tokens": ("Tokens decoded by the live engine process", "tokens_generated"),
-    "constraint_failures": ("Grammars that failed in mid-text", "constraint_failures"),
-    "expired_requests": ("Requests that ran out of time in the engine", "expired"),
+    "constraint_failures": ("Grammars that failed during a generation", "constraint_failures"),
+    "expired_requests": ("Requests that passed their deadline in the engine", "expired"),
 }
 
 
 class EngineCollector(Collector):
-    """The engine's figures as of the scrape. Counters start over with the engine process."""
+    """The engine's figures at the time of the scrape. Counters start over with the engine process."""
 
     def __init__(self, stats: Callable[[], EngineStats]) -> None:
         self._stats = stats
 
     def describe(self) -> list[Metric]:
-        """Nothing: the names are not asked for before the first scrape, when the engine is up."""
+        """An empty list: the names are not needed before the first scrape, when the engine is up."""
         return []
 
     def collect(self) -> Iterator[Metric]:
         stats = self._stats()
         yield GaugeMetricFamily(
-            "fortieth_engine_up", "Whether requests would be served", float(stats.state in ANSWERS)
+            "fortieth_engine_up", "1 while the engine can serve requests", float(stats.state in ANSWERS)
         )
         yield GaugeMetricFamily(
             "fortieth_engine_resting",
-            "Whether there is no process until a request",
+            "1 while the engine process is ended for want of requests",
             float(stats.state == "resting"),
         )
         for name, (text, field) in _GAUGES.items():

@@ -14,21 +14,43 @@ _CAPACITY = 1024
 
 ADVICE = {
     MissCause.none: "",
-    MissCause.cold: "the first prompt of a conversation is computed; --warm-prompts can do it before",
-    MissCause.evicted: "give the cache more memory, or a folder on disk",
-    MissCause.fingerprint: "the model or a library changed: each prompt is computed once more",
-    MissCause.late: "the disk was slower than computing would have been",
-    MissCause.boundary: "this model's state is kept at the ends of turns only",
-    MissCause.tools: "send the same tools with each request of a session",
-    MissCause.header: "turn the rule header-line on",
-    MissCause.line: "turn the rules system-ids and system-clock on, or move what changes to a message",
-    MissCause.system: "put what changes into a later message",
-    MissCause.hoisted: "turn the rule system-in-place on",
-    MissCause.reasoning: "send reasoning back; a template may drop it behind the user's next words",
-    MissCause.spelling: "turn the rule own-turns on",
-    MissCause.answer: "an answer came back changed: a repaired call does so once, an edited one each time",
-    MissCause.edit: "the client changed its history, or cut it",
-    MissCause.template: "the template writes earlier messages otherwise when later ones come",
+    MissCause.cold: (
+        "this was the first prompt of the conversation; --warm-prompts computes such beginnings ahead"
+    ),
+    MissCause.evicted: (
+        "the prefix was evicted: raise cache_ram_gb, or give the cache a folder on disk (--cache-dir)"
+    ),
+    MissCause.fingerprint: (
+        "another model or another version of a library left this prefix: it is computed anew once"
+    ),
+    MissCause.late: (
+        "the disk was slower than computing: put --cache-dir on a faster one, or raise cache_ram_gb"
+    ),
+    MissCause.boundary: (
+        "the model's state cannot be cut where the prompt differs: it is kept at the ends of turns only"
+    ),
+    MissCause.tools: (
+        "the tools, or whether they may be called, have changed: send the same with each request"
+    ),
+    MissCause.header: "header lines of the system message have changed: turn the rule header-line on",
+    MissCause.line: (
+        "an id or a time in the system message has changed: "
+        "turn the rules system-ids and system-clock on, or put what changes into a later message"
+    ),
+    MissCause.system: "the system message has changed: put what changes into a later message",
+    MissCause.hoisted: "a later system message was moved to the head: turn the rule system-in-place on",
+    MissCause.reasoning: (
+        "reasoning is missing from an answer: send it back; some templates drop that of earlier turns"
+    ),
+    MissCause.spelling: "an answer came back in another spelling: turn the rule own-turns on",
+    MissCause.answer: (
+        "an answer came back with another meaning: after a repaired call that happens once, "
+        "where the client edits answers each time"
+    ),
+    MissCause.edit: (
+        "the client changed or cut its history: a prefix is reused as far as the history is the same"
+    ),
+    MissCause.template: "the chat template writes earlier messages differently when later ones follow",
 }
 
 

@@ -43,7 +43,7 @@ class DeclaredFormat(BaseModel):
     @model_validator(mode="after")
     def _reads_itself_back(self) -> Self:
         if self.name in FORMATS or self.name in (AUTO, "derived"):
-            raise ValueError(f"{self.name!r} is a format already: take another name")
+            raise ValueError(f"{self.name!r} is the name of a known format: take another name")
         row = self.row()
         if flaw := find_flaw(row):
             raise ValueError(f"{flaw}: see docs/repair.md")

@@ -250,7 +250,7 @@ class EngineUpstream:
 
 def _report_defect(remembering: Future[None]) -> None:
     if not remembering.cancelled() and (error := remembering.exception()):
-        _log.error("an answer could not be remembered", exc_info=error)
+        _log.error("the tokens of an answer could not be stored", exc_info=error)
 
 
 def _fingerprint(model_id: str, info: ModelInfo) -> str:

@@ -103,7 +103,7 @@ class EngineGeneration:
                     usage = replace(event.usage, completion_tokens=tokens)
                     return [replace(event, reason="stop", usage=usage, repeated=False)]
         except EngineError as error:  # all that is needed has come
-            _log.warning("a generation that was to end failed: %s", error)
+            _log.warning("a generation failed while it was being ended: %s", error)
         return [UpstreamFinish("stop", Usage(completion_tokens=tokens))]
 
     async def aclose(self) -> None:
@@ -126,7 +126,7 @@ class EngineGeneration:
         except InvalidRequest as error:
             if error.param != "grammar" or self._without_grammar is None:
                 raise
-            _log.warning("decoded without its grammar: %s", error.message)
+            _log.warning("the rest of the answer was decoded without its grammar: %s", error.message)
             self._unconstrained = True
             self._outputs = self._without_grammar()
             return await anext(self._outputs)

@@ -71,16 +71,16 @@ async def find_deployments(
     except UpstreamUnavailable as error:
         if target.model is None:
             raise StartError(
-                f"{error.message}; say with `model` what it serves to start without it"
+                f"{error.message}; with `model` set, the server starts without asking the upstream"
             ) from error
     lengths = {str(one.get("id")): _context_length(one) for one in listed}
     models = [target.model] if target.model else list(lengths)
     if not models:
-        raise StartError(f"upstream {target.base_url}: it lists no models")
+        raise StartError(f"upstream {target.base_url}: its list of models is empty")
     if target.name and len(models) > 1:
         raise StartError(
-            f"upstream {target.base_url}: it serves {len(models)} models, say with `model` which one is "
-            f"{target.name!r}"
+            f"upstream {target.base_url}: it serves {len(models)} models: name with `model` the one that "
+            f"{target.name!r} stands for"
         )
     return [
         Deployment(
@@ -108,7 +108,7 @@ def _secret(target: Target, env: Mapping[str, str], default_key: str | None) -> 
         secret = env.get(target.api_key_env, "")
         if not secret:
             shown = target.base_url or target.model
-            raise StartError(f"upstream {shown}: the variable {target.api_key_env} holds no key")
+            raise StartError(f"upstream {shown}: the environment variable {target.api_key_env} holds no key")
         return secret
     return "" if target.base_url is None else default_key or NO_KEY
 
@@ -124,7 +124,7 @@ async def list_models(http: httpx.AsyncClient, base_url: str, secret: str) -> li
     except httpx.HTTPError as error:
         reason = str(error) or type(error).__name__
     except (ValueError, KeyError, TypeError):
-        reason = "its answer is no list of models"
+        reason = "its answer is not a list of models"
     else:
         return [one for one in listed if isinstance(one, dict)] if isinstance(listed, list) else []
     raise UpstreamUnavailable(f"upstream {base_url}: cannot list its models: {reason}", retry_after_s=1.0)

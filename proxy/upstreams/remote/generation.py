@@ -184,7 +184,9 @@ class HostedGeneration:
                 error = error or failed
             await self._close_source()
             if name != self._names[-1]:
-                _log.warning("%s failed, asking %s", name, self._names[self._names.index(name) + 1])
+                _log.warning(
+                    "upstream %s failed, so %s is asked", name, self._names[self._names.index(name) + 1]
+                )
         assert error is not None
         raise error
 
@@ -198,7 +200,11 @@ class HostedGeneration:
             plain = in_plain_words(self._request)
             if isinstance(error, ContextTooLong) or plain is self._request:
                 raise
-            _log.warning("%s refused what was sent, it is asked with the text alone: %s", name, error.message)
+            _log.warning(
+                "upstream %s refused images or other media, so it is asked with the text alone: %s",
+                name,
+                error.message,
+            )
             await self._close_source()
             self._request = plain
             try:
@@ -221,7 +227,7 @@ class HostedGeneration:
                 alone = isinstance(error, Overloaded) and self._group.size == 1
                 if attempt == retries or alone:
                     raise
-                _log.info("%s failed before it said anything, asking again", aim)
+                _log.info("upstream %s failed before its answer began, so it is asked again", aim)
             else:
                 self._sources.standings.served(aim)
                 return events

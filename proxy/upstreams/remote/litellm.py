@@ -211,7 +211,8 @@ class LiteLLMUpstream:
         cooldown = getattr(error, "cooldown_time", None)
         if cooldown is not None:
             return UpstreamUnavailable(
-                f"upstream {name}: all of its servers have failed lately", retry_after_s=float(cooldown)
+                f"upstream {name}: all of its servers failed a short while ago and are not asked now",
+                retry_after_s=float(cooldown),
             )
         return refusal(_failure(error), name, self._secrets)
 
@@ -266,7 +267,7 @@ class _Translated:
             case None | RequestError():
                 return
             case TimeoutError():
-                said = f"upstream {self._name}: nothing came for {self._timeout_s:g} s"
+                said = f"upstream {self._name}: it sent nothing for {self._timeout_s:g} s"
                 raise UpstreamTimeout(said) from error
             case Exception():
                 raise self._translate(error, self._name) from error

@@ -73,7 +73,7 @@ def _clean(message: str, secrets: tuple[str, ...]) -> str:
         message = message.replace(secret, "***")
     while (lead := _LEAD.match(message)) and lead.end():
         message = message[lead.end() :]
-    message = message.strip() or "it failed without a word"
+    message = message.strip() or "it failed without a message"
     return message if len(message) <= _MAX_CHARS else message[:_MAX_CHARS] + " …"
 
 

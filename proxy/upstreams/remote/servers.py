@@ -119,7 +119,7 @@ class ServerStream:
             part = part or b"\n"  # the last event may lack its line break
             *lines, self._buffer = (self._buffer + part).split(b"\n")
             if len(self._buffer) > _MAX_EVENT:
-                raise ServerFailed(Failure("", 0, f"an event of more than {_MAX_EVENT} bytes"))
+                raise ServerFailed(Failure("", 0, f"it sent an event of more than {_MAX_EVENT} bytes"))
             self._lines = lines[::-1]
         return None
 
@@ -140,7 +140,9 @@ def read_chunk(data: bytes) -> Chunk:
     try:
         chunk = _decode(data)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise ServerFailed(Failure("", 0, f"it sent what is no chunk of an answer: {error}")) from error
+        raise ServerFailed(
+            Failure("", 0, f"it sent something that is not a chunk of an answer: {error}")
+        ) from error
     if chunk.error is not None:
         raise ServerFailed(read_failure(0, {"error": chunk.error}, {}))
     return chunk
@@ -168,7 +170,7 @@ async def ask_server(
     try:
         response = await session.post(url, data=content, headers=headers, proxy=proxy_for(url))
     except aiohttp.ConnectionTimeoutError as error:
-        raise ServerFailed(Failure("", 0, f"no connection within {_CONNECT_S:g} s")) from error
+        raise ServerFailed(Failure("", 0, f"it could not be reached within {_CONNECT_S:g} s")) from error
     if response.status == 200:
         return ServerStream(response)
     try:

@@ -81,9 +81,9 @@ class Target(BaseModel):
 def _url(value: str) -> str:
     parts = urlsplit(value)
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError("a base_url looks like http://host:port/v1")
+        raise ValueError("base_url must look like http://host:port/v1")
     if parts.username or parts.password:
-        raise ValueError("keys belong into the environment: see api_key_env")
+        raise ValueError("keys are read from the environment only: name the variable with api_key_env")
     return value.rstrip("/")
 
 

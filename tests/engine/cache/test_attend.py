@@ -101,7 +101,7 @@ def test_a_folder_that_goes_is_noticed_and_written_again(
     assert server.within_a_minute()
     assert server.folder.readonly == ""
     assert server.folder.counts.outages == 1
-    assert len([line for line in said(caplog) if "not written any more" in line]) == 1
+    assert len([line for line in said(caplog) if "no longer written" in line]) == 1
     assert len([line for line in said(caplog) if "written again" in line]) == 1
     gone = {name for change in server.changes for name in change.gone}
     assert gone == before - set(server.folder.entries)

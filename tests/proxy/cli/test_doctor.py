@@ -69,7 +69,7 @@ def test_versions_are_of_what_is_installed() -> None:
             '{# <tool_call>\n{"name": ...} </tool_call> #}{% for m in messages %}{{ m.content }}'
             "{% for c in m.tool_calls or [] %}<tool_call>{{ c.function.name }}{% endfor %}{% endfor %}",
             Level.warn,
-            "not read back",
+            "no format reads",
         ),
         ("{# <tool_call>{\"name\": #}{{ raise_exception('no tools') if tools }}", Level.warn, "no tools"),
     ],

@@ -47,10 +47,10 @@ FAULTS: dict[str, tuple[Callable[[Path], None], str]] = {
         with_template("{% for m in messages %}{{ m.content }}"),
         "the model's chat template refused",
     ),
-    "template_that_divides_by_zero": (with_template("{{ 1 / 0 }}" + SAYS), "refused: division by zero"),
+    "template_that_divides_by_zero": (with_template("{{ 1 / 0 }}" + SAYS), "division by zero"),
     "template_that_calls_itself": (
         with_template("{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}" + SAYS),
-        "refused: maximum recursion depth",
+        "refused the conversation: maximum recursion depth",
     ),
     "template_of_other_tools": (
         with_template("{{ tools[0].no.such }}" + SAYS),
@@ -58,7 +58,7 @@ FAULTS: dict[str, tuple[Callable[[Path], None], str]] = {
     ),
     "template_that_refuses_tools": (
         with_template("{% if tools %}{{ raise_exception('no tools') }}{% endif %}" + SAYS),
-        "chat template refused: no tools",
+        "chat template refused the conversation: no tools",
     ),
     "template_that_says_nothing": (with_template("{# nothing #}"), "leaves out what the user says"),
 }

@@ -71,8 +71,8 @@ def test_more_disk_than_there_is(
     assert caplog.text == ""
     check_machine(Settings(cache_dir=str(place), cache_disk_gb=1e6, ledger=place / "ledger", ledger_mb=10**9))
     assert [record.message.split(" holds")[0] for record in caplog.records] == [
-        f"cache_disk_gb: the disk of {place}",
-        f"ledger_mb: the disk of {place}",
+        f"cache_disk_gb: 1e+06 GB are allowed, but the disk of {place}",
+        f"ledger_mb: 9.766e+05 GB are allowed, but the disk of {place}",
     ]
     caplog.clear()
     monkeypatch.setattr(machine, "disk_room", lambda place: None)

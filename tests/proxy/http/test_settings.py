@@ -59,12 +59,12 @@ def test_the_file_in_the_working_directory_is_read(tmp_path: Path, monkeypatch: 
     [
         ({}, {}, "prot = 1", "prot in .*f.toml: unknown setting; did you mean port"),
         ({}, {"FORTIETH_GARD": "off"}, "", "FORTIETH_GARD: unknown setting; did you mean guard"),
-        ({}, {}, "zzz = 1", "zzz in .*: unknown setting; known are .*port"),
+        ({}, {}, "zzz = 1", "zzz in .*: unknown setting; the settings are .*port"),
         ({}, {"FORTIETH_PORT": "http"}, "", "FORTIETH_PORT: .*integer.*'http'"),
         ({"port": 70000}, {}, "", "--port: .*65535.*70000"),
         ({}, {}, 'guard = "maybe"', "guard in .*f.toml: .*'off'.*'repair'.*'maybe'"),
         ({}, {}, "[port]", "port in .*f.toml: .*integer"),
-        ({}, {}, "port = ", "f.toml: not valid TOML"),
+        ({}, {}, "port = ", "f.toml: this is not valid TOML"),
         ({}, {}, "context_limit = 1", "context_limit in .*: .*2, got 1"),
     ],
 )
@@ -224,7 +224,7 @@ def test_thousands_of_declared_formats_are_refused_in_one_line(tmp_path: Path) -
         ("</use>", "x" * 100_000, r"at most 400 characters.{0,500}\Z"),
         ('shape = "tags"', 'shape = "pairs"', "do not fit the shape 'pairs'"),
         ("{name}", "f", "call does not hold {name}"),
-        ('name = "mine"', 'name = "hermes"', "'hermes' is a format already"),
+        ('name = "mine"', 'name = "hermes"', "'hermes' is the name of a known format"),
         ("parameter =", "parametr =", "unknown setting"),
         ('["<hm>", "</hm>"]', '["<hm>", ""]', "reasoning must be a marker"),
         ('format = "mine"', 'format = "yours"', "no such wire format"),

@@ -25,7 +25,7 @@ from tests.engine.tiny import make_model
 
 ROOT = Path(__file__).parents[3]
 COMMAND = (sys.executable, "-m", "fortieth")
-FINITE = "input should be a finite number"
+FINITE = "must be a finite number"
 
 
 @pytest.fixture(scope="module")
@@ -39,17 +39,17 @@ REFUSED: dict[str, tuple[Sequence[str], dict[str, str], str]] = {
     "infinite_time": ((), {"FORTIETH_REQUEST_TIMEOUT_S": "inf"}, f"FORTIETH_REQUEST_TIMEOUT_S: {FINITE}"),
     "no_number_of_time": ((), {"FORTIETH_REASK_SECONDS": "nan"}, f"FORTIETH_REASK_SECONDS: {FINITE}"),
     "no_number_of_wait": ((), {"FORTIETH_STREAM_INTERVAL_MS": "nan"}, f"_STREAM_INTERVAL_MS: {FINITE}"),
-    "huge_batch": (("--max-batch", "9" * 30), {}, "--max-batch: input should be less than or equal to"),
-    "huge_context": (("--context-limit", "9" * 30), {}, "--context-limit: input should be less than"),
-    "huge_disk": ((), {"FORTIETH_CACHE_DISK_GB": "1e300"}, "FORTIETH_CACHE_DISK_GB: input should be less"),
-    "huge_ledger": ((), {"FORTIETH_LEDGER_MB": "9" * 30}, "FORTIETH_LEDGER_MB: input should be less"),
+    "huge_batch": (("--max-batch", "9" * 30), {}, "--max-batch: must be less than or equal to"),
+    "huge_context": (("--context-limit", "9" * 30), {}, "--context-limit: must be less than"),
+    "huge_disk": ((), {"FORTIETH_CACHE_DISK_GB": "1e300"}, "FORTIETH_CACHE_DISK_GB: must be less"),
+    "huge_ledger": ((), {"FORTIETH_LEDGER_MB": "9" * 30}, "FORTIETH_LEDGER_MB: must be less"),
     "more_than_the_memory": (
         (),
         {"FORTIETH_CACHE_RAM_GB": "1e6"},
         "GB of memory, got 1e+06; the default",
     ),
-    "no_such_home": (("~nobody-at-all/model",), {}, "~nobody-at-all/model: there is no such home folder"),
-    "no_home_for_the_cache": (("--cache-dir", "~nobody-at-all/x"), {}, "--cache-dir: there is no such home"),
+    "no_such_home": (("~nobody-at-all/model",), {}, "~nobody-at-all/model: there is no home folder of"),
+    "no_home_for_the_cache": (("--cache-dir", "~nobody-at-all/x"), {}, "--cache-dir: there is no home"),
     "name_of_a_novel": (("n" * 5000,), {}, "cannot be read: File name too long"),
     "unreadable_prompts": (("--warm-prompts", "/"), {}, "/ cannot be read"),
     "unreadable_settings": (("--config", "/"), {}, "/: cannot be read"),
@@ -104,7 +104,7 @@ def test_a_user_without_a_home_has_no_cache_on_disk(
     monkeypatch.setattr(pwd, "getpwuid", nobody)
     done = CliRunner().invoke(cli, ["serve", "--port", "0", "./nowhere"])
     assert (done.exit_code, len(done.stderr.splitlines())) == (1, 1), "of the model alone"
-    assert "no prefix cache on disk: this user has no home folder; name" in caplog.text
+    assert "this user has no home folder: name a folder with --cache-dir" in caplog.text
 
 
 @contextmanager

@@ -49,8 +49,8 @@ def test_what_is_read(tmp_path: Path, text: str, places: list[str]) -> None:
 
 LINE = json.dumps(ONE)
 BAD = {
-    "no_json": (f"{LINE}\n{{'messages': 1}}", "line 2: no JSON"),
-    "cut_array": (f"[{LINE},", "no JSON"),
+    "no_json": (f"{LINE}\n{{'messages': 1}}", "line 2: this is not valid JSON"),
+    "cut_array": (f"[{LINE},", "this is not valid JSON"),
     "no_object": (f"{LINE}\n[1]", "line 2: must be an object with messages, got list"),
     "no_messages": ('{"tools": []}', "entry 1: messages"),
     "unknown": ('{"messages": [], "tolls": []}', "entry 1: unknown field 'tolls'"),
@@ -142,7 +142,7 @@ def test_servers_that_cannot_are_told(tmp_path: Path) -> None:
     assert "keeps no prefixes" in result.output
     result = CliRunner().invoke(cli, ["cache", "warm", str(path), "--base-url", live.base_url])
     assert result.exit_code == 1
-    assert "cannot be asked" in result.output
+    assert "cannot be reached" in result.output
 
 
 def test_the_figures_of_the_cache_are_scraped(server: Live) -> None:

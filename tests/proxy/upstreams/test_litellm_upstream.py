@@ -231,8 +231,8 @@ def test_models_and_health(chain: Hosted) -> None:
 @pytest.mark.parametrize(
     ("target", "message"),
     [
-        ({"base_url": "http://127.0.0.1:9/v1"}, "cannot list its models.*say with `model`"),
-        ({"model": "openai/x", "api_key_env": "NOT_SET"}, "the variable NOT_SET holds no key"),
+        ({"base_url": "http://127.0.0.1:9/v1"}, "cannot list its models.*with `model` set"),
+        ({"model": "openai/x", "api_key_env": "NOT_SET"}, "the environment variable NOT_SET holds no key"),
         ({"model": "openai/x", "fallbacks": ["y"]}, "falls back to 'y', which is no upstream's name"),
     ],
     ids=["unreachable", "no key", "no such fallback"],

@@ -114,11 +114,11 @@ def test_calls_come_whole_and_in_order() -> None:
 @pytest.mark.parametrize(
     ("event", "message"),
     [
-        (b"data: {nope\n\n", "no chunk"),
-        (b"data: [1]\n\n", "no chunk"),
-        (b'data: {"choices": [{"delta": {"content": 5}}]}\n\n', "no chunk"),
-        (b"data: \xff\xfe\n\n", "no chunk"),
-        (b"data: " + b"[" * 100_000 + b"\n\n", "no chunk"),
+        (b"data: {nope\n\n", "not a chunk"),
+        (b"data: [1]\n\n", "not a chunk"),
+        (b'data: {"choices": [{"delta": {"content": 5}}]}\n\n', "not a chunk"),
+        (b"data: \xff\xfe\n\n", "not a chunk"),
+        (b"data: " + b"[" * 100_000 + b"\n\n", "not a chunk"),
         (b'data: {"error": {"message": "boom"}}\n\n', "boom"),
         (b'data: {"error": "boom"}\n\n', "boom"),
     ],
