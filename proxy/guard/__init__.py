@@ -1,1 +1,3 @@
-"""One request under the guard: attempt, repair, asking again, giving up; loops, drift, several answers."""
+"""One request under the guard: attempt, repair, re-ask, giving up; loops, drift, several answers, the
+deadline.
+"""

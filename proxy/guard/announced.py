@@ -1,4 +1,4 @@
-"""A turn that says what the model will do now, and does not do it."""
+"""Recognises an answer that announces a step ("Let me check the file.") but calls no tool."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from repair.types import Problem
 
 ANNOUNCED = Problem("", "announced_call", "the answer announces a step, and no call of a tool came with it")
 
-# English only: other languages are not asked again. The last sentence begins so and is no question.
-# One that is addressed to the user ("I will remind you") promises something and announces no step.
+# English only: answers in other languages are not asked again. The last sentence of the answer has to begin
+# like this and must not be a question. A sentence that is addressed to the user ("I will remind you")
+# promises something and announces no step.
 _LONGEST = 300
 _SENTENCE = re.compile(r"(?:(?<=[.!?:])|(?<=\n))\s+")
 _BEGINS = re.compile(
@@ -25,8 +26,8 @@ _BEGINS = re.compile(
 
 
 def announces(request: ChatRequest, attempt: Attempt) -> bool:
-    """Whether a whole turn right behind a tool's result ends in a sentence that begins like "I will now",
-    though tools may be called.
+    """Whether a whole turn right after a tool's result ends in a sentence that begins like "I will now",
+    although tools may be called.
     """
     callable_ = bool(request.tools) and request.tool_choice.mode is not ToolMode.none
     if not callable_ or attempt.calls or attempt.cut or attempt.filtered or not request.messages:

@@ -1,4 +1,7 @@
-"""What the model is asked when it is asked again: in which way, and within which bounds."""
+"""How the model is asked again: as a correction, from the untouched conversation, or for the arguments alone.
+
+The tokens and the sampling of the next attempt are decided here too.
+"""
 
 from __future__ import annotations
 
@@ -12,20 +15,23 @@ from proxy.guard.attempt import Attempt
 from proxy.guard.partial_turn import PartialTurn
 from repair.types import Problem
 
-# The first time a little freedom is left, since the conversation has changed; then none.
+# The first re-ask keeps a little randomness, since the conversation has changed; the later ones keep none.
 _TEMPERATURES = (0.3, 0.0)
-# From the conversation as it was, a cold model would say the same again.
+# Given the same conversation at temperature 0, the model would say the same again.
 _WARM = 0.3
 _SEEDS = 2**63
-# Tokens that every attempt may have, or so many times those of the last one: one that was cut, another one.
+# An attempt may have _LEAST_ROOM tokens, or a multiple of what the last attempt took: _ROOM_OF_CUT times if
+# that was cut off, else _ROOM times.
 _LEAST_ROOM = 1024
 _ROOM_OF_CUT, _ROOM = 2, 4
 
 
 class Way(StrEnum):
-    """correction: the failed attempts stand in the conversation, with what was wrong. untouched: from the
-    conversation as it was, without a failed attempt before the model's eyes. structured: the arguments alone,
-    as a JSON answer that fits the tool's schema.
+    """How one re-ask is made.
+
+    correction: the conversation continues with the failed attempts and what was wrong with them.
+    untouched: the conversation as it was, so that the model does not see a failed attempt.
+    structured: the arguments alone, as a JSON answer that fits the tool's schema.
     """
 
     correction = "correction"
@@ -36,8 +42,11 @@ class Way(StrEnum):
 def choose_way(
     number: int, attempts: int, standing: PartialTurn, problems: Sequence[Problem], tool: str
 ) -> Way:
-    """number: of the re-ask, from 0, of so many attempts. tool: whose arguments alone could be asked for, or
-    "". Calls that are kept, and loops, must be told.
+    """The way of one re-ask. Kept calls and loops are only told by a correction.
+
+    number: of this re-ask, from 0.
+    attempts: how many re-asks there may be.
+    tool: the tool whose arguments alone could be asked for, or "".
     """
     told = bool(standing.kept) or any(problem.rule == "loop" for problem in problems)
     if number > 0 and number + 1 == attempts and tool:
@@ -46,15 +55,17 @@ def choose_way(
 
 
 def room_for(given: int | None, received: int, last: Attempt) -> int:
-    """Tokens that the next attempt may have. given: the client's limit; received: what of it is used up."""
+    """Tokens that the next attempt may have. given: the client's limit. received: how much of the limit is
+    used up.
+    """
     room = max(_LEAST_ROOM, (_ROOM_OF_CUT if last.cut else _ROOM) * last.usage.completion_tokens)
     return room if given is None else min(room, given - received)
 
 
 def sampling_for(given: Sampling, way: Way, number: int, room: int, repeated: bool) -> Sampling:
-    """The client's own sampling within the room; colder, but from the untouched conversation not cold.
+    """The client's own sampling with a new token limit and a lower temperature (not lower for Way.untouched).
 
-    Nothing is said of the temperature where the client said nothing: there are servers that take only theirs.
+    The temperature is left unset where the client left it unset: some servers accept only their own.
     """
     sampling = replace(given, max_tokens=room)
     if way is Way.untouched and given.seed is not None:
@@ -69,7 +80,9 @@ def sampling_for(given: Sampling, way: Way, number: int, room: int, repeated: bo
 def ask_for_calls(
     request: ChatRequest, messages: tuple[Message, ...], standing: PartialTurn, sampling: Sampling
 ) -> ChatRequest:
-    """What is missing alone: of that tool where it is known and words would not do."""
+    """The request for the missing calls only: for one tool where it is known and an answer in words will not
+    do.
+    """
     choice = request.tool_choice
     if choice.mode is ToolMode.auto and not standing.may_answer:
         if standing.only_tool:
@@ -90,7 +103,7 @@ def ask_for_calls(
 
 
 def without_ours(asked: ChatRequest, request: ChatRequest) -> ChatRequest:
-    """`asked` with the parameters of the client's own request: what we added may be what a server refuses."""
+    """`asked` with the parameters of the client's own request: the server may have refused what we added."""
     return replace(
         asked,
         tool_choice=request.tool_choice if asked.tools else ToolChoice(),

@@ -1,4 +1,4 @@
-"""One generation, heard event by event and judged as a whole: its text through Turn, its calls through the
+"""One generation, read event by event and judged as a whole: its text by Turn, its structured calls by the
 ladder.
 """
 
@@ -40,12 +40,17 @@ REPEATED = Problem("", "repetition", "the answer repeated itself word for word a
 class Attempt:
     """What one generation came to.
 
-    rest: what of its own text had not been shown when it ended. calls: none where there are problems.
-    parts: the single calls of a refused attempt, where it can be taken apart. emitted: calls that came as
-    structure. text, reasoning: the whole of both, in the model's own bytes. shown: characters of the text
-    that feed() gave out; shown_tokens: what they and the reasoning cost at most. cut: the upstream reached
-    a token limit, or repeated: it was stopped because it repeated itself word for word. filtered: the
-    upstream's content filter ended it. unconstrained, asked: as in UpstreamFinish.
+    rest: the part of its own text that had not been shown when it ended.
+    calls: its accepted calls; none where there are problems.
+    parts: the single calls of a refused attempt, where it can be taken apart.
+    emitted: calls that came as structure.
+    text, reasoning: the whole of both, in the model's own bytes.
+    shown: characters of the text that feed() gave out.
+    shown_tokens: tokens that the shown text and the reasoning took, at most.
+    cut: the upstream reached a token limit, or the attempt was stopped because it repeated itself.
+    filtered: the upstream's content filter ended it.
+    unconstrained, asked: as in UpstreamFinish.
+    repeated: it was stopped because it repeated itself word for word.
     stop_sequence: the client's stop string that ended it.
     """
 
@@ -75,7 +80,7 @@ class Attempt:
 
 
 class AttemptReader:
-    """Hears one generation to its end. hear() gives what may be shown; close() judges, once."""
+    """Reads one generation to its end: feed() returns what may be shown, close() judges the whole, once."""
 
     def __init__(
         self, tools: ToolSet, generation: Generation, policy: TurnPolicy, unasked: Unasked | None = None
@@ -101,7 +106,9 @@ class AttemptReader:
 
     @property
     def doomed(self) -> Problem | None:
-        """Why the call that is being written can no longer become one of a declared tool."""
+        """Why the call that is being written can no longer become a call of a declared tool; None if it still
+        can.
+        """
         return self._doomed.problem if self._doomed else None
 
     @property
@@ -110,8 +117,9 @@ class AttemptReader:
         return self._turn.stopped
 
     def end(self, events: Sequence[UpstreamEvent]) -> None:
-        """The generation was ended here, and these were its last events. Where no stop string was the reason
-        it is judged as one that was cut.
+        """Takes the last events of a generation that was ended here.
+
+        Unless a stop string was the reason, the generation is judged like one that was cut off.
         """
         for event in events:
             self.feed(event)
@@ -120,7 +128,7 @@ class AttemptReader:
 
     @property
     def tokens(self) -> int:
-        """Generated so far, as the upstream counted them on the way."""
+        """Tokens generated so far, as counted by the upstream."""
         return self._tokens
 
     @property
@@ -151,7 +159,7 @@ class AttemptReader:
         return []
 
     def _leaving(self, deltas: list[Delta]) -> list[Delta]:
-        """Without what is held of a turn in which no call may be made."""
+        """The deltas without those that are held back in a turn in which no call may be made."""
         if self._unasked is None:
             return deltas
         passed = [
@@ -182,12 +190,12 @@ class AttemptReader:
             (self._text if isinstance(delta, TextDelta) else self._reasoning).append(delta.text)
 
     def close(self) -> Attempt:
-        """Raises UpstreamUnavailable where the generation ended without a finish."""
+        """Judges the generation. Raises UpstreamUnavailable where it ended without a finish."""
         finish = self._finish
         if finish is None:
             raise UpstreamUnavailable("the upstream's stream ended without a finish")
         cut = finish.reason == "length"
-        # what a filter ends may be cut anywhere, too
+        # a content filter may cut the text anywhere, too
         filtered = finish.reason == "content_filter"
         reason = "length" if cut or filtered else "stop"
         outcome = self._with_held(self._turn.close(reason))
@@ -231,7 +239,9 @@ class AttemptReader:
         )
 
     def _upstream_stop(self, finish: UpstreamFinish) -> str | None:
-        """Servers also name strings of their own there."""
+        """The client's stop string that the upstream reports; servers report strings of their own there as
+        well.
+        """
         return finish.stop_sequence if finish.stop_sequence in self._policy.stops else None
 
     def _take_apart(self, problems: tuple[Problem, ...], cut: bool) -> Parts | None:
@@ -255,8 +265,8 @@ class AttemptReader:
         return self._policy.enabled and bool(self._tools) and self._policy.tool_choice != "none"
 
     def _cost_of_shown(self, shown: int, usage: Usage) -> int:
-        """By the tokens of the pieces, and where an upstream counts those badly, by the share of
-        characters.
+        """Tokens of what was shown: the sum over the pieces, or a share by characters where the upstream does
+        not count pieces well.
         """
         said = len("".join(self._raw)) + sum(len(call.arguments) for call in self._calls)
         share = math.ceil(usage.completion_tokens * shown / said) if said else 0
@@ -264,19 +274,21 @@ class AttemptReader:
 
 
 def _refused_as_doomed(outcome: Outcome, problem: Problem) -> Outcome:
-    """It was ended on purpose, so that it is not what the token limit cut."""
+    """The outcome of a generation that was ended because its call was doomed: not counted as cut by the token
+    limit.
+    """
     told = (problem, *(one for one in outcome.problems if one.rule != "truncated"))
     return replace(outcome, calls=(), verdict=Verdict.reask, fixes=(), problems=told)
 
 
 def _distinct(calls: tuple[ToolCall, ...]) -> bool:
-    """Whether there are calls, and none twice: then it was not they that went round in circles."""
+    """Whether there are calls and no two are equal: if so, it was not the calls that were repeated."""
     return bool(calls) and len({meaning(call) for call in calls}) == len(calls)
 
 
 def _refused_as_repeated(outcome: Outcome) -> Outcome:
-    """Nothing of it is kept, for the model's turn is to be asked for as a whole; of calls that came again and
-    again the client would get each once, as text.
+    """The outcome of a generation that repeated itself. None of its calls is kept: the whole turn is asked
+    for again, and of calls that were repeated the client would get each one once, as text.
     """
     calls = {meaning(call): UpstreamCall(call.name, call.arguments) for call in outcome.calls}
     told = tuple(TextDelta(f"\n{in_words(call)}") for call in calls.values())
@@ -285,7 +297,7 @@ def _refused_as_repeated(outcome: Outcome) -> Outcome:
 
 
 def misfits(calls: Sequence[ToolCall], tools: ToolSet) -> int:
-    """How many of the calls do not fit the schema of their tool, or name none that there is."""
+    """How many of the calls do not fit their tool's schema, or name a tool that does not exist."""
     return sum(not _fits(call, tools) for call in calls)
 
 
@@ -298,20 +310,20 @@ def _fits(call: ToolCall, tools: ToolSet) -> bool:
 
 
 def set_apart(shown: str) -> str:
-    """The line breaks that set what follows apart from text that was shown."""
+    """The line breaks that separate what follows from text that was shown already."""
     breaks = len(shown) - len(shown.rstrip("\n"))
     return "\n" * max(0, 2 - breaks) if shown.strip() else ""
 
 
 def unshown(attempt: Attempt) -> tuple[Delta, ...]:
-    """The text around the calls of a refused attempt that has not been shown."""
+    """The text around the calls of a refused attempt, as far as it has not been shown."""
     said = attempt.parts.said if attempt.parts else ""
     rest = said[attempt.shown :] if said.startswith(attempt.text[: attempt.shown]) else ""
     return (TextDelta(rest),) if rest.strip() else ()
 
 
 def as_emitted(attempt: Attempt, tools: ToolSet) -> tuple[ToolCall, ...]:
-    """The attempt's calls with their arguments as the model wrote them; none where one cannot be told."""
+    """The attempt's calls with their arguments as the model wrote them; none if one cannot be read."""
     if attempt.emitted:
         return tuple(ToolCall(call.name, call.arguments) for call in attempt.emitted)
     raws = attempt.parts.raws if attempt.parts else ()

@@ -1,4 +1,4 @@
-"""Who asks: what a request's headers say to the guard."""
+"""What a request's headers say to the guard: mode, give-up, session, request id."""
 
 from __future__ import annotations
 
@@ -26,9 +26,13 @@ def new_call_id() -> str:
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """mode, give_up: asked for in the request's headers, None where they say nothing. session: as the headers
-    name it. request_id: the client's own or "". until: when the request's time is up, on the event loop's
-    clock. call_id: makes the ids of calls.
+    """Who makes a request, as its headers tell.
+
+    mode, give_up: asked for in the headers, None where they say nothing.
+    session: the session's name in the headers.
+    request_id: the client's own, or "".
+    until: when the request's time is up, on the event loop's clock.
+    call_id: makes the ids of calls.
     """
 
     mode: GuardMode | None = None
@@ -45,7 +49,7 @@ NOBODY = Caller()
 def read_caller(
     headers: Mapping[str, str], until: float | None = None, call_id: Callable[[], str] = new_call_id
 ) -> Caller:
-    """headers: names in lower case. Raises BadRequest for a mode that does not exist."""
+    """Reads a request's headers. headers: names in lower case. Raises BadRequest for an unknown mode."""
     return Caller(
         _choice(headers, GUARD_HEADER, GuardMode),
         from_headers(headers),
@@ -68,5 +72,5 @@ def _choice(headers: Mapping[str, str], header: str, choices: type[E]) -> E | No
 
 
 def turn_of(request: ChatRequest) -> int:
-    """The number of the turn that is asked for, from 1: the answers of the history, and one."""
+    """The number of the turn that is asked for, from 1: one more than the history has answers."""
     return 1 + sum(message.role is Role.assistant for message in request.messages)

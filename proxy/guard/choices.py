@@ -21,7 +21,7 @@ _SEEDS = 2**64
 
 
 class EventSource(Protocol):
-    """Events of one turn, to be read once, and what closes them."""
+    """The events of one turn, to be read once, and the method that closes them."""
 
     def events(self) -> AsyncIterator[Event]: ...
 
@@ -29,7 +29,7 @@ class EventSource(Protocol):
 
 
 class Delivery:
-    """The answers of one request; aclose() ends them all, wherever they are."""
+    """The answers of one request. aclose() ends them all, whatever they are doing."""
 
     def __init__(self, sources: Sequence[EventSource], asked: ChatRequest, deadline: Deadline) -> None:
         self._sources = sources
@@ -37,8 +37,10 @@ class Delivery:
         self._deadline = deadline
 
     def events(self) -> AsyncIterator[Event]:
-        """Of one answer as they are; of several each as OfChoice, with one Started and one Finish for all of
-        them. Raises RequestError.
+        """The events of the request. Raises RequestError.
+
+        One answer: its events as they are. Several answers: each event as OfChoice, with one Started and one
+            Finish for all of them.
         """
         return self._answer(self._sources[0]) if len(self._sources) == 1 else self._all()
 
@@ -58,7 +60,7 @@ class Delivery:
         yield total(finishes)
 
     async def answers(self) -> tuple[Answer, ...]:
-        """The answers whole, in their order. Raises RequestError."""
+        """The whole answers, in order. Raises RequestError."""
         if len(self._sources) == 1:
             return (await collect(self._answer(self._sources[0])),)
         tasks = [asyncio.create_task(collect(self._answer(source))) for source in self._sources]
@@ -72,7 +74,9 @@ class Delivery:
             await source.aclose()
 
     def _answer(self, source: EventSource) -> AsyncIterator[Event]:
-        """Passed on as they come where nothing was asked for: each step here is paid for by every token."""
+        """The events of one answer. Each step is added only where the request needs it, because every token
+        pays for it.
+        """
         events = source.events()
         if self._deadline.at is not None:
             events = self._in_time(events)
@@ -96,7 +100,7 @@ class Delivery:
 async def open_delivery(
     open_one: Callable[[ChatRequest], Awaitable[EventSource]], asked: ChatRequest, deadline: Deadline
 ) -> Delivery:
-    """Opens an exchange for each answer; where one is refused, the others are closed and its error raised."""
+    """Opens an exchange for each answer. If one is refused, the others are closed and the error is raised."""
     requests = [_nth(asked, index) for index in range(asked.n)]
     opening = [asyncio.ensure_future(open_one(request)) for request in requests]
     try:
@@ -111,7 +115,7 @@ async def open_delivery(
 
 
 def _nth(asked: ChatRequest, index: int) -> ChatRequest:
-    """Seeded answers differ by their seeds; those without draw their own."""
+    """The request of answer `index`: a given seed is counted up, without one each answer draws its own."""
     seed = asked.sampling.seed
     if index == 0 or seed is None:
         return asked
@@ -120,7 +124,7 @@ def _nth(asked: ChatRequest, index: int) -> ChatRequest:
 
 
 async def merged(streams: Sequence[AsyncIterator[Event]]) -> AsyncIterator[tuple[int, Event]]:
-    """The events of all streams as they come, each with its stream's number."""
+    """The events of all streams as they come, each with the number of its stream."""
     running = {_next(stream): index for index, stream in enumerate(streams)}
     try:
         while running:
@@ -144,7 +148,7 @@ async def _next_or_none(stream: AsyncIterator[Event]) -> Event | None:
 
 
 async def _end(tasks: Sequence[asyncio.Future[T]]) -> None:
-    """Cancels what still runs and waits for its clean-up; what it raised concerns nobody any more."""
+    """Cancels the tasks that still run and waits for them to clean up; their errors no longer matter."""
     for task in tasks:
         if not task.done():
             task.cancel()

@@ -17,14 +17,18 @@ TIMEOUT_HEADER = "x-fortieth-timeout"
 
 @dataclass(frozen=True, slots=True)
 class Deadline:
-    """at: on the event loop's clock, None is never. limit_s: what was set."""
+    """When a request's time is up.
+
+    at: on the event loop's clock; None is never.
+    limit_s: the limit that was set, in seconds.
+    """
 
     at: float | None = None
     limit_s: float = 0.0
 
     @classmethod
     def of(cls, *limits_s: float | None) -> Deadline:
-        """From now on, by the shortest of the limits that are set."""
+        """A deadline from now on, by the shortest of the limits that are set."""
         known = [limit for limit in limits_s if limit is not None]
         if not known:
             return cls()
@@ -42,7 +46,7 @@ class Deadline:
 
 
 def read_timeout(headers: Mapping[str, str]) -> float | None:
-    """What the client's header says, in seconds. headers: names in lower case. Raises BadRequest."""
+    """The time limit of the client's header, in seconds. headers: names in lower case. Raises BadRequest."""
     text = headers.get(TIMEOUT_HEADER)
     if text is None:
         return None

@@ -1,8 +1,9 @@
-"""Drift: notices that a session's calls get worse, and says when to constrain its decoding, and when no more.
+"""Drift: finds sessions whose calls get worse, and decides when their decoding is constrained.
 
 The rule is a CUSUM chart over "was the call valid as emitted?" (E. S. Page, Continuous inspection schemes,
-Biometrika 41, 1954): a log-likelihood ratio of a drifted session against a healthy one, held at 0 from below.
-Constrained turns say nothing about how the model does alone, so they are counted out, and then it is tried.
+Biometrika 41, 1954): a log-likelihood ratio of a drifted session against a healthy one, which never falls
+below 0. Constrained turns say nothing about how the model does alone: they are counted down, and then the
+model is tried without constraint.
 """
 
 from __future__ import annotations
@@ -16,12 +17,16 @@ from proxy.records.request_record import bucket
 
 @dataclass(frozen=True, slots=True)
 class DriftRule:
-    """healthy, drifted: shares of calls valid as emitted that are told apart. alarm: the score that
-    escalates. hold: turns decoded under constraint before the model is tried alone; doubled at each relapse
-    up to longest_hold. head_start: the score with which a session comes back. trust: turns alone without
-    an alarm after which the hold is short again.
+    """When a session counts as drifted.
 
-    The error rates of the defaults stand in docs/guard.md; a test simulates them.
+    healthy, drifted: the two shares of calls valid as emitted that are told apart.
+    alarm: the score at which decoding is constrained.
+    hold: turns decoded under constraint before the model is tried alone; doubled at each relapse.
+    longest_hold: the limit of that doubling.
+    head_start: the score with which a session comes back from constraint.
+    trust: turns alone without an alarm after which the hold is short again.
+
+    The error rates of the defaults are in docs/guard.md; a test simulates them.
     """
 
     healthy: float = 0.95
@@ -43,7 +48,7 @@ class DriftRule:
 
 @dataclass(frozen=True, slots=True)
 class Drift:
-    """Where one session stands. remaining: turns still to be constrained; 0 means that the model is alone."""
+    """The drift score of one session. remaining: turns still to be constrained; at 0 the model is alone."""
 
     score: float = 0.0
     remaining: int = 0
@@ -61,9 +66,9 @@ DEFAULT_RULE = DriftRule()
 
 
 def step(drift: Drift, valid: bool, rule: DriftRule = DEFAULT_RULE) -> Drift:
-    """The standing after one more turn that held calls. valid: all of them were as the model emitted them."""
+    """The score after one more turn with calls. valid: all of its calls were valid as emitted."""
     if drift.escalated:
-        # an upstream that cannot constrain still emits invalid calls: then nothing is better yet
+        # an upstream that cannot constrain still emits invalid calls: then nothing has become better yet
         remaining = drift.remaining - 1 if valid else drift.hold
         return replace(drift, remaining=remaining, score=rule.head_start if remaining == 0 else drift.score)
     score = max(0.0, drift.score + (rule.on_valid if valid else rule.on_invalid))
@@ -76,13 +81,13 @@ def step(drift: Drift, valid: bool, rule: DriftRule = DEFAULT_RULE) -> Drift:
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """Turns that held calls, and how many of them were valid as emitted."""
+    """How many turns held calls, and in how many of them all calls were valid as emitted."""
 
     turns: int = 0
     valid: int = 0
 
 
-# First turns of the buckets by which shares are told: 1-5, 6-10, 11-20, 21-40, 41 and later.
+# First turns of the buckets by which shares are reported: 1-5, 6-10, 11-20, 21-40, 41 and later.
 @dataclass(frozen=True, slots=True)
 class SessionKey:
     """A session of one model. session: its id, from the client or from the conversation's beginning."""
@@ -92,8 +97,9 @@ class SessionKey:
 
 
 class DriftStore:
-    """The standing of the sessions seen last, at most `capacity`, and per model and bucket of turns the share
-    of valid turns among those that were decoded without constraint.
+    """The drift scores of the sessions seen last, at most `capacity` of them.
+
+    Also the share of valid turns among those decoded without constraint, by model and bucket of turns.
     """
 
     def __init__(self, rule: DriftRule = DEFAULT_RULE, capacity: int = 4096) -> None:
@@ -123,5 +129,5 @@ class DriftStore:
         return sum(drift.escalated for drift in self._sessions.values())
 
     def shares(self) -> dict[tuple[str, int], Share]:
-        """By model and first turn of the bucket."""
+        """The share of valid turns, by model and by the first turn of the bucket."""
         return dict(self._shares)

@@ -1,4 +1,4 @@
-"""The figures of drift, for Prometheus."""
+"""Prometheus figures of drift: sessions under constraint, and the share of valid turns."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Calls that came as structure: judged like those in the text, and together with what the text holds."""
+"""Judges structured calls like those in the text, and together with the text beside them."""
 
 from __future__ import annotations
 
@@ -34,8 +34,11 @@ class EmittedCalls:
     policy: TurnPolicy
 
     def judge(self, outcome: Outcome, shown: str, reason: str) -> tuple[Outcome, Parts | None]:
-        """The judgement of the whole turn. outcome: of its text, in which markup may have leaked; shown: what
-        of that has left. reason: `length` or `stop`.
+        """Judges the whole turn.
+
+        outcome: that of the text, in which markup may have leaked.
+        shown: how much of the text has been sent.
+        reason: `length` or `stop`.
         """
         if not self.policy.enabled:
             plain = tuple(ToolCall(call.name, call.arguments) for call in self.calls)
@@ -61,7 +64,7 @@ class EmittedCalls:
         return Outcome(outcome.events, calls, verdict, fixes), None
 
     def _told(self, outcome: Outcome, said: str, verdict: Verdict, problems: tuple[Problem, ...]) -> Outcome:
-        """The turn as text alone."""
+        """The outcome of the turn as text alone."""
         told = "\n".join(in_words(call) for call in self.calls)
         rest = (*outcome.events, TextDelta(f"\n{told}" if said else told))
         return Outcome(rest, (), verdict, (), problems)
@@ -83,8 +86,8 @@ class EmittedCalls:
 
 
 def _beside(outcome: Outcome, calls: tuple[ToolCall, ...]) -> tuple[list[Problem], list[Fix]]:
-    """What the text beside structured calls adds. The same calls once more are an echo; others are a second
-    reading of the turn.
+    """What the text beside structured calls adds. Equal calls in the text are an echo; other calls are a
+    second reading of the turn.
     """
     problems = [problem for problem in outcome.problems if problem.rule != "call_required"]
     if not outcome.calls:
@@ -96,7 +99,7 @@ def _beside(outcome: Outcome, calls: tuple[ToolCall, ...]) -> tuple[list[Problem
 
 
 def meaning(call: ToolCall) -> tuple[str, str]:
-    """Equal for calls that mean the same. Arguments that are no JSON mean themselves."""
+    """Equal for calls that mean the same. Arguments that are not JSON are compared as text."""
     try:
         return call.name, json.dumps(json.loads(call.arguments), sort_keys=True)
     except ValueError:
@@ -104,7 +107,7 @@ def meaning(call: ToolCall) -> tuple[str, str]:
 
 
 def _against(policy: TurnPolicy, calls: tuple[ToolCall, ...]) -> list[Problem]:
-    """What structured calls do against the client's choice."""
+    """The problems of structured calls with the client's tool choice."""
     problems: list[Problem] = []
     if not policy.parallel and len(calls) > 1:
         problems.append(Problem("", "parallel", f"one call was allowed, {len(calls)} came"))
@@ -115,7 +118,7 @@ def _against(policy: TurnPolicy, calls: tuple[ToolCall, ...]) -> list[Problem]:
 
 
 def in_words(call: UpstreamCall) -> str:
-    """A structured call as text, in no model's own format: nobody may take it for a call again."""
+    """A structured call as plain text, in no model's call format, so that it is not read as a call again."""
     return f"[The call of {call.name} was not executed: {call.arguments}]"
 
 

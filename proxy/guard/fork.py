@@ -1,4 +1,4 @@
-"""The hidden fork: the conversation as the model sees it when it is asked again. The client never sees it."""
+"""The hidden fork: the conversation that the model sees when it is asked again, and the client never sees."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from repair.split_turn import Part
 from repair.tools import ToolSet
 from repair.types import Problem, Rejected, ToolCall
 
-# Characters of an attempt that the model is shown, and of a name that it may have in the history.
+# Characters of an attempt that the model is shown, and of a tool name that may stand in the history.
 _HEAD, _TAIL = 3000, 1000
 _NAME = 200
 
@@ -24,8 +24,8 @@ def extend(
 ) -> tuple[Message, ...]:
     """The conversation, the model's attempt, and what was wrong with it.
 
-    Calls that came as structure, or were right in themselves, stand there as calls with results, which is
-    what models know; all else stands there as the text that the model wrote, with an answer by the user.
+    Calls that came as structure, or were right in themselves, become calls with results, a form that models
+    know. Everything else becomes the text that the model wrote, followed by a message of the user.
     """
     called = attempt.calls or tuple(ToolCall(call.name, call.arguments) for call in attempt.emitted)
     if called and all(_can_stand(call) for call in called):
@@ -62,7 +62,7 @@ def _whole(name: str, problems: tuple[Problem, ...], tools: ToolSet) -> str:
 
 
 def _correct(attempt: Attempt, problems: tuple[Problem, ...], tools: ToolSet) -> str:
-    """One message about all calls: those that are wrong one by one where they are known, and those kept."""
+    """One message about all calls: the wrong ones one by one, where they are known, and the kept ones."""
     parts = attempt.parts.calls if attempt.parts else ()
     bad = [(part.name, part.outcome.problems) for part in parts if isinstance(part.outcome, Rejected)]
     kept = [part.name for part in parts if not isinstance(part.outcome, Rejected)]
@@ -78,19 +78,19 @@ def _correct(attempt: Attempt, problems: tuple[Problem, ...], tools: ToolSet) ->
 
 
 def _only_name(problems: tuple[Problem, ...], tools: ToolSet) -> str:
-    """With one tool declared there is no doubt whose schema to show."""
+    """The only declared tool's name, or "": with one tool it is clear whose schema to show."""
     return tools.names[0] if problems and len(tools) == 1 else ""
 
 
 def head_and_tail(text: str) -> str:
-    """The text, of a long one its two ends: a runaway whole would leave no room in the context."""
+    """The text; of a long text its beginning and end, because a runaway text would fill the context."""
     if len(text) <= _HEAD + _TAIL:
         return text
     return f"{text[:_HEAD]}\n[... {len(text) - _HEAD - _TAIL} characters left out ...]\n{text[-_TAIL:]}"
 
 
 def _can_stand(call: ToolCall) -> bool:
-    """As a call of the history."""
+    """Whether the call can be part of the history as a call."""
     short = len(call.name) <= _NAME and len(call.arguments) <= _HEAD + _TAIL
     return bool(call.name) and short and _is_object(call.arguments)
 

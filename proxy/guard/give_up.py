@@ -18,15 +18,15 @@ from repair.types import Accepted, Problem, Rejected, TextDelta, ToolCall
 
 _TOLD = 3
 _TOLD_CHARS = 300
-# The argument that stands in place of all others, and holds them as the model wrote them.
+# The argument that replaces all others and holds them as the model wrote them.
 NOT_EXECUTED = "not_executed"
-# What servers accept as a name when the client sends its history back.
+# Names of calls that servers accept when the client sends its history back.
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
 @dataclass(frozen=True, slots=True)
 class GivenUp:
-    """What goes out in place of the calls. how: what was done, which is `text` where no call could be handed
+    """What the client gets in place of the calls. how: what was done; `text` where no call could be handed
     over.
     """
 
@@ -44,10 +44,12 @@ def give_up(
     policy: TurnPolicy,
     attempts: int,
 ) -> GivenUp:
-    """first: the model's own attempt, part of which the client may have. problems: what was wrong last.
-    attempts: how often the model was asked.
+    """What the client gets for a turn whose calls could not be saved. Raises CallFailed where that is an
+    error.
 
-    Raises CallFailed where the client shall get an error.
+    first: the model's own attempt, of which the client may have got a part.
+    problems: what was wrong with the last attempt.
+    attempts: how often the model was asked.
     """
     loop = next((problem for problem in problems if problem.rule == "loop"), None)
     if how is GiveUp.error:
@@ -68,9 +70,11 @@ def give_up(
 
 
 def hand_over(first: Attempt, tools: ToolSet, policy: TurnPolicy) -> tuple[ToolCall, ...]:
-    """All calls of a refused attempt, each so that whoever validates it cannot execute it but those that were
-    right; none where that cannot be said of every one of them, or the turn was refused for more than them:
-    for where a call stands, or for what the client chose.
+    """All calls of a refused attempt, in a form that a validating client cannot execute, except for those
+    that were right.
+
+    None are handed over where that is not certain of every call, or where the turn was refused for more than
+    its calls: for the place of a call, or against the client's tool choice.
     """
     emitted = as_emitted(first, tools)
     if first.cut or first.filtered or first.parts is None or len(first.parts.calls) != len(emitted):

@@ -1,4 +1,4 @@
-"""One request: the upstream's text -> repair's turn -> the events that the client gets, and the verdict."""
+"""Guards one request: opens the upstream, judges its text by repair's Turn, decides what the client gets."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from repair.unasked import Unasked
 
 _log = logging.getLogger(__name__)
 
-# In these no call leaves that has not been found valid.
+# In these modes only calls that were found valid are sent.
 _JUDGING = (GuardMode.repair, *REASKING)
 _UNASKED = Problem("", "unasked_call", "a call was written where none may be made")
 
@@ -44,7 +44,7 @@ _WARNED = 1000
 
 
 class Exchange:
-    """An admitted request: read its events() once, then aclose(), which also aborts it half-way."""
+    """An admitted request. Read its events() once, then call aclose(), which also aborts it half-way."""
 
     def __init__(
         self,
@@ -53,26 +53,26 @@ class Exchange:
         asked: ChatRequest,
         tools: ToolSet,
         generation: Generation,
-        book: Recorder,
+        recorder: Recorder,
     ) -> None:
         self._guard = guard
         self._about = about
         self._asked = asked
         self._tools = tools
         self._generation = generation
-        self._book = book
+        self._recorder = recorder
         self._turn_policy = replace(_turn_policy(about.request), in_text=guard.calls_in_text(about.key))
         plain = replace(self._turn_policy, enabled=False)
         self._unasked = _unasked(about, tools)
         as_emitted = about.mode in (GuardMode.off, GuardMode.observe)
-        self._listener = AttemptReader(
+        self._reader = AttemptReader(
             tools, generation, plain if as_emitted else self._turn_policy, self._unasked
         )
         watching = about.mode is GuardMode.observe
         self._observer = AttemptReader(tools, generation, self._turn_policy) if watching else None
 
     async def events(self) -> AsyncIterator[Event]:
-        """Ends in exactly one Finish, or raises RequestError."""
+        """The events of the answer. They end in exactly one Finish, or a RequestError is raised."""
         try:
             heard: list[Event] = []
             async for event in self._generation:
@@ -82,30 +82,30 @@ class Exchange:
                         continue
                     case UpstreamText() if event.scores:
                         yield Logprobs(event.scores)
-                for delta in self._listener.feed(event):
-                    self._book.shown()
+                for delta in self._reader.feed(event):
+                    self._recorder.shown()
                     heard.append(delta)
                     yield delta
                 if self._observer is not None:
                     self._observer.feed(event)
-                lost = self._listener.doomed and self._about.mode in REASKING
-                if self._listener.stopped or lost:
+                lost = self._reader.doomed and self._about.mode in REASKING
+                if self._reader.stopped or lost:
                     ending = await self._generation.end()
-                    for listener in filter(None, (self._listener, self._observer)):
-                        listener.end(ending)
+                    for reader in filter(None, (self._reader, self._observer)):
+                        reader.end(ending)
                     break
             settled = await self._settle()
         except RequestError as error:
-            self._book.failed(error, self._listener)
+            self._recorder.failed(error, self._reader)
             raise
         for last in self._last(settled):
-            self._book.shown()
+            self._recorder.shown()
             heard.append(last)
             yield last
         self._guard.delivered(self._about.request, heard)
 
     async def aclose(self) -> None:
-        self._book.left(self._listener)
+        self._recorder.left(self._reader)
         await self._generation.aclose()
 
     def _last(self, settled: TurnEnd) -> list[Event]:
@@ -114,11 +114,11 @@ class Exchange:
             events.append(ToolCallReady(index, self._about.call_id(), call.name, call.arguments))
         finish = Finish(
             settled.reason,
-            self._book.usage,
+            self._recorder.usage,
             settled.verdict,
             len(settled.fixes),
-            self._book.attempts,
-            cache=self._book.cache,
+            self._recorder.attempts,
+            cache=self._recorder.cache,
             given_up=settled.given_up,
             warnings=self._about.warnings,
             stop_sequence=settled.stop_sequence,
@@ -132,23 +132,23 @@ class Exchange:
                 invalid,
             )
         calls = len(settled.calls)
-        self._book.settled(calls, settled.fixes, settled.problems, invalid - handed_over, handed_over)
-        self._book.close(Ending.finished, finish)
+        self._recorder.settled(calls, settled.fixes, settled.problems, invalid - handed_over, handed_over)
+        self._recorder.close(Ending.finished, finish)
         _report(settled)
         return [*events, finish]
 
     async def _settle(self) -> TurnEnd:
-        """The end of the first generation: deliver it, ask again, or give up."""
-        self._book.heard()
-        attempt = self._listener.close()
+        """How the first generation ends: it is delivered, the model is asked again, or the guard gives up."""
+        self._recorder.heard()
+        attempt = self._reader.close()
         if attempt.emitted:
             self._guard.structured.note(self._about.key)
         if self._observer is not None:
             observed = self._observer.close()
-            self._book.judged(observed)
+            self._recorder.judged(observed)
             self._guard.note_drift(self._about, observed)
             return observed_turn(attempt, observed)
-        self._book.judged(attempt)
+        self._recorder.judged(attempt)
         if self._about.mode is GuardMode.off:
             return deliver(attempt)
         self._guard.note_drift(self._about, attempt)
@@ -159,7 +159,7 @@ class Exchange:
         return await self._nudge(attempt) if ask and announces(self._asked, attempt) else deliver(attempt)
 
     def _refuse(self, attempt: Attempt) -> tuple[Problem, ...]:
-        """What is wrong with an attempt that is right in itself."""
+        """Problems of an attempt whose calls are valid in themselves."""
         request = self._about.request
         if self._about.mode not in REASKING:
             return ()
@@ -170,7 +170,7 @@ class Exchange:
         return (loop,) if loop else ()
 
     async def _nudge(self, first: Attempt) -> TurnEnd:
-        """Ask once for the call that was announced; words instead of it leave the turn as it was."""
+        """Asks once for the call that was announced; an answer in words leaves the turn as it was."""
         limits = replace(self._guard.policy.reask, attempts=min(1, self._guard.policy.reask.attempts))
         turned = (await self._ask_again(first, (ANNOUNCED,), limits)).turned
         if turned is None or not turned.calls:
@@ -179,13 +179,13 @@ class Exchange:
         return TurnEnd(unshown(first), turned.calls, Verdict.reasked, reason, turned.fixes)
 
     async def _ask_again(self, first: Attempt, problems: tuple[Problem, ...], limits: ReaskLimits) -> Reasked:
-        # finished, but an upstream counts it as running until it is closed
+        # finished, but an upstream counts the generation as running until it is closed
         await self._generation.aclose()
         reask = Reask(self._guard.upstream, self._asked, self._tools, self._turn_policy, limits, self._refuse)
         try:
             return await reask.run(first, problems)
         finally:  # a client may also go away while the model is asked again
-            self._book.reasked(reask.attempts)
+            self._recorder.reasked(reask.attempts)
 
     async def _mend(self, first: Attempt, problems: tuple[Problem, ...]) -> TurnEnd:
         policy = self._guard.policy
@@ -204,13 +204,13 @@ class Exchange:
             reason = deliver(first).reason
             return TurnEnd(first.rest, (), Verdict.failed, reason, (), problems, GiveUp.text)
         given = give_up(
-            self._about.give_up, first, problems, self._tools, self._turn_policy, self._book.attempts
+            self._about.give_up, first, problems, self._tools, self._turn_policy, self._recorder.attempts
         )
         return TurnEnd(given.rest, given.calls, Verdict.failed, given.reason, (), problems, given.how)
 
 
 class Guard:
-    """Opens exchanges with one upstream under one policy. sinks: get the account of each request."""
+    """Opens exchanges with one upstream under one policy. sinks: get the record of each request."""
 
     def __init__(
         self,
@@ -227,10 +227,11 @@ class Guard:
         self._warned: set[str] = set()
 
     async def open(self, request: ChatRequest, caller: Caller = NOBODY) -> Exchange:
-        """request.model: the id of a model that the upstream serves. Raises whatever can be known before the
-        first token: BadRequest, Overloaded, UpstreamUnavailable.
+        """Admits a request. The caller must aclose() the exchange, whatever happens.
 
-        The caller must aclose() the exchange, whatever happens.
+        request.model: the id of a model that the upstream serves.
+
+        Raises whatever can be known before the first token: BadRequest, Overloaded, UpstreamUnavailable.
         """
         tools = _compile(request)
         about = self._circumstances(request, caller, tools)
@@ -238,26 +239,26 @@ class Guard:
         if about.mode in REASKING and tools:
             asked = nudge(asked, self.loops(asked))
             about = replace(about, looping=asked is not about.request)
-        book = Recorder(about, self._sinks)
+        recorder = Recorder(about, self._sinks)
         try:
             generation = await self.upstream.open(asked)
         except RequestError as error:
-            book.failed(error)
+            recorder.failed(error)
             raise
         except BaseException:
-            book.left()
+            recorder.left()
             raise
-        book.admitted(str(generation.format))
-        return Exchange(self, about, asked, tools, generation, book)
+        recorder.admitted(str(generation.format))
+        return Exchange(self, about, asked, tools, generation, recorder)
 
     def delivered(self, request: ChatRequest, events: Sequence[Event]) -> None:
-        """A client got all of a turn. request: as the client knows it."""
+        """Takes note that a client got all of a turn. request: as the client sent it."""
         reply = reply_of(request, events) if self._foresight is not None else None
         if self._foresight is not None and reply is not None:
             self._foresight.foresee(request, reply)
 
     def loops(self, request: ChatRequest) -> LoopLimits:
-        """The limits, with the tools that this request declares as polling."""
+        """The loop limits, with the tools that this request declares as polling."""
         limits = self.policy.loops
         return replace(limits, polling=limits.polling | request.polling) if request.polling else limits
 
@@ -299,7 +300,9 @@ class Guard:
         )
 
     def _warnings(self, request: ChatRequest, tools: ToolSet) -> tuple[str, ...]:
-        """What its codec left out, and what of the tools is not validated; the log hears of each once."""
+        """What the codec left out, and which parts of the tools' schemas are not validated. Each is logged
+        once.
+        """
         warnings = (*request.warnings, *(f"not validated: {one}" for one in tools.left_out))
         for warning in warnings:
             if warning not in self._warned and len(self._warned) < _WARNED:
@@ -309,7 +312,7 @@ class Guard:
 
 
 def _unasked(about: RequestContext, tools: ToolSet) -> Unasked | None:
-    """Where no call may be made, and the model can be asked for words."""
+    """How the model is asked for words, where it may not call a tool; None where that does not apply."""
     request = about.request
     if about.mode not in REASKING or (tools and request.tool_choice.mode is not ToolMode.none):
         return None
@@ -328,7 +331,7 @@ def _turn_policy(request: ChatRequest) -> TurnPolicy:
 
 
 def _holds_replacement(request: ChatRequest) -> bool:
-    """Whether the model can have read U+FFFD, and so may write it."""
+    """Whether the request holds U+FFFD, which the model may then write itself."""
     texts = (
         text
         for message in request.messages
@@ -342,12 +345,13 @@ def _compile(request: ChatRequest) -> ToolSet:
         return ToolSet.compile(request.tools, replacement=_holds_replacement(request))
     except SchemaError as error:
         if not any(tool.name == error.tool_name for tool in request.tools):
-            raise BadRequest(f"tools: {error}", param="tools") from error  # too many of them, say
+            # there may be too many tools, for example
+            raise BadRequest(f"tools: {error}", param="tools") from error
         raise BadTool(error.tool_name, str(error)) from error
 
 
 def _report(settled: TurnEnd) -> None:
-    """A line in the log where anything was changed or refused."""
+    """Logs a turn in which anything was changed or refused."""
     if settled.problems:
         reasons = "; ".join(f"{one.rule} at {one.path or '/'}" for one in settled.problems)
         _log.warning("no call of this turn can be executed: %s", reasons)

@@ -1,4 +1,6 @@
-"""Which calls in the text of a generation count: what its upstream did in this conversation decides."""
+"""Whether calls in the text of an upstream's answer count, by what the upstream did in this conversation
+before.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,7 @@ _CAPACITY = 4096
 
 
 class StructuredSessions:
-    """The sessions, seen last, in which the upstream has sent a call as structure."""
+    """The sessions seen last in which the upstream has sent a call as structure."""
 
     def __init__(self, capacity: int = _CAPACITY) -> None:
         self._capacity = capacity
@@ -28,9 +30,11 @@ class StructuredSessions:
 
 
 def calls_in_text(structured: bool, leaked_calls: bool, sends_structure: bool) -> InText:
-    """structured: the upstream has another way to send calls than text, which the bundled engine has not.
-    leaked_calls: what such an upstream writes as text may be a call at all. sends_structure: this one has
-    sent a call as structure before.
+    """Which calls in the text count.
+
+    structured: the upstream can send calls otherwise than as text, which the bundled engine cannot.
+    leaked_calls: whether what such an upstream writes as text may be a call at all.
+    sends_structure: whether this upstream has sent a call as structure in this session.
     """
     if not structured:
         return InText.placed

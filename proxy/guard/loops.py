@@ -1,6 +1,4 @@
-"""Loops: the same call, the same pair of calls, or the same error again and again, read from the history
-alone.
-"""
+"""Finds loops in the history: the same call, the same pair of calls, or the same error again and again."""
 
 from __future__ import annotations
 
@@ -32,9 +30,12 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Loop:
-    """What goes round at the end of some steps. count: how often it has been round. steady: the last
-    rounds, as many as a nudge takes, brought the same results. what: in words, after a count. patience:
-    how many times the limit it takes to stop it.
+    """The loop in which the steps end.
+
+    count: rounds so far.
+    steady: whether the last rounds, as many as a nudge takes, brought the same results.
+    what: the loop in words, to follow a count.
+    patience: the limit for stopping it is multiplied by this.
     """
 
     count: int
@@ -44,8 +45,8 @@ class Loop:
 
 
 def steps_of(messages: Sequence[Message], limits: LoopLimits) -> list[Step]:
-    """The calls since the user last spoke, each with its result; of a long history as many as limits ask
-    for.
+    """The calls since the user last spoke, each with its result; of a long history as many as the limits
+    need.
     """
     enough = 2 * (max(limits.nudge, limits.stop) + 1)
     start, count = len(messages), 0
@@ -59,7 +60,8 @@ def steps_of(messages: Sequence[Message], limits: LoopLimits) -> list[Step]:
             waiting = [(call.id, len(steps) + i) for i, call in enumerate(message.calls)]
             steps += [Step(one.name, meaning(ToolCall(one.name, one.arguments))) for one in message.calls]
         elif message.role is Role.tool and waiting:
-            # by id; agents that send none, or another one, answer in the calls' order
+            # results are matched by id; clients that send no id, or another one, answer in the order of the
+            # calls
             found = next(
                 (one for one in waiting if message.call_id and one[0] == message.call_id), waiting[0]
             )
@@ -69,7 +71,7 @@ def steps_of(messages: Sequence[Message], limits: LoopLimits) -> list[Step]:
 
 
 def find_loop(steps: Sequence[Step], limits: LoopLimits) -> Loop | None:
-    """The longest loop that the steps end in, from two rounds on. Polling tools make none."""
+    """The longest loop that the steps end in, from two rounds on. Calls of polling tools make none."""
     if not steps or steps[-1].name in limits.polling:
         return None
     found = [_repeats(steps, limits), _ping_pong(steps, limits), _errors(steps)]
@@ -95,8 +97,8 @@ def _ping_pong(steps: Sequence[Step], limits: LoopLimits) -> Loop:
 
 
 def _errors(steps: Sequence[Step]) -> Loop:
-    """Of one tool, with any arguments: other arguments are an attempt at something, and get more patience. A
-    call whose result is still to come does not end them.
+    """The loop of equal errors of one tool, whatever its arguments: other arguments are a new try, so that
+    more patience is due. A call without a result yet does not end the loop.
     """
     told = [step for step in steps if step.result is not None]
     last = steps[-1]
@@ -109,7 +111,7 @@ def _errors(steps: Sequence[Step]) -> Loop:
 
 
 def _while(steps: Sequence[Step], holds: Callable[[Step, int], bool]) -> int:
-    """How many steps at the end hold; they are counted back from 0."""
+    """At how many steps, counted back from the last, `holds` is true without a gap."""
     count = 0
     for back, step in enumerate(reversed(steps)):
         if not holds(step, back):
@@ -119,13 +121,13 @@ def _while(steps: Sequence[Step], holds: Callable[[Step, int], bool]) -> int:
 
 
 def _steady(steps: Sequence[Step], period: int, limits: LoopLimits) -> bool:
-    """Whether the results of the last rounds equal those one round before."""
+    """Whether the results of the last rounds equal the results one round earlier."""
     told = [step.result for step in steps if step.result is not None][-period * max(limits.nudge, 2) :]
     return all(now == before for before, now in zip(told, told[period:], strict=False))
 
 
 def nudge(request: ChatRequest, limits: LoopLimits) -> ChatRequest:
-    """The request as it is, or with a word in the last tool result where the history has become a loop."""
+    """The request; where its history has become a loop, with a note in the last tool result."""
     loop = find_loop(steps_of(request.messages, limits), limits) if limits.nudge else None
     if loop is None or loop.count < limits.nudge or request.messages[-1].role is not Role.tool:
         return request
@@ -140,8 +142,8 @@ def nudge(request: ChatRequest, limits: LoopLimits) -> ChatRequest:
 
 
 def refuse_loop(request: ChatRequest, calls: Sequence[ToolCall], limits: LoopLimits) -> Problem | None:
-    """Why a turn of these calls goes too far round; None where it does not. Where results still change, it is
-    progress, however often the call is made.
+    """The problem of a turn whose calls would continue a loop too far; None where they do not. A call whose
+    results still change makes progress, however often it is made.
     """
     if not limits.stop or not calls:
         return None

@@ -1,4 +1,4 @@
-"""What stands of a turn between two attempts: the calls that are right, and the places of those still
+"""The part of a turn that is kept between two attempts: calls that are right, and places of those still
 missing.
 """
 
@@ -14,7 +14,7 @@ from proxy.guard.emitted import meaning
 from repair.turn import TurnPolicy
 from repair.types import Accepted, Fix, Problem, ToolCall
 
-# The model may lack what such a call needs, so an answer in words is one.
+# For these problems an answer in words is one: the model may lack what the call needs.
 _MAY_ANSWER = frozenset(
     {
         "required",
@@ -33,8 +33,11 @@ _MAY_ANSWER = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """The place of one call in the turn. name: the tool that was named, or "". call: None while it is
-    missing; right: then, the arguments that the refused call had right.
+    """The place of one call in the turn.
+
+    name: the tool that was named, or "".
+    call: None while the call is missing.
+    right: of a missing call, the arguments that were right in the refused one.
     """
 
     name: str
@@ -44,8 +47,12 @@ class Slot:
 
 @dataclass(frozen=True, slots=True)
 class PartialTurn:
-    """slots: in the model's order; empty where the turn can only be asked for as a whole. open_ended: more
-    calls may follow them. may_answer: words instead of a call are an answer. fixes: of the calls kept.
+    """A turn that is partly right.
+
+    slots: in the model's order; empty where the turn can only be asked for as a whole.
+    open_ended: more calls may follow those of the slots.
+    may_answer: an answer in words is accepted instead of a call.
+    fixes: those of the calls that are kept.
     """
 
     slots: tuple[Slot, ...] = ()
@@ -64,8 +71,8 @@ class PartialTurn:
 
     @property
     def settled(self) -> Mapping[str, Mapping[str, Any]]:
-        """By tool, the arguments that need not be written anew; of tools that one call is missing of, else it
-        would not be certain whose they are.
+        """The arguments that need not be written again, by tool. Only of tools that one call is missing of:
+        else it would be unclear whose arguments they are.
         """
         if self.open_ended:
             return {}
@@ -85,7 +92,7 @@ class PartialTurn:
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """An attempt that settles the turn. text: what the model answered instead of a call."""
+    """An attempt that completes the turn. text: what the model answered instead of a call."""
 
     calls: tuple[ToolCall, ...]
     fixes: tuple[Fix, ...] = ()
@@ -94,15 +101,15 @@ class Settled:
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """An attempt that does not; problems: what to tell the model."""
+    """An attempt that does not complete the turn. problems: what the model is told."""
 
     standing: PartialTurn
     problems: tuple[Problem, ...]
 
 
 def keep_accepted(attempt: Attempt, problems: tuple[Problem, ...], policy: TurnPolicy) -> PartialTurn:
-    """After a refused attempt of the whole turn. Nothing is kept of one that goes against the client's
-    choice.
+    """What can be kept of a refused attempt at the whole turn. Nothing is kept of one that goes against the
+    client's tool choice.
     """
     may_answer = bool(problems) and all(problem.rule in _MAY_ANSWER for problem in problems)
     if attempt.parts is None:
@@ -124,9 +131,11 @@ def keep_accepted(attempt: Attempt, problems: tuple[Problem, ...], policy: TurnP
 def settle(
     standing: PartialTurn, attempt: Attempt, problems: tuple[Problem, ...], policy: TurnPolicy
 ) -> Settled | Retry:
-    """What the next attempt makes of it. problems: the attempt's own, or of a loop that it goes on with.
+    """What the next attempt adds to the turn.
 
-    Where nothing is kept the attempt stands for the whole turn. Else it must bring exactly what is missing.
+    problems: the attempt's own, or those of a loop that it continues.
+
+    Where nothing is kept, the attempt is the whole turn. Else it must bring exactly the missing calls.
     """
     if standing.kept:
         return _fill(standing, attempt, problems, policy)

@@ -1,4 +1,4 @@
-"""What the guard may do, as composable values: modes, limits, and what happens when nothing helps."""
+"""What the guard may do, as composable values: modes, limits of re-asks and loops, giving up."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ REASKING = (GuardMode.full, GuardMode.constrain)
 
 
 class Announce(StrEnum):
-    """What becomes of an answer that ends in the announcement of a step. off: it goes out. nudge: the model
-    is asked once for the call, and what it said goes out unless one comes.
+    """What happens to an answer that announces a step and calls no tool.
+
+    off: the answer is sent.
+    nudge: the model is asked once for the call; the answer is sent unless a call comes.
     """
 
     off = "off"
@@ -23,8 +25,11 @@ class Announce(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ReaskLimits:
-    """attempts: how often the model may be asked again. seconds: wall-clock time for all of that together.
-    tokens: generated in all of them together.
+    """Bounds of asking again in one request.
+
+    attempts: how often the model may be asked again.
+    seconds: wall-clock time of all re-asks together.
+    tokens: generated in all re-asks together.
     """
 
     attempts: int = 2
@@ -34,8 +39,11 @@ class ReaskLimits:
 
 @dataclass(frozen=True, slots=True)
 class LoopLimits:
-    """nudge: repeats in a row after which the model is told. stop: the repeat that is not made any more.
-    0 turns either off. polling: names of tools that may be called again and again.
+    """When a repeated call counts as a loop; 0 turns a limit off.
+
+    nudge: repeats in a row after which the model is told.
+    stop: the repeat that is no longer made.
+    polling: names of tools that may be called again and again.
     """
 
     nudge: int = 3
@@ -45,9 +53,11 @@ class LoopLimits:
 
 @dataclass(frozen=True, slots=True)
 class GuardPolicy:
-    """One server's guard. models: modes of single models, by the id that clients see. drift: the rule by
-    which sessions are escalated; None never does. leaked_calls: what an upstream writes as text may be a
-    call.
+    """The guard's rules of one server.
+
+    models: modes of single models, by the id that clients see.
+    drift: the rule by which sessions are constrained; None never constrains.
+    leaked_calls: whether what an upstream writes as text may be a call.
     """
 
     mode: GuardMode = GuardMode.full
@@ -60,5 +70,7 @@ class GuardPolicy:
     announce: Announce = Announce.off
 
     def mode_of(self, model: str, wanted: GuardMode | None) -> GuardMode:
-        """wanted: by the request itself, which goes before the model's mode and the server's."""
+        """The mode for a request. wanted: the mode that the request asks for, which precedes the model's and
+        the server's.
+        """
         return wanted or self.models.get(model, self.mode)

@@ -1,4 +1,6 @@
-"""Asking again: the model gets its attempt back with what was wrong, bounded in attempts, time and tokens."""
+"""Asking again: the model gets its attempt back with what was wrong, within bounds of attempts, time and
+tokens.
+"""
 
 from __future__ import annotations
 
@@ -31,16 +33,18 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Reasked:
-    """What asking again came to. turned: None where nothing could be saved; problems: then, the last ones."""
+    """The result of asking again. turned: None where nothing could be saved. problems: then, those of the
+    last attempt.
+    """
 
     turned: Settled | None
     problems: tuple[Problem, ...]
 
 
 class Reask:
-    """Asks again for one refused turn. run() once; cancelling it stops the generation that runs.
+    """Asks again for one refused turn. Call run() once; cancelling it stops the running generation.
 
-    refuse: what is wrong with an attempt that is right in itself.
+    refuse: returns the problems of an attempt whose calls are valid in themselves.
     """
 
     def __init__(
@@ -63,15 +67,19 @@ class Reask:
         self._problems: tuple[Problem, ...] = ()
         self._attempts: list[AttemptRecord] = []
         self._tokens = 0
-        self._room: int | None = None  # None: there is none for another attempt
+        self._room: int | None = None  # None: there are no tokens left for another attempt
         self._number = 0
         self._repeated = False
         self._unheld = False  # the upstream does not hold calls to a grammar
-        self._plain = False  # it refused what we added
-        self._too_long = False  # the fork did not fit its context
+        self._plain = False  # the upstream refused a parameter that we added
+        self._too_long = False  # the fork did not fit into the upstream's context
 
     async def run(self, first: Attempt, problems: tuple[Problem, ...]) -> Reasked:
-        """first: the attempt that was refused for `problems`. Errors of the upstream end the asking."""
+        """Asks until the turn is settled or a bound is reached. An error of the upstream ends the asking.
+
+        first: the attempt that was refused.
+        problems: why it was refused.
+        """
         self._standing = keep_accepted(first, problems, self._policy)
         self._problems = problems
         self._tell(first)
@@ -84,13 +92,11 @@ class Reask:
 
     @property
     def attempts(self) -> tuple[AttemptRecord, ...]:
-        """Those made so far; one that was cancelled is among them."""
+        """The attempts made so far, a cancelled one included."""
         return tuple(self._attempts)
 
     def _tell(self, attempt: Attempt) -> None:
-        """Goes on with the fork: the attempt and its problems. Calls of it are only called right if they are
-        kept.
-        """
+        """Adds the attempt and its problems to the fork. Its calls are only called right if they are kept."""
         problems = self._problems
         uncounted = any(problem.rule == "call_count" for problem in problems)
         if attempt.parts is not None and (uncounted or not self._standing.slots):
@@ -120,7 +126,7 @@ class Reask:
 
     @property
     def _has_room(self) -> bool:
-        """Whether the client's limit and the budget of tokens leave something for another attempt."""
+        """Whether the client's limit and the token budget leave room for another attempt."""
         return self._room is not None
 
     async def _once(self, first: Attempt) -> Settled | Retry:
@@ -159,7 +165,9 @@ class Reask:
         return result
 
     def _tool_to_write(self) -> Tool | None:
-        """Whose arguments alone could be asked for: of the one call missing, where no grammar holds it."""
+        """The tool whose arguments alone could be asked for: that of the one missing call, where no grammar
+        holds it.
+        """
         standing, choice = self._standing, self._request.tool_choice
         if not self._unheld or standing.open_ended or len(standing.missing) > 1:
             return None
@@ -181,7 +189,9 @@ class Reask:
         return without_ours(asked, request) if self._plain and way is not Way.structured else asked
 
     async def _hear(self, request: ChatRequest, way: Way) -> Attempt | None:
-        """One more generation; a server that refuses it is asked once more without what we added."""
+        """One more generation. A server that refuses it is asked once more without the parameters that we
+        added.
+        """
         try:
             return await self._generate(request, way)
         except ContextTooLong:
@@ -195,24 +205,24 @@ class Reask:
             return await self._generate(plain, way)
 
     async def _generate(self, request: ChatRequest, way: Way) -> Attempt | None:
-        """None where it would go over the budget of tokens."""
+        """One generation; None where it would exceed the token budget."""
         started = time.monotonic()
-        listener: AttemptReader | None = None
+        reader: AttemptReader | None = None
         attempt: Attempt | None = None
         error = "over the budget of tokens"
         asked: tuple[str, ...] = ()
         try:
             generation = await self._upstream.open(request)
             try:
-                listener = self._listener(request, generation)
+                reader = self._reader(request, generation)
                 async for event in generation:
-                    listener.feed(event)
-                    if self._tokens + listener.tokens > self._limits.tokens:
+                    reader.feed(event)
+                    if self._tokens + reader.tokens > self._limits.tokens:
                         return None
-                    if listener.stopped or listener.doomed or listener.tokens > (self._room or 0):
-                        listener.end(await generation.end())
+                    if reader.stopped or reader.doomed or reader.tokens > (self._room or 0):
+                        reader.end(await generation.end())
                         break
-                attempt = listener.close()
+                attempt = reader.close()
                 asked = attempt.asked
                 return attempt
             finally:
@@ -224,7 +234,7 @@ class Reask:
             error = "stopped"
             raise
         finally:
-            usage = attempt.usage if attempt else Usage(completion_tokens=listener.tokens if listener else 0)
+            usage = attempt.usage if attempt else Usage(completion_tokens=reader.tokens if reader else 0)
             self._tokens += usage.completion_tokens
             seconds = time.monotonic() - started
             self._attempts.append(
@@ -238,29 +248,31 @@ class Reask:
                     error="" if attempt else error,
                     unconstrained=attempt.unconstrained if attempt else False,
                     asked=asked,
-                    text=listener.heard if listener and not attempt else "",
+                    text=reader.heard if reader and not attempt else "",
                     repeated=attempt.repeated if attempt else False,
                     way=way.value,
                 )
             )
 
-    def _listener(self, request: ChatRequest, generation: Generation) -> AttemptReader:
+    def _reader(self, request: ChatRequest, generation: Generation) -> AttemptReader:
         if request.tools:
             return AttemptReader(self._tools, generation, self._policy)
         return AttemptReader(ToolSet(()), generation, TurnPolicy(stops=request.sampling.stop))
 
     def _room_after(self, first: Attempt, last: Attempt) -> int | None:
-        """Tokens for the next attempt; None where the client's limit or the budget leaves none."""
+        """Tokens for the next attempt; None where the client's limit or the token budget leaves none."""
         given = self._request.sampling.max_tokens
         received = self._received(first)
         cut = last is first and last.cut and not last.repeated
         if given is not None and cut and last.usage.completion_tokens >= given - received:
-            return None  # it was the client's own limit, and the same room would be too small again
+            return None  # the client's own limit cut the attempt, and the same room would be too small again
         room = room_for(given, received, last)
         return None if room < 1 or self._tokens >= self._limits.tokens else room
 
     def _received(self, first: Attempt) -> int:
-        """Tokens of the first attempt that the client has or will get: text shown, and calls kept."""
+        """Tokens of the first attempt that the client has or will get: those of the text shown and the calls
+        kept.
+        """
         kept = sum(len(call.name) + len(call.arguments) for call in self._standing.kept)
         size = max(
             1, len(first.text) + len(first.reasoning) + sum(len(one.arguments) for one in first.emitted)

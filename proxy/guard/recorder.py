@@ -1,4 +1,4 @@
-"""Notes what happens to one request while it happens, and closes with its RequestRecord."""
+"""Notes what happens during one request, and ends with its RequestRecord."""
 
 from __future__ import annotations
 
@@ -21,9 +21,12 @@ from repair.types import Fix, Problem
 
 @dataclass(frozen=True, slots=True)
 class RequestContext:
-    """What is known of a request before it is asked. until: its time is up, on the event loop's clock.
-    give_up: what the client gets for calls that cannot be saved. warnings: what of
-    the request cannot be done as it was asked. call_id: makes the ids of calls.
+    """What is known of a request before the model is asked.
+
+    until: when its time is up, on the event loop's clock.
+    give_up: what the client gets for calls that cannot be saved.
+    warnings: what of the request cannot be done as it was asked.
+    call_id: makes the ids of calls.
     """
 
     request: ChatRequest
@@ -40,7 +43,7 @@ class RequestContext:
 
 
 class Recorder:
-    """close() may be called more than once: the first time counts."""
+    """Notes what happens to one request. close() may be called again: only the first call counts."""
 
     def __init__(self, about: RequestContext, sinks: Sequence[Sink]) -> None:
         self._about = about
@@ -66,7 +69,7 @@ class Recorder:
         self._timings = replace(self._timings, admitted=self._now())
 
     def shown(self) -> None:
-        """Something left for the client."""
+        """Something was sent to the client."""
         if self._timings.first is None:
             self._timings = replace(self._timings, first=self._now())
 
@@ -108,39 +111,42 @@ class Recorder:
         invalid: int,
         handed_over: int,
     ) -> None:
-        """What was delivered, what was wrong with that which was not, and with that which was: against the
-        guard's will and by it.
+        """Notes the calls that were delivered, and what was wrong.
+
+        problems: of calls that were not delivered.
+        invalid: delivered calls that do not fit their schemas, against the guard's will.
+        handed_over: such calls that were delivered by giving up.
         """
         self._calls, self._fixes, self._problems = calls, fixes, problems
         self._invalid, self._handed_over = invalid, handed_over
 
-    def failed(self, error: RequestError, listener: AttemptReader | None = None) -> None:
-        """The upstream failed: closes the book. An attempt that was under way stands in it, with what the
-        listener had heard of it.
+    def failed(self, error: RequestError, reader: AttemptReader | None = None) -> None:
+        """The upstream failed: ends the record. An attempt under way is noted with what the reader had read
+        of it.
         """
-        if error.asked or (listener is not None and listener.heard):
-            self._broken_off(listener, error.message, error.asked)
+        if error.asked or (reader is not None and reader.heard):
+            self._broken_off(reader, error.message, error.asked)
         self.close(Ending.failed, error=error.message)
 
-    def _broken_off(self, listener: AttemptReader | None, error: str, asked: tuple[str, ...] = ()) -> None:
+    def _broken_off(self, reader: AttemptReader | None, error: str, asked: tuple[str, ...] = ()) -> None:
         """Notes the first attempt, if it was under way."""
         if self._attempts or self._closed:
             return
         self._attempts.append(
             AttemptRecord(
                 None,
-                usage=Usage(completion_tokens=listener.tokens if listener else 0),
+                usage=Usage(completion_tokens=reader.tokens if reader else 0),
                 seconds=self._now() - self._timings.admitted,
                 constrained=self._about.request.constrained,
                 error=error,
                 asked=asked,
-                text=listener.heard if listener else "",
+                text=reader.heard if reader else "",
             )
         )
 
     @property
     def cache(self) -> CacheReport | None:
-        """Of the first attempt."""
+        """The cache report of the first attempt."""
         return self._cache
 
     @property
@@ -149,7 +155,7 @@ class Recorder:
 
     @property
     def usage(self) -> Usage:
-        """Of all attempts together."""
+        """The usage of all attempts together."""
         spent = [attempt.usage for attempt in self._attempts]
         return Usage(
             sum(usage.prompt_tokens for usage in spent),
@@ -158,14 +164,15 @@ class Recorder:
             sum(usage.reasoning_tokens for usage in spent),
         )
 
-    def left(self, listener: AttemptReader | None = None) -> None:
-        """Nobody waits for the answer any more: its time was up, or the client went away. listener: of the
-        first attempt, where it was admitted.
+    def left(self, reader: AttemptReader | None = None) -> None:
+        """Nobody waits for the answer any more: its time was up, or the client went away.
+
+        reader: that of the first attempt, where it was admitted.
         """
         until = self._about.until
         late = until is not None and asyncio.get_running_loop().time() >= until
-        if listener is not None:
-            self._broken_off(listener, "stopped")
+        if reader is not None:
+            self._broken_off(reader, "stopped")
         if late:
             self.close(Ending.failed, error="it took longer than it may")
         else:

@@ -1,4 +1,4 @@
-"""How a turn ends: what is still to be sent, and what is said about it."""
+"""The end of a turn: what is still to be sent, the finish reason and the verdict."""
 
 from __future__ import annotations
 
@@ -19,8 +19,11 @@ _VERDICTS = {
 
 @dataclass(frozen=True, slots=True)
 class TurnEnd:
-    """rest: what is still to be sent of text. problems, given_up: of a turn whose calls were not
-    saved. stop_sequence: of a turn in words, the stop string that ended it.
+    """How a turn ends.
+
+    rest: text that is still to be sent.
+    problems, given_up: of a turn whose calls were not saved.
+    stop_sequence: the stop string that ended a turn in words.
     """
 
     rest: tuple[Delta, ...]
@@ -34,7 +37,7 @@ class TurnEnd:
 
 
 def deliver(attempt: Attempt) -> TurnEnd:
-    """A turn as it was judged."""
+    """The end of a turn that is delivered as it was judged."""
     reason = FinishReason.length if attempt.cut else FinishReason.stop
     if attempt.filtered:
         reason = FinishReason.content_filter
@@ -52,11 +55,11 @@ def deliver(attempt: Attempt) -> TurnEnd:
 
 
 def observed_turn(attempt: Attempt, observed: Attempt) -> TurnEnd:
-    """The turn as the model emitted it, with the judgement that the guard would have acted on."""
+    """The turn as the model emitted it, with the verdict that the guard would have acted on."""
     verdict = _VERDICTS.get(observed.verdict, Verdict.reasked)
     return replace(deliver(attempt), verdict=verdict, fixes=observed.fixes, problems=observed.problems)
 
 
 def answer_instead(first: Attempt, text: str) -> tuple[Delta, ...]:
-    """What the model said in place of its call, behind what of the turn has been shown."""
+    """The model's answer in place of its call, placed after the part of the turn that has been shown."""
     return (TextDelta(set_apart(first.text[: first.shown]) + text.strip()),)

@@ -1,4 +1,6 @@
-"""The arguments of one call, asked for as a JSON answer that fits the tool's schema, and made into it."""
+"""Asks for the arguments of one call as a JSON answer that fits the tool's schema, and makes the call of
+them.
+"""
 
 from __future__ import annotations
 
@@ -15,21 +17,21 @@ from repair.jsonl import repair_arguments
 from repair.tools import Tool, ToolSet
 from repair.types import Accepted, Verdict
 
-# The key under which the model says what it lacks, so that it need not invent it.
+# The key under which the model says what it lacks, so that it need not invent a value.
 LACKING = "cannot_call_because"
 _SHARED = ("$schema", "$defs", "definitions")
 _FENCED = re.compile(r"\s*```(?:json)?\s*\n(.*)\n\s*```\s*", re.DOTALL)
 
 
 def ask_for_arguments(request: ChatRequest, tool: Tool, may_answer: bool, sampling: Sampling) -> ChatRequest:
-    """may_answer: the model may say instead what it lacks."""
+    """The request for the arguments alone. may_answer: the model may say instead what it lacks."""
     return replace(
         request,
         messages=(*request.messages, Message.of(Role.user, _instruct(tool, may_answer))),
         tools=(),
         tool_choice=ToolChoice(),
         parallel_tool_calls=True,
-        sampling=replace(sampling, stop=()),  # the client's stop strings are for words
+        sampling=replace(sampling, stop=()),  # the client's stop strings are for answers in words
         json_answer=True,
         answer_schema=_schema(tool, may_answer),
         constrained=False,
@@ -67,8 +69,10 @@ def _schema(tool: Tool, may_answer: bool) -> Mapping[str, Any]:
 
 
 def read_arguments(attempt: Attempt, tool: Tool, tools: ToolSet, may_answer: bool) -> Attempt:
-    """attempt: the answer in words. It comes back with the call, or with what is wrong with it, or with what
-    the model lacks as its text.
+    """The attempt with the call that its JSON answer makes, or with the call's problems, or with a text that
+    says what the model lacks.
+
+    attempt: the answer in words.
     """
     fenced = _FENCED.fullmatch(attempt.text)
     text = (fenced.group(1) if fenced else attempt.text).strip()
