@@ -1,5 +1,7 @@
-"""What an answer says, read from the model's own text or from a client's copy of it; equal where both mean
-the same: the same calls by the value of their JSON, the same text and reasoning up to surrounding space.
+"""The meaning of an answer, so that the model's own text can be compared with a client's copy of it.
+
+Two answers mean the same if their calls have the same JSON values, and their text and reasoning are equal but
+for surrounding space.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ _READERS = 256
 
 @dataclass(frozen=True, slots=True)
 class AnswerMeaning:
-    """An answer, its text and reasoning stripped. calls: names and argument texts."""
+    """An answer with its text and reasoning stripped. calls: names and argument texts."""
 
     text: str
     reasoning: str
@@ -33,7 +35,7 @@ class AnswerMeaning:
 
     @property
     def without_reasoning(self) -> tuple[object, ...]:
-        """Equal for answers that mean the same, whatever was thought before."""
+        """Equal for answers that mean the same, whatever their reasoning."""
         return self.text, tuple((name, value_of(arguments)) for name, arguments in self.calls)
 
     @property
@@ -41,11 +43,11 @@ class AnswerMeaning:
         return self.reasoning, *self.without_reasoning
 
     def fits(self, copy: AnswerMeaning) -> bool:
-        """Whether a client's copy is this answer, maybe without its reasoning."""
+        """Whether a client's copy is this answer, with or without its reasoning."""
         return copy.reasoning in ("", self.reasoning) and copy.without_reasoning == self.without_reasoning
 
     def as_message(self, copy: Message) -> Message:
-        """With the ids under which the client knows the calls."""
+        """The answer as a message, with the call ids of the client's copy."""
         calls = tuple(
             PastCall(known.id, name, arguments)
             for known, (name, arguments) in zip(copy.calls, self.calls, strict=True)
@@ -55,7 +57,7 @@ class AnswerMeaning:
 
 @dataclass(frozen=True, slots=True)
 class Reader:
-    """Reads a model's text as the guard does in mode `off`: what does not parse strictly is no call."""
+    """Reads a model's text as the guard does in mode `off`: what does not parse strictly is not a call."""
 
     format: str | Wire
     tools: ToolSet
@@ -96,7 +98,9 @@ class Readers:
 
 
 def value_of(arguments: str) -> str:
-    """Equal for texts of the same JSON value; what is no JSON stands for itself. No arguments are `{}`."""
+    """Equal for texts of the same JSON value. Text that is not JSON is compared as text; no arguments count
+    as `{}`.
+    """
     try:
         value = json.loads(arguments) if arguments.strip() else {}
     except (ValueError, RecursionError):

@@ -1,9 +1,9 @@
-"""The server's own answers by their exact tokens, and how a new prompt is joined from them.
+"""Puts the server's own answers into a new prompt as the exact tokens that were generated.
 
-A prompt is written by the model's template, as text. Where one of our answers stands in it, the tokens that
-were generated take the place of that text, if three things are proved: all text before it is what was written
-before it then; all tokens before it are those that the model saw then; and the template's text of the answer,
-read as a model's answer is read, means what was generated. Else that answer is encoded from the text.
+A prompt is written by the model's template, as text. Where one of our answers stands in it, the generated
+tokens replace that text if three things are proved: all text before the answer is what was written before it
+then; all tokens before it are those that the model saw then; and the template's text of the answer, read as a
+model's answer is read, means what was generated. Otherwise the answer is encoded from the text.
 """
 
 from __future__ import annotations
@@ -22,12 +22,16 @@ _DIGEST_BYTES = 16
 _SIBLINGS = 8
 # Tokens of four bytes each: 16 MB.
 _CAPACITY = 4_000_000
-_MOST = 4096  # answers: a short one takes far more than its tokens do
+_MOST = 4096  # answers; a short one takes far more memory than its tokens do
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where an answer begins. chars: of the written prompt before it; text, tokens: digests of all before."""
+    """Where an answer begins.
+
+    chars: characters of the written prompt before it.
+    text, tokens: digests of all text and of all tokens before it.
+    """
 
     chars: int
     text: bytes
@@ -36,7 +40,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """An answer to come: to what conversation, where in the prompt, and how it will be read."""
+    """An answer that is expected: to which conversation, where in the prompt, and how it will be read."""
 
     conversation: bytes
     place: Place
@@ -45,8 +49,10 @@ class Due:
 
 @dataclass(slots=True, eq=False)
 class OwnTurn:
-    """A finished answer. generated: its tokens, the last of which the template writes as `end`. proved: the
-    template's text of it that was read and means the same.
+    """A finished answer.
+
+    generated: its tokens, the last of which the template writes as `end`.
+    proved: the template's text of the answer that was read and means the same.
     """
 
     due: Due
@@ -72,8 +78,11 @@ Candidates = Sequence[OwnTurn]
 
 @dataclass(frozen=True, slots=True)
 class Recalled:
-    """A conversation with our own answers recognised: restored messages, and for each recognised answer, in
-    order, the turns that it may be. conversation: the digest of it all.
+    """A conversation in which our own answers were recognised.
+
+    messages: with the answers restored.
+    own: for each recognised answer, in order, the finished answers that it may be.
+    conversation: the digest of the whole.
     """
 
     messages: tuple[Message, ...]
@@ -83,15 +92,17 @@ class Recalled:
 
 @dataclass(frozen=True, slots=True)
 class Joined:
-    """A prompt's tokens. spliced: how many of our own answers stand in it as they were generated."""
+    """A prompt's tokens. spliced: how many of our own answers are in it as they were generated."""
 
     tokens: tuple[int, ...]
     spliced: int
 
 
 class OwnTurns:
-    """The answers used last, to `most` conversations and of at most `capacity` tokens. They are found by what
-    they answered, whatever session it is in, so that a branch finds what it shares. For one thread.
+    """The answers used last: to `most` conversations, and `capacity` tokens of them. For one thread.
+
+    An answer is found by the conversation that it answered, in whatever session, so that a branch finds what
+    it shares.
     """
 
     def __init__(self, template: ChatTemplate, capacity: int = _CAPACITY, most: int = _MOST) -> None:
@@ -106,9 +117,10 @@ class OwnTurns:
         return self._size
 
     def keep(self, due: Due, text: str, generated: Sequence[int]) -> AnswerMeaning | None:
-        """Remember a finished answer that ended with an end token; what it says. text: without that token.
+        """Remembers a finished answer that ended with an end token, and returns its meaning. text: without
+        that token.
 
-        None, and nothing is kept, where the token is none that the template alone can write.
+        Returns None and remembers nothing where that token is not one that only the template can write.
         """
         said = due.reader.read(text)
         end = self._template.decode((generated[-1],))
@@ -128,8 +140,10 @@ class OwnTurns:
         return said
 
     def recall(self, messages: Sequence[Message], *, reasoning: bool, text: bool) -> Recalled:
-        """reasoning: put back what the client left out. text: have our own words and arguments, not the
-        client's spelling of them.
+        """Recognises our own answers in a conversation.
+
+        reasoning: restore the reasoning that the client left out.
+        text: use our own text and arguments instead of the client's spelling of them.
         """
         restored: list[Message] = []
         own: list[Candidates] = []
@@ -145,7 +159,7 @@ class OwnTurns:
         return Recalled(tuple(restored), tuple(own), conversation)
 
     def _find(self, conversation: bytes, message: Message) -> list[OwnTurn]:
-        """The turns that the message may be a copy of; none where they differ in what was thought."""
+        """The finished answers that the message may be a copy of; none if they differ in their reasoning."""
         turns = self._turns.get(conversation)
         if turns is None:
             return []
@@ -155,7 +169,9 @@ class OwnTurns:
         return found if len({turn.said.reasoning for turn in found}) == 1 else []
 
     def join(self, written: str, own: Sequence[Candidates]) -> Joined:
-        """written: by the template, with CUTs. own: as recalled; the last one used may stand anywhere."""
+        """The prompt's tokens. written: the template's text, with CUTs. own: the recalled answers; the last
+        one used may stand anywhere.
+        """
         joint = _Joint(self._template, written)
         spliced = sum(joint.splice(candidates) for candidates in own)
         return Joined(joint.finish(), spliced)
@@ -175,7 +191,7 @@ class _Joint:
         self._end: tuple[int, str] | None = None
 
     def splice(self, candidates: Candidates) -> bool:
-        """Whether one of them stands here."""
+        """Puts one of the candidates here, if one fits; returns whether it did."""
         return any(self._splice(turn) for turn in candidates)
 
     def _splice(self, turn: OwnTurn) -> bool:
@@ -201,7 +217,7 @@ class _Joint:
         return True
 
     def _follows(self, place: Place) -> bool:
-        """Whether the text up to the place is what it was."""
+        """Whether the text before the place is the same as it was then."""
         text = self._text.copy()
         text.update(_bytes(self._written[self._hashed : place.chars]))
         if text.digest() != place.text:
@@ -210,7 +226,9 @@ class _Joint:
         return True
 
     def _encode(self, piece: str) -> tuple[int, ...]:
-        """Behind an end token as in the whole text: some tokenizers treat a beginning otherwise."""
+        """Encodes a piece. After an end token it is encoded as part of the whole text, because some
+        tokenizers treat the beginning of a text differently.
+        """
         if self._end is None:
             return self._template.encode_cut(piece)
         token, text = self._end
@@ -236,7 +254,7 @@ def _restore(copy: Message, said: AnswerMeaning, reasoning: bool, text: bool) ->
 
 
 def _follow(conversation: bytes, message: Message) -> bytes:
-    """The digest of a conversation and one more message; of an answer counts what it means."""
+    """The digest of a conversation and one more message. Of an answer its meaning counts."""
     digest = hashlib.blake2b(conversation, digest_size=_DIGEST_BYTES)
     own = message.role is Role.assistant
     told = repr(AnswerMeaning.of(message).without_reasoning) if own else message.text

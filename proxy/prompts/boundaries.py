@@ -1,4 +1,4 @@
-"""Positions at which a cached prefix can be extended: what of a prompt does not depend on what comes next."""
+"""Positions at which a cached prefix can be extended: no later message changes the prompt before them."""
 
 from __future__ import annotations
 
@@ -12,15 +12,16 @@ from proxy.conversation.request import ChatRequest
 from proxy.prompts.canonical import Recent
 from proxy.prompts.rendering import conversations, holds_calls, render_tools
 
-# What a message may begin with: a tokenizer can join its first character with what the template wrote before.
+# A message may begin with any of these: a tokenizer can join its first character with what precedes it.
 _BEGINNINGS = ("x", "\n", " ", "{", "[", '"', "0")
-# Stand for texts that nobody knows yet. Of the private use area: two that no text begins with.
+# Placeholders for texts that are not known yet, from the private use area: no text begins with these two.
 _UNKNOWN, _OTHER = "\ue000", "\ue001"
 
 
 def write_prompt(template: ChatTemplate, request: ChatRequest, in_place: bool = True) -> Written:
-    """The prompt in the first form that the template takes, and whose calls it does not leave out. Raises
-    InvalidRequest where it takes none.
+    """The prompt in the first form that the template accepts and that shows the calls.
+
+    Raises InvalidRequest where the template accepts none.
     """
     tools = render_tools(request)
     refusal: InvalidRequest | None = None
@@ -41,8 +42,9 @@ def write_prompt(template: ChatTemplate, request: ChatRequest, in_place: bool = 
 
 
 def written_before(template: ChatTemplate, request: ChatRequest, in_place: bool) -> str:
-    """What stands in the prompt before the next message's own text, whatever that will be: the result of the
-    last answer's first call, or the user's words. Raises InvalidRequest.
+    """The prompt's text up to the next message's own text, whatever that text will be.
+
+    The next message is the result of the last answer's first call, or the user's. Raises InvalidRequest.
     """
     calls = request.messages[-1].calls
     if calls:  # some clients name the tool in its result, others do not
@@ -58,8 +60,9 @@ def written_before(template: ChatTemplate, request: ChatRequest, in_place: bool)
 
 
 def settled(template: ChatTemplate, text: str) -> tuple[str, tuple[int, ...]]:
-    """Splits the beginning of a prompt behind its last control token: the text up to there, and of the rest
-    the tokens that stay the same whatever follows.
+    """Splits the beginning of a prompt behind its last control token.
+
+    Returns the text up to there, and those tokens of the rest that stay the same whatever follows.
     """
     controls = template.controls_in(text)
     if not controls:
@@ -67,7 +70,7 @@ def settled(template: ChatTemplate, text: str) -> tuple[str, tuple[int, ...]]:
     last = controls[-1]
     at = text.rindex(last) + len(last)
     tokens = _stable(template, text[at - len(last) :])
-    # behind a control token, because some tokenizers treat a beginning otherwise
+    # encoded behind a control token, because some tokenizers treat the beginning of a text differently
     return text[:at], tokens[1:]
 
 
@@ -79,7 +82,7 @@ def _stable(template: ChatTemplate, text: str) -> tuple[int, ...]:
 def agreed(first: str | tuple[int, ...], second: str | tuple[int, ...]) -> int:
     """How many characters or tokens agree from the beginning."""
     least, most = 0, min(len(first), len(second))
-    while least < most:  # halving: the comparisons are of whole pieces, and fast
+    while least < most:  # binary search: comparing whole pieces is fast
         middle = (least + most + 1) // 2
         if first[:middle] == second[:middle]:
             least = middle
@@ -89,8 +92,10 @@ def agreed(first: str | tuple[int, ...], second: str | tuple[int, ...]) -> int:
 
 
 class Marks:
-    """Places in prompts, in tokens, that later prompts may part behind: the end of the system message and
-    tools, and of each turn. For models whose state can be kept at such places only. For one thread.
+    """Positions of prompts, in tokens, at which later prompts may differ. For one thread.
+
+    These are the end of the system message and tools, and the end of each turn. They are needed for models
+    whose state can be kept at such positions only.
     """
 
     def __init__(self, template: ChatTemplate, end_tokens: Sequence[int], in_place: bool) -> None:
@@ -100,7 +105,9 @@ class Marks:
         self._heads: Recent[str, int] = Recent(256)
 
     def find(self, request: ChatRequest, text: str, tokens: Sequence[int]) -> tuple[int, ...]:
-        """request: as the prompt was written from; text: of the prompt, as it was written."""
+        """The positions in one prompt. request: the prompt was written from it. text: of the prompt, as
+        written.
+        """
         ends = {at + 1 for at, token in enumerate(tokens) if token in self._end_tokens}
         controls = self._template.controls_in(text)
         ids = {self._template.markers[control] for control in set(controls)}
@@ -111,7 +118,9 @@ class Marks:
         return tuple(sorted(ends))
 
     def _head(self, request: ChatRequest, text: str) -> int:
-        """How many control tokens stand before the first message that is not the system's; 0: unknown."""
+        """How many control tokens precede the first message that is not a system message; 0 where that is
+        unknown.
+        """
         at = next((n for n, one in enumerate(request.messages) if one.role is not Role.system), None)
         if at is None:
             return 0

@@ -1,7 +1,8 @@
-"""The canonical request: what real clients change from turn to turn without meaning to, held still.
+"""Canonical rules: what clients change from turn to turn without meaning to is kept as the model first saw
+it.
 
-Each rule can be switched off. What is held is what the model was first told, never a form of our own making:
-a server that sees one request only changes nothing in it but a header line.
+Each rule can be switched off. What is kept is what the model was first told, never a form of our own: a
+server that sees a single request changes nothing in it but a header line.
 """
 
 from __future__ import annotations
@@ -22,18 +23,22 @@ from repair.types import ToolDefinition
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
-# How stale a time of day in the system message may be.
+# How old a time of day in the system message may become.
 LONGEST_HOLD_S = 3600
 _REMEMBERED = 2048
 
 
 class Rule(StrEnum):
-    """tool_keys: a tool whose JSON has its keys in another order is shown as it was first seen. tool_order:
-    so is a list of the same tools. header_line: header lines at the head of the system message are left out.
-    system_ids: an id in it stays as it was. system_clock: so does the time of day, for an hour.
+    """A canonical rule.
+
+    tool_keys: a tool whose JSON has its keys in another order is shown as it was first seen.
+    tool_order: a list of the same tools in another order is shown as it was first seen.
+    header_line: header lines at the head of the system message are left out.
+    system_ids: an id in the system message stays as it first was.
+    system_clock: a time of day in the system message stays as it was, for an hour.
     system_in_place: later system messages keep their place where the template refuses them as such.
-    reasoning: what the client left out of an answer of ours is put back. own_turns: our own answers are
-    shown with the tokens that were generated.
+    reasoning: reasoning that the client left out of one of our answers is put back.
+    own_turns: our own answers are shown with the tokens that were generated.
     """
 
     tool_keys = "tool-keys"
@@ -50,7 +55,7 @@ ALL_RULES = frozenset(Rule)
 
 
 class Recent(Generic[K, V]):
-    """A table of the entries used last, at most `capacity`."""
+    """A table of the entries used last, at most `capacity` of them."""
 
     def __init__(self, capacity: int) -> None:
         self._capacity = capacity
@@ -69,7 +74,7 @@ class Recent(Generic[K, V]):
             self._entries.popitem(last=False)
 
     def first(self, key: K, value: V) -> V:
-        """What stood there first."""
+        """The value that was first stored for the key; stores this one if there is none."""
         found = self.get(key)
         if found is None:
             self.put(key, found := value)
@@ -83,7 +88,7 @@ class _Held:
 
 
 class Canon:
-    """Makes requests canonical by the rules that are on, and remembers what it needs to."""
+    """Makes requests canonical by the rules that are on, and remembers what it needs for that."""
 
     def __init__(self, rules: frozenset[Rule] = ALL_RULES) -> None:
         self.rules = rules
@@ -92,7 +97,7 @@ class Canon:
         self._systems: Recent[tuple[str, bytes], _Held] = Recent(_REMEMBERED)
 
     def apply(self, request: ChatRequest) -> ChatRequest:
-        """The same request in meaning; the same object where nothing had to be held."""
+        """A request with the same meaning; the same object where nothing had to be changed."""
         tools = self._held_tools(request.tools)
         messages = self._held_system(request)
         if tools is request.tools and messages is request.messages:
@@ -110,7 +115,7 @@ class Canon:
             known = dict(zip(meanings, held, strict=True))
             first = self._lists.first(frozenset(meanings), held)
             held = tuple(known[tool_meaning(tool)] for tool in first)
-        # equality would not see the order of keys
+        # compared by identity, because equality ignores the order of keys
         return tools if all(ours is theirs for ours, theirs in zip(held, tools, strict=True)) else held
 
     def _held_system(self, request: ChatRequest) -> tuple[Message, ...]:
@@ -122,7 +127,7 @@ class Canon:
         return request.messages if text == first.text else (first.with_text(text), *rest)
 
     def _held_text(self, session: str, text: str) -> str:
-        """As it was told to this session before, where only ids and the time of day have changed."""
+        """The text as this session was told it before, where only ids and the time of day have changed."""
         skeleton = Skeleton(without_ids(text) if Rule.system_ids in self.rules else text)
         if Rule.system_clock in self.rules:
             skeleton = without_clocks(skeleton.text)
@@ -143,5 +148,5 @@ def digest_of(text: str) -> bytes:
 
 
 def tool_meaning(tool: ToolDefinition) -> tuple[str, str, str]:
-    """Equal for tools that differ in the order of their JSON keys at most."""
+    """Equal for tools that differ at most in the order of their JSON keys."""
     return tool.name, tool.description, json.dumps(dict(tool.parameters), sort_keys=True)

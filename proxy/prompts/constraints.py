@@ -1,7 +1,7 @@
-"""Which grammar, if any, the answer to a request is decoded under.
+"""Decides which grammar the answer to a request is decoded under, if any.
 
 A grammar is a help and never a condition: where none can be made, the request is served without one, its
-calls are judged all the same, and the log says so once.
+    calls are judged all the same, and the log says so once.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from repair.tools import ToolSet
 
 _log = logging.getLogger(__name__)
 _KEPT = 64
-# A longer value would swell the grammar; the model writes it again.
+# A longer value would make the grammar too large; the model writes the value again.
 _FIXED_CHARS = 2_000
-# What may declare or demand properties besides `properties`.
+# Keywords that may declare or require properties besides `properties`.
 _OPENINGS = frozenset(
     "additionalProperties unevaluatedProperties patternProperties propertyNames minProperties "
     "allOf anyOf oneOf if dependentSchemas $ref $dynamicRef".split()
@@ -34,8 +34,10 @@ _OPENINGS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Constraint:
-    """wanted: the request asks for constrained decoding. grammar: None where it does not, or where none can
-    be made.
+    """Whether and how decoding is constrained.
+
+    wanted: the request asks for constrained decoding.
+    grammar: None where it does not, or where no grammar can be made.
     """
 
     wanted: bool = False
@@ -48,8 +50,9 @@ NO_CONSTRAINT = Constraint()
 class Constraints:
     """Makes the grammars of one model's requests. Not for several threads at once.
 
-    format: the wire format of its calls. template: its chat template's text. tokens: the text and id of every
-    marker that is one token of its vocabulary.
+    format: the wire format of its calls.
+    template: the text of its chat template.
+    tokens: the text and id of each marker that is a single token of its vocabulary.
     """
 
     def __init__(self, format: str | Wire, template: str, tokens: Mapping[str, int]) -> None:
@@ -61,7 +64,7 @@ class Constraints:
         self._made: OrderedDict[str, str | None] = OrderedDict()
 
     def choose(self, request: ChatRequest, generation_prompt: str) -> Constraint:
-        """generation_prompt: what the chat template put after the conversation."""
+        """The constraint of a request. generation_prompt: what the chat template appended."""
         mode = request.tool_choice.mode
         callable_ = bool(request.tools) and mode is not ToolMode.none
         strict = any(tool.strict for tool in request.tools)
@@ -137,10 +140,10 @@ class Constraints:
 
 
 def closed(schema: Any) -> Any:
-    """The schema without room for undeclared properties, where it declares some and says nothing of others.
+    """The schema with undeclared properties forbidden, where it declares some and says nothing of others.
 
-    Such room is there for callers that know more than the schema says. A model under constraint does not, and
-    fills it with inventions, one key twice among them.
+    A schema allows undeclared properties for callers that know more than it says. A model under a grammar
+    does not, and would invent properties, even one key twice.
     """
     if not isinstance(schema, Mapping):
         return schema
@@ -156,7 +159,7 @@ def closed(schema: Any) -> Any:
 
 
 def fixed(schema: Mapping[str, Any], arguments: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The schema of an object in which these properties have these values and no others."""
+    """The schema of an object that has exactly these properties with these values."""
     short = {key: value for key, value in arguments.items() if len(json.dumps(value)) <= _FIXED_CHARS}
     if not short:
         return schema

@@ -1,4 +1,4 @@
-"""Why a prompt does not go on from an earlier one of its session: where it parts from it, what changed."""
+"""The miss report: where a prompt differs from the closest earlier one of its session, and what changed."""
 
 from __future__ import annotations
 
@@ -20,22 +20,24 @@ from proxy.prompts.answer_meaning import AnswerMeaning
 from proxy.prompts.canonical import Recent, digest_of
 
 _CAPACITY = 4_000_000
-_MOST = 2048  # sessions: a short one takes far more than its tokens do
+_MOST = 2048  # sessions; a short one takes far more memory than its tokens do
 _BRANCHES = 4
 _WINDOW = 12
-# An answer's head, which the template may write otherwise once it is history (`<think>`), in tokens.
+# Tokens of an answer's head, which the template may write differently once it is history (`<think>`).
 _HEAD = 16
-# Causes that the engine alone can know, and how many tokens of what agrees it may compute again before one of
-# them counts.
+# Causes that only the engine knows, and how many of the agreeing tokens it may compute again before such a
+# cause counts.
 _LOST = frozenset({MissCause.evicted, MissCause.late, MissCause.boundary})
 _SLACK = 16
 
 
 @dataclass(frozen=True, slots=True)
 class Layers:
-    """Digests of one message: as it is, and twice with less of what may change and mean the same. Of a system
-    message without header lines, then without all that is volatile; of an answer without its reasoning, then
-    by its meaning.
+    """Digests of one message: of its text, and twice with less of what may change without changing the
+    meaning.
+
+    A system message: without header lines, then without everything volatile.
+    An answer: without its reasoning, then by its meaning.
     """
 
     role: Role
@@ -58,7 +60,7 @@ class Layers:
         return cls(message.role, *(digests[text] for text in texts))
 
     def cause(self, now: Layers) -> MissCause:
-        """What changed in it, given that something did."""
+        """What changed in the message, given that something did."""
         match self.role:
             case Role.system:
                 causes = MissCause.header, MissCause.line, MissCause.system
@@ -91,9 +93,13 @@ class Layout:
 
 @dataclass(slots=True, eq=False)
 class Seen:
-    """A prompt and, once there is one, its answer. tokens: of both; prompt: how many are the prompt's.
-    held: whether it is still remembered. ahead: what the next prompt is expected to hold instead of these
-    tokens from ahead_at on, none where it is expected to go on from them.
+    """A prompt and, once there is one, its answer.
+
+    tokens: of both.
+    prompt: how many of them are the prompt's.
+    held: whether the prompt is still remembered.
+    ahead: the tokens that the next prompt is expected to have from ahead_at on, instead of these; none where
+        it is expected to extend them.
     """
 
     layout: Layout
@@ -107,8 +113,12 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Outlook:
-    """What a prompt shares with the closest one of its session. common: tokens. ahead: tokens of it that were
-    foreseen, and may have been computed before it came. See CacheReport.
+    """What a prompt shares with the closest one of its session.
+
+    common: tokens that both share.
+    ahead: tokens of it that were expected, and may have been computed before it came.
+
+    The other fields are those of CacheReport.
     """
 
     total: int
@@ -120,7 +130,9 @@ class Outlook:
     ahead: int = 0
 
     def report(self, engine: EngineReport) -> CacheReport:
-        """With what the engine says: where the request is not to blame, it may know why there was no more."""
+        """The report with what the engine says: where the request did not change, the engine may know the
+        cause.
+        """
         found = CacheReport(engine.reused, self.total, engine.tier)
         if self.ahead and engine.reused + _SLACK >= self.ahead:
             return found
@@ -135,7 +147,7 @@ class Outlook:
 
 
 class Prompts:
-    """The prompts seen last, at most `capacity` tokens of `most` sessions and a few branches of each. For one
+    """The prompts seen last: at most `capacity` tokens, of `most` sessions and a few branches each. For one
     thread.
     """
 
@@ -149,20 +161,18 @@ class Prompts:
 
     @property
     def tokens(self) -> int:
-        """How many are remembered."""
+        """How many tokens are remembered."""
         return self._size
 
     def note(self, request: ChatRequest, tokens: Sequence[int]) -> tuple[Outlook, Seen]:
-        """Compares a prompt with those before it, and remembers it. request: as the prompt was written
-        from.
-        """
+        """Compares a prompt with earlier ones and remembers it. request: the prompt was written from it."""
         seen = Seen(Layout.of(request), array("i", tokens), len(tokens))
         outlook, closest = self._compare(request, seen)
         self._remember(request, seen, closest)
         return outlook, seen
 
     def compare(self, request: ChatRequest, tokens: Sequence[int]) -> Outlook:
-        """As note(), and nothing is remembered."""
+        """Compares like note(), but remembers nothing."""
         return self._compare(request, Seen(Layout.of(request), array("i", tokens), len(tokens)))[0]
 
     def answered(self, seen: Seen, generated: Sequence[int], said: AnswerMeaning | None) -> None:
@@ -172,7 +182,7 @@ class Prompts:
             self._size += len(generated)
 
     def foresee(self, session: str, tokens: Sequence[int]) -> None:
-        """The next prompt of the session is expected to begin with these tokens."""
+        """Expects the next prompt of the session to begin with these tokens."""
         new = array("i", tokens)
         shared = [(common(one.tokens, new), one) for one in self._sessions.get(session, ())]
         if shared:
@@ -199,8 +209,8 @@ class Prompts:
         return Outlook(new.prompt, length, cause, message, before, now, ahead), None
 
     def _candidates(self, request: ChatRequest) -> list[Seen]:
-        """Of the session; where it has none yet, of the one that began with the same question: without a
-        name a session is known by its system message, which may be what changed.
+        """Earlier prompts of the session; if there are none, of the session that began with the same
+        question: a session without a name is known by its system message, which may be what changed.
         """
         known = self._sessions.get(request.session.id)
         if known is None and any(message.role is Role.assistant for message in request.messages):
@@ -236,7 +246,7 @@ class Prompts:
 def find_cause(
     old: Seen, new: Layout, messages: Sequence[Message], length: int
 ) -> tuple[MissCause, int | None]:
-    """Why a prompt parts from an earlier one after `length` tokens, and at which message, if it is at one."""
+    """Why a prompt differs from an earlier one after `length` tokens, and at which message, if at one."""
     if old.layout.tools != new.tools:
         return MissCause.tools, None
     for index, (then, now) in enumerate(zip(old.layout.messages, new.messages, strict=False)):
@@ -253,7 +263,7 @@ def find_cause(
 
 
 def _cause_in_answer(said: AnswerMeaning | None, reply: Message) -> MissCause:
-    """said: None where the answer did not come to its end."""
+    """The cause within an answer. said: None where the answer was not finished."""
     if reply.role is not Role.assistant:
         return MissCause.edit
     copy = AnswerMeaning.of(reply)

@@ -1,4 +1,4 @@
-"""From a request to the tokens of its prompt: canonical, with our own answers as they were generated."""
+"""Turns a request into the tokens of its prompt: canonical, with our own answers as they were generated."""
 
 from __future__ import annotations
 
@@ -21,8 +21,10 @@ from repair.formats import Wire
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A prompt, and what is to be done when its answer has come. spliced: answers of ours that stand in it as
-    they were generated. marks: places that later prompts may part behind.
+    """A prompt, and what is needed when its answer has come.
+
+    spliced: how many of our own answers are in it as they were generated.
+    marks: positions at which later prompts may differ.
     """
 
     rendered: Rendered
@@ -38,8 +40,10 @@ class Prepared:
 
 
 class Prompter:
-    """Prepares the prompts of one model. format: of its calls. marked: its state cannot be cut, so that
-    places to go on from have to be named. Not safe to share between threads.
+    """Prepares the prompts of one model. Not safe to share between threads.
+
+    format: the wire format of its calls.
+    marked: its state cannot be cut, so that positions to continue from have to be named.
     """
 
     def __init__(
@@ -62,7 +66,9 @@ class Prompter:
         self._marks = Marks(template, end_tokens, self._in_place) if marked else None
 
     def prepare(self, request: ChatRequest) -> Prepared:
-        """Raises InvalidRequest where the template takes the conversation in no form."""
+        """The prompt of a request. Raises InvalidRequest where the template accepts the conversation in no
+        form.
+        """
         asked, recalled = self._recall(request)
         written = write_prompt(self._template, asked, self._in_place)
         joined = self._turns.join(written.text, recalled.own)
@@ -72,14 +78,16 @@ class Prompter:
         reader = self._readers.of(request, rendered.generation_prompt)
         due = Due(recalled.conversation, place_of(written.text + begun, rendered.tokens), reader)
         marks = self._marks.find(asked, written.text, joined.tokens) if self._marks else ()
-        if request.fork:  # what only the model has seen is nothing that the session could go on from
+        if request.fork:  # the session cannot continue from what only the model has seen
             outlook = self._prompts.compare(asked, rendered.tokens)
             return Prepared(rendered, thinking, due, outlook, None, joined.spliced, marks)
         outlook, seen = self._prompts.note(asked, rendered.tokens)
         return Prepared(rendered, thinking, due, outlook, seen, joined.spliced, marks)
 
     def count(self, request: ChatRequest) -> int:
-        """The tokens of its prompt, of which nothing is remembered. Raises InvalidRequest as prepare()."""
+        """The number of tokens of a request's prompt, of which nothing is remembered. Raises InvalidRequest
+        like prepare().
+        """
         asked, recalled = self._recall(request)
         written = write_prompt(self._template, asked, self._in_place)
         tokens = self._turns.join(written.text, recalled.own).tokens
@@ -87,7 +95,7 @@ class Prompter:
         return len(limit_thinking(self._template, self._format, plain, request)[0].tokens)
 
     def _recall(self, request: ChatRequest) -> tuple[ChatRequest, Recalled]:
-        """The canonical request, our own answers in it restored."""
+        """The canonical request, with our own answers in it restored."""
         asked = self._canon.apply(request)
         own_turns = Rule.own_turns in self._rules
         recalled = self._turns.recall(asked.messages, reasoning=Rule.reasoning in self._rules, text=own_turns)
@@ -95,9 +103,10 @@ class Prompter:
         return asked, recalled if own_turns else replace(recalled, own=())
 
     def ahead(self, request: ChatRequest, reply: Message | None = None) -> tuple[int, ...]:
-        """How the prompt will begin that goes on from this one, up to where the text of its next message
-        starts. reply: our answer, as the client got it; None where the conversation is to be gone on from as
-        it is. Raises InvalidRequest where the template takes it in no form.
+        """The tokens with which the next prompt will begin, up to the text of its next message.
+
+        reply: our answer, as the client got it; None where the conversation is extended as it is. Raises
+            InvalidRequest where the template accepts it in no form.
         """
         if reply is not None:
             request = replace(request, messages=(*request.messages, as_sent_back(request, reply)))
@@ -113,7 +122,7 @@ class Prompter:
         return tokens
 
     def answered(self, prepared: Prepared, text: str, finished: Finished) -> None:
-        """Remember an answer. One that was cut, by a limit or a stop string, has no end to go on from."""
+        """Remembers an answer. One that a limit or a stop string cut off has no end to continue from."""
         if prepared.seen is None:
             return
         generated = finished.completion
@@ -124,8 +133,8 @@ class Prompter:
 
 
 def as_sent_back(request: ChatRequest, reply: Message) -> Message:
-    """An answer as this client will send it: without its reasoning, where it never got that or has left it
-    out of every answer so far.
+    """The answer as this client will send it back: without its reasoning, if the client never got that or has
+    left it out of every answer so far.
     """
     answers = [message for message in request.messages if message.role is Role.assistant]
     forgets = bool(answers) and not any(message.reasoning for message in answers)

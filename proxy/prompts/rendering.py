@@ -1,8 +1,7 @@
-"""A conversation in the form that chat templates take, and plainer forms for templates that refuse it.
+"""A conversation in the form that chat templates take, and plainer forms for templates that refuse that form.
 
-Templates differ in what they accept: some know no system role, some want user and assistant to
-alternate, some iterate over arguments and so need an object. Each form gives up a little structure and no
-text.
+Templates differ in what they accept: some have no system role, some want user and assistant to alternate,
+    some iterate over arguments and so need an object. Each plainer form loses a little structure and no text.
 """
 
 from __future__ import annotations
@@ -23,8 +22,9 @@ _COMPARED = 60
 
 
 def render_tools(request: ChatRequest) -> list[dict[str, Any]] | None:
-    """The tools as the template shows them to the model; None where it may not call any, and where messages
-    declare them all.
+    """The tools as the template shows them to the model.
+
+    None where the model may not call any, and where messages declare them all.
     """
     if request.tool_choice.mode is ToolMode.none or not request.listed_tools:
         return None
@@ -34,11 +34,16 @@ def render_tools(request: ChatRequest) -> list[dict[str, Any]] | None:
 def conversations(
     request: ChatRequest, *, in_place: bool = True, told_in_words: bool = True
 ) -> Iterator[Conversation]:
-    """The forms to try, best first: as it is; with calls in the forms that some templates want, if there are
-    any; one system message at the head; alternating turns of text.
+    """The forms to try, best first.
 
-    in_place: a later system message is then told by the user where it stands; moved to the head, it would
-    change all that the model has read already. told_in_words: the last form, without calls.
+    1. as the conversation is;
+    2. with calls in the forms that some templates want, if there are any;
+    3. with one system message at the head;
+    4. with alternating turns of text.
+
+    in_place: later system messages become the user's, where they stand; moved to the head, they would change
+        everything that the model has read already.
+    told_in_words: the last form, without calls.
     """
     kept = [message.in_words() for message in request.messages]
     kept = _with_answer_schema(request, without_empty_tail(kept))
@@ -56,7 +61,7 @@ def conversations(
 
 
 def without_empty_tail(messages: Sequence[Message]) -> list[Message]:
-    """Drops trailing empty assistant messages: agents keep them after an answer that held nothing."""
+    """Drops empty assistant messages at the end: agents keep them after an answer that held nothing."""
     kept = list(messages)
     while len(kept) > 1 and kept[-1].is_empty_answer:
         kept.pop()
@@ -94,8 +99,8 @@ def _call(call: PastCall, arguments: Callable[[str], Any]) -> dict[str, Any]:
 
 
 def read_arguments(text: str) -> Any:
-    """The object that a call's arguments hold, since templates write objects their own way; an empty one for
-    no text and null; else the text itself.
+    """The object that a call's arguments hold, since templates write objects their own way. Without text, and
+    for null, an empty object; for anything else the text itself.
     """
     if not text.strip():
         return {}
@@ -113,7 +118,7 @@ def _as_text(text: str) -> str:
 
 
 def _with_short_ids(message: Message) -> Message:
-    """With ids of nine letters and digits, as some templates insist on."""
+    """The message with ids of nine letters and digits, which some templates require."""
     return replace(message, parts=tuple(map(_part_with_short_id, message.parts)))
 
 
@@ -132,7 +137,7 @@ def _short_id(id: str) -> str:
 
 
 def _one_call_each(messages: Sequence[Message]) -> list[Message]:
-    """Calls of one message as several messages, each with its results behind it."""
+    """Splits the calls of one message into several messages, each followed by its results."""
     told: list[Message] = []
     kept = list(messages)
     while kept:
@@ -151,8 +156,8 @@ def _one_call_each(messages: Sequence[Message]) -> list[Message]:
 
 
 def holds_calls(text: str, request: ChatRequest) -> bool:
-    """Whether the calls of a conversation stand in its prompt: their names, and of each its longest text.
-    Some templates leave calls out and say nothing.
+    """Whether the prompt shows the conversation's calls: the name of each and its longest text. Some
+    templates leave calls out and say nothing.
     """
     for call in (call for message in request.messages for call in message.calls):
         if call.name not in text:

@@ -20,9 +20,9 @@ from repair.types import ReasoningDelta, TextDelta
 
 _log = logging.getLogger(__name__)
 
-# A client that comes back at once should not find us busy with what it brings itself.
+# A client that comes back at once should not find the engine busy with what it brings itself.
 PAUSE_S = 0.02
-# Sessions that are computed ahead for at a time; of more the longest waiting is dropped.
+# At most so many sessions wait to be computed ahead; beyond that the one that waited longest is dropped.
 MOST = 8
 _DEADLINE_S = 120.0
 _GOES_ON = frozenset({FinishReason.stop, FinishReason.tool_calls})
@@ -31,8 +31,10 @@ Render = Callable[[ChatRequest, Message], Awaitable[tuple[int, ...]]]
 
 
 class Prefiller(Protocol):
-    """Computes before it is asked to. foresee: a client got a turn to its end. warm: conversations will begin
-    with these messages; raises RequestError.
+    """Computes prompts before they are asked for.
+
+    foresee: a client got a turn to its end.
+    warm: conversations will begin with these messages; raises RequestError.
     """
 
     def foresee(self, request: ChatRequest, reply: Message) -> None: ...
@@ -41,8 +43,8 @@ class Prefiller(Protocol):
 
 
 def reply_of(request: ChatRequest, events: Sequence[Event]) -> Message | None:
-    """The answer as the client got it; None where nobody can know what will go on from it: it was cut, or is
-    one of several.
+    """The answer as the client got it. None where the next prompt cannot be foreseen: the answer was cut off,
+    or is one of several.
     """
     finish = events[-1]
     if request.n > 1 or not isinstance(finish, Finish) or finish.reason not in _GOES_ON:
@@ -56,8 +58,8 @@ def reply_of(request: ChatRequest, events: Sequence[Event]) -> Message | None:
 def prefill(
     tokens: Sequence[int], session: str = "", deadline_s: float | None = _DEADLINE_S
 ) -> GenerateRequest:
-    """Computes these tokens when nobody else wants to be served. One more follows them: the engine leaves a
-    prompt's last token to the request that decodes from it.
+    """A request that only computes these tokens, when nobody else is to be served. One more token follows
+    them: the engine leaves a prompt's last token to the request that decodes from it.
     """
     return GenerateRequest(
         id=secrets.token_hex(12),
@@ -71,9 +73,9 @@ def prefill(
 
 
 class ThinkTime:
-    """One prefill at a time for each session. render: the tokens that the session's next prompt begins with.
+    """Runs one prefill at a time for each session. Belongs to one event loop.
 
-    Belongs to one event loop.
+    render: returns the tokens that the session's next prompt begins with.
     """
 
     def __init__(self, engine: EngineClient, render: Render, enabled: bool = True) -> None:
@@ -84,7 +86,7 @@ class ThinkTime:
         self._sent: set[str] = set()
 
     def ended(self, request: ChatRequest, reply: Message) -> None:
-        """A turn was delivered."""
+        """A turn was delivered to its client."""
         if not self._enabled:
             return
         session = request.session.id
@@ -94,12 +96,12 @@ class ThinkTime:
         self._tasks[session] = asyncio.create_task(self._run(request, reply))
 
     def arrived(self, session: str) -> None:
-        """The session's next request is there: what the engine was not given yet has come too late."""
+        """The session's next request has come: what the engine was not given yet is too late."""
         if session not in self._sent:
             self.drop(session)
 
     def drop(self, session: str) -> None:
-        """Nobody needs it any more; what has been computed is kept. Unknown sessions are fine."""
+        """Stops computing for a session; what has been computed is kept. Unknown sessions are ignored."""
         self._sent.discard(session)
         task = self._tasks.pop(session, None)
         if task is not None:
@@ -120,7 +122,7 @@ class ThinkTime:
             await run(self._engine, prefill(tokens, session))
         except EngineError as error:
             _log.debug("nothing was computed ahead for session %s: %s", session, error)
-        except RuntimeError:  # the server is being closed: nobody renders any more
+        except RuntimeError:  # the server is being closed, and nobody renders any more
             _log.debug("nothing was computed ahead for session %s", session, exc_info=True)
         finally:
             if self._tasks.get(session) is asyncio.current_task():
@@ -129,7 +131,7 @@ class ThinkTime:
 
 
 async def run(engine: EngineClient, request: GenerateRequest) -> Finished:
-    """A prefill's last event. Raises EngineError."""
+    """The last event of a prefill. Raises EngineError."""
     outputs = engine.generate(request)
     try:
         async for output in outputs:

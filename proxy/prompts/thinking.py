@@ -1,4 +1,4 @@
-"""The thinking budget of a request, as the tokens by which the engine closes the block."""
+"""The thinking budget of a request, as the tokens with which the engine closes the reasoning block."""
 
 from __future__ import annotations
 
@@ -23,10 +23,11 @@ def knows_thinking(source: str) -> bool:
 def limit_thinking(
     template: ChatTemplate, format: str | Wire, rendered: Rendered, asked: ChatRequest
 ) -> tuple[Rendered, ThinkingLimit | None]:
-    """The prompt and the limit; no limit where the model would not think.
+    """The prompt and the thinking limit; no limit where the model would not think.
 
-    Where the template leaves the block to the model, as those do that can switch thinking on and off, the
-    block is opened in the prompt: else nobody could tell thinking from answering while tokens are chosen.
+    Where the template leaves it to the model to open the block, as templates do that can switch thinking on
+    and off, the block is opened in the prompt: otherwise thinking could not be told from answering while
+    tokens are chosen.
     """
     if asked.thinking_budget is None:
         return rendered, None

@@ -1,4 +1,4 @@
-"""The prefix cache's figures, for Prometheus."""
+"""Prometheus figures of the prefix cache."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _CACHE_TOTALS = {
 
 
 def cache_figures(stats: CacheStats) -> Iterator[Metric]:
-    """As of the scrape; the counters start over with the engine process."""
+    """The figures at the time of the scrape; the counters start over with the engine process."""
     for name, (text, fields) in _CACHE_GAUGES.items():
         gauge = GaugeMetricFamily(f"fortieth_{name}", text, labels=["tier"])
         for tier, field in fields.items():

@@ -1,7 +1,8 @@
-"""The ledger: each request's account as a row of a SQLite file, bounded, written off the hot path.
+"""The ledger: each request's record as a row of a SQLite file of bounded size, written by a thread of its
+own.
 
-The event loop only puts accounts into a bounded queue; one thread writes them in batches. What does not fit
-is dropped and counted: a full disk may not stop an agent.
+The event loop only puts records into a bounded queue; one thread writes them in batches. What does not fit
+into the queue is dropped and counted: a full disk must not stop an agent.
 """
 
 from __future__ import annotations
@@ -40,18 +41,21 @@ CREATE INDEX IF NOT EXISTS requests_by_request_id ON requests (request_id);
 _INSERT = "INSERT INTO requests (at, request_id, model, session, verdict, record) VALUES (?, ?, ?, ?, ?, ?)"
 _VERSION = 1
 _BATCH = 256
-# Of each text in a record; fixes and problems may quote whole arguments.
+# Characters kept of each text in a record; fixes and problems may quote whole arguments.
 _MAX_CHARS = 2000
 _REDACTED = "[redacted]"
-# A step of a JSON pointer that is no index of an array: a key, which a model or a client chose.
+# A step of a JSON pointer that is not an array index is a key, which a model or a client chose.
 _KEY = re.compile(r"(?<=/)(?!\d+(?:/|$))[^/]*")
 _MODE = 0o600
 
 
 @dataclass(frozen=True, slots=True)
 class LedgerLimits:
-    """rows, bytes: the oldest rows go when there are more. queued: accounts that may wait to be written.
-    redact: leaves out what models and clients wrote, which fixes, problems and errors quote.
+    """Bounds of the ledger.
+
+    rows, bytes: the oldest rows are deleted when there are more.
+    queued: records that may wait to be written.
+    redact: what models and clients wrote is left out, also where fixes, problems and errors quote it.
     """
 
     rows: int = 100_000
@@ -62,7 +66,7 @@ class LedgerLimits:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A row. at: seconds since the epoch. record: the account as JSON."""
+    """A row of the ledger. at: seconds since the epoch. record: the request's record as JSON."""
 
     id: int
     at: float
@@ -74,8 +78,9 @@ class Entry:
 
 
 def to_record(account: RequestRecord, redact: bool) -> dict[str, Any]:
-    """The account as JSON values. redact: what the model or a client wrote is left out, the keys of paths
-    too; kinds, rules and indices stay.
+    """The record as JSON values.
+
+    redact: leaves out what the model or a client wrote, the keys of paths too; kinds, rules and indices stay.
     """
     record: dict[str, Any] = asdict(account)
     for place in (record, *record["attempts"]):
@@ -102,7 +107,7 @@ def _shown(text: str, redact: bool) -> str:
 
 
 class Ledger:
-    """A Sink that writes. open() makes one, close() writes what waits."""
+    """A Sink that writes records to a file. open() makes one, close() writes what waits."""
 
     def __init__(self, path: Path, limits: LedgerLimits, clock: Callable[[], float]) -> None:
         self.path = path
@@ -110,8 +115,8 @@ class Ledger:
         self._clock = clock
         self._queue: queue.Queue[tuple[float, RequestRecord] | None] = queue.Queue(limits.queued)
         self._dropped = 0
-        self._newest = 0  # its rows' numbers go on in a new file
-        self._outage = 0  # accounts lost since the file could last be written
+        self._newest = 0  # row numbers continue in a new file
+        self._outage = 0  # records lost since the file could last be written
         self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._write_all, name="ledger", daemon=True)
 
@@ -134,7 +139,7 @@ class Ledger:
 
     @property
     def dropped(self) -> int:
-        """Accounts that were not kept: the queue was full or the file could not be written."""
+        """Records that were not kept because the queue was full or the file could not be written."""
         return self._dropped
 
     def record(self, account: RequestRecord) -> None:
@@ -148,12 +153,12 @@ class Ledger:
             self._dropped += count
 
     def close(self) -> None:
-        """Writes what waits; gives up after some seconds."""
+        """Writes the records that wait; gives up after some seconds."""
         self._queue.put(None)
         self._thread.join(10)
 
     def flush(self) -> None:
-        """Returns when what was recorded until now is in the file, or was dropped."""
+        """Returns when everything recorded until now is in the file, or was dropped."""
         self._queue.join()
 
     def _write_all(self) -> None:
@@ -171,7 +176,7 @@ class Ledger:
                 return
 
     def _take(self) -> tuple[list[tuple[float, RequestRecord]], bool]:
-        """What waits, at least one; and whether the end has come."""
+        """The records that wait, at least one, and whether the ledger is being closed."""
         batch: list[tuple[float, RequestRecord]] = []
         item = self._queue.get()
         while item is not None:
@@ -182,7 +187,7 @@ class Ledger:
         return batch, True
 
     def _lost(self, count: int, error: Exception) -> None:
-        """One warning for each outage, however long it lasts."""
+        """Counts lost records, with one warning for each outage, however long it lasts."""
         self._drop(count)
         if not self._outage:
             _log.warning(
@@ -206,15 +211,17 @@ class Ledger:
                 connection.executemany(_INSERT, rows)
                 _trim(connection, self._limits)
             self._newest = max(self._newest, _newest(connection))
-            connection.executescript("PRAGMA incremental_vacuum;")  # execute() frees a single page
+            connection.executescript("PRAGMA incremental_vacuum;")  # execute() would free a single page only
 
 
 class _NoLedger(Exception):
-    """The file is a database of something else."""
+    """The file is another program's database, or a ledger of another version."""
 
 
 def _connect(path: Path) -> sqlite3.Connection:
-    """To a file of its own, made where there is none. Files that SQLite puts beside it get its mode."""
+    """A connection to the file, which is made with mode 600 where there is none. SQLite gives its mode to the
+    files beside it.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, _MODE))
     connection = sqlite3.connect(path, timeout=5)
@@ -240,7 +247,9 @@ def _check_ours(connection: sqlite3.Connection) -> None:
 
 
 def _prepare(connection: sqlite3.Connection, newest: int) -> bool:
-    """Makes the table where there is none, with numbers that go on from `newest`; tells whether it did."""
+    """Makes the table where there is none, with row numbers that continue from `newest`; returns whether it
+    did.
+    """
     known = connection.execute("SELECT name FROM sqlite_master WHERE name = 'requests'").fetchone()
     if known is not None:
         return False
@@ -251,7 +260,7 @@ def _prepare(connection: sqlite3.Connection, newest: int) -> bool:
 
 
 def _newest(connection: sqlite3.Connection) -> int:
-    """The number of the newest row, 0 where there is none."""
+    """The number of the newest row; 0 where there is none."""
     return int(connection.execute("SELECT MAX(id) FROM requests").fetchone()[0] or 0)
 
 
@@ -261,7 +270,9 @@ def _row(at: float, account: RequestRecord, redact: bool) -> tuple[object, ...]:
 
 
 def _trim(connection: sqlite3.Connection, limits: LedgerLimits) -> None:
-    """Deletes the oldest rows beyond the limits; by bytes a tenth more, so as not to do it at each write."""
+    """Deletes the oldest rows beyond the limits. When there are too many bytes, a tenth more is deleted, so
+    that not every write has to delete.
+    """
     newest = _newest(connection)
     connection.execute("DELETE FROM requests WHERE id <= ?", (newest - limits.rows,))
     page, pages, free = (
@@ -285,7 +296,9 @@ def read_entries(
     session: str = "",
     verdict: str = "",
 ) -> Iterator[Entry]:
-    """Newest first; with `after`, those with a greater id, oldest first. Raises sqlite3.Error, OSError."""
+    """The entries, newest first; with `after`, those with a greater id, oldest first. Raises sqlite3.Error,
+    OSError.
+    """
     named = {"model": model, "session": session, "verdict": verdict}
     where = ["id > :after", *(f"{name} = :{name}" for name, value in named.items() if value)]
     order = "ASC" if after or oldest_first else "DESC"
@@ -297,7 +310,7 @@ def read_entries(
 
 
 def find_entry(path: Path, id: str) -> Entry | None:
-    """By the ledger's number or by the newest request of that id. Raises sqlite3.Error, OSError."""
+    """The entry with this number, or the newest one of this request id. Raises sqlite3.Error, OSError."""
     number = int(id) if id.isascii() and id.isdigit() and len(id) < 18 else -1
     query = "SELECT * FROM requests WHERE request_id = ? OR id = ? ORDER BY id DESC LIMIT 1"
     with closing(_open_to_read(path)) as connection:

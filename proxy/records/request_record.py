@@ -1,4 +1,6 @@
-"""The account of one request: all that the guard did, as one frozen value for whoever keeps or counts it."""
+"""The record of one request: everything that the guard did, as one frozen value for the ledger and the
+metrics.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,12 @@ from repair.types import Verdict as TurnVerdict
 
 
 class Ending(StrEnum):
-    """finished: the client got a finish. failed: an error. abandoned: the client went away first."""
+    """How a request ended.
+
+    finished: the client got a finish.
+    failed: the client got an error.
+    abandoned: the client went away first.
+    """
 
     finished = "finished"
     failed = "failed"
@@ -23,13 +30,16 @@ class Ending(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class AttemptRecord:
-    """One time that the model was asked. verdict: None where no judgement was reached, error says why.
+    """One time that the model was asked.
 
-    usage: as far as it is known. constrained: decoding was asked to be constrained; unconstrained: and was
-    not, or not to its end. asked: the deployments of an upstream that were asked for it, in order; the last
-    one answered. text: what an attempt that was broken off had written until then; "" for one that ended.
-    repeated: it repeated itself word for word and was stopped. way: how it was asked again, `correction`,
-    `untouched` or `structured`; "" for the first.
+    verdict: None where the attempt was not judged; `error` says why.
+    usage: as far as it is known.
+    constrained: decoding was asked to be constrained.
+    unconstrained: it was to be constrained and was not, or not to its end.
+    asked: the deployments of an upstream that were asked, in order; the last one answered.
+    text: what an attempt that was broken off had written until then; "" for one that ended.
+    repeated: the attempt repeated itself word for word and was stopped.
+    way: how the model was asked again, `correction`, `untouched` or `structured`; "" for the first attempt.
     """
 
     verdict: TurnVerdict | None
@@ -48,9 +58,14 @@ class AttemptRecord:
 
 @dataclass(frozen=True, slots=True)
 class Timings:
-    """Seconds since the request reached the guard, None where it never came to that. admitted: the upstream
-    had taken it. first: the first text or call left. heard: the first attempt had ended. judged: and was
-    judged. total: the end. reasking: how much of that was spent on asking again.
+    """Seconds from the arrival of the request at the guard; None where a point was never reached.
+
+    admitted: the upstream took the request.
+    first: the first text or call was sent.
+    heard: the first attempt ended.
+    judged: the first attempt was judged.
+    total: the request ended.
+    reasking: how much of that time was spent on asking again.
     """
 
     admitted: float = 0.0
@@ -63,14 +78,22 @@ class Timings:
 
 @dataclass(frozen=True, slots=True)
 class RequestRecord:
-    """One request. turn: its number in the conversation, from 1. calls: how many were delivered. fixes: of
-    what was delivered; problems: of what was not. looping: the history already held a loop that the
-    model was told of. drifted: the session was escalated to constrained decoding. reason: None where it
-    did not finish. session_source: what named the session. cache: of the first attempt's prompt, where the
-    upstream tells. empty: tools were declared, and the model neither called nor said anything. invalid: calls
-    that were delivered against their schemas, which only happens where the guard is told not to act.
-    given_up: how, where the verdict is `failed`. handed_over: invalid calls that giving up delivered, which
-    are not counted as invalid. warnings: see Finish.
+    """Everything that is kept of one request.
+
+    turn: its number in the conversation, from 1.
+    session_source: what named the session.
+    reason: the finish reason; None where the request did not finish.
+    calls: how many calls were delivered.
+    fixes: repairs of what was delivered.
+    problems: of what was not delivered.
+    invalid: calls that were delivered against their schemas, which only happens where the guard may not act.
+    handed_over: invalid calls that giving up delivered; they are not counted as invalid.
+    given_up: how the guard gave up, where the verdict is `failed`.
+    looping: the history held a loop already, and the model was told of it.
+    drifted: the session was decoded under constraint because of drift.
+    empty: tools were declared, and the model neither called one nor said anything.
+    cache: the report of the first attempt's prompt, where the upstream tells.
+    warnings: see Finish.
     """
 
     request_id: str
@@ -102,12 +125,14 @@ class RequestRecord:
 
 
 class Sink(Protocol):
-    """Takes accounts. Called on the event loop at the end of each request: may neither block nor raise."""
+    """Takes records. It is called on the event loop at the end of each request, and may neither block nor
+    raise.
+    """
 
     def record(self, account: RequestRecord) -> None: ...
 
 
-BUCKETS = (1, 6, 11, 21, 41)  # of the turns of a conversation, by their first
+BUCKETS = (1, 6, 11, 21, 41)  # of the turns of a conversation, by their first turn
 
 
 def bucket(turn: int) -> int:

@@ -1,4 +1,4 @@
-"""The sessions heard of last: what each has asked for, what of it was reused, and why not more."""
+"""Statistics of the sessions seen last: tokens asked for, tokens reused, and what to do about misses."""
 
 from __future__ import annotations
 
@@ -56,8 +56,14 @@ ADVICE = {
 
 @dataclass(frozen=True, slots=True)
 class SessionRow:
-    """One session of one model. source: what named it. turn: the highest so far. prompt, cached, generated:
-    tokens of all its requests. last_seen: seconds since the epoch. miss: the last there was.
+    """One session of one model.
+
+    source: what named it.
+    turn: the highest turn so far.
+    prompt, cached, generated: tokens of all its requests.
+    last_seen: seconds since the epoch.
+    cache: the report of the last prompt.
+    miss: the report of the last prompt that missed.
     """
 
     id: str
@@ -92,7 +98,9 @@ class SessionRow:
 
 
 class SessionStats:
-    """A Sink of accounts, by session; of more than `capacity` the longest unheard of is forgotten."""
+    """A Sink that sums up records by session. Beyond `capacity` sessions the one seen longest ago is
+    forgotten.
+    """
 
     def __init__(self, capacity: int = _CAPACITY) -> None:
         self._capacity = capacity
@@ -106,7 +114,7 @@ class SessionStats:
             self._rows.popitem(last=False)
 
     def forget(self, id: str) -> bool:
-        """Whether there was such a session, of any model."""
+        """Forgets a session of whatever model; returns whether there was one."""
         keys = [key for key in self._rows if key[1] == id]
         for key in keys:
             del self._rows[key]
@@ -114,12 +122,12 @@ class SessionStats:
 
     @property
     def rows(self) -> tuple[SessionRow, ...]:
-        """The one heard of last first."""
+        """The rows, the session seen last first."""
         return tuple(reversed(self._rows.values()))
 
 
 def row_object(row: SessionRow) -> dict[str, Any]:
-    """As JSON values."""
+    """The row as JSON values."""
     return {
         "object": "fortieth.session",
         "id": row.id,
@@ -139,7 +147,7 @@ def row_object(row: SessionRow) -> dict[str, Any]:
 
 
 def report_object(report: CacheReport) -> dict[str, Any]:
-    """As JSON values, with what to do about it."""
+    """The report as JSON values, with advice."""
     return {
         "tier": report.tier,
         "reused": report.reused,
