@@ -1,1 +1,1 @@
-"""What a conversation is sent to: the bundled engine, a script for tests, and in remote/ other servers."""
+"""Who answers a conversation: the bundled engine, a script for tests, and in remote/ other servers."""

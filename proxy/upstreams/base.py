@@ -1,4 +1,6 @@
-"""What stands behind the guard: something that continues a conversation with text."""
+"""The interface between the guard and whatever continues a conversation: Upstream, Generation and their
+events.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +19,9 @@ from repair.formats import Wire
 
 @dataclass(frozen=True, slots=True)
 class UpstreamStarted:
-    """The first event of a generation. prompt_tokens, cached_tokens: None where the upstream does not tell
-    them before its first text.
+    """The first event of a generation.
+
+    prompt_tokens, cached_tokens: None where the upstream does not tell them before its first text.
     """
 
     prompt_tokens: int | None = None
@@ -27,7 +30,9 @@ class UpstreamStarted:
 
 @dataclass(frozen=True, slots=True)
 class UpstreamText:
-    """Newly generated text and how many tokens it took. scores: of each of them, where the request asks."""
+    """Newly generated text and how many tokens it took. scores: of each token, where the request asks for
+    them.
+    """
 
     text: str
     tokens: int = 1
@@ -36,7 +41,7 @@ class UpstreamText:
 
 @dataclass(frozen=True, slots=True)
 class UpstreamReasoning:
-    """Thinking that the upstream tells apart itself. Thinking inside UpstreamText is found by its markers."""
+    """Reasoning that the upstream marks as such. Reasoning inside UpstreamText is found by its markers."""
 
     text: str
     tokens: int = 1
@@ -46,8 +51,10 @@ class UpstreamReasoning:
 class UpstreamCall:
     """A call that the upstream returns as structure: its name and the text of its arguments, as emitted.
 
-    Sent once, whole, in the calls' order; the guard holds it to the end of the turn anyway. complete: False
-    where the upstream's stream ended inside it. tokens: without those of its UpstreamCallParts.
+    Each call is sent once, whole, in order; the guard holds it to the end of the turn anyway.
+
+    complete: False where the upstream's stream ended inside the call.
+    tokens: without those of its UpstreamCallParts.
     """
 
     name: str
@@ -58,8 +65,11 @@ class UpstreamCall:
 
 @dataclass(frozen=True, slots=True)
 class UpstreamCallPart:
-    """A call that the upstream is still writing as structure, from its beginning on: sent now and then, so
-    that one which cannot become a call is not written to its end. The call itself comes as UpstreamCall.
+    """The beginning of a call that the upstream is still writing as structure.
+
+    It is sent now and then, so that a call which cannot become a valid one need not be written to its end.
+    The call itself comes as UpstreamCall.
+
     tokens: since the last part.
     """
 
@@ -70,7 +80,7 @@ class UpstreamCallPart:
 
 @dataclass(frozen=True, slots=True)
 class Phases:
-    """Seconds that a generation waited for a place, took to its first token, and from that to its last."""
+    """Seconds of a generation: waiting for a place, from there to the first token, from that to the last."""
 
     queue_s: float
     prefill_s: float
@@ -79,11 +89,14 @@ class Phases:
 
 @dataclass(frozen=True, slots=True)
 class UpstreamFinish:
-    """The last event of a generation that did not fail. reason: `stop`, `length` or `content_filter`. phases:
-    where known. unconstrained: decoding was to be constrained, and was not to its end. cache: where known.
-    asked: the deployments that were asked, in order, the last of which answered. repeated: it was ended
-    because it repeated itself word for word; the reason is `length` then. stop_sequence: which stop string
-    ended it, where the upstream matched one and tells.
+    """The last event of a generation that did not fail.
+
+    reason: `stop`, `length` or `content_filter`.
+    phases, cache: None where the upstream does not tell.
+    unconstrained: decoding was to be constrained and was not, or not to its end.
+    asked: the deployments that were asked, in order; the last one answered.
+    repeated: the generation was ended because it repeated itself word for word; the reason is `length` then.
+    stop_sequence: the stop string that ended it, where the upstream matched one and tells which.
     """
 
     reason: str
@@ -102,11 +115,13 @@ UpstreamEvent = (
 
 
 class Generation(Protocol):
-    """One accepted generation. format: the name of the wire format of its calls, or `auto`.
+    """One accepted generation.
 
-    generation_prompt: what the chat template put after the conversation, where it may open a reasoning
-    block. Iterating gives one UpstreamStarted, at once, then texts, reasoning and calls, then one finish, or
-    raises RequestError.
+    Iterating gives one UpstreamStarted, at once, then text, reasoning and calls, then one finish, or raises
+    RequestError.
+
+    format: the name of the wire format of its calls, or `auto`.
+    generation_prompt: what the chat template put after the conversation, where it may open a reasoning block.
     """
 
     @property
@@ -118,40 +133,42 @@ class Generation(Protocol):
     def __aiter__(self) -> AsyncIterator[UpstreamEvent]: ...
 
     async def end(self) -> list[UpstreamEvent]:
-        """Ends the generation where it is, because nothing more of it is needed: the calls that have come and
-        were not given yet, and its finish, of the reason `stop`. To be asked once, instead of reading on.
+        """Ends the generation here, because no more of it is needed. To be called once, instead of reading
+        on.
+
+        Returns the calls that have come and were not given out yet, and its finish, with the reason `stop`.
         """
         ...
 
     async def aclose(self) -> None:
-        """Stops the generation wherever it is. Safe to call twice, and after the finish."""
+        """Stops the generation at any stage. It may be called twice, and after the finish."""
         ...
 
 
 class Upstream(Protocol):
     @property
     def models(self) -> tuple[ModelCard, ...]:
-        """What is served, at least one; the first answers requests that name none."""
+        """The models that are served, at least one; the first one answers requests that name none."""
         ...
 
     @property
     def capabilities(self) -> Capabilities: ...
 
     async def open(self, request: ChatRequest) -> Generation:
-        """Everything that can refuse the request before its first token has been asked on return.
+        """Admits a request. On return everything that can refuse it before its first token has been asked.
 
         Raises BadRequest, ContextTooLong, Overloaded, UpstreamUnavailable.
         """
         ...
 
     async def check(self) -> None:
-        """Returns once a token was really generated; raises UpstreamUnavailable with the reason."""
+        """Returns once a token was really generated; raises UpstreamUnavailable with the reason otherwise."""
         ...
 
     async def close(self) -> None:
-        """Ends what it started. Live generations fail with UpstreamUnavailable."""
+        """Ends what the upstream started. Running generations fail with UpstreamUnavailable."""
         ...
 
     def abandon(self) -> None:
-        """close() shall end at once, whatever it still writes."""
+        """Makes close() end at once, whatever it still writes."""
         ...

@@ -1,4 +1,4 @@
-"""What an upstream can do beside answering, as a value of it: nobody asks what kind of upstream it is."""
+"""What an upstream can do besides answering, as a value: no code asks what kind of upstream it is."""
 
 from __future__ import annotations
 
@@ -25,10 +25,14 @@ class SessionKeeper(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
-    """None: it cannot. structured_calls: it has another way than text to send a call, so that a call in its
-    text has leaked. constraint: it can hold what it decodes to a grammar. sessions: it keeps prefixes by
-    session. prefiller: it computes prompts before they come. count_tokens: of the prompt that a request
-    becomes; raises RequestError. stats: the figures of an engine of its own.
+    """Abilities of an upstream; None means that it lacks one.
+
+    structured_calls: it can send calls otherwise than as text, so that a call in its text has leaked.
+    constraint: it can hold what it decodes to a grammar.
+    sessions: it keeps prefixes by session.
+    prefiller: it computes prompts before they come.
+    count_tokens: returns the tokens of the prompt that a request becomes; raises RequestError.
+    stats: returns the figures of an engine of its own.
     """
 
     structured_calls: bool = False

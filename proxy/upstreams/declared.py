@@ -1,4 +1,4 @@
-"""Wire formats that the settings declare: [[format]] in fortieth.toml."""
+"""Wire formats that the settings declare, as [[format]] tables in fortieth.toml."""
 
 from __future__ import annotations
 

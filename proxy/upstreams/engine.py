@@ -1,4 +1,4 @@
-"""The engine as an upstream: renders the prompt, asks the engine, and translates its errors."""
+"""The engine as an upstream: renders the prompt, asks the engine, and remembers the answer's tokens."""
 
 from __future__ import annotations
 
@@ -86,7 +86,8 @@ class EngineUpstream:
         self._stop_repetition = stop_repetition
         self._capacity = capacity
         self._live = 0
-        # Tokenizers are not safe to share between threads; one thread also keeps the event loop free.
+        # Tokenizers are not safe to share between threads; a thread of their own also keeps the event loop
+        # free.
         self._renderer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="render")
 
     @classmethod
@@ -99,11 +100,12 @@ class EngineUpstream:
         stop_repetition: bool = True,
         declared: Sequence[Row] = (),
     ) -> EngineUpstream:
-        """Starts the engine process and loads its model. rules: that make prompts canonical. think_time: what
-        comes next is computed while clients are busy. stop_repetition: a text that repeats itself is ended.
-        declared: formats of the settings.
+        """Starts the engine process and loads its model. Raises EngineError with the reason.
 
-        Raises EngineError with the reason.
+        rules: the canonical rules that are on.
+        think_time: next prompts are computed while clients are busy.
+        stop_repetition: a text that repeats itself is ended.
+        declared: wire formats of the settings.
         """
         path = Path(config.model)
         client = EngineClient(config)
@@ -137,7 +139,7 @@ class EngineUpstream:
             raise Overloaded(f"the queue is full: {self._live} requests", retry_after_s=RETRY_AFTER_S)
         self._live += 1
         self._ahead.arrived(request.session.id)
-        self._client.prefetch_session(request.session.id)  # while the prompt is being written
+        self._client.prefetch_session(request.session.id)  # fetched while the prompt is being written
         try:
             generation = await self._start_generation(request)
         except EngineError as error:
@@ -154,11 +156,12 @@ class EngineUpstream:
         except BaseException:
             await generation.aclose()
             raise
-        self._ahead.drop(request.session.id)  # the engine has joined to this request what it could of it
+        # the engine has joined to this request what it could use of the prefill
+        self._ahead.drop(request.session.id)
         return generation
 
     def foresee(self, request: ChatRequest, reply: Message) -> None:
-        """A turn was delivered: while its client is busy, the engine computes how the next one will begin."""
+        """A turn was delivered: while its client is busy, the engine computes the beginning of the next."""
         self._ahead.ended(request, reply)
 
     async def _begin_next(self, request: ChatRequest, reply: Message | None) -> tuple[int, ...]:
@@ -166,7 +169,7 @@ class EngineUpstream:
         return await loop.run_in_executor(self._renderer, self._prompter.ahead, request, reply)
 
     async def warm(self, request: ChatRequest) -> Finished:
-        """Computes how conversations begin that go on from these messages. Raises RequestError."""
+        """Computes how conversations begin that continue these messages. Raises RequestError."""
         try:
             tokens = await self._begin_next(request, None)
             return await run_ahead(self._client, prefill(tokens, deadline_s=None))
@@ -201,12 +204,12 @@ class EngineUpstream:
         self._live -= 1
 
     def _prepare(self, request: ChatRequest) -> tuple[Prepared, Constraint]:
-        """In the renderer's thread."""
+        """The prompt and the constraint of a request. Runs in the renderer's thread."""
         prepared = self._prompter.prepare(request)
         return prepared, self._constraints.choose(request, prepared.rendered.generation_prompt)
 
     def _finish(self, prepared: Prepared, text: str, finished: Finished) -> CacheReport:
-        """The same thread remembers the answer, before it can be asked to go on from it."""
+        """Remembers an answer, in the renderer's thread, before a prompt can continue it."""
         with contextlib.suppress(RuntimeError):  # the server is being closed
             remembering = self._renderer.submit(self._prompter.answered, prepared, text, finished)
             remembering.add_done_callback(_report_defect)

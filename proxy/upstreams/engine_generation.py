@@ -1,4 +1,4 @@
-"""One generation of the engine as upstream events, and the engine's errors in our tree."""
+"""One generation of the engine as upstream events, and the engine's errors translated to our error tree."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from repair.formats import Wire
 
 _log = logging.getLogger(__name__)
 
-# How long a request is given to be refused by the engine process before the headers of its stream leave.
+# How long the engine process may take to refuse a request before the headers of its stream are sent.
 _REFUSAL_WINDOW_S = 0.25
 RETRY_AFTER_S = 2.0
 
@@ -44,9 +44,9 @@ RETRY_AFTER_S = 2.0
 class EngineGeneration:
     """The engine's outputs for one request as upstream events.
 
-    on_finish: gets the whole text and the engine's last word, and tells what of the prompt was reused.
-    without_grammar: starts it anew where the engine can make nothing of its grammar. on_end: tells the engine
-    that no more is needed.
+    on_finish: gets the whole text and the engine's last event; returns what of the prompt was reused.
+    without_grammar: starts the generation again where the engine cannot use its grammar.
+    on_end: tells the engine that no more is needed.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class EngineGeneration:
         self._first = asyncio.create_task(self._next())
 
     async def admit(self, client: EngineClient) -> None:
-        """Waits for the first output or until a refusal is unlikely. Raises the engine's refusal."""
+        """Waits for the first output, or until a refusal is unlikely. Raises the engine's refusal."""
         await asyncio.wait({self._first}, timeout=_REFUSAL_WINDOW_S)
         while not self._first.done() and client.stats().state != "ready":
             await asyncio.wait({self._first}, timeout=_REFUSAL_WINDOW_S)
@@ -93,7 +93,7 @@ class EngineGeneration:
             raise translate(error) from error
 
     async def end(self) -> list[UpstreamEvent]:
-        """Tokens are counted up to the text that was given out."""
+        """Ends the generation; its tokens are counted up to the text that was given out."""
         self._on_end()
         tokens = self._tokens
         try:
@@ -115,7 +115,7 @@ class EngineGeneration:
                 self._first.cancel()
                 await asyncio.wait({self._first})
             elif not self._first.cancelled():
-                self._first.exception()  # seen: an error that nobody waited for concerns nobody now
+                self._first.exception()  # marks the error as seen: nobody waits for it any more
             await self._outputs.aclose()
         finally:
             self._on_close()
@@ -148,10 +148,10 @@ class EngineGeneration:
 
 
 def translate(error: EngineError) -> RequestError:
-    """The engine's error as the client gets it."""
+    """The client's error for an error of the engine."""
     match error:
         case InvalidRequest():
-            # the prompt is ours: what is wrong with it lies in the messages
+            # the prompt is ours, so that its fault lies in the messages
             return BadRequest(error.message, param="messages" if error.param == "prompt" else error.param)
         case ContextOverflow():
             return ContextTooLong(error.tokens, error.limit)

@@ -1,4 +1,4 @@
-"""Sampling on the engine: the request's own values, else the model's; `max_tokens` where it names none."""
+"""Sampling parameters for the engine: the request's own, else the model's; `max_tokens` where it is missing."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MOST_UNASKED = 16_384
 
 @dataclass(frozen=True, slots=True)
 class SamplingDefaults:
-    """What a request that does not say gets: the model's generation_config.json, else greedy decoding."""
+    """What a request gets where it says nothing: the model's generation_config.json, else greedy decoding."""
 
     temperature: float = 0.0
     top_p: float = 1.0
@@ -25,7 +25,9 @@ class SamplingDefaults:
 
     @classmethod
     def load(cls, model: Path) -> SamplingDefaults:
-        """From a model directory. An unreadable file and values of a wrong type count as unset."""
+        """Reads the defaults of a model directory. An unreadable file and values of a wrong type count as
+        unset.
+        """
         try:
             config = json.loads((model / "generation_config.json").read_text("utf-8"))
         except (OSError, ValueError):
@@ -43,8 +45,8 @@ class SamplingDefaults:
 
 
 def unasked_tokens(context: int) -> int:
-    """For an answer whose length the client does not limit: a model that runs away would else write until the
-    context is full.
+    """Tokens for an answer whose length the client does not limit. Otherwise a runaway model would fill the
+    context.
     """
     return min(MOST_UNASKED, context // 2)
 
@@ -56,8 +58,11 @@ def sampling_params(
     stop_repetition: bool = True,
     unasked: int = MOST_UNASKED,
 ) -> SamplingParams:
-    """room: tokens that the context has left. More than that may be asked for, and many agents do.
-    stop_repetition: by the server's setting. unasked: tokens for a request that sets no limit.
+    """The parameters for the engine.
+
+    room: tokens that the context has left. Many agents ask for more.
+    stop_repetition: the server's setting.
+    unasked: tokens for a request that sets no limit.
     """
 
     def given(value: Any, default: Any) -> Any:

@@ -1,4 +1,4 @@
-"""An upstream that plays what it is told to: text in any pieces, calls, failures and stalls. For tests."""
+"""An upstream for tests that plays a script: text in any pieces, calls, failures and stalls."""
 
 from __future__ import annotations
 
@@ -37,9 +37,12 @@ Step = str | UpstreamCall | UpstreamReasoning | Stall | Exception
 class Script:
     """What one request is answered with: pieces of text, structured calls, stalls, or an error that ends it.
 
-    admission: a stall before the request is admitted. refusal: raised instead of admitting it. finish: ""
-    ends the stream without one. repeated, stop_sequence: as in UpstreamFinish. started: the two counts of
-    UpstreamStarted. format and generation_prompt: as in Generation.
+    admission: a stall before the request is admitted.
+    refusal: raised instead of admitting the request.
+    finish: "" ends the stream without a finish.
+    repeated, stop_sequence: as in UpstreamFinish.
+    started: the two counts of UpstreamStarted.
+    format, generation_prompt: as in Generation.
     """
 
     steps: Sequence[Step] = ()
@@ -56,7 +59,7 @@ class Script:
 
 @dataclass(slots=True)
 class Played:
-    """What became of one admitted request."""
+    """What happened to one admitted request."""
 
     request: ChatRequest
     script: Script
@@ -112,8 +115,10 @@ class ScriptedGeneration:
 class ScriptedUpstream:
     """Asks `choose` what to play for each request.
 
-    played: the admitted requests in order. given_up: requests cancelled before they were admitted. health:
-    what check() raises; checks counts its calls.
+    played: the admitted requests in order.
+    given_up: requests that were cancelled before they were admitted.
+    health: what check() raises.
+    checks: how often check() was called.
     """
 
     def __init__(
@@ -155,4 +160,4 @@ class ScriptedUpstream:
         self.closed = True
 
     def abandon(self) -> None:
-        """There is nothing that close() waits for."""
+        """Does nothing: close() waits for nothing."""

@@ -1,4 +1,4 @@
-"""Which wire format a model writes: found in its chat template, and proved by it."""
+"""Finds the wire format of a model in its chat template, and proves it by what the template writes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _USER = Message.of(Role.user, "Hello")
 
 
 def find_wire(template: ChatTemplate, declared: Sequence[Row] = ()) -> Found:
-    """The format of the template's own calls, in the form of history that it takes."""
+    """The format of the template's own calls, in the form of history that the template takes."""
     known = detect_format(template.source)
     detected = None if known == AUTO else known
     for form in range(_forms()):
@@ -35,12 +35,12 @@ def find_wire(template: ChatTemplate, declared: Sequence[Row] = ()) -> Found:
 
 
 def writes_calls(template: ChatTemplate) -> bool:
-    """Whether the template writes calls of a history at all."""
+    """Whether the template writes the calls of a history at all."""
     return any(writer(template, form)((ONE,), "") is not None for form in range(_forms()))
 
 
 def refusal(template: ChatTemplate) -> str:
-    """Why the template does not take a conversation with a call, in its own words; "" where it does."""
+    """Why the template refuses a conversation with a call, in its own words; "" where it takes one."""
     request = _asked((ONE,), "")
     try:
         template.write(next(conversations(request)), render_tools(request))
@@ -59,7 +59,7 @@ def _asked(probes: Sequence[Probe], text: str) -> ChatRequest:
 
 
 def writer(template: ChatTemplate, form: int) -> Write:
-    """Writes turns of calls as the template writes them in one form of history."""
+    """A function that writes turns of calls as the template does, in one form of history."""
 
     def write(probes: tuple[Probe, ...], text: str) -> WrittenTurn | None:
         request = _asked(probes, text)

@@ -1,1 +1,1 @@
-"""Other servers and hosted models: routing, failover, parameters, refusals."""
+"""Other servers and hosted models as upstreams: routing, failover, parameters, refusals."""

@@ -1,5 +1,6 @@
-"""Adds up the chunks of an upstream's stream: text and thinking at once, calls whole at the end, and their
-beginnings now and then.
+"""Adds up the chunks of an upstream's stream into events: text and reasoning at once, calls whole at the end.
+
+While a long call is written, its beginning is given out now and then.
 """
 
 from __future__ import annotations
@@ -21,10 +22,10 @@ from proxy.upstreams.base import (
     UpstreamText,
 )
 
-# Characters of a call after which its beginning is given out, and again each time it has grown by half.
+# After so many characters of a call its beginning is given out, and again each time it has grown by half.
 _FIRST_PART = 300
 
-# Everything that is no reason of its own is the ordinary end.
+# Any other reason counts as the ordinary end.
 _REASONS = {"length": "length", "content_filter": "content_filter"}
 
 
@@ -37,7 +38,7 @@ class _Call:
     next_part: int = _FIRST_PART
 
     def part(self) -> UpstreamCallPart | None:
-        """Where it has grown enough, at linear cost."""
+        """The beginning of the call, where it has grown enough; the cost is linear in its length."""
         size = len(self.name) + len(self.arguments)
         if size < self.next_part:
             return None
@@ -47,8 +48,11 @@ class _Call:
 
 
 class Assembly:
-    """Takes the chunks in order, as objects with the attributes of OpenAI's chunks. Read end() after the last
-    one. stop_repetition: whether to watch for text, thinking or arguments that repeat themselves.
+    """Takes the chunks of a stream in order, as objects with the attributes of OpenAI's chunks.
+
+    end() is to be read after the last one.
+
+    stop_repetition: whether to watch for text, reasoning or arguments that repeat themselves.
     """
 
     def __init__(self, stop_repetition: bool = False) -> None:
@@ -68,16 +72,16 @@ class Assembly:
 
     @property
     def tokens(self) -> int:
-        """Generated, as the upstream counts them."""
+        """Generated tokens, as counted by the upstream."""
         return self._usage.completion_tokens
 
     @property
     def repeated(self) -> bool:
-        """Whether the stream should be left: it repeats itself, and has not ended."""
+        """Whether the stream should be left, because it repeats itself and has not ended."""
         return self._repeated and not self._reason
 
     def feed(self, chunk: Any) -> list[UpstreamEvent]:
-        """What can be passed on at once."""
+        """The events that can be passed on at once."""
         if (usage := getattr(chunk, "usage", None)) is not None:
             self._usage = read_usage(usage)
         if not chunk.choices:
@@ -109,7 +113,9 @@ class Assembly:
         self._repeated = self._watched[place].push(text) or self._repeated
 
     def _add(self, piece: Any) -> _Call:
-        """Pieces belong together by index. Some servers give every call index 0: there a new id counts."""
+        """Finds the call that a piece belongs to, by index. Some servers give every call index 0: there a new
+        id begins a new call.
+        """
         index = piece.index if isinstance(piece.index, int) else 0
         call = self._by_index.get(index)
         if call is None or (piece.id and call.id and piece.id != call.id):
@@ -117,7 +123,7 @@ class Assembly:
             self._calls.append(call)
         call.id = call.id or piece.id or ""
         name = getattr(piece.function, "name", None) or ""
-        if name != call.name:  # some repeat it with every piece
+        if name != call.name:  # some servers repeat the name with every piece
             call.name += name
         arguments = getattr(piece.function, "arguments", None) or ""
         arguments = arguments if isinstance(arguments, str) else json.dumps(arguments)
@@ -127,9 +133,12 @@ class Assembly:
         return call
 
     def end(self, left: bool = False) -> list[UpstreamEvent]:
-        """The calls in their order, and the finish. Where the stream was left because it repeats itself, no
-        call is known to be whole. left: because nothing more of it is needed. Tokens are then counted by
-        pieces, for most servers tell them at the end.
+        """The calls in order, and the finish.
+
+        Where the stream was left because it repeats itself, no call is known to be whole.
+
+        left: the stream was left because no more was needed. Tokens are then counted by pieces, because most
+            servers only tell them at the end.
         """
         repeated = self.repeated and not left
         events: list[UpstreamEvent] = [
@@ -145,7 +154,7 @@ class Assembly:
 
 
 def read_usage(usage: Any) -> Usage:
-    """From an object with the attributes of OpenAI's usage."""
+    """The usage, from an object with the attributes of OpenAI's usage."""
     prompt_details = getattr(usage, "prompt_tokens_details", None)
     completion_details = getattr(usage, "completion_tokens_details", None)
     return Usage(
@@ -157,8 +166,8 @@ def read_usage(usage: Any) -> Usage:
 
 
 def _stop_sequence(choice: Any) -> str | None:
-    """Where the server says which stop string it met: vLLM in `stop_reason`, SGLang in `matched_stop`. Both
-    also name tokens there, by number.
+    """The stop string that the server met, where it tells: vLLM in `stop_reason`, SGLang in `matched_stop`.
+    Both also name tokens there, by number.
     """
     for name in ("stop_reason", "matched_stop"):
         if isinstance(told := getattr(choice, name, None), str) and told:
@@ -167,7 +176,7 @@ def _stop_sequence(choice: Any) -> str | None:
 
 
 def _scores(logprobs: Any) -> tuple[TokenLogprob, ...]:
-    """Of a choice's `logprobs`, an object or a dict."""
+    """The log probabilities in a choice's `logprobs`, which is an object or a dict."""
     content = _get(logprobs, "content") if logprobs else None
     return tuple(
         TokenLogprob(_candidate(one), tuple(_candidate(top) for top in _get(one, "top_logprobs") or ()))

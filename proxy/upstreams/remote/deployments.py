@@ -1,4 +1,4 @@
-"""What stands behind each name that clients may ask for: found at the start, from settings and servers."""
+"""Finds at the start what stands behind each name that clients may ask for, from settings and servers."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from proxy.conversation.model_card import ModelCard
 from proxy.upstreams.remote.target import Target
 from repair.formats import Wire
 
-# LiteLLM would else take a hosted provider's key from the environment and send it to any base_url.
+# Without this, LiteLLM would take a hosted provider's key from the environment and send it to any base_url.
 NO_KEY = "none"
-# Ours is the timeout that counts: how a library tells its own depends on the provider.
+# Only our timeout counts: how a library reports its own depends on the provider.
 _GRACE_S = 10.0
 _CONTEXT_KEYS = ("max_model_len", "context_length", "context_window", "max_context_length")
 
@@ -35,7 +35,7 @@ class Deployment:
 
     @property
     def router_id(self) -> str:
-        """Tells it from all other deployments of the Router; the ledger shows it."""
+        """The Router's id of this deployment, which no other has; the ledger shows it."""
         at = f" at {self.target.base_url}" if self.target.base_url else ""
         key = f" with {self.target.api_key_env}" if self.target.api_key_env else ""
         return f"{self.name}{at} as {self.model}{key}"
@@ -43,8 +43,10 @@ class Deployment:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """The deployments of one name. open_server: all are servers by base_url. replicas: where sessions are
-    pinned, the Router's ids by base_url.
+    """The deployments of one name.
+
+    open_server: all of them are servers by base_url.
+    replicas: where sessions are pinned, the Router's ids by base_url.
     """
 
     card: ModelCard
@@ -59,7 +61,9 @@ class Group:
 async def find_deployments(
     http: httpx.AsyncClient, target: Target, env: Mapping[str, str], default_key: str | None
 ) -> list[Deployment]:
-    """A server named by base_url alone is asked what it serves. Raises StartError."""
+    """The deployments of one target. A server named by base_url alone is asked what it serves. Raises
+    StartError.
+    """
     secret = _secret(target, env, default_key)
     if target.base_url is None:
         assert target.model is not None
@@ -96,7 +100,7 @@ async def find_deployments(
 
 
 async def _first_list(http: httpx.AsyncClient, urls: Sequence[str], secret: str) -> list[dict[str, Any]]:
-    """Of the first server that answers. Raises what the last one said."""
+    """The list of the first server that answers. Raises the error of the last one."""
     for url in urls[:-1]:
         with contextlib.suppress(UpstreamUnavailable):
             return await list_models(http, url, secret)
@@ -136,7 +140,9 @@ def _context_length(listed: Mapping[str, Any]) -> int:
 
 
 def group_deployments(deployments: Sequence[Deployment]) -> dict[str, Group]:
-    """By name, in the order of the settings. Raises StartError where targets of one name contradict."""
+    """The deployments by name, in the order of the settings. Raises StartError where targets of one name
+    contradict each other.
+    """
     groups: dict[str, Group] = {}
     for name in dict.fromkeys(one.name for one in deployments):
         members = [one for one in deployments if one.name == name]
@@ -172,7 +178,7 @@ def _replicas(members: Sequence[Deployment]) -> dict[str, str]:
 
 
 def router_entry(deployment: Deployment, group: Group) -> dict[str, Any]:
-    """The entry of LiteLLM's model_list."""
+    """The entry of a deployment in LiteLLM's model_list."""
     target = deployment.target
     params: dict[str, Any] = {
         "model": deployment.model,
@@ -183,11 +189,12 @@ def router_entry(deployment: Deployment, group: Group) -> dict[str, Any]:
     if target.base_url is not None:
         params["api_base"] = target.base_url
     else:
-        params["drop_params"] = True  # what a hosted model does not know is left out
+        params["drop_params"] = True  # parameters that a hosted model does not know are left out
     if deployment.secret:
         params["api_key"] = deployment.secret
     if group.size == 1 or group.replicas:
-        # there is no other to ask, and its own refusals say more; who asks replicas knows which are down
+        # there is no other deployment to ask, and its own refusals say more; replicas are tracked by
+        # ourselves
         params["cooldown_time"] = 0.0
     return {
         "model_name": deployment.name,

@@ -1,6 +1,4 @@
-"""One request to an upstream that is somebody else's: asked, and asked again or elsewhere, until the first
-event has come; then its stream.
-"""
+"""One request to a remote upstream: retries and fallbacks until the first event has come, then its stream."""
 
 from __future__ import annotations
 
@@ -37,7 +35,10 @@ T = TypeVar("T")
 
 
 class Source(Protocol):
-    """One deployment's answer to one request. place: which deployment. open() it, then next() until None."""
+    """One deployment's answer to one request. Call open(), then next() until it returns None.
+
+    place: which deployment.
+    """
 
     @property
     def place(self) -> str: ...
@@ -51,18 +52,20 @@ class Source(Protocol):
         ...
 
     def failed(self, error: RequestError) -> None:
-        """The routing is to know."""
+        """Reports the failure to the routing."""
         ...
 
     async def aclose(self, tokens: int | None) -> None:
-        """tokens: generated, where the answer was heard to its end."""
+        """Closes the source. tokens: generated tokens, where the answer was read to its end."""
         ...
 
 
 class Sources(Protocol):
-    """Where sources come from, and the rules by which they are asked. retries: how often a name is asked
-    again before anything has come. window_s: how long a refusal is waited for. stop_repetition: whether a
-    stream that repeats itself word for word is left.
+    """Where sources come from, and the rules by which they are asked.
+
+    retries: how often a name is asked again before anything has come.
+    window_s: how long a refusal is waited for.
+    stop_repetition: whether a stream that repeats itself word for word is left.
     """
 
     retries: int
@@ -85,7 +88,10 @@ class Sources(Protocol):
 
 
 class HostedGeneration:
-    """names: to be asked for, each if those before it fail before they have said anything."""
+    """A generation that asks names in order until one of them answers.
+
+    names: each is asked if all before it failed before their answers began.
+    """
 
     generation_prompt = ""
 
@@ -98,7 +104,7 @@ class HostedGeneration:
         self._assembly = Assembly()
         self._ended = False
         self._asked: list[str] = []
-        # beginnings of calls, which leave the stream while it may still be asked again; None ends them
+        # beginnings of calls, which are needed while another deployment may still be asked; None ends them
         self._parts: asyncio.Queue[UpstreamCallPart | None] = asyncio.Queue()
         self._begun = asyncio.Event()
         self._first = asyncio.create_task(self._begin())
@@ -110,7 +116,7 @@ class HostedGeneration:
 
     @property
     def asked(self) -> tuple[str, ...]:
-        """Which deployments, in order; the last one answers."""
+        """The deployments that were asked, in order; the last one answers."""
         return tuple(self._asked)
 
     async def admit(self) -> None:
@@ -141,12 +147,14 @@ class HostedGeneration:
             raise
 
     def _signed(self, finish: UpstreamFinish) -> UpstreamFinish:
-        """Who answered, and whether decoding was to be constrained by an upstream that cannot."""
+        """The finish with the deployments asked, and whether an upstream that cannot constrain was to
+        constrain.
+        """
         unconstrained = self._request.constrained and not self._sources.capabilities.constraint
         return replace(finish, unconstrained=unconstrained, asked=self.asked)
 
     async def end(self) -> list[UpstreamEvent]:
-        """Its stream is left, so that the upstream can stop too."""
+        """Leaves the stream, so that the upstream can stop too."""
         await self._stop_asking()
         await self._close_source()
         events = self._assembly.end(left=True)
@@ -155,7 +163,7 @@ class HostedGeneration:
     async def aclose(self) -> None:
         await self._stop_asking()
         if not self._first.cancelled():
-            self._first.exception()  # seen: an error that nobody waited for concerns nobody now
+            self._first.exception()  # marks the error as seen: nobody waits for it any more
         await self._close_source()
 
     async def _stop_asking(self) -> None:
@@ -170,7 +178,7 @@ class HostedGeneration:
             await source.aclose(self._assembly.tokens if heard else None)
 
     async def _begin(self) -> list[UpstreamEvent]:
-        """The first events, from the first name that gives any. Raises what the first one said."""
+        """The first events, from the first name that gives any. Raises the error of the first name."""
         error: RequestError | None = None
         for name in self._names:
             self._group = self._sources.group(name)
@@ -191,8 +199,8 @@ class HostedGeneration:
         raise error
 
     async def _begin_as_sent(self, name: str) -> list[UpstreamEvent]:
-        """With the messages as the client sent them; who refuses those gets their text alone, for a 400 would
-        end an agent's run over a picture. Raises what was said at first.
+        """Asks with the messages as the client sent them, and after a refusal with their text alone, because
+        a 400 would end an agent's run over a picture. Raises the first error.
         """
         try:
             return await self._begin_with(name)
@@ -213,7 +221,7 @@ class HostedGeneration:
                 raise error from None
 
     async def _begin_with(self, name: str) -> list[UpstreamEvent]:
-        """Asks one name again while that may help and nothing has come."""
+        """Asks one name, again while that may help and nothing has come."""
         aims = self._sources.aims(name, self._request.session.id)
         retries = max(self._sources.retries, len(aims) - 1)
         for attempt in range(retries + 1):
@@ -223,7 +231,7 @@ class HostedGeneration:
             except (UpstreamUnavailable, UpstreamTimeout, Overloaded) as error:
                 self._sources.standings.failed(aim)
                 await self._close_source()
-                # who says when to come again is not to be asked before, but another target may be
+                # an upstream that says when to come again is not asked before, but another target may be
                 alone = isinstance(error, Overloaded) and self._group.size == 1
                 if attempt == retries or alone:
                     raise
@@ -255,14 +263,14 @@ class HostedGeneration:
         self._begun.set()
 
     async def _next(self) -> list[UpstreamEvent]:
-        """The events of the next chunk, at the end those of the calls and the finish. Raises RequestError."""
+        """The events of the next chunk; at the end those of the calls and the finish. Raises RequestError."""
         assert self._source is not None
         try:
             chunk = await self._in_time(self._source.next())
         except UpstreamUnavailable:
             if not self._assembly.finished:
                 raise
-            chunk = None  # all has been said; the count of its tokens may be missing
+            chunk = None  # all has come; only the count of its tokens may be missing
         if chunk is not None:
             events = self._assembly.feed(chunk)
             if not self._assembly.repeated:
@@ -279,7 +287,7 @@ class HostedGeneration:
         return self._assembly.end()
 
     async def _in_time(self, work: Awaitable[T]) -> T:
-        """The work's result. Raises RequestError, of which the source is told."""
+        """The work's result. Raises RequestError, which the source is told of."""
         try:
             with self._sources.translated(self._group.card.id, self._group.timeout_s):
                 async with asyncio.timeout(self._group.timeout_s):

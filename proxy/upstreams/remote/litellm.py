@@ -1,6 +1,7 @@
-"""Upstreams through LiteLLM: its Router picks the deployment and leaves out those that failed. Servers named
-by a base_url we then ask ourselves, all other models are asked by LiteLLM. The only file that imports
-litellm, and only when an upstream is used.
+"""Upstreams through LiteLLM: its Router picks the deployment and leaves out those that failed.
+
+Servers named by a base_url are then asked by servers.py, all other models by LiteLLM. This is the only file
+that imports litellm, and only when an upstream is used.
 """
 
 from __future__ import annotations
@@ -43,10 +44,13 @@ _LISTING_TIMEOUT_S = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Routing:
-    """strategy: how the Router picks among targets of one name. cooldown_s: how long it leaves out one that
-    failed. retries: how often a name is asked again before anything has come. window_s: how long an upstream
-    is given to refuse a request before the headers of our answer leave. stop_repetition: a stream that
-    repeats itself word for word is left.
+    """How upstreams are chosen.
+
+    strategy: how the Router picks among targets of one name.
+    cooldown_s: how long it leaves out a target that failed.
+    retries: how often a name is asked again before anything has come.
+    window_s: how long an upstream may take to refuse a request before the headers of our answer are sent.
+    stop_repetition: a stream that repeats itself word for word is left.
     """
 
     strategy: str = "simple-shuffle"
@@ -57,14 +61,16 @@ class Routing:
 
 
 def load_litellm() -> ModuleType:
-    """LiteLLM without its network habits: no cost map, no .env file, no reports, no prints. Takes seconds."""
+    """LiteLLM without its network habits: no cost map, no .env file, no reports, no prints. Loading takes
+    seconds.
+    """
     for name in ("MODEL_COST_MAP", "ANTHROPIC_BETA_HEADERS", "BLOG_POSTS"):
         os.environ.setdefault(f"LITELLM_LOCAL_{name}", "True")
     os.environ.setdefault("LITELLM_MODE", "PRODUCTION")
-    # A model that repeats itself is not a broken upstream.
+    # a model that repeats itself is not a broken upstream
     os.environ.setdefault("REPEATED_STREAMING_CHUNK_LIMIT", str(2**31))
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of its own types, to nobody here
+        warnings.simplefilter("ignore")  # warnings about LiteLLM's own types, which concern nobody here
         return _load_quietly()
 
 
@@ -76,9 +82,9 @@ def _load_quietly() -> ModuleType:
     litellm.disable_streaming_logging = True
     litellm.disable_hf_tokenizer_download = True
     for name in ("LiteLLM", "LiteLLM Router", "LiteLLM Proxy"):
-        # Its lines at lower levels hold requests and keys; what fails is told to the client.
+        # Its log lines at lower levels hold requests and keys; the client is told what fails.
         logging.getLogger(name).setLevel(logging.CRITICAL)
-    # Loads what it else would load during the first request.
+    # Loads what would otherwise be loaded during the first request.
     tools = [{"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}]
     messages = [{"role": "user", "content": "x"}]
     for _ in litellm.completion("openai/x", messages, tools=tools, stream=True, mock_response="x"):
@@ -87,7 +93,7 @@ def _load_quietly() -> ModuleType:
 
 
 class HostedSource:
-    """The answer of a model that LiteLLM knows how to ask. place: known once it has been opened."""
+    """The answer of a model that LiteLLM knows how to ask. place: known once the source has been opened."""
 
     def __init__(self, router: Any, aim: str, group: Group) -> None:
         self._router = router
@@ -96,10 +102,10 @@ class HostedSource:
         self.place = aim
 
     async def open(self, request: ChatRequest) -> None:
-        """Raises what LiteLLM raises."""
+        """Asks the model. Raises what LiteLLM raises."""
         params = completion_params(request, open_server=False)
         self._stream = await self._router.acompletion(self.place, disable_fallbacks=True, **params)
-        if self._stream is None:  # LiteLLM's answer to a 422 where it drops parameters
+        if self._stream is None:  # what LiteLLM returns for a 422 where it drops parameters
             raise BadRequest(f"upstream {self._group.card.id}: it cannot process the request")
         self.place = self._stream.hidden_params.get("model_id") or self.place
 
@@ -107,11 +113,13 @@ class HostedSource:
         return await anext(self._stream, None)
 
     def finished(self, assembly: Assembly) -> bool:
-        """LiteLLM makes up a finish where the upstream sent none; only the real one is among its chunks."""
+        """Whether a real finish has come: LiteLLM makes one up where the upstream sent none, and only a real
+        one is among its chunks.
+        """
         return any(choice.finish_reason for one in self._stream.chunks[-4:] for choice in one.choices)
 
     def failed(self, error: RequestError) -> None:
-        """LiteLLM has told its Router."""
+        """Does nothing: LiteLLM has told its Router."""
 
     async def aclose(self, tokens: int | None) -> None:
         if self._stream is not None:
@@ -120,7 +128,7 @@ class HostedSource:
 
 
 class LiteLLMUpstream:
-    """Made by start()."""
+    """Other servers and hosted models as one upstream. Made by start()."""
 
     capabilities = Capabilities(structured_calls=True)
 
@@ -159,9 +167,11 @@ class LiteLLMUpstream:
     async def start(
         cls, targets: Sequence[Target], routing: Routing, env: Mapping[str, str], key: str | None = None
     ) -> LiteLLMUpstream:
-        """Loads LiteLLM and asks the servers that are named by base_url alone what they serve.
+        """Loads LiteLLM and asks the servers that are named by base_url alone what they serve. Raises
+        StartError.
 
-        env: where the keys are. key: for servers that name no variable. Raises StartError.
+        env: where the keys are.
+        key: for servers that name no variable of their own.
         """
         loading = asyncio.create_task(asyncio.to_thread(load_litellm))
         http = httpx.AsyncClient(timeout=_LISTING_TIMEOUT_S)
@@ -196,7 +206,7 @@ class LiteLLMUpstream:
         return self.standings.order(session, tuple(replicas.values())) or (name,)
 
     async def source(self, aim: str, group: Group) -> Source:
-        """Raises what LiteLLM raises: see translated()."""
+        """The source of an answer. Raises what LiteLLM raises: see translated()."""
         if group.open_server:
             return await self._routes.pick(aim, group)
         return HostedSource(self._router, aim, group)
@@ -218,7 +228,7 @@ class LiteLLMUpstream:
 
     async def check(self) -> None:
         """Asks the servers named by base_url for their list of models, which costs no tokens; one answer is
-        enough. Hosted models are taken to be there: to ask them costs money.
+        enough. Hosted models are taken to be there, because asking them costs money.
         """
         servers = {(one.target.base_url, one.secret) for one in self._deployments}
         said = ""
@@ -237,21 +247,21 @@ class LiteLLMUpstream:
         await self._litellm.close_litellm_async_clients()
 
     def abandon(self) -> None:
-        """There is nothing that close() waits for."""
+        """Does nothing: close() waits for nothing."""
 
     async def close_servers(self) -> None:
-        """Its own connections. LiteLLM's are the whole process's."""
+        """Closes our own connections. Those of LiteLLM belong to the whole process."""
         await self._http.aclose()
         await self._session.close()
 
 
 def _keys(env: Mapping[str, str]) -> list[str]:
-    """What LiteLLM may find as a key for a hosted model, to be kept out of every message."""
+    """What LiteLLM may find as a key for a hosted model; it is kept out of every message."""
     return [value for name, value in env.items() if name.endswith("_API_KEY") and len(value) >= 8]
 
 
 class _Translated:
-    """See LiteLLMUpstream.translated()."""
+    """The context of LiteLLMUpstream.translated()."""
 
     def __init__(
         self, translate: Callable[[Exception, str], RequestError], name: str, timeout_s: float
@@ -286,11 +296,11 @@ def _failure(error: Exception) -> Failure:
 
 
 def _with_context(litellm: ModuleType, deployment: Deployment) -> Deployment:
-    """Hosted models get the context length that LiteLLM's table has for them."""
+    """The deployment with the context length that LiteLLM's table has for a hosted model."""
     if deployment.context_length:
         return deployment
     try:
         known = litellm.get_model_info(deployment.model).get("max_input_tokens")
-    except Exception:  # LiteLLM raises a bare one for models that it does not know
+    except Exception:  # LiteLLM raises a bare Exception for models that it does not know
         return deployment
     return replace(deployment, context_length=known or 0)

@@ -1,5 +1,6 @@
-"""LiteLLM's Router, asked which server is next and told how each one did. Loads nothing of LiteLLM: what this
-relies on of the Router is tested against real servers.
+"""Asks LiteLLM's Router which server is next, and tells it how each one did.
+
+Nothing of LiteLLM is loaded here; what this file relies on in the Router is tested against real servers.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from proxy.upstreams.remote.servers import ServerStream, ask_server
 
 
 class Visit:
-    """One request to one deployment. close() it once, whatever came of it."""
+    """One request to one deployment. close() it once, however it ended."""
 
     def __init__(self, router: Any, group: Group, place: Deployment) -> None:
         self.place = place
@@ -27,7 +28,7 @@ class Visit:
         self._group = group
         self._began = time.monotonic()
         self._first: float | None = None
-        # as LiteLLM describes a call to those who listen
+        # as LiteLLM describes a call to its callbacks
         self._call = {
             "stream": True,
             "litellm_params": {
@@ -39,23 +40,25 @@ class Visit:
             router.leastbusy_logger.log_pre_api_call(group.card.id, None, self._call)
 
     def heard(self) -> None:
-        """Something has come."""
+        """Something has come from the deployment."""
         if self._first is None:
             self._first = time.monotonic()
 
     def failed(self, error: RequestError) -> None:
-        """Leaves it out for a while where there are others. A bad request says nothing of who refuses it."""
+        """Leaves the deployment out for a while, if there are others. A bad request says nothing about the
+        server that refuses it.
+        """
         alone = self._group.size == 1 or self._group.replicas
         if not alone and not isinstance(error, BadRequest):
             self._router.cooldown_cache.add_deployment_to_cooldown(self.place.router_id, error, 0, None)
 
     async def close(self, tokens: int | None) -> None:
-        """tokens: of an answer that was heard to its end; None of any other."""
+        """Ends the visit. tokens: of an answer that was read to its end; None for any other."""
         if self._router.leastbusy_logger is not None:
             self._router.leastbusy_logger.log_success_event(self._call, None, 0, 0)
         latency = self._router.lowestlatency_logger
         if latency is not None and tokens is not None and self._first is not None:
-            # it goes by seconds per token, and takes them from the difference of these times
+            # the Router compares seconds per token, and takes them from the difference of these times
             end = self._began + (time.monotonic() - self._began) / max(1, tokens)
             call = {**self._call, "completion_start_time": self._first}
             await latency.async_log_success_event(call, None, self._began, end)
@@ -74,7 +77,7 @@ class ServerSource:
         return self._visit.place.router_id
 
     async def open(self, request: ChatRequest) -> None:
-        """Raises ServerFailed, aiohttp.ClientError."""
+        """Asks the server. Raises ServerFailed, aiohttp.ClientError."""
         place = self._visit.place
         assert place.target.base_url is not None
         self._stream = await ask_server(
@@ -86,7 +89,7 @@ class ServerSource:
         )
 
     async def next(self) -> Any | None:
-        """The next chunk, None at the end. Raises ServerFailed, aiohttp.ClientError."""
+        """The next chunk; None at the end. Raises ServerFailed, aiohttp.ClientError."""
         assert self._stream is not None
         chunk = await self._stream.next()
         self._visit.heard()
@@ -108,7 +111,7 @@ class ServerSource:
 
 
 class Routes:
-    """deployments: all of the Router's model_list, those of servers among them."""
+    """Picks servers through the Router. deployments: all of the Router's model_list."""
 
     def __init__(
         self, router: Any, session: aiohttp.ClientSession, deployments: Sequence[Deployment]
@@ -118,7 +121,9 @@ class Routes:
         self._places = {one.router_id: one for one in deployments}
 
     async def pick(self, aim: str, group: Group) -> ServerSource:
-        """aim: a name, or one server's id. Raises what LiteLLM raises where none is left."""
+        """The source of an answer. aim: a name, or one server's id. Raises what LiteLLM raises where none is
+        left.
+        """
         picked = await self._router.async_get_available_deployment(
             model=aim, messages=[], request_kwargs={"stream": True}
         )

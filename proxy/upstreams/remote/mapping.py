@@ -1,4 +1,4 @@
-"""A conversation as the parameters of an OpenAI chat request: what LiteLLM's completion() takes."""
+"""A conversation as the parameters of an OpenAI chat request, which LiteLLM's completion() takes too."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from proxy.conversation.message import (
 from proxy.conversation.request import ChatRequest, ToolMode, tool_object
 from proxy.prompts.rendering import read_arguments, without_empty_tail
 
-# What servers of open models take beside OpenAI's parameters. Elsewhere an unknown field can be an error.
+# Parameters that servers of open models take beside OpenAI's. Elsewhere an unknown field can be an error.
 _OPEN_ONLY = ("top_k", "min_p", "repetition_penalty")
 
 
 def completion_params(request: ChatRequest, *, open_server: bool) -> dict[str, Any]:
-    """Everything but the model. open_server: the upstream is a server named by its base_url."""
+    """All parameters but the model. open_server: the upstream is a server named by its base_url."""
     tools = _tools(request)
     params: dict[str, Any] = {
         "messages": list(conversation(request.messages, roles_as_sent=not open_server)),
@@ -36,7 +36,8 @@ def completion_params(request: ChatRequest, *, open_server: bool) -> dict[str, A
         **tools,
         **_answer(request),
     }
-    if request.sampling.stop and not tools:  # else it would be matched in calls too, and is matched by us
+    # with tools the upstream would match stop strings in calls too, so that we match them ourselves
+    if request.sampling.stop and not tools:
         params["stop"] = list(request.sampling.stop)
     if open_server:
         extra = _extra(request)
@@ -82,7 +83,7 @@ def _extra(request: ChatRequest) -> dict[str, Any]:
 
 
 def _tools(request: ChatRequest) -> dict[str, Any]:
-    """All of them: a server only takes calls of what is declared to it."""
+    """The parameters that declare all tools: a server only takes calls of what is declared to it."""
     if request.tool_choice.mode is ToolMode.none or not request.tools:
         return {}
     tools = [tool_object(tool) for tool in request.tools]
@@ -112,10 +113,13 @@ def _answer(request: ChatRequest) -> dict[str, Any]:
 
 
 def conversation(messages: Sequence[Message], roles_as_sent: bool = True) -> Iterator[dict[str, Any]]:
-    """The messages in OpenAI's form, with what the client sent beside that. What upstreams refuse and agents
-    send all the same is set right: calls and results without ids, arguments that are no object, an empty
-    answer at the end. roles_as_sent: else `developer` is `system`: chat templates of open models leave out,
-    without a word, what has a role that they do not know.
+    """The messages in OpenAI's form, with the further fields that the client sent.
+
+    What agents send and upstreams refuse is corrected: calls and results without ids, arguments that are not
+        an object, an empty answer at the end.
+
+    roles_as_sent: if not, `developer` becomes `system`, because chat templates of open models leave out
+        messages with a role that they do not know, and say nothing.
     """
     waiting: list[str] = []
     for number, message in enumerate(without_empty_tail(messages)):
@@ -139,7 +143,9 @@ def conversation(messages: Sequence[Message], roles_as_sent: bool = True) -> Ite
 
 
 def in_plain_words(request: ChatRequest) -> ChatRequest:
-    """For an upstream that refuses a request as it was sent. The same object where it is plain."""
+    """The request for an upstream that refused it as it was sent: text only. The same object where it is text
+    already.
+    """
     messages = tuple(message.in_words() for message in request.messages)
     same = all(ours is theirs for ours, theirs in zip(messages, request.messages, strict=True))
     if same and not request.tool_extra:
@@ -148,8 +154,8 @@ def in_plain_words(request: ChatRequest) -> ChatRequest:
 
 
 def _content(parts: Sequence[Part], between: str) -> str | list[dict[str, Any]]:
-    """One text where it holds nothing else; there are servers that take no list. Else the parts as they were
-    sent.
+    """One text where all parts are plain text, because some servers take no list; otherwise the parts as they
+    were sent.
     """
     if len(parts) == 1 and isinstance(parts[0], TextPart) and not parts[0].extra:
         return parts[0].text
@@ -180,7 +186,7 @@ def _assistant(message: Message, ids: Sequence[str]) -> dict[str, Any]:
 
 
 def _signed(part: Part) -> dict[str, str] | None:
-    """Thinking that its model wants back as it was, in the form that LiteLLM has for it."""
+    """Reasoning that its model wants back unchanged, in LiteLLM's form."""
     match part:
         case ReasoningPart(redacted=data) if data:
             return {"type": "redacted_thinking", "data": data}
@@ -200,7 +206,9 @@ def _call(call: PastCall, call_id: str) -> dict[str, Any]:
 
 
 def _as_object(text: str) -> str:
-    """The text itself where it is a JSON object. Servers parse the history, and fail on anything else."""
+    """The text itself where it is a JSON object, else an object that holds it. Servers parse the history, and
+    fail on anything else.
+    """
     value = read_arguments(text)
     if not isinstance(value, dict):
         return json.dumps({"arguments": text})

@@ -1,4 +1,4 @@
-"""What an upstream's failure means to the client: its status, its words and its headers -> our error tree."""
+"""Translates an upstream's failure to our error tree, by its status, its message and its headers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from proxy.conversation.errors import (
 
 _MAX_CHARS = 600
 _DEFAULT_RETRY_S = 2.0
-# How servers say that a prompt is too long, where no code says it.
+# How servers say that a prompt is too long, where they give no code for it.
 _TOO_LONG = re.compile(
     r"context.{0,20}(length|window|size|limit)|prompt is too long|maximum.{0,20}tokens|input.{0,20}too long",
     re.IGNORECASE,
@@ -32,8 +32,11 @@ _LEAD = re.compile(r"^(litellm\.)?[A-Za-z]*(Error|Exception|Timeout):?\s*-?\s*")
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """kind: the name of the exception's class. status: 0 where there was no response. headers: of the
-    response, names in lower case.
+    """A failure of an upstream.
+
+    kind: the name of the exception's class.
+    status: 0 where there was no response.
+    headers: of the response, with names in lower case.
     """
 
     kind: str
@@ -43,7 +46,7 @@ class Failure:
 
 
 def refusal(failure: Failure, upstream: str, secrets: tuple[str, ...] = ()) -> RequestError:
-    """The error for the client. upstream: its name there. secrets: never shown."""
+    """The error for the client. upstream: its name for the client. secrets: texts that are never shown."""
     said = _clean(failure.message, secrets)
     told = f"upstream {upstream}: {said}"
     retry = _retry_after(failure.headers)
@@ -68,7 +71,7 @@ def refusal(failure: Failure, upstream: str, secrets: tuple[str, ...] = ()) -> R
 
 
 def _clean(message: str, secrets: tuple[str, ...]) -> str:
-    """The upstream's own words: without the classes that wrapped them, bounded, and without keys."""
+    """The upstream's own message: without the names of classes that wrapped it, bounded, and without keys."""
     for secret in secrets:
         message = message.replace(secret, "***")
     while (lead := _LEAD.match(message)) and lead.end():
@@ -78,7 +81,7 @@ def _clean(message: str, secrets: tuple[str, ...]) -> str:
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds, from a number or a date."""
+    """The value of Retry-After in seconds, from a number or a date."""
     value = headers.get("retry-after", "").strip()
     try:
         seconds = float(value)

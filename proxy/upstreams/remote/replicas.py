@@ -1,7 +1,7 @@
-"""Which of several equal servers a session is sent to, so that its turns find their prefix in one cache.
+"""Picks one of several equal servers for a session, so that its turns find their prefix in one cache.
 
-Rendezvous hashing: each replica draws a number from the session's id and its own, and the highest wins. When
-a replica goes, only its own sessions move; when one comes, only those that it wins.
+Rendezvous hashing: each replica gets a number from the session's id and its own, and the highest wins. When a
+    replica is removed, only its own sessions move; when one is added, only the sessions that it wins.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def _draw(session: str, replica: str) -> bytes:
 
 
 class Standings:
-    """Which replicas failed lately. clock: seconds, monotonic."""
+    """Which replicas failed lately. clock: returns monotonic seconds."""
 
     def __init__(self, cooldown_s: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._cooldown_s = cooldown_s
@@ -30,7 +30,9 @@ class Standings:
         self._down_until: dict[str, float] = {}
 
     def order(self, session: str, replicas: Sequence[str]) -> tuple[str, ...]:
-        """Those to ask, best first; those that failed lately come last, for when no other is left."""
+        """The replicas to ask, best first; those that failed lately come last, for the case that no other is
+        left.
+        """
         ranked = rank(session, replicas)
         now = self._clock()
         down = {one for one in ranked if self._down_until.get(one, 0.0) > now}

@@ -1,5 +1,6 @@
-"""OpenAI-compatible servers, asked over HTTP with nothing between: each piece of text is with the client a
-fraction of a millisecond after it came. Which server is asked is the Router's business.
+"""Asks OpenAI-compatible servers over HTTP directly, so that text reaches the client without delay.
+
+Which server is asked is decided by the Router.
 """
 
 from __future__ import annotations
@@ -19,12 +20,13 @@ import msgspec
 
 from proxy.upstreams.remote.refusals import Failure
 
-# Shorter than the 5 s after which common servers close an idle connection: none is closed under a request.
+# Shorter than the 5 s after which common servers close an idle connection, so that none is closed under a
+# request.
 _IDLE_S = 4.0
 _CONNECT_S = 30.0
 _MAX_EVENT = 16 * 1024 * 1024
 _MAX_ERROR = 64 * 1024
-# What a server takes to end the body behind its last event; then the connection is given up instead.
+# Seconds that a server may take to end the body after its last event; then the connection is closed instead.
 _LAST_BYTES_S = 0.05
 _HEADERS = {
     "content-type": "application/json",
@@ -35,7 +37,7 @@ _FILTERED = ("content_filter", "content_policy_violation")
 
 
 class ServerFailed(Exception):
-    """A server refused, or broke off. failure: what it said."""
+    """A server refused a request, or broke off its answer. failure: what it said."""
 
     def __init__(self, failure: Failure) -> None:
         super().__init__(failure.message)
@@ -48,7 +50,7 @@ class Function(msgspec.Struct):
 
 
 class Piece(msgspec.Struct):
-    """Of a call. arguments: text, but some servers send the object itself."""
+    """A piece of a call. arguments: text, but some servers send the object itself."""
 
     index: Any = None
     id: Any = None
@@ -71,7 +73,7 @@ class Choice(msgspec.Struct):
 
 
 class Counts(msgspec.Struct):
-    """Of tokens: all there is to know of a request's usage."""
+    """Token counts, all that is read of a request's usage."""
 
     prompt_tokens: float | None = None
     completion_tokens: float | None = None
@@ -82,7 +84,7 @@ class Counts(msgspec.Struct):
 
 
 class Chunk(msgspec.Struct):
-    """One event of a stream. error: what stands there in place of the rest."""
+    """One event of a stream. error: what the event holds in place of everything else."""
 
     choices: list[Choice] | None = None
     usage: Counts | None = None
@@ -102,7 +104,7 @@ class ServerStream:
         self._done = False
 
     async def next(self) -> Chunk | None:
-        """The next one; None at the end of the stream. Raises ServerFailed, aiohttp.ClientError."""
+        """The next chunk; None at the end of the stream. Raises ServerFailed, aiohttp.ClientError."""
         while not self._done:
             while self._lines:
                 line = self._lines.pop()
@@ -124,7 +126,7 @@ class ServerStream:
         return None
 
     async def aclose(self) -> None:
-        """Leaves the connection to the next request where the answer was read to its end, else closes it."""
+        """Keeps the connection for the next request where the answer was read to its end, else closes it."""
         with contextlib.suppress(aiohttp.ClientError, TimeoutError):
             if self._done and not self._response.content.at_eof():
                 async with asyncio.timeout(_LAST_BYTES_S):
@@ -136,7 +138,9 @@ class ServerStream:
 
 
 def read_chunk(data: bytes) -> Chunk:
-    """One event's data. Raises ServerFailed for what is none, and for an error in its place."""
+    """The chunk in one event's data. Raises ServerFailed for data that is no chunk, and for an error in its
+    place.
+    """
     try:
         chunk = _decode(data)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
@@ -149,9 +153,11 @@ def read_chunk(data: bytes) -> Chunk:
 
 
 def make_session() -> aiohttp.ClientSession:
-    """For all requests of an upstream; to be closed. Has no time limits but that for connecting."""
+    """The session for all requests of an upstream, which the caller closes. Its only time limit is for
+    connecting.
+    """
     return aiohttp.ClientSession(
-        # certificates are trusted by the rules that hold for the rest of our requests
+        # certificates are trusted by the same rules as for our other requests
         connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_IDLE_S, ssl=httpx.create_ssl_context()),
         timeout=aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_S),
         cookie_jar=aiohttp.DummyCookieJar(),
@@ -161,7 +167,9 @@ def make_session() -> aiohttp.ClientSession:
 async def ask_server(
     session: aiohttp.ClientSession, base_url: str, secret: str, model: str, params: Mapping[str, Any]
 ) -> ServerStream:
-    """params: as for an OpenAI client, `extra_body` among them. Raises ServerFailed, aiohttp.ClientError."""
+    """Sends a request. params: as for an OpenAI client, `extra_body` among them. Raises ServerFailed,
+    aiohttp.ClientError.
+    """
     body = {key: value for key, value in params.items() if key != "extra_body"}
     body |= {**params.get("extra_body", {}), "model": model}
     url = f"{base_url}/chat/completions"
@@ -183,7 +191,7 @@ async def ask_server(
 
 @functools.lru_cache(64)
 def proxy_for(url: str) -> str | None:
-    """What HTTP_PROXY, HTTPS_PROXY and NO_PROXY say, or the system's settings where it has some."""
+    """The proxy that HTTP_PROXY, HTTPS_PROXY and NO_PROXY name, or the system's settings."""
     parts = urlsplit(url)
     return None if proxy_bypass(parts.netloc) else getproxies().get(parts.scheme)
 
@@ -196,7 +204,9 @@ def _parsed(said: bytes) -> Any:
 
 
 def read_failure(status: int, said: Any, headers: Mapping[str, str]) -> Failure:
-    """status: of the response, 0 in a stream, where the error itself may say it. said: the body, parsed."""
+    """The failure in a response. status: 0 in a stream, where the error itself may tell it. said: the parsed
+    body.
+    """
     error = said.get("error", said) if isinstance(said, dict) else said
     if not isinstance(error, dict):
         return Failure("", status, str(error), headers)

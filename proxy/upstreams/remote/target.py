@@ -1,4 +1,4 @@
-"""One upstream as the settings name it. Nothing here loads LiteLLM."""
+"""One upstream as the settings name it. LiteLLM is not loaded here."""
 
 from __future__ import annotations
 
@@ -16,12 +16,14 @@ _Marker = Annotated[str, Field(min_length=1, max_length=200)]
 class Target(BaseModel):
     """An OpenAI-compatible server (`base_url`, and `model` if it serves several) or a model of LiteLLM's.
 
-    name: what clients ask for; None is the model's own name. Targets of one name share its load. api_key_env:
-    the environment variable that holds the key. format: the wire format of calls that leak into the text.
-    reasoning: markers of the model's thinking beside those that are known.
-    weight: the share of the load. timeout_s: the longest silence. fallbacks: names to ask, in order, where
-    this one fails before it has said anything. replicas: further base_urls that serve the same models, among
-    which sessions are pinned.
+    name: what clients ask for; None is the model's own name. Targets with one name share its load.
+    api_key_env: the environment variable that holds the key.
+    format: the wire format of calls that leak into the text.
+    reasoning: markers of the model's reasoning besides the known ones.
+    weight: the target's share of the load.
+    timeout_s: the longest silence.
+    fallbacks: names to ask, in order, where this one fails before its answer begins.
+    replicas: further base_urls that serve the same models; sessions are pinned to one of all.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -59,13 +61,13 @@ class Target(BaseModel):
 
     @classmethod
     def of(cls, table: Mapping[str, Any], wire: Wire) -> Target:
-        """Of a table whose format is one of the settings' own."""
+        """The target of a table whose format is declared in the settings."""
         target = cls(**{**table, "format": "auto"})
         target._declared = wire
         return target
 
     def wire(self) -> str | Wire:
-        """How the model writes."""
+        """The wire format that the model writes."""
         known = self._declared or self.format
         return Wire(str(known), formats_for(known), self.reasoning) if self.reasoning else known
 
@@ -88,8 +90,8 @@ def _url(value: str) -> str:
 
 
 def read_targets(value: Any, declared: Mapping[str, Wire] | None = None) -> Any:
-    """What a flag, a variable or a file may hold: a base_url or a model of LiteLLM's, several with commas
-    between, or a list of such and of tables.
+    """The targets in a flag, a variable or a file: a base_url or a model of LiteLLM's, several separated by
+    commas, or a list of these and of tables.
     """
     if isinstance(value, str):
         value = [one.strip() for one in value.split(",") if one.strip()]
