@@ -1,4 +1,4 @@
-"""`fortieth cache`: look at the prefix cache's folder on disk, check it, empty it. No model is needed."""
+"""`fortieth cache`: lists, checks, empties and warms the prefix cache on disk. No model is needed."""
 
 from __future__ import annotations
 
@@ -29,8 +29,12 @@ Dir = Annotated[
 
 
 @dataclass(slots=True)
-class CacheCommands:
-    """What one model left. fingerprint: of its weights, tokenizer, template, numeric type and libraries."""
+class CachedModel:
+    """What one model left in the cache.
+
+    fingerprint: of its weights, tokenizer, template, numeric type and libraries.
+    nbytes: size of its segments. used: when one was last used, in seconds since the epoch.
+    """
 
     fingerprint: str
     model: str
@@ -40,11 +44,11 @@ class CacheCommands:
     used: float = 0.0
 
 
-def groups(folder: Folder) -> list[CacheCommands]:
-    """By model, the one used last first."""
-    found: dict[str, CacheCommands] = {}
+def groups(folder: Folder) -> list[CachedModel]:
+    """What each model left, the model used last first."""
+    found: dict[str, CachedModel] = {}
     for entry in folder.entries.values():
-        group = found.setdefault(entry.fingerprint, CacheCommands(entry.fingerprint, entry.model))
+        group = found.setdefault(entry.fingerprint, CachedModel(entry.fingerprint, entry.model))
         group.segments += 1
         group.tokens += entry.tokens
         group.nbytes += entry.size
@@ -54,10 +58,10 @@ def groups(folder: Folder) -> list[CacheCommands]:
 
 @contextmanager
 def opened(path: Path | None, write: bool = False) -> Iterator[Folder]:
-    """The folder with its records read. Exits with a line where there is none, it is not ours or it cannot be
-    read. Nothing in it changes without `write`.
+    """The folder with its records read. Nothing in it changes without `write`.
 
-    A server that starts meanwhile could not write to a folder that was opened for writing, and waits for it.
+    Exits with one line where there is no cache, or one that is not ours, or one that cannot be read. A server
+    that starts meanwhile cannot write to a folder that was opened for writing, and waits for it.
     """
     from engine.cache.blobs import FAILURES
     from engine.cache.disk import Folder
@@ -168,7 +172,7 @@ def warm(
         raise typer.Exit(1) from None
 
 
-def matching(found: list[CacheCommands], test: Callable[[str], bool]) -> list[str]:
+def matching(found: list[CachedModel], test: Callable[[str], bool]) -> list[str]:
     return [group.fingerprint for group in found if test(group.fingerprint)]
 
 

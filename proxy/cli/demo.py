@@ -1,7 +1,7 @@
 """`fortieth demo`: one agent loop over the simulated tool world, played twice: guard off, then guard on.
 
-One engine, one HTTP server on a free port, and the client that also drives the evaluation. What the model
-emitted is overheard between engine and guard, so that the screen can show it beside what the client got.
+It takes one engine, one HTTP server on a free port, and the client that also drives the evaluation. What the
+model emitted is recorded between engine and guard, so that the screen can show it beside what the client got.
 """
 
 from __future__ import annotations
@@ -41,8 +41,10 @@ _PIPE_WIDTH = 150
 
 @dataclass(frozen=True, slots=True)
 class Demo:
-    """What is played. turns: tool turns of the loop, at least. seed: another one is another loop, and other
-    draws of the sampler.
+    """What is played.
+
+    turns: tool turns of the loop, at least.
+    seed: chooses the loop and the draws of the sampler.
     """
 
     turns: int = 40
@@ -56,15 +58,15 @@ class Demo:
 
 
 def write_loop(demo: Demo) -> Script:
-    """The loop of a seed, over one of the toolboxes; never one of training's."""
+    """The loop of a seed over one of the toolboxes; never one that training has seen."""
     rng = held_out(demo.seed)
     return write_script(rng, rng.choice(TOOLBOXES), demo.turns)
 
 
 def run_demo(demo: Demo, plain: bool) -> bool:
-    """Plays the loop twice and prints all of it. plain: no colours, nothing that moves.
+    """Plays the loop twice and prints it. plain: without colours, and nothing is drawn anew.
 
-    False where a request failed. Raises StartError, and KeyboardInterrupt on SIGINT.
+    Returns False where a request failed. Raises StartError, and KeyboardInterrupt on SIGINT.
     """
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     good = asyncio.run(unless_interrupted(demonstrate(demo, open_console(plain))))
@@ -74,10 +76,10 @@ def run_demo(demo: Demo, plain: bool) -> bool:
 
 
 async def unless_interrupted(work: Coroutine[Any, Any, bool], patience_s: float = 5.0) -> bool | None:
-    """What the work returns; None after SIGINT, when it has ended.
+    """What the work returns; None after SIGINT, when the work has ended.
 
-    It is cancelled again where it goes on for `patience_s`: a library that cancels something of its own in
-    the same moment takes our cancellation for its own.
+    The work is cancelled again if it goes on for `patience_s`: a library that cancels something of its own in
+        the same moment takes our cancellation for its own.
     """
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGINT, stop.set)
@@ -91,7 +93,7 @@ async def unless_interrupted(work: Coroutine[Any, Any, bool], patience_s: float 
 
 
 def open_console(plain: bool) -> Console:
-    """A pipe has no width of its own, and rich's 80 columns cut too much."""
+    """The console. A pipe has no width of its own, and rich's 80 columns cut too much."""
     console = Console(highlight=False)
     if console.is_terminal and not plain:
         return console
@@ -100,7 +102,7 @@ def open_console(plain: bool) -> Console:
 
 
 async def demonstrate(demo: Demo, console: Console) -> bool:
-    """As run_demo, on any console."""
+    """Plays the loop like run_demo, on any console."""
     script = write_loop(demo)
     settings = Settings(model=demo.model, port=0, log_level="error")
     screen = Screen(console, script, demo.title)
@@ -135,7 +137,7 @@ async def _play(
 
 @asynccontextmanager
 async def serving(witness: Witness, settings: Settings) -> AsyncIterator[str]:
-    """A server over a started upstream, on a port of its own: its base_url. Raises StartError."""
+    """A server over a started upstream, on a port of its own: yields its base_url. Raises StartError."""
     stop, ready = Stop(), asyncio.Event()
     with bind(settings.host, settings.port) as listener:
         port = listener.getsockname()[1]
@@ -151,7 +153,7 @@ async def serving(witness: Witness, settings: Settings) -> AsyncIterator[str]:
 
 
 class Witness:
-    """An upstream that hands everything through and a sink of accounts: keeps both until they are taken."""
+    """An upstream that passes everything on, and a sink of records: keeps both until they are taken."""
 
     def __init__(self, upstream: Upstream) -> None:
         self._upstream = upstream
@@ -164,7 +166,7 @@ class Witness:
 
     @property
     def capabilities(self) -> Capabilities:
-        """Nothing is computed ahead: both arms shall pay for the same."""
+        """Nothing is computed ahead, so that both arms pay for the same."""
         return replace(self._upstream.capabilities, sessions=None, prefiller=None, stats=None)
 
     async def open(self, request: ChatRequest) -> Generation:
@@ -176,7 +178,7 @@ class Witness:
         self._accounts.append(account)
 
     def take(self) -> SeenTurn:
-        """What was seen since the last call: one text for each attempt, and the guard's account."""
+        """What was seen since the last call: one text for each attempt, and the guard's record."""
         texts = tuple("".join(generation.parts) for generation in self._heard)
         account = self._accounts[-1] if self._accounts else None
         self._heard.clear()

@@ -1,4 +1,4 @@
-"""What `fortieth demo` shows: every turn as it comes, a running score below, a comparison in the end."""
+"""What `fortieth demo` prints: every turn as it comes, a running score below, and a comparison at the end."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _STYLES = {
 
 @dataclass(frozen=True, slots=True)
 class SeenTurn:
-    """What one turn was behind the scenes. emitted: the model's own texts, one for each attempt."""
+    """One turn behind the scenes. emitted: the model's own texts, one for each attempt."""
 
     emitted: tuple[str, ...]
     account: RequestRecord | None = None
@@ -39,7 +39,7 @@ class SeenTurn:
 
 @dataclass(frozen=True, slots=True)
 class PlayedArm:
-    """A loop under one guard mode; `seen` goes with its steps."""
+    """A loop under one guard mode. seen: one entry for each step."""
 
     mode: str
     run: Run
@@ -82,7 +82,7 @@ class Screen:
 
     @contextmanager
     def starting(self) -> Iterator[None]:
-        """While the model is loaded."""
+        """Shows that the model is being loaded."""
         script = self._script
         self._print(f"{self._title}: {script.tool_turns} tool turns in ", "bold", end="")
         self._print(f"{len(script.tasks)} tasks over the toolbox {script.toolbox.name}", "bold")
@@ -91,7 +91,7 @@ class Screen:
 
     @contextmanager
     def loop(self, mode: str) -> Iterator[None]:
-        """While one loop is played."""
+        """Shows a running score while one loop is played."""
         self._mode, self._score, self._task = mode, Score(), -1
         self._print(f"\nguard {mode}", "bold underline")
         with self._below(self._running()):
@@ -109,7 +109,9 @@ class Screen:
         self._live = None
 
     def show(self, task: Task, step: Step, seen: SeenTurn) -> None:
-        """One turn; what the model emitted and what the guard did only where either is of interest."""
+        """Prints one turn. What the model emitted and what the guard did is shown only where it is of
+        interest.
+        """
         if step.task != self._task:
             self._task = step.task
             self._line("user", task.text, "cyan")
@@ -135,7 +137,7 @@ class Screen:
             self._live.update(self._running())
 
     def compare(self, played: Sequence[PlayedArm]) -> None:
-        """The two loops side by side."""
+        """Prints the two loops side by side."""
         table = Table(title=f"{self._title}, {self._script.tool_turns} tool turns")
         table.add_column("")
         for one in played:
@@ -173,12 +175,12 @@ class Screen:
 
 
 def _troubled(step: Step, seen: SeenTurn) -> bool:
-    """Whether the turn broke a call, or the guard did anything."""
+    """Whether the turn held a broken call, or the guard did anything."""
     return step.kind in (Kind.invalid, Kind.malformed) or _guarding(step, seen) != ""
 
 
 def _guarding(step: Step, seen: SeenTurn) -> str:
-    """What the guard did to this turn, "" for nothing."""
+    """What the guard did to this turn; "" for nothing."""
     done = []
     account = seen.account
     if account and account.fixes:
@@ -193,7 +195,7 @@ def _guarding(step: Step, seen: SeenTurn) -> str:
 
 
 def _notes(account: RequestRecord | None) -> list[str]:
-    """Each fix and each problem of a turn, in a line, and each only once."""
+    """Each fix and each problem of a turn, in one line each, and only once."""
     if account is None:
         return []
     fixes = [

@@ -1,7 +1,7 @@
-"""Does batching change what a model says? The same prompts decoded alone and together, compared by tokens.
+"""Measures whether batching changes what a model writes: the same prompts decoded alone and together.
 
-Both are greedy. A batch adds its rows up in another order than a single sequence, so that two tokens which
-are nearly as likely may change places; from there on the texts part.
+Both are greedy. A batch adds its rows up in another order than a single sequence, so that two tokens of
+nearly equal probability may change places; from there on the texts differ.
 """
 
 from __future__ import annotations
@@ -36,8 +36,12 @@ class Interval:
 
 @dataclass(frozen=True, slots=True)
 class Divergence:
-    """prompts that were compared. exact: share whose texts are equal. agreement: share of tokens before the
-    first that differs. first: where the earliest difference stands, None without any.
+    """The result of a comparison.
+
+    prompts: how many were compared.
+    exact: the share of prompts with equal texts.
+    agreement: the share of tokens before the first difference.
+    first: the token at which the earliest difference stands; None without any.
     """
 
     prompts: int
@@ -47,7 +51,7 @@ class Divergence:
 
 
 def wilson(hits: int, count: int) -> Interval:
-    """The score interval for a share (Wilson 1927), which is right near 0 and 1 too."""
+    """The score interval of a share (Wilson 1927), which is also right near 0 and 1."""
     share = hits / count
     scale = 1 + _Z**2 / count
     middle = (share + _Z**2 / (2 * count)) / scale
@@ -56,7 +60,7 @@ def wilson(hits: int, count: int) -> Interval:
 
 
 def mean_interval(shares: Sequence[float]) -> Interval:
-    """Of a mean over prompts: tokens of one text are not independent of each other, texts are."""
+    """The interval of a mean over prompts: tokens of one text depend on each other, texts do not."""
     count = len(shares)
     mean = sum(shares) / count
     spread = sum((share - mean) ** 2 for share in shares) / max(1, count - 1)
@@ -65,14 +69,14 @@ def mean_interval(shares: Sequence[float]) -> Interval:
 
 
 def compare(alone: Sequence[Tokens], together: Sequence[Tokens]) -> Divergence:
-    """At least one pair of texts, in the same order."""
+    """Compares at least one pair of texts, given in the same order."""
     shared = [agreeing(first, second) for first, second in zip(alone, together, strict=True)]
     longest = [max(len(first), len(second)) for first, second in zip(alone, together, strict=True)]
     exact = sum(first == second for first, second in zip(alone, together, strict=True))
     shares = [same / size if size else 1.0 for same, size in zip(shared, longest, strict=True)]
     parted = [same for same, size in zip(shared, longest, strict=True) if same < size]
     equal = wilson(exact, len(shares))
-    # without a difference nothing spreads, which is no proof that there never is one
+    # without a difference nothing varies, which is no proof that there never is one
     agreement = mean_interval(shares) if parted else Interval(1.0, equal.low, 1.0)
     return Divergence(len(shares), equal, agreement, min(parted, default=None))
 

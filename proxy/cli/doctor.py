@@ -1,4 +1,4 @@
-"""`fortieth doctor`: looks at an installation and a model, part by part, and says what it finds."""
+"""`fortieth doctor`: examines an installation and a model part by part, and reports what it finds."""
 
 from __future__ import annotations
 
@@ -52,7 +52,11 @@ _ARGUMENTS = '{"city": "São Paulo", "days": 3}'
 
 
 class Level(StrEnum):
-    """warn: it works, and less well than it could. fail: it does not work."""
+    """How good a finding is.
+
+    warn: it works, but less well than it could.
+    fail: it does not work.
+    """
 
     ok = "ok"
     warn = "warn"
@@ -73,7 +77,9 @@ Tell = Callable[[Finding], None]
 
 
 def examine(model: str | None, divergence_prompts: int, tell: Tell) -> bool:
-    """Tells each finding as it is made; False if any is a failure. divergence_prompts: 0 leaves that out."""
+    """Reports each finding as it is made; returns False if any is a failure. divergence_prompts: 0 skips that
+    part.
+    """
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     levels: list[Level] = []
 
@@ -96,7 +102,7 @@ def examine(model: str | None, divergence_prompts: int, tell: Tell) -> bool:
 
 
 def versions() -> list[Finding]:
-    """Of this program, Python and the libraries that decide what it can do."""
+    """The versions of this program, of Python, and of the libraries that decide what it can do."""
     found = [
         Finding(Level.ok, "fortieth", _version("fortieth") or "not installed: it runs from its sources"),
         Finding(Level.ok, "python", f"{platform.python_version()} on {platform.platform()}"),
@@ -116,7 +122,7 @@ def _version(name: str) -> str:
 
 
 def directory(path: Path) -> Finding:
-    """What lies in a model's directory."""
+    """The contents of a model's directory."""
     weights = sum(file.stat().st_size for file in path.glob("*.safetensors"))
     if not weights:
         return Finding(Level.fail, "model", f"{path} holds no weights (*.safetensors)")
@@ -129,14 +135,14 @@ def directory(path: Path) -> Finding:
 
 
 def tokenizer(template: ChatTemplate) -> Finding:
-    """Can a prompt with tools be written? A server that could not write one would not start."""
+    """Whether a prompt with tools can be written. A server that could not write one would not start."""
     if fault := template_fault(template):
         return Finding(Level.fail, "tokenizer", fault)
     return Finding(Level.ok, "tokenizer", f"{len(template.markers)} added tokens, a chat template")
 
 
 def round_trip(template: ChatTemplate) -> Finding:
-    """Do calls that the template writes into a history come back out of the parser?"""
+    """Whether calls that the template writes into a history are read back by the parser."""
     found = find_wire(template)
     if found.row is not None:
         text = f"format {found.how} from the chat template: {', '.join(literals(found.row)[1:])}"
@@ -165,7 +171,7 @@ def format_table(model: str | None) -> str:
 
 
 def literals(row: Row) -> list[str]:
-    """A row as the lines of a [[format]] table; what is left out is as it is by default."""
+    """A row as the lines of a [[format]] table, without what has its default."""
     plain = Row(row.name, row.shape)
     kept = {
         one.name: getattr(row, one.name)
@@ -200,13 +206,13 @@ def _described(info: ModelInfo) -> str:
 
 
 def blas(info: ModelInfo) -> Finding:
-    """On a CPU all speed hangs on it."""
+    """The BLAS in use, on which the speed of a CPU depends."""
     plain = info.device == "cpu" and platform.system() == "Linux" and "openblas" not in info.blas.lower()
     return Finding(Level.warn if plain else Level.ok, "blas", info.blas or "none is needed on a GPU")
 
 
 async def speed(client: EngineClient, template: ChatTemplate) -> Finding:
-    """One stream, greedy."""
+    """The speed of one stream, decoded greedily."""
     prompt = template.render([{"role": "user", "content": "Hello"}], render_tools(ChatRequest("", ()))).tokens
     sampling = SamplingParams(max_tokens=_SPEED_TOKENS, ignore_eos=True)
     async for event in client.generate(GenerateRequest(id="speed", prompt=prompt, sampling=sampling)):
@@ -218,7 +224,7 @@ async def speed(client: EngineClient, template: ChatTemplate) -> Finding:
 
 
 async def divergence(client: EngineClient, template: ChatTemplate, info: ModelInfo, count: int) -> Finding:
-    """Batched against serial decoding, on random prompts."""
+    """Compares batched with serial decoding, on random prompts."""
     found = await measure(client, random_prompts(template, info.vocab_size, count), together=_BATCH)
     text = (
         f"{_BATCH} requests at a time against one: exact match {found.exact}, "

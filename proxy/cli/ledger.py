@@ -32,20 +32,21 @@ def tail(
     verdict: Annotated[str, typer.Option(help="Only requests with this verdict.")] = "",
 ) -> None:
     """Show the newest requests, one on each line."""
-    from proxy.records.ledger import read_entries  # here and below: what is behind it is no matter of --help
+    # here and below: imported late, because --help does not need it
+    from proxy.records.ledger import read_entries
 
     with _complaints():
         entries = list(read_entries(file, limit=lines, verdict=verdict))[::-1]
         last = _print(entries, 0)
         while follow:
             time.sleep(_POLL_S)
-            # a file that was moved away comes back with the next request, and its numbers go on
+            # a file that was moved away comes back with the next request, and its numbers continue
             with contextlib.suppress(FileNotFoundError, sqlite3.OperationalError):
                 last = _print(read_entries(file, after=last or -1, verdict=verdict), last)
 
 
 def _print(entries: Iterable[Entry], last: int) -> int:
-    """The id of the last one printed."""
+    """Prints the entries; returns the number of the last one printed."""
     for entry in entries:
         if entry.id > last:
             typer.echo(one_line(entry))
@@ -86,7 +87,7 @@ def _whole(entry: Entry) -> dict[str, Any]:
 
 
 def one_line(entry: Entry) -> str:
-    """Number, time, model, turn, verdict, and what was done to it."""
+    """An entry's number, time, model, turn, verdict, and what was done to it."""
     record = entry.record
     repeated = sum(bool(attempt.get("repeated")) for attempt in record["attempts"])
     at = datetime.fromtimestamp(entry.at).strftime("%Y-%m-%d %H:%M:%S")
@@ -105,7 +106,7 @@ def one_line(entry: Entry) -> str:
 
 
 class _complaints:
-    """A file that cannot be read ends the command with one line and exit code 1."""
+    """Ends the command with one line and exit code 1 where the file cannot be read."""
 
     def __enter__(self) -> None: ...
 

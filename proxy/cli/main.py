@@ -1,4 +1,4 @@
-"""The command line. Nothing heavy is imported before a command needs it: --help answers at once."""
+"""The `fortieth` command line. Nothing heavy is imported before a command needs it, so --help is quick."""
 
 from __future__ import annotations
 
@@ -62,7 +62,9 @@ _LedgerFile = Annotated[str | None, typer.Option(metavar="FILE|off")]
 
 
 class SettingsCommand(TyperCommand):
-    """A command whose options are settings: what each is stands at its field, which takes time to load."""
+    """A command whose options are settings. Their help comes from the settings' fields, which take time to
+    load.
+    """
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         from proxy.http.settings import Settings
@@ -166,7 +168,7 @@ def _run_server(flags: Mapping[str, Any], config: Path | None) -> None:
 
 
 def _default_cache_dir() -> str:
-    """`off` where this user has no home, as in containers that run as any number."""
+    """The default folder; `off` where this user has no home, as in containers under any user number."""
     try:
         return str(cache_folder())
     except RuntimeError:
@@ -233,7 +235,7 @@ def doctor(
 
     Exit code 1 if something does not work.
     """
-    from proxy.cli.doctor import examine, format_table  # loads the engine's client
+    from proxy.cli.doctor import examine, format_table  # imports the engine's client
 
     configure_logging("error")
     if format:
@@ -262,8 +264,8 @@ def repair() -> None:
 
 
 def repair_lines(lines: Iterable[bytes], out: BinaryIO) -> bool:
-    """Writes one JSON line for each line, at once and in order. False if any of them was bad."""
-    from repair.jsonl import repair_line  # loads the validators' library
+    """Writes one JSON line for each line, at once and in order. Returns False if any of them was bad."""
+    from repair.jsonl import repair_line  # imports the library of the validators
 
     good = True
     for line in lines:

@@ -1,1 +1,3 @@
-"""The one type of request, the one stream of events, and the tree of errors that everything shares."""
+"""The one type of request, the one stream of events, and the one tree of errors that all parts of proxy/
+share.
+"""

@@ -1,4 +1,4 @@
-"""What of a prompt was found in the prefix cache, and why the rest was not."""
+"""How much of a prompt came from the prefix cache, and why the rest did not."""
 
 from __future__ import annotations
 
@@ -7,13 +7,28 @@ from enum import StrEnum
 
 
 class MissCause(StrEnum):
-    """Why a prompt had to be computed where an earlier one of its session could have been gone on from.
+    """Why a prompt did not reuse all that it could have shared with an earlier one of its session.
 
-    none: it went on. cold: the first prompt of its conversation. The engine may not have had it any more:
-    evicted, it had to let go; fingerprint, another model left it; late, the disk was too slow; boundary, this
-    model's state cannot be cut where the prompts part. template: the same messages, written otherwise. The
-    others name what changed in the request; edit: a message, or the history was cut. answer: one of ours
-    came back with another meaning, as repaired ones do.
+    none: it reused all of that.
+    cold: it is the first prompt of its conversation.
+
+    The engine no longer had the prefix:
+    evicted: the engine had to make room.
+    fingerprint: another model left the prefix.
+    late: the disk was too slow.
+    boundary: the model's state cannot be cut where the prompts differ.
+
+    The request, or how it was written, has changed:
+    tools: the tools, or whether they may be called.
+    header: header lines at the head of the system message.
+    line: an id or a time in the system message.
+    system: anything else in the system message.
+    hoisted: a later system message was moved to the head.
+    reasoning: reasoning is missing from an answer.
+    spelling: an answer was encoded from the client's spelling of it.
+    answer: one of our answers came back with another meaning, as repaired ones do.
+    edit: a message was changed, or the history was cut.
+    template: the template wrote the same messages differently.
     """
 
     none = "none"
@@ -36,9 +51,14 @@ class MissCause(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class CacheReport:
-    """reused, total: tokens of the prompt; tier: where they were kept, ram, disk or none. For a miss, at: the
-    first token that differs from the closest prompt of the session; message: the index of the first message
-    that does, None where none; before and now: the text around that token, then and now.
+    """What the prefix cache did for one prompt.
+
+    reused, total: tokens of the prompt.
+    tier: where the reused tokens were kept: ram, disk or none.
+    cause: why no more was reused.
+    at: the first token that differs from the closest prompt of the session.
+    message: the index of the first message that differs; None where none does.
+    before, now: the text around that token, in the earlier prompt and in this one.
     """
 
     reused: int

@@ -47,11 +47,13 @@ class SettingsError(StartError):
 
 
 class RequestError(FortiethError):
-    """One request fails. param: the field's path, such as `messages[2].content`. code: an upstream's own name
-    for it, where it gave one.
+    """One request fails.
 
-    retry_after_s: seconds after which the same request may succeed, where we know. asked: the deployments of
-    an upstream that were asked before it failed; for the account, the client is not told.
+    param: the field's path, such as `messages[2].content`.
+    code: an upstream's own name for the failure, where it gave one.
+    retry_after_s: seconds after which the same request may succeed, where they are known.
+    asked: the deployments of an upstream that were asked before it failed; for the record, not for the
+        client.
     """
 
     asked: tuple[str, ...] = ()
@@ -90,7 +92,10 @@ class UnsupportedEncoding(BadBody):
 
 
 class BadTool(BadRequest):
-    """tool: its name, by which a codec finds where the client's request declares it."""
+    """A tool's parameters are not a usable JSON Schema.
+
+    tool: the tool's name, by which a codec finds its declaration in the client's request.
+    """
 
     def __init__(self, tool: str, reason: str) -> None:
         super().__init__(f"not a usable JSON Schema for tool {tool!r}: {reason}", param="tools")
@@ -98,7 +103,9 @@ class BadTool(BadRequest):
 
 
 class ContextTooLong(BadRequest):
-    """The message holds the phrases by which agents know that they must compact their history."""
+    """The prompt leaves no room in the context. The message holds the phrases by which agents know that they
+    must compact their history.
+    """
 
     def __init__(self, tokens: int, context_length: int) -> None:
         super().__init__(
@@ -110,7 +117,7 @@ class ContextTooLong(BadRequest):
 
 
 class ContextRefused(ContextTooLong):
-    """said: the upstream's message."""
+    """An upstream says that the prompt is too long. said: its message."""
 
     def __init__(self, said: str) -> None:
         super(ContextTooLong, self).__init__(f"prompt is too long: {said}", param="messages")
@@ -153,21 +160,21 @@ class UpstreamUnavailable(RequestError):
 
 
 class RequestTimeout(RequestError):
-    """limit_s: what the server or the client set."""
+    """The request took longer than it may. limit_s: what the server or the client set."""
 
     def __init__(self, limit_s: float) -> None:
         super().__init__(f"the request was not finished within {limit_s:g} s")
 
 
 class UpstreamTimeout(RequestTimeout):
-    """said: by whom, and what was waited for."""
+    """An upstream was silent for too long. said: which one, and what was waited for."""
 
     def __init__(self, said: str) -> None:
         super(RequestTimeout, self).__init__(said)
 
 
 class CallFailed(RequestError):
-    """problems: why the calls of the turn cannot be executed, each told as `place: reason`."""
+    """The calls of a turn could not be saved. problems: why they cannot be executed, as `place: reason`."""
 
     def __init__(self, problems: Sequence[str], attempts: int) -> None:
         times = "once" if attempts == 1 else f"{attempts} times"
@@ -181,12 +188,12 @@ class InternalError(RequestError):
 
 
 def row_of(error: RequestError, table: Mapping[type[RequestError], R]) -> R:
-    """The row of a dialect's table for this error: of its own class, else of the nearest one above."""
+    """The row of a dialect's table for this error: that of its own class, else of the nearest class above."""
     return next(table[cls] for cls in type(error).__mro__ if cls in table)
 
 
 def error_for_status(status: int, message: str) -> RequestError:
-    """The error that stands for an HTTP status which the web framework itself decided on."""
+    """The error for an HTTP status that the web framework itself decided on."""
     match status:
         case HTTPStatus.NOT_FOUND:
             return NotFound(message)

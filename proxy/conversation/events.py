@@ -1,4 +1,4 @@
-"""The one stream of events: every upstream gives it, every codec encodes it; an answer is its sum."""
+"""The one stream of events, which every upstream gives and every codec encodes; an answer is its sum."""
 
 from __future__ import annotations
 
@@ -31,9 +31,12 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """The first event of every turn that was admitted: it comes before the first text, and before the prompt
-    is computed where the upstream counts its tokens by then. prompt_tokens, cached_tokens: of the first
-    attempt, None where they are not known yet; the Finish has them for certain.
+    """The first event of every turn that was admitted, before the first text.
+
+    It comes before the prompt is computed, where the upstream has counted its tokens by then.
+
+    prompt_tokens, cached_tokens: of the first attempt; None where they are not known yet. Finish always has
+        them.
     """
 
     prompt_tokens: int | None = None
@@ -42,7 +45,7 @@ class Started:
 
 @dataclass(frozen=True, slots=True)
 class ToolCallReady:
-    """A whole, accepted call. index counts the calls of the turn from 0; arguments is JSON text."""
+    """A whole, accepted call. index: counts the calls of the turn from 0. arguments: JSON text."""
 
     index: int
     id: str
@@ -52,13 +55,18 @@ class ToolCallReady:
 
 @dataclass(frozen=True, slots=True)
 class Finish:
-    """The last event of every turn that did not fail. fixes: how many changes the repair made. attempts: how
-    often the model was asked. usage: of all attempts together. answer_valid: whether the text is what the
-    request's json_answer and answer_schema ask for; None where they ask for nothing. cache: of the first
-    attempt's prompt, None where the upstream does not tell. given_up: with the verdict `failed`, what the
-    client gets in place of the calls. warnings: what of the request could not be done as it was asked.
-    stop_sequence: which of the client's stop strings ended the answer, None where none did or where an
-    upstream does not tell.
+    """The last event of every turn that did not fail.
+
+    usage: of all attempts together.
+    fixes: how many changes the repair made.
+    attempts: how often the model was asked.
+    answer_valid: whether the text is what json_answer and answer_schema of the request ask for; None where
+        they ask for nothing.
+    cache: of the first attempt's prompt; None where the upstream does not tell.
+    given_up: with the verdict `failed`, what the client gets in place of the calls.
+    warnings: what of the request could not be done as it was asked.
+    stop_sequence: the client's stop string that ended the answer; None where none did, or where an upstream
+        does not tell.
     """
 
     reason: FinishReason
@@ -75,8 +83,8 @@ class Finish:
 
 @dataclass(frozen=True, slots=True)
 class OfChoice:
-    """An event of one of several answers. A Finish without it then ends them all, and a Started without it
-    begins them, since they have one prompt.
+    """An event of one of several answers. A Started or a Finish without it begins or ends all of them, since
+    they have one prompt.
     """
 
     index: int
@@ -88,7 +96,7 @@ Event = Started | TextDelta | ReasoningDelta | ToolCallReady | Finish | Logprobs
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A whole turn: what the events of its stream add up to."""
+    """A whole turn: the sum of the events of its stream."""
 
     content: str
     reasoning: str
@@ -98,7 +106,9 @@ class Answer:
 
 
 async def collect(events: AsyncIterator[Event]) -> Answer:
-    """Adds up the stream of one answer, which must end in a Finish; an error it raises passes through."""
+    """Adds up the stream of one answer, which must end in a Finish. An error that the stream raises is raised
+    here.
+    """
     finish: Finish | None = None
     content: list[str] = []
     reasoning: list[str] = []
@@ -121,12 +131,12 @@ async def collect(events: AsyncIterator[Event]) -> Answer:
     return Answer("".join(content), "".join(reasoning), tuple(calls), finish, tuple(scores))
 
 
-# The worst of several answers' verdicts stands for the request.
+# The worst verdict of several answers is that of the request.
 _WORST_FIRST = (Verdict.failed, Verdict.reasked, Verdict.repaired, Verdict.clean, Verdict.none)
 
 
 def total(finishes: Sequence[Finish]) -> Finish:
-    """One finish for several answers: their prompt counts once, what was generated adds up."""
+    """One finish for several answers: their prompt counts once, the generated tokens are added up."""
     first = finishes[0]
     usage = Usage(
         first.usage.prompt_tokens,

@@ -1,4 +1,4 @@
-"""Log probabilities of generated tokens, as they come and beside the text that they make up."""
+"""Log probabilities of generated tokens, as they come and beside the text that the tokens make up."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class TokenLogprob:
-    """One token of the answer. top: the likeliest at its place, best first."""
+    """One token of the answer. top: the likeliest tokens at its place, best first."""
 
     chosen: Candidate
     top: tuple[Candidate, ...] = ()
@@ -23,8 +23,9 @@ class TokenLogprob:
 
 @dataclass(frozen=True, slots=True)
 class Logprobs:
-    """The tokens that the upstream just generated, where the request asks for them. They come before the text
-    that is shown of them, and for text that is never shown too.
+    """The tokens that the upstream just generated, where the request asks for them.
+
+    They come before the text that is shown of them, and for text that is never shown too.
     """
 
     tokens: tuple[TokenLogprob, ...]
@@ -32,7 +33,7 @@ class Logprobs:
 
 @dataclass(frozen=True, slots=True)
 class TextWithLogprobs:
-    """Text as in TextDelta, with the scores of the tokens that it ended."""
+    """Text as in TextDelta, with the log probabilities of the tokens that end in it."""
 
     text: str
     tokens: tuple[TokenLogprob, ...]

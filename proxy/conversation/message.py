@@ -1,7 +1,7 @@
 """One message of a conversation: its parts in the order in which the client gave them.
 
-A part holds what we understand and keeps what the client sent beside it, so that an upstream gets the message
-as it was sent. What a model's template cannot show is decided where the prompt is written, not here.
+A part holds what we understand and keeps the other fields that the client sent, so that an upstream gets the
+message as it was sent. What a model's template cannot show is decided where the prompt is written, not here.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class Role(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class TextPart:
-    """extra: further fields of the part as it was sent, such as `cache_control`."""
+    """Text. extra: further fields of the part as it was sent, such as `cache_control`."""
 
     text: str
     extra: Mapping[str, Any] = field(default_factory=dict)
@@ -29,8 +29,10 @@ class TextPart:
 
 @dataclass(frozen=True, slots=True)
 class ReasoningPart:
-    """The model's own thinking. signature: by which the model that wrote it knows it again. redacted:
-    thinking that only that model can read, in place of the text.
+    """The model's own reasoning.
+
+    signature: identifies the reasoning to the model that wrote it.
+    redacted: reasoning that only that model can read, in place of the text.
     """
 
     text: str
@@ -40,8 +42,10 @@ class ReasoningPart:
 
 @dataclass(frozen=True, slots=True)
 class MediaPart:
-    """An image, audio, video or file. kind: the client's word for it. part: as OpenAI's chat API writes it,
-    in whose form upstreams are asked.
+    """An image, audio, video or file.
+
+    kind: the client's word for it.
+    part: as OpenAI's chat API writes it, the form in which upstreams are asked.
     """
 
     kind: str
@@ -50,15 +54,15 @@ class MediaPart:
 
 @dataclass(frozen=True, slots=True)
 class UnknownPart:
-    """A part that no one here knows. kind: the client's word for it, which may be empty."""
+    """A part of an unknown type. kind: the client's word for it, which may be empty."""
 
     kind: str
 
 
 @dataclass(frozen=True, slots=True)
 class PastCall:
-    """A tool call of the history, as the client sent it: `arguments` is any text, valid JSON or not.
-    extra: as in TextPart.
+    """A tool call of the history, as the client sent it. arguments: any text, valid JSON or not. extra: as in
+    TextPart.
     """
 
     id: str
@@ -72,8 +76,10 @@ ResultContent = TextPart | MediaPart | UnknownPart
 
 @dataclass(frozen=True, slots=True)
 class ResultPart:
-    """What a tool answered, alone in a message of the role `tool`. name may be empty. is_error: the tool says
-    that it failed.
+    """What a tool answered, alone in a message of the role `tool`.
+
+    name: the tool's name, which may be empty.
+    is_error: the client says that the tool failed.
     """
 
     call_id: str
@@ -87,7 +93,7 @@ class ResultPart:
 
     @property
     def told(self) -> tuple[ResultContent, ...]:
-        """The parts for who has no other sign of a failure."""
+        """The content for readers without any other sign of a failure: it begins with a line that says so."""
         return (_FAILED, *self.parts) if self.is_error else self.parts
 
 
@@ -98,9 +104,11 @@ Part = TextPart | ReasoningPart | MediaPart | UnknownPart | PastCall | ResultPar
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """reasoning and calls: of the assistant only. sent_as: the client's word for the role where it has
-    another than ours, such as `developer`. extra: further fields of the message as it was sent, such as
-    `name`.
+    """A message of one role.
+
+    parts: in the client's order; reasoning and calls in the assistant's messages only.
+    sent_as: the client's word for the role where it differs from ours, such as `developer`.
+    extra: further fields of the message as it was sent, such as `name`.
     """
 
     role: Role
@@ -118,7 +126,7 @@ class Message:
         call_id: str = "",
         name: str = "",
     ) -> Message:
-        """One with at most one text. call_id and name: tool results only."""
+        """A message with at most one text. call_id, name: for tool results only."""
         said = (TextPart(text),) if text else ()
         if role is Role.tool:
             return cls(role, (ResultPart(call_id, name, said),))
@@ -127,7 +135,7 @@ class Message:
 
     @property
     def text(self) -> str:
-        """The texts alone. Those of an answer are one text that was cut; others are texts of their own."""
+        """The texts, joined. The texts of an answer are one text that was cut; other texts are separate."""
         result = self.result
         if result is not None:
             return result.text
@@ -143,43 +151,43 @@ class Message:
 
     @property
     def result(self) -> ResultPart | None:
-        """Of the role `tool`, in which it stands alone."""
+        """The result that a message of the role `tool` holds."""
         first = self.parts[0] if self.parts else None
         return first if isinstance(first, ResultPart) else None
 
     @property
     def call_id(self) -> str:
-        """Of the call that this is the result of."""
+        """The id of the call that this message is the result of."""
         result = self.result
         return "" if result is None else result.call_id
 
     @property
     def name(self) -> str:
-        """Of the tool that this is the result of, where the client told it."""
+        """The name of the tool that this message is the result of, where the client told it."""
         result = self.result
         return "" if result is None else result.name
 
     @property
     def is_empty_answer(self) -> bool:
-        """Agents keep one of these after an answer that held nothing."""
+        """Whether this is an answer that held nothing, which agents keep in the history."""
         blank = all(isinstance(part, TextPart | ReasoningPart) and not part.text for part in self.parts)
         return self.role is Role.assistant and blank
 
     def with_text(self, text: str) -> Message:
-        """With this in place of its texts, where the first one stood, else before the calls."""
+        """The message with this text in place of its texts: where the first stood, else before the calls."""
         if self.result is not None:
             return replace(self, parts=(replace(self.result, parts=_with_text(self.result.parts, text)),))
         return replace(self, parts=_with_text(self.parts, text))
 
     def with_more(self, text: str) -> Message:
-        """With one more text at the end of a result, or of what a message says."""
+        """The message with one more text at the end of its result, or of its content."""
         more = TextPart(text)
         if self.result is not None:
             return replace(self, parts=(replace(self.result, parts=(*self.result.parts, more)),))
         return replace(self, parts=(*self.parts, more))
 
     def with_calls(self, calls: Sequence[PastCall]) -> Message:
-        """With these calls behind all else."""
+        """The message with these calls after everything else."""
         others = (part for part in self.parts if not isinstance(part, PastCall))
         return replace(self, parts=(*others, *calls))
 
@@ -187,8 +195,8 @@ class Message:
         return replace(self, parts=tuple(one for one in self.parts if not isinstance(one, ReasoningPart)))
 
     def in_words(self) -> Message:
-        """For who reads nothing but text: media and unknown parts are named, and nothing stands beside what
-        we understand. The same object where that is so already.
+        """The message for readers of text alone: media and unknown parts become a line that names them, and
+        further fields are dropped. The same object where nothing changes.
         """
         if not self.extra and not self.sent_as and all(map(_is_in_words, self.parts)):
             return self
@@ -215,7 +223,9 @@ def _is_in_words(part: Part) -> bool:
 
 
 def _with_text(parts: tuple[Any, ...], text: str) -> tuple[Any, ...]:
-    """parts: of one kind of union, which stays."""
+    """The parts with this text in place of their texts. parts: all of one union of types, which stays the
+    same.
+    """
     places = [at for at, part in enumerate(parts) if isinstance(part, TextPart)]
     calls = [at for at, part in enumerate(parts) if isinstance(part, PastCall)]
     at = (places or calls or [len(parts)])[0]
@@ -242,7 +252,7 @@ def _content_in_words(part: ResultContent) -> TextPart:
 
 
 def placeholder(part: MediaPart | UnknownPart) -> str:
-    """What a model is told that cannot read the part: an agent's run must not end over a picture."""
+    """The text for a model that cannot read the part: an agent's run must not end over a picture."""
     if isinstance(part, MediaPart):
         return f"[{part.kind} omitted: this model reads text only]"
     return f"[{part.kind or 'part'} omitted]"

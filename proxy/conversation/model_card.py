@@ -1,4 +1,4 @@
-"""A model that is served, as every list of models tells it."""
+"""A served model, as the lists of models of all dialects describe it."""
 
 from __future__ import annotations
 
@@ -7,9 +7,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class ModelCard:
-    """A model that the upstream serves. created: seconds since the epoch; context_length in tokens. family:
-    the architecture as the model's own config names it, "" where it is not known. thinks: it is known to
-    think before it answers.
+    """A model that the upstream serves.
+
+    created: seconds since the epoch.
+    context_length: in tokens.
+    family: the architecture as the model's own config names it, "" where it is not known.
+    thinks: whether it is known to think before it answers.
     """
 
     id: str

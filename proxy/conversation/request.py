@@ -1,4 +1,4 @@
-"""What a client asks for: every codec decodes into a ChatRequest, every upstream is asked with one.
+"""The one type of request: every codec decodes into a ChatRequest, and every upstream is asked with one.
 
 What a client left out is None here: the upstream knows its model's defaults, the codec does not.
 """
@@ -23,7 +23,7 @@ class ToolMode(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ToolChoice:
-    """What the client asks of this turn. name: the one tool to call, with `named` only."""
+    """Whether tools may or must be called. name: the one tool to call, with `named` only."""
 
     mode: ToolMode = ToolMode.auto
     name: str = ""
@@ -31,9 +31,9 @@ class ToolChoice:
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """Decoding parameters as the client gave them. None: not given.
+    """Decoding parameters as the client gave them; None: not given.
 
-    logprobs: None is off, else how many of the likeliest tokens to report beside each one chosen.
+    logprobs: None is off, else how many of the likeliest tokens to report beside each chosen one.
     """
 
     max_tokens: int | None = None
@@ -53,8 +53,10 @@ class Sampling:
 
 @dataclass(frozen=True, slots=True)
 class SessionId:
-    """id: equal for the requests of one agent session, which may hold several branches. source: the header
-    or field that named it, `prefix` where the conversation's own beginning has to do.
+    """An agent session, and how it is known.
+
+    id: equal for the requests of one session, which may hold several branches.
+    source: the header or field that named it; `prefix` where only the conversation's own beginning does.
     """
 
     id: str
@@ -66,21 +68,26 @@ UNNAMED = SessionId("", "prefix")
 
 @dataclass(frozen=True, slots=True)
 class ChatRequest:
-    """One turn asked for. model: as the client wrote it, "" where it wrote none, until the route has found
-    which served one it means.
+    """One turn that a client asks for.
 
+    model: as the client wrote it, "" where it wrote none, until the route has found which served model is
+        meant.
     tool_extra: by a tool's name, further fields of its declaration as they were sent, such as
-    `cache_control`. n: how many answers; 0 only asks whether the model is there. json_answer: the text of the
-    answer is to be one JSON value, which matches answer_schema where the client gave one. thinking_budget:
-    tokens after which thinking is closed. include_reasoning: False leaves it out of the answer. timeout_s:
-    how long the whole request may take, re-asks included; None sets no limit.
-    constrained: an upstream that can should let the model write only calls that fit their schemas.
-    settled: by tool, arguments that such an upstream should let stand in its call as they are.
-    polling: names of tools that are meant to be called again and again. session: as the body names it,
-    until the guard knows it for sure. fork: asked
-    on the side, what the client will never send back.
-    told_in_place: names of tools that can be called and that a message declares, so that a prompt need not
-    declare them at its head, which would change. warnings: what the codec had to leave out, for the client.
+        `cache_control`.
+    n: how many answers; 0 only asks whether the model is there.
+    json_answer: the text of the answer is to be one JSON value.
+    answer_schema: the schema of that value, where the client gave one.
+    thinking_budget: tokens after which the reasoning is closed.
+    include_reasoning: False leaves the reasoning out of the answer.
+    timeout_s: how long the whole request may take, re-asks included; None sets no limit.
+    constrained: an upstream that can constrain lets the model write only calls that fit their schemas.
+    settled: by tool, arguments that such an upstream leaves in its call as they are.
+    polling: names of tools that are meant to be called again and again.
+    session: as the body names it, until the guard knows it for certain.
+    fork: asked on the side, with messages that the client will never send back.
+    told_in_place: names of tools that can be called and that a message declares. A prompt need not declare
+        them at its head, which would then change.
+    warnings: what the codec had to leave out, for the client.
     """
 
     model: str
@@ -115,7 +122,7 @@ class ChatRequest:
 
 
 def tool_object(tool: ToolDefinition) -> dict[str, Any]:
-    """A tool as OpenAI's API declares it, and as chat templates want it."""
+    """A tool as OpenAI's API declares it, which is also what chat templates expect."""
     function: dict[str, Any] = {"name": tool.name}
     if tool.description:
         function["description"] = tool.description

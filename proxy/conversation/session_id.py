@@ -1,4 +1,4 @@
-"""Which agent session a request belongs to: what its client says, else how its conversation begins."""
+"""Which agent session a request belongs to: by header, by body, else by how its conversation begins."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from proxy.conversation.message import Role
 from proxy.conversation.request import UNNAMED, ChatRequest, SessionId
 from proxy.conversation.volatile import without_volatile
 
-# The headers by which known agents name their session, the surest first, each with the header that names a
-# subagent of it, if there is one.
+# The headers by which known agents name their session, the surest first. Each has the header that names a
+# subagent of the session, if there is one.
 SESSION_HEADERS = (
     ("x-claude-code-session-id", "x-claude-code-agent-id"),
     ("session-id", ""),
@@ -30,7 +30,7 @@ _MAX_CHARS = 256
 
 
 def from_headers(headers: Mapping[str, str]) -> SessionId:
-    """UNNAMED where no known header is set. headers: names in lower case."""
+    """The session that a known header names, else UNNAMED. headers: names in lower case."""
     for name, branch in SESSION_HEADERS:
         value = headers.get(name, "").strip()
         if value:
@@ -40,8 +40,10 @@ def from_headers(headers: Mapping[str, str]) -> SessionId:
 
 
 def from_body(body: Mapping[str, Any]) -> SessionId:
-    """UNNAMED where the body names none; a wrong type names none. A JSON object in `metadata.user_id` is
-    how one agent sends its session_id; other text there, like `user`, names a user, who may have several.
+    """The session that the body names, else UNNAMED; a value of a wrong type names none.
+
+    A JSON object in `metadata.user_id` is how one agent sends its session_id. Other text there, like `user`,
+    names a user, who may have several sessions.
     """
     metadata = body.get("metadata")
     user_id = metadata.get("user_id") if isinstance(metadata, dict) else None
@@ -67,12 +69,14 @@ def _session_in(user_id: Any) -> str:
 
 
 def _bounded(value: str) -> str:
-    """Longer ids are told by their digest, so that two do not become one."""
+    """The id; of a long one its digest, so that two long ids do not become one."""
     return value if len(value) <= _MAX_CHARS else hashlib.sha256(value.encode("utf-8", "replace")).hexdigest()
 
 
 def identify(request: ChatRequest, by_headers: SessionId = UNNAMED) -> SessionId:
-    """By header, else by the body, else by the conversation's prefix; a user's sessions by both."""
+    """The session of a request: by header, else by the body, else by the conversation's prefix. The sessions
+    of a user are told by both.
+    """
     if by_headers.id:
         return by_headers
     named = request.session
@@ -82,10 +86,10 @@ def identify(request: ChatRequest, by_headers: SessionId = UNNAMED) -> SessionId
 
 
 def prefix_of(request: ChatRequest) -> str:
-    """The digest of what every turn of a loop begins with: the system messages and the user's first words.
+    """The digest of what every turn of a loop begins with: the system messages and the user's first message.
 
-    What changes from turn to turn in a system message does not count. Tools do not either: agents add some
-    on the way, and compact with none.
+    What changes from turn to turn in a system message does not count. Neither do tools: agents add some on
+    the way, and compact their history without any.
     """
     digest = hashlib.sha256()
     for message in request.messages:

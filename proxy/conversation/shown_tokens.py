@@ -1,7 +1,7 @@
-"""Which of the generated tokens make up the text that the client is shown: each goes out with its text.
+"""Finds the generated tokens that make up the text shown to the client, so that each goes out with its text.
 
-Between the two stand the guard and the parser: text may be held back, reasoning goes elsewhere, markers and
-calls go nowhere. What is shown is found again in the text of the tokens, in order.
+Guard and parser lie between the two: text may be held back, reasoning goes elsewhere, markers and calls are
+    not shown. What is shown is found again in the text of the tokens, in order.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from repair.types import ReasoningDelta, TextDelta
 
 
 async def with_logprobs(events: AsyncIterator[Event]) -> AsyncIterator[Event]:
-    """The same events, each text with the scores of its tokens and the Logprobs themselves gone."""
+    """The same events, each text with the log probabilities of its tokens, without the Logprobs events."""
     pending = Pending()
     async for event in events:
         match event:
@@ -32,15 +32,16 @@ async def with_logprobs(events: AsyncIterator[Event]) -> AsyncIterator[Event]:
 
 
 class Pending:
-    """Tokens whose text has not been shown yet, as one text: decoded as the engine does it, so that a broken
-    character looks the same here and there.
+    """Tokens whose text has not been shown yet, as one text. It is decoded as the engine decodes it, so that
+    a broken character looks the same in both.
     """
 
     def __init__(self) -> None:
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        self._tokens: deque[tuple[TokenLogprob, int]] = deque()  # each with the characters that it completed
+        # each with the number of characters that it completed
+        self._tokens: deque[tuple[TokenLogprob, int]] = deque()
         self._text = ""
-        self._begun = 0  # characters of the first token that were shown already
+        self._begun = 0  # characters of the first token that were already shown
 
     def add(self, tokens: tuple[TokenLogprob, ...]) -> None:
         for token in tokens:
@@ -49,8 +50,8 @@ class Pending:
             self._text += text
 
     def take(self, text: str) -> tuple[TokenLogprob, ...]:
-        """The tokens that end in this text, which is the next to be shown. What stands before it was markers;
-        a text that none of the tokens hold, as after asking again, takes none.
+        """The tokens that end in this text, which is the next to be shown. Text before it was markers. A text
+        that none of the tokens hold, as after a re-ask, takes none.
         """
         at = self._find(text)
         if at < 0:
@@ -67,7 +68,7 @@ class Pending:
         return 0 if self._text.startswith(text) else self._text.rfind(text)
 
     def _flush(self) -> None:
-        """The end of a text may be half a character."""
+        """Completes the text; its end may be half a character."""
         rest = self._decoder.decode(b"", True)
         if rest and self._tokens:
             token, size = self._tokens.pop()
@@ -75,7 +76,7 @@ class Pending:
             self._text += rest
 
     def _drop(self, count: int) -> tuple[TokenLogprob, ...]:
-        """Goes on by `count` characters; the tokens that ended on the way."""
+        """Moves on by `count` characters; returns the tokens that end on the way."""
         ended: list[TokenLogprob] = []
         self._begun += count
         while self._begun > 0 and self._tokens and self._begun >= self._tokens[0][1]:

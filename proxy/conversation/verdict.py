@@ -1,4 +1,4 @@
-"""What the guard made of a turn, and the ways in which it may act."""
+"""The verdicts of the guard on a turn, its modes, and the ways of giving up."""
 
 from __future__ import annotations
 
@@ -8,7 +8,11 @@ from enum import StrEnum
 class Verdict(StrEnum):
     """What the guard made of the turn, or in mode `observe` would have made of it.
 
-    reasked: the model was asked again, and what it then said was delivered. failed: no call could be saved.
+    none: the turn holds no call.
+    clean: all calls were valid as emitted.
+    repaired: all calls are valid after repairs.
+    reasked: the model was asked again, and what it then said was delivered.
+    failed: no call could be saved.
     """
 
     none = "none"
@@ -19,9 +23,13 @@ class Verdict(StrEnum):
 
 
 class GuardMode(StrEnum):
-    """off: calls are handed over as the model emitted them. observe: so too, and judged for the record.
-    repair: validated, and repaired where safe. full: what cannot be repaired is asked for again.
-    constrain: full, and decoding is constrained to valid calls from the first attempt on.
+    """How the guard treats calls.
+
+    off: calls are passed on as the model emitted them.
+    observe: as off, but calls are judged for the record.
+    repair: calls are validated, and repaired where that is safe.
+    full: calls that cannot be repaired are asked for again.
+    constrain: as full, and decoding is constrained to valid calls from the first attempt on.
     """
 
     off = "off"
@@ -32,10 +40,13 @@ class GuardMode(StrEnum):
 
 
 class GiveUp(StrEnum):
-    """What the client gets for calls that could not be saved. text: the model's own text, and in words what
-    happened. error: an error that says what failed. client: the calls go out
-    so that whoever validates refuses them and tells the model; where that is not certain, as text.
-    passthrough: the calls as the model emitted them, whatever is wrong with them; else as text.
+    """What the client gets for calls that could not be saved.
+
+    text: the model's own text, and what happened in words.
+    error: an error that says what failed.
+    client: the calls, in a form that a validating client refuses and tells the model; where that is not
+        certain, text.
+    passthrough: the calls as the model emitted them, whatever is wrong with them; else text.
     """
 
     text = "text"

@@ -1,8 +1,8 @@
-"""What changes from turn to turn in a system message and tells the model nothing it acts on.
+"""Finds what changes from turn to turn in a system message and means nothing: header lines, ids, clock times.
 
-Three kinds, each told by its form: a header line at the head (one agent puts `x-anthropic-billing-header:
-cc_version=...;` there, whose suffix changes with the first prompt and in subagents), an id in a line that
-says it is one, and the time of day in a line that says it is the time.
+Each kind is told by its form: a header line at the head (one agent puts `x-anthropic-billing-header:
+    cc_version=...;` there, whose suffix changes with the first prompt and in subagents), an id in a line that
+    says that it is one, and the time of day in a line that says that it is the time.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _HALF_DAY_S = 12 * 3600
 
 @dataclass(frozen=True, slots=True)
 class Skeleton:
-    """A text with what is volatile taken out. clocks: the times of day that stood there, in seconds."""
+    """A text without its volatile parts. clocks: the times of day that it held, in seconds."""
 
     text: str
     clocks: tuple[int, ...] = ()
@@ -44,12 +44,12 @@ def without_header_lines(text: str) -> str:
 
 
 def without_ids(text: str) -> str:
-    """The ids of lines that say that they hold one become `#`."""
+    """The text with `#` for the ids of lines that say that they hold one."""
     return _ID_LINE.sub(lambda line: _after_label(line[0], lambda rest: _ID.sub("#", rest)), text)
 
 
 def without_clocks(text: str) -> Skeleton:
-    """The times of day in lines that say that they hold one become `#`; the dates stay."""
+    """The text with `#` for the times of day of lines that say that they hold one; dates stay."""
     clocks: list[int] = []
 
     def note(found: re.Match[str]) -> str:
@@ -60,7 +60,7 @@ def without_clocks(text: str) -> Skeleton:
 
 
 def without_volatile(text: str) -> str:
-    """All three taken out: equal for the system messages of one session."""
+    """The text without all three kinds: equal for the system messages of one session."""
     return without_clocks(without_ids(without_header_lines(text))).text
 
 

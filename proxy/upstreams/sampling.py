@@ -1,4 +1,4 @@
-"""Sampling parameters for the engine: the request's own, else the model's; `max_tokens` where it is missing."""
+"""Sampling parameters for the engine: the request's own, else the model's; `max_tokens` if it has none."""
 
 from __future__ import annotations
 
