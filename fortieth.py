@@ -1,4 +1,4 @@
-"""The `fortieth` command, before it imports anything: it sees to it that what it imports is its own.
+"""The `fortieth` command's entry point: it makes sure that the packages which it imports are its own.
 
 `proxy`, `engine` and `repair` are names that others use too, in folders of PYTHONPATH and in packages that
 are installed beside this one.
@@ -26,7 +26,7 @@ _ADVICE = "install fortieth again, into a virtual environment of its own"
 
 
 class OwnPackages(MetaPathFinder):
-    """Finds our packages beside this file, whatever else has their names."""
+    """Finds our packages beside this file, even where other packages have the same names."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
@@ -37,14 +37,14 @@ class OwnPackages(MetaPathFinder):
 
 
 def main() -> None:
-    """Runs the command; a start that cannot be made ends with one line and exit code 1."""
+    """Runs the command. A start that fails ends with one line and exit code 1."""
     reopen_closed()
     sys.meta_path.insert(0, OwnPackages())
     try:
         problem = next(foreign_files(), "")
         if not problem:
             from proxy.cli.main import main as run
-    except Exception as error:  # the process boundary: who knows whose code an import runs
+    except Exception as error:  # the process boundary: an import can run anybody's code
         problem = f"{type(error).__name__}: {error}{hidden_modules(os.environ.get('PYTHONPATH', ''))}"
     if problem:
         print(f"fortieth: cannot start: {problem}", file=sys.stderr)
@@ -53,8 +53,8 @@ def main() -> None:
 
 
 def reopen_closed() -> None:
-    """Lets the null device take the place of standard streams that are closed: else the next socket gets
-    such a number, and with it what somebody prints.
+    """Opens the null device in place of closed standard streams. Otherwise the next socket would get such a
+    number, and with it whatever is printed.
     """
     for number in range(3):
         try:
@@ -64,12 +64,12 @@ def reopen_closed() -> None:
 
 
 def foreign_files() -> Iterator[str]:
-    """What is wrong with our installed files: gone, or overwritten by a package that has the same names."""
+    """What is wrong with our installed files: missing, or overwritten by a package of the same names."""
     from importlib.metadata import PackageNotFoundError, distribution, distributions
 
     try:
         ours = distribution("fortieth")
-    except PackageNotFoundError:  # run from its sources
+    except PackageNotFoundError:  # it runs from its sources
         return
     for name, size in recorded(ours):
         if Path(name).parts[0] not in PACKAGES or not name.endswith(".py"):
@@ -83,13 +83,13 @@ def foreign_files() -> Iterator[str]:
                 for one in distributions()
                 if one.metadata["Name"] != "fortieth" and any(name == other for other, _ in recorded(one))
             }
-            if others:  # else it was edited by hand
+            if others:  # otherwise the file was edited by hand
                 yield f"{path} was overwritten by {', '.join(sorted(others))}: {_ADVICE}"
 
 
 def recorded(package: Distribution) -> Iterator[tuple[str, str]]:
-    """Its installed files and their sizes ("" where none is told), by its RECORD: what importlib.metadata
-    makes of that leaves missing files out in some versions.
+    """A package's installed files and their sizes ("" where none is given), from its RECORD.
+    importlib.metadata leaves missing files out in some versions.
     """
     for row in csv.reader((package.read_text("RECORD") or "").splitlines()):
         if row:
@@ -97,7 +97,7 @@ def recorded(package: Distribution) -> Iterator[tuple[str, str]]:
 
 
 def hidden_modules(python_path: str) -> str:
-    """Modules of Python's own that a folder of PYTHONPATH hides, in words, behind a semicolon."""
+    """The modules of Python's own that a folder of PYTHONPATH hides, in words, after a semicolon."""
     found = [
         str(path)
         for folder in filter(None, python_path.split(os.pathsep))

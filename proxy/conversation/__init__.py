@@ -1,3 +1,1 @@
-"""The one type of request, the one stream of events, and the one tree of errors that all parts of proxy/
-share.
-"""
+"""What all parts of proxy/ share: the one type of request, the one stream of events, the tree of errors."""

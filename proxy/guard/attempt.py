@@ -1,6 +1,4 @@
-"""One generation, read event by event and judged as a whole: its text by Turn, its structured calls by the
-ladder.
-"""
+"""One generation, read event by event and judged as a whole: text by Turn, structured calls by the ladder."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""Whether calls in the text of an upstream's answer count, by what the upstream did in this conversation
-before.
-"""
+"""Whether calls in the text of an upstream's answer count, by what it did in this conversation before."""
 
 from __future__ import annotations
 

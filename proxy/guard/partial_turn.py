@@ -1,6 +1,4 @@
-"""The part of a turn that is kept between two attempts: calls that are right, and places of those still
-missing.
-"""
+"""What is kept of a turn between two attempts: calls that are right, and places of those still missing."""
 
 from __future__ import annotations
 

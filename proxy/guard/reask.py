@@ -1,6 +1,4 @@
-"""Asking again: the model gets its attempt back with what was wrong, within bounds of attempts, time and
-tokens.
-"""
+"""Asks the model again: it gets its attempt back and what was wrong, bounded in attempts, time and tokens."""
 
 from __future__ import annotations
 

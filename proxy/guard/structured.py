@@ -1,6 +1,4 @@
-"""Asks for the arguments of one call as a JSON answer that fits the tool's schema, and makes the call of
-them.
-"""
+"""Asks for the arguments of one call as a JSON answer that fits the tool's schema, and makes the call."""
 
 from __future__ import annotations
 

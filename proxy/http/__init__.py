@@ -1,1 +1,1 @@
-"""The HTTP server: routes, server-sent events, settings, health, the start and its checks."""
+"""The HTTP server: routes, server-sent events, settings, health, and the start with its checks."""

@@ -1,4 +1,4 @@
-"""The ASGI application: routes, error shapes, request ids and one log line per request."""
+"""The ASGI application: routes, error replies, request ids, and one log line per request."""
 
 from __future__ import annotations
 
@@ -43,9 +43,11 @@ def create_app(
     ledger: Ledger | None = None,
     codecs: Sequence[Codec] = CODECS,
 ) -> FastAPI:
-    """The app over a started upstream, which stays the caller's to close. sinks: get each request's
-    account, and so does the ledger, which can be asked for them. codecs: the dialects, of which the first
-    tells errors of requests that none claims.
+    """The app over a started upstream, which the caller closes.
+
+    sinks: get the record of each request, as does the ledger.
+    ledger: can also be read over HTTP.
+    codecs: the dialects. The first one encodes the errors of requests that none of them claims.
     """
     kept = (ledger,) if ledger else ()
     metrics = Metrics(upstream.capabilities.stats)
@@ -64,7 +66,7 @@ def create_app(
 
 
 def _in_words_of(codecs: Sequence[Codec]) -> Callable[[Request, Exception], Awaitable[Response]]:
-    """Tells what the web framework refuses: unknown routes, and methods that a route does not have."""
+    """Replies to what the web framework refuses: unknown routes, and methods that a route does not have."""
 
     async def on_http_error(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
@@ -76,10 +78,10 @@ def _in_words_of(codecs: Sequence[Codec]) -> Callable[[Request, Exception], Awai
 
 
 class RequestLog:
-    """Gives each request and its response an x-request-id (the client's own, if it sent one), which every log
-    line about it shows; logs and counts it.
+    """Gives each request and its response an x-request-id, which every log line about the request shows.
 
-    Also puts the path in order, so that it is logged as it is routed.
+    The id is the client's own, if it sent one. Each request is logged and counted. The path is normalised, so
+    that it is logged as it is routed.
     """
 
     def __init__(self, app: ASGIApp, answered: Callable[[int], None]) -> None:
@@ -90,8 +92,8 @@ class RequestLog:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        # Base URLs are pasted with and without a slash at the end, and with /v1 for clients that add it
-        # themselves: `/v1//chat/completions/` and `/v1/v1/messages` are meant well.
+        # Base URLs are entered with and without a slash at the end, and with /v1 for clients that add it
+        # themselves: `/v1//chat/completions/` and `/v1/v1/messages` are served.
         path = _SLASHES.sub("/", scope["path"]).rstrip("/") or "/"
         path = path.removeprefix("/v1") if path.startswith("/v1/v1/") else path
         request_id = _request_id(scope)

@@ -1,4 +1,4 @@
-"""The check of a model before the server says that it is ready: a prompt with tools, and one token."""
+"""Checks a model before the server reports that it is ready: a prompt with tools, and one generated token."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ ADAPTERS = ("adapters.safetensors", "adapter_model.safetensors", "adapter_config
 
 
 def template_fault(template: ChatTemplate) -> str:
-    """Why no prompt with tools can be written, in a line that says what to look at; "" where one can."""
+    """Why no prompt with tools can be written, in one line that says what to look at; "" where one can."""
     tokens = template.encode(_ASKED)
     if not tokens or _letters(template.decode(tokens)) != _letters(_ASKED):
         return (
@@ -45,18 +45,18 @@ def template_fault(template: ChatTemplate) -> str:
 
 
 def _letters(text: str) -> str:
-    """Without white space and case, in which tokenizers may differ."""
+    """The text without white space and case, in which tokenizers may differ."""
     return "".join(text.split()).casefold()
 
 
 def unapplied_adapters(path: Path) -> tuple[str, ...]:
-    """Files of an adapter in a model's folder: they change nothing of the weights that are served."""
+    """Files of an adapter in a model's folder: they do not change the weights that are served."""
     return tuple(name for name in ADAPTERS if (path / name).is_file())
 
 
 async def answer_once(upstream: EngineUpstream, path: Path) -> None:
-    """Writes a prompt with tools and has one token generated. Raises StartError with what `fortieth doctor`
-    says of it, too.
+    """Writes a prompt with tools and has one token generated. Raises StartError, with the same reason that
+    `fortieth doctor` gives.
     """
     fault = await asyncio.to_thread(template_fault, upstream.template)
     if fault:
@@ -67,7 +67,7 @@ async def answer_once(upstream: EngineUpstream, path: Path) -> None:
             ended = [event async for event in generation if isinstance(event, UpstreamFinish)]
         finally:
             await generation.aclose()
-    except ContextTooLong:  # a context that small holds shorter prompts
+    except ContextTooLong:  # a context this small still has room for shorter prompts
         return
     except RequestError as error:
         raise StartError(f"{path}: the model was loaded and cannot answer: {error.message}") from error

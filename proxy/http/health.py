@@ -1,4 +1,4 @@
-"""Is the model answering? Asked of the upstream at most once a second, whoever asks and however often."""
+"""Whether the model answers. The upstream is asked at most once a second, however often clients ask."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from proxy.upstreams.base import Upstream
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """reason: why not, where ok is false. checked_at: of the clock that the check was made with."""
+    """The result of a check. reason: why ok is false. checked_at: by the clock of the check."""
 
     ok: bool
     reason: str
@@ -21,7 +21,7 @@ class Health:
 
 
 class HealthCheck:
-    """Shares one running check among all who wait for it and keeps its result for max_age_s seconds."""
+    """Shares one running check among all who wait for it, and keeps its result for max_age_s seconds."""
 
     def __init__(
         self, upstream: Upstream, max_age_s: float = 1.0, clock: Callable[[], float] = time.monotonic
@@ -38,7 +38,7 @@ class HealthCheck:
             return last
         if self._running is None:
             self._running = asyncio.create_task(self._check())
-        # A caller that goes away must not take the check from the others.
+        # A caller that goes away must not cancel the check of the others.
         return await asyncio.shield(self._running)
 
     async def _check(self) -> Health:

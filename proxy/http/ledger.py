@@ -1,4 +1,4 @@
-"""The ledger over HTTP: what a request to /v1/fortieth/requests is answered with."""
+"""The ledger over HTTP: the answers to requests to /v1/fortieth/requests."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _MAX_LIMIT = 1000
 
 
 async def list_requests(ledger: Ledger | None, query: Mapping[str, str]) -> dict[str, Any]:
-    """Newest first; with `after=ID` those that came later, oldest first. Raises RequestError."""
+    """The entries, newest first; with `after=ID`, later ones, oldest first. Raises RequestError."""
     kept = _there(ledger)
     limit = _number(query, "limit", _DEFAULT_LIMIT, _MAX_LIMIT)
     after = _number(query, "after", 0, 2**62)
@@ -35,7 +35,7 @@ async def list_requests(ledger: Ledger | None, query: Mapping[str, str]) -> dict
 
 
 async def show_request(ledger: Ledger | None, id: str) -> dict[str, Any]:
-    """By the ledger's number or the request's id. Raises RequestError."""
+    """The entry with this number or request id. Raises RequestError."""
     kept = _there(ledger)
     try:
         entry = await asyncio.to_thread(find_entry, kept.path, id)

@@ -1,4 +1,4 @@
-"""Log lines of the server: each one says which request it belongs to."""
+"""The server's log lines: each one shows which request it belongs to."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import logging
 
 from engine.logs import log_to_stderr
 
-# Of the request that the running task serves; the middleware sets it, everything it starts inherits it.
+# The id of the request that the running task serves. The middleware sets it; tasks that are started inherit
+# it.
 REQUEST_ID: contextvars.ContextVar[str] = contextvars.ContextVar("request_id", default="-")
 _FORMAT = "%(levelname)s %(name)s [%(request_id)s]: %(message)s"
 

@@ -17,12 +17,12 @@ from proxy.http.settings import GIB, Settings
 _log = logging.getLogger(__name__)
 
 _LOOK_S = 1.0
-# Between two warnings: a limit that is reached once is often reached again.
+# Looks between two warnings: a limit that is reached once is often reached again.
 _QUIET_LOOKS = 60
 
 
 def check_machine(settings: Settings) -> None:
-    """Raises SettingsError where a size cannot be had; one that can be had in part is told in the log."""
+    """Raises SettingsError where a size is impossible on this machine; one that is partly so is logged."""
     if settings.upstream:
         return
     memory = machine_memory()
@@ -49,7 +49,7 @@ def _beyond_disks(settings: Settings) -> Iterator[str]:
 
 
 def disk_room(place: Path) -> int | None:
-    """Bytes of the disk that `place` lies on or will lie on; None where that cannot be told."""
+    """Bytes of the disk on which `place` lies or will lie; None where that cannot be told."""
     for folder in (place, *place.absolute().parents):
         try:
             return shutil.disk_usage(folder).total
@@ -61,8 +61,8 @@ def disk_room(place: Path) -> int | None:
 
 
 async def watch_descriptors(limit: int) -> None:
-    """Tells the log whenever the limit of open files is reached: new connections are then closed before a
-    line of ours sees them. To be cancelled.
+    """Logs whenever the limit of open files is reached: the system then closes new connections before the
+    server sees them. To be cancelled.
     """
     quiet = 0
     while True:

@@ -1,4 +1,7 @@
-"""Where settings come from, and what is said of those that are none. Flags > FORTIETH_* > file > defaults."""
+"""Reads the settings from flags, FORTIETH_* variables, the file and defaults, in this order of precedence.
+
+What is not a setting stops the start with a message that names the place.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +32,7 @@ _SERVICE_URL = re.compile(r"(?:tcp|udp|sctp)://")
 
 @dataclass(frozen=True, slots=True)
 class SettingSource:
-    """Some of the settings and where they stood. label: how a message refers to the key."""
+    """The settings of one source. label: how a message refers to the source."""
 
     values: Mapping[str, Any]
     label: str
@@ -45,7 +48,10 @@ class SettingSource:
 
 
 def load_settings(flags: Mapping[str, Any], env: Mapping[str, str], file: Path | None = None) -> Settings:
-    """flags: those that were given. file: must exist if given; else ./fortieth.toml is read if it is there.
+    """Reads and validates all settings.
+
+    flags: those that were given.
+    file: must exist if given; otherwise ./fortieth.toml is read if it exists.
 
     Raises SettingsError for an unknown key, a wrong value, and a file that cannot be read.
     """
@@ -70,7 +76,7 @@ def load_settings(flags: Mapping[str, Any], env: Mapping[str, str], file: Path |
         key, within = str(first["loc"][0]), first["loc"][1:]
         secret = key in _SECRET or "@" in str(first["input"])
         shown = "a value" if secret else repr(first["input"])
-        # a table's key stands where it stands: "upstream[1].formt in fortieth.toml"
+        # a table's key is named with its table: "upstream[1].formt in fortieth.toml"
         place = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in within)
         where = origin[key].replace(key, f"{key}{place}", 1)
         reason = first["msg"].removeprefix("Value error, ").replace("Input should", "must", 1)
@@ -87,7 +93,7 @@ def _suggestion(key: str) -> str:
 
 
 def _from_env(env: Mapping[str, str]) -> SettingSource:
-    """Empty variables count as unset."""
+    """The settings in the environment. Empty variables count as unset."""
     foreign = set(foreign_variables(env))
     values = {
         name.removeprefix(ENV_PREFIX).lower(): value
@@ -98,8 +104,10 @@ def _from_env(env: Mapping[str, str]) -> SettingSource:
 
 
 def foreign_variables(env: Mapping[str, str]) -> list[str]:
-    """Variables with our prefix that Kubernetes makes in every pod beside a service whose name begins with
-    ours: FORTIETH_SERVICE_HOST, FORTIETH_PORT=tcp://10.0.0.1:80, FORTIETH_PORT_80_TCP_ADDR and so on.
+    """Variables with our prefix that belong to Kubernetes.
+
+    Kubernetes makes them in every pod beside a service whose name begins with ours: FORTIETH_SERVICE_HOST,
+    FORTIETH_PORT=tcp://10.0.0.1:80, FORTIETH_PORT_80_TCP_ADDR and so on.
     """
     return sorted(
         name
@@ -122,5 +130,5 @@ def _from_file(file: Path | None) -> SettingSource:
 
 
 def _short(shown: str) -> str:
-    """A value in a message: its beginning."""
+    """The beginning of a value, for a message."""
     return shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]}..."

@@ -1,4 +1,4 @@
-"""Responses that are sent whole: JSON, and errors in the words of a codec with their `Retry-After`."""
+"""Responses that are sent whole: JSON, and errors as a codec encodes them, with `Retry-After`."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ class JSONResponse(Response):
 
 
 def request_id_of(request: Request) -> str:
-    """As RequestLog has put it among the headers."""
+    """The request's id, which RequestLog has put among its headers."""
     return request.headers.get("x-request-id", "")
 
 
 def error_response(
     codec: Codec, error: RequestError, request: Request, asked: Decoded | None = None
 ) -> Response:
-    """asked: where the request could be decoded before it failed."""
+    """The response for an error. asked: the decoded request, where decoding came that far."""
     _log.debug("refused: %s", error.message)
     reply = codec.encode_error(error, asked, request_id_of(request))
     return JSONResponse(
@@ -39,10 +39,11 @@ def error_response(
 
 
 def retry_headers(error: RequestError) -> dict[str, str]:
-    """Of every dialect: Retry-After in whole seconds, at least 1, where the error says when to come again.
+    """Headers of an error in every dialect: Retry-After in whole seconds, at least 1, where the error tells
+    when to come again.
 
-    After a body that was not read to its end the connection is of no more use, so it is closed. A body whose
-    encoding is not known is answered with those that are.
+    After a body that was not read to its end the connection cannot be used again, so it is closed. A body
+    whose encoding is not known is answered with those that are.
     """
     headers: dict[str, str] = {}
     if error.retry_after_s is not None:

@@ -1,6 +1,6 @@
 """The HTTP routes: each checks the API key, reads and decodes the body, asks the guard, encodes the answer.
 
-Which paths a dialect has, and all that is said in it, is its codec's.
+The paths of a dialect, and everything that it says on them, come from its codec.
 """
 
 from __future__ import annotations
@@ -43,7 +43,10 @@ _CLIENT_GONE = 499
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """max_body_bytes: longer bodies are refused. keep_alive_s: longest silence of a stream.
+    """Limits of one app.
+
+    max_body_bytes: longer bodies are refused.
+    keep_alive_s: the longest silence of a stream.
     request_timeout_s: how long any request may take; None sets no limit.
     """
 
@@ -71,8 +74,8 @@ class State:
 
 
 def build_router(state: State, codecs: Sequence[Codec]) -> APIRouter:
-    """The routes of each codec, and our own, which answer and fail in the words of the first codec. Where
-    codecs share a path, the one that claims a request has it, else the first.
+    """The routes of each codec, and our own, which answer and fail as the first codec encodes it. Where
+    codecs share a path, the one that claims a request has it, else the first of them.
     """
     router = APIRouter()
     served: dict[tuple[str, str], list[_Served]] = {}
@@ -92,7 +95,7 @@ _Served = tuple[Codec, Endpoint]
 
 
 def _own_routes(state: State, codec: Codec) -> Iterator[tuple[str, str, Endpoint]]:
-    """codec: decodes the prompts that are to be warmed."""
+    """The routes under /v1/fortieth. codec: decodes the prompts that are to be warmed."""
     yield "/v1/fortieth/requests", "GET", _requests(state)
     yield "/v1/fortieth/requests/{id:path}", "GET", _request(state)
     yield "/v1/fortieth/sessions", "GET", _sessions(state)
@@ -105,7 +108,9 @@ def _own_routes(state: State, codec: Codec) -> Iterator[tuple[str, str, Endpoint
 
 
 def _route(router: APIRouter, path: str, method: str, dialects: Sequence[_Served]) -> None:
-    """dialects: of which one answers a request, and tells what goes wrong with it."""
+    """Adds a route. dialects: the codecs and their handlers, one of which answers a request and encodes its
+    errors.
+    """
 
     async def route(request: Request) -> Response:
         claimed = (one for one in dialects if one[0].claims(request.headers))
@@ -125,7 +130,7 @@ def _answer(state: State, codec: Codec) -> Endpoint:
         _authorise(state, request)
         named = from_headers(request.headers)
         if state.can.sessions is not None and named.id:
-            state.can.sessions.prefetch_session(named.id)  # while the body is on its way
+            state.can.sessions.prefetch_session(named.id)  # fetched while the body is on its way
         try:
             asked = codec.decode(await read_body(request, state.limits.max_body_bytes))
             try:
@@ -139,7 +144,9 @@ def _answer(state: State, codec: Codec) -> Endpoint:
 
 
 async def _ask(state: State, codec: Codec, request: Request, asked: Decoded) -> Response:
-    """From the opened delivery on someone closes the exchanges: the stream when it ends, or we do."""
+    """Asks the guard for an answer. Once the delivery is open, it is closed by the stream when that ends, or
+    here.
+    """
     card = _find(state.upstream, asked.request.model)
     wanted = asked.request
     if wanted.model != card.id:  # looked up once: what follows relies on it
@@ -177,7 +184,9 @@ def _count(state: State, codec: Codec) -> Endpoint:
 
 
 async def _count_tokens(state: State, request: Request, asked: ChatRequest) -> int:
-    """Of the prompt that would be written for this request now. Raises NotFound where nobody here knows."""
+    """The tokens of the prompt that would be written for this request now. Raises NotFound where the upstream
+    cannot tell them.
+    """
     card = _find(state.upstream, asked.model)
     if state.can.count_tokens is None:
         raise NotFound(f"no tokens can be counted for {card.id}: its upstream does not tell them")
@@ -312,14 +321,14 @@ def _find(upstream: Upstream, name: str) -> ModelCard:
 
 
 def _authorise(state: State, request: Request) -> None:
-    """Takes the key as `Authorization: Bearer` or as `x-api-key`; clients that send both may mean one of them
+    """Takes the key as `Authorization: Bearer` or as `x-api-key`. Clients that send both may mean one of them
     for another server. Raises Unauthorized.
     """
     if state.api_key is None:
         return
     scheme, _, bearer = request.headers.get("authorization", "").partition(" ")
     given = [bearer.strip() if scheme.lower() == "bearer" else "", request.headers.get("x-api-key", "")]
-    # headers are read as Latin-1: this gives back the bytes that were sent
+    # headers are read as Latin-1; this restores the bytes that were sent
     right = [hmac.compare_digest(key.encode("latin-1"), state.api_key.encode()) for key in given]
     if not any(right):
         raise Unauthorized("no valid API key: send it as `Authorization: Bearer KEY` or `x-api-key: KEY`")

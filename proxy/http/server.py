@@ -40,20 +40,22 @@ from proxy.upstreams.remote.litellm import LiteLLMUpstream, Routing
 
 _log = logging.getLogger(__name__)
 
-# Streams still running this long after the server was asked to stop get an error event.
+# Streams that still run this long after the server was asked to stop get an error event.
 _GRACE_S = 5.0
 _BACKLOG = 2048
 _TICK_S = 1.0
-# Blocking calls are rare and short. asyncio's own pool adds a thread for each that finds none idle, up to
-# four more than there are cores, and keeps them: a server that rested with 30 threads later rested with 32.
+# Blocking calls are rare and short. asyncio's own pool adds a thread for each call that finds none idle, up
+# to four more than there are cores, and keeps them: a server that rested with 30 threads later rested with
+# 32.
 _BLOCKING_THREADS = 2
-# An agent's connection waits while its tools run; one that is closed under a request costs it a retry.
+# An agent's connection waits while its tools run; a connection that is closed under a request costs it a
+# retry.
 _KEEP_ALIVE_S = 300
 
 
 class HttpServer(uvicorn.Server):
-    """Leaves signals alone: uvicorn would end the process by the signal, before our clean-up. It is told when
-    to end, where uvicorn looks ten times a second.
+    """A uvicorn server that leaves signals alone: uvicorn would end the process by the signal, before our
+    clean-up. It waits to be told when to end, where uvicorn looks ten times a second.
     """
 
     def __init__(self, config: uvicorn.Config) -> None:
@@ -61,12 +63,12 @@ class HttpServer(uvicorn.Server):
         self._ending = asyncio.Event()
 
     async def end(self) -> None:
-        """Begin to end; requests that run go on for a while."""
+        """Begins to end; running requests go on for a while."""
         self.should_exit = True
         self._ending.set()
 
     async def main_loop(self) -> None:
-        while not await self.on_tick(0):  # also renews the date that responses bear
+        while not await self.on_tick(0):  # also renews the date in the responses
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._ending.wait(), _TICK_S)
 
@@ -75,8 +77,8 @@ class HttpServer(uvicorn.Server):
 
 
 class Stop:
-    """How urgently the server was asked to stop: once, let streams end; twice, end them at once; three times,
-    do not even write what the cache is to keep.
+    """How urgently the server was asked to stop. Once: streams may end. Twice: they are ended at once. Three
+    times: not even the prefix cache is written.
     """
 
     def __init__(self) -> None:
@@ -93,17 +95,19 @@ class Stop:
 
 
 def serve(settings: Settings, announce: Callable[[str], None]) -> None:
-    """Serves until SIGINT, SIGTERM or SIGHUP. announce: gets the text for the user once it answers.
+    """Serves until SIGINT, SIGTERM or SIGHUP. announce: gets the text for the user once the server answers.
 
-    Raises StartError where the server cannot come up.
+    Raises StartError where the server cannot start.
     """
-    # Else transformers tells every user that torch is missing, which nothing here needs.
+    # Otherwise transformers tells every user that torch is missing, which nothing here needs.
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     uvloop.run(_serve(settings, announce))
 
 
 def blocking_threads() -> ThreadPoolExecutor:
-    """For blocking calls, all started: else the second one comes whenever two calls happen to meet."""
+    """A pool for blocking calls with all of its threads started: otherwise the second one is started whenever
+    two calls happen to overlap.
+    """
     pool = ThreadPoolExecutor(_BLOCKING_THREADS, "blocking")
     started = threading.Barrier(_BLOCKING_THREADS)
     for _ in range(_BLOCKING_THREADS):
@@ -122,7 +126,7 @@ async def _serve(settings: Settings, announce: Callable[[str], None]) -> None:
     prompts = warm_prompts(settings)
     check_machine(settings)
     descriptors = raise_descriptors()
-    # Bound first: a taken port should not be found out after a model has been loaded.
+    # Bound first, so that a taken port is found out before a model is loaded.
     with bind(settings.host, settings.port) as listener, _ledger(settings) as ledger:
         upstream = await _unless_stopped(stop.asked, start_upstream(settings))
         if upstream is None:
@@ -137,7 +141,7 @@ async def _serve(settings: Settings, announce: Callable[[str], None]) -> None:
 
 
 async def _close(upstream: Upstream, stop: Stop) -> None:
-    """Ends the upstream; the engine first writes what its cache is to keep, unless it is told not to."""
+    """Ends the upstream. The engine first writes what its cache is to keep, unless it is told not to."""
     closing = asyncio.create_task(upstream.close())
     abandoning = asyncio.create_task(stop.abandoned.wait())
     await asyncio.wait({closing, abandoning}, return_when=asyncio.FIRST_COMPLETED)
@@ -149,7 +153,7 @@ async def _close(upstream: Upstream, stop: Stop) -> None:
 
 @contextmanager
 def _ledger(settings: Settings) -> Iterator[Ledger | None]:
-    """What waits is written when the block ends."""
+    """The ledger that the settings name. What waits in it is written when the block ends."""
     if settings.ledger is None:
         yield None
         return
@@ -162,7 +166,7 @@ def _ledger(settings: Settings) -> Iterator[Ledger | None]:
 
 
 async def _unless_stopped(stop: asyncio.Event, start: Coroutine[Any, Any, Upstream]) -> Upstream | None:
-    """None where the server was stopped before it was up."""
+    """The started upstream; None where the server was stopped before that."""
     starting = asyncio.create_task(start)
     stopping = asyncio.create_task(stop.wait())
     try:
@@ -207,14 +211,16 @@ async def start_upstream(settings: Settings) -> Upstream:
 
 
 def engine_config(settings: Settings, path: Path) -> EngineConfig:
-    """Of the model in `path`. Serial decoding admits as many requests as batches do; they wait longer."""
+    """The engine's settings for the model in `path`. Serial decoding admits as many requests as batches do;
+    they wait longer.
+    """
     batch = 1 if settings.deterministic else settings.max_batch
     return EngineConfig(
         model=str(path),
         max_batch=batch,
         queue_limit=settings.queue_limit + settings.max_batch - batch,
         context_limit=settings.context_limit,
-        # what is reused was computed in other pieces, and its last bits may differ
+        # a reused prefix was computed in other pieces, and its last bits may differ
         cache_ram=0 if settings.deterministic else in_bytes(settings.cache_ram_gb),
         cache_dir=settings.cache_folder(),
         cache_disk=int(settings.cache_disk_gb * GIB),
@@ -243,8 +249,8 @@ def bind(host: str, port: int) -> socket.socket:
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP)
         family, kind, protocol, _, address = found[0]
-        # Made by hand, with its protocol: asyncio sets TCP_NODELAY only where it sees that a socket is TCP,
-        # and without it every answer waits 40 ms for the client's delayed acknowledgement.
+        # Made by hand, with its protocol: asyncio sets TCP_NODELAY only where it sees that a socket is TCP.
+        # Without it every answer waits 40 ms for the client's delayed acknowledgement.
         listener = socket.socket(family, kind, protocol)
         try:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -255,7 +261,7 @@ def bind(host: str, port: int) -> socket.socket:
             raise
         return listener
     except OSError as error:
-        # asyncio and socket add the address to strerror, which the message has already
+        # asyncio and socket add the address to strerror, but the message already has it
         reason = os.strerror(error.errno) if error.errno and error.errno > 0 else str(error.strerror)
         raise StartError(f"cannot listen on {host} port {port}: {reason}") from error
 
@@ -269,9 +275,10 @@ async def run_http(
     sinks: Sequence[Sink] = (),
     ledger: Ledger | None = None,
 ) -> None:
-    """Answers HTTP on `listener` over a started upstream until asked to stop; streams may end for a while.
+    """Answers HTTP on `listener` over a started upstream until asked to stop; streams may then go on for a
+    while.
 
-    sinks: get the account of each request, and so does the ledger.
+    sinks: get the record of each request, as does the ledger.
     """
     api_key = settings.api_key.get_secret_value() if settings.api_key else None
     app = create_app(
@@ -305,7 +312,7 @@ def _http_server(app: FastAPI) -> HttpServer:
         app,
         lifespan="off",
         access_log=False,
-        log_config=None,  # ours: with dates, and never held up
+        log_config=None,  # the logging of our own, with dates, which never blocks
         log_level="warning",
         server_header=False,
         http="httptools",
@@ -315,7 +322,7 @@ def _http_server(app: FastAPI) -> HttpServer:
 
 
 async def _until(serving: asyncio.Task[None], event: asyncio.Event, timeout_s: float | None) -> bool:
-    """Waits for the server's end, the event or the time; tells whether the server has ended."""
+    """Waits for the server's end, the event or the time; returns whether the server has ended."""
     waiting = asyncio.create_task(event.wait())
     await asyncio.wait({serving, waiting}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
     waiting.cancel()

@@ -1,4 +1,4 @@
-"""Sessions over HTTP: what requests to /v1/fortieth/sessions are answered with."""
+"""Sessions over HTTP: the answers to requests to /v1/fortieth/sessions."""
 
 from __future__ import annotations
 
@@ -15,10 +15,12 @@ from proxy.upstreams.capabilities import SessionKeeper
 
 
 async def list_sessions(roster: SessionStats, keeper: SessionKeeper | None) -> dict[str, Any]:
-    """The one heard of last first; `cache` is what the engine keeps of it, null where it cannot say."""
+    """All sessions, the one seen last first. `cache` is what the engine keeps of a session, null where that
+    is not known.
+    """
     kept: dict[str, SessionInfo] = {}
     if keeper is not None:
-        with contextlib.suppress(EngineUnavailable):  # the rest is known all the same
+        with contextlib.suppress(EngineUnavailable):  # everything else is known all the same
             kept = {one.id: one for one in await keeper.sessions()}
     rows = [{**row_object(row), "cache": _kept_object(kept.get(row.id))} for row in roster.rows]
     return {"object": "list", "data": rows}
@@ -38,14 +40,14 @@ def _kept_object(kept: SessionInfo | None) -> dict[str, Any] | None:
 
 
 async def pin_session(keeper: SessionKeeper | None, id: str, pinned: bool) -> dict[str, Any]:
-    """Raises NotFound where the engine keeps nothing of it."""
+    """Pins or unpins a session. Raises NotFound where the engine keeps nothing of it."""
     if not await _ask(keeper, "pin" if pinned else "unpin", id):
         raise NotFound(f"nothing is kept of session {id[:80]!r}")
     return {"object": "fortieth.session", "id": id, "pinned": pinned}
 
 
 async def drop_session(roster: SessionStats, keeper: SessionKeeper | None, id: str) -> dict[str, Any]:
-    """Raises NotFound where nobody knows it."""
+    """Deletes a session. Raises NotFound where nobody knows it."""
     dropped = await _ask(keeper, "drop", id) if keeper is not None else False
     if not (roster.forget(id) or dropped):
         raise NotFound(f"there is no session {id[:80]!r}")

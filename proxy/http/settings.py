@@ -1,4 +1,4 @@
-"""The settings of a server: one frozen model."""
+"""The settings of a server: one frozen model, with default and help text at each field."""
 
 from __future__ import annotations
 
@@ -18,13 +18,14 @@ from proxy.upstreams.declared import DeclaredFormat
 from proxy.upstreams.remote.target import Target, read_targets
 
 GIB = 2**30
-# What counts something: the engine and SQLite take no number above 2^63, and nobody means one above this.
+# For settings that count something: the engine and SQLite take no number above 2^63, and nobody needs one
+# above this.
 _MOST = 10**9
 
 
 class Settings(BaseModel):
-    """What `fortieth serve` can be told. What a setting is stands at its field: `--help`, the table in
-    docs/operations.md and errors have it from there.
+    """Everything that `fortieth serve` can be told. `--help`, the table in docs/operations.md and error
+    messages take a setting's texts from its field.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -251,7 +252,7 @@ class Settings(BaseModel):
     @field_validator("polling_tools", "no_canonical", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
-        """An environment variable holds names with commas between them."""
+        """Splits the names in an environment variable, which are separated by commas."""
         return (
             [name.strip() for name in value.split(",") if name.strip()] if isinstance(value, str) else value
         )
@@ -264,7 +265,7 @@ class Settings(BaseModel):
     @field_validator("cache_dir", "ledger", "warm_prompts")
     @classmethod
     def _from_home(cls, value: Any) -> Any:
-        """`~` as a shell reads it, wherever the path stood."""
+        """Expands `~` as a shell does, wherever the path was given."""
         if value is None or not str(value).startswith("~"):
             return value
         try:
@@ -275,7 +276,7 @@ class Settings(BaseModel):
     @field_validator("upstream", mode="before")
     @classmethod
     def _targets(cls, value: Any, info: ValidationInfo) -> Any:
-        """A target's format may be one of those that are declared, which have been read before."""
+        """Reads the targets. Their format may be a declared one; those were read before."""
         return read_targets(value, {one.name: one.wire() for one in info.data.get("format", ())})
 
     @field_validator("format")
@@ -286,7 +287,7 @@ class Settings(BaseModel):
         return value
 
     def cache_folder(self) -> str | None:
-        """None: nothing of the prefix cache lies on disk."""
+        """The folder of the prefix cache; None where nothing of the cache lies on disk."""
         return None if self.cache_dir == "off" else self.cache_dir
 
     def guard_policy(self) -> GuardPolicy:

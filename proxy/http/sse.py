@@ -1,4 +1,4 @@
-"""Sends a request's events as they come, keeps a silent stream alive, ends work when the client goes away."""
+"""Sends a stream's events as they come, keeps silent streams alive, ends work when the client goes away."""
 
 from __future__ import annotations
 
@@ -22,12 +22,14 @@ T = TypeVar("T")
 
 
 class ClientGone(Exception):
-    """The client closed the connection; nobody is left to answer."""
+    """The client closed the connection, so that nobody is left to answer."""
 
 
 @contextlib.contextmanager
 def defects_reported() -> Iterator[None]:
-    """The boundary towards the client: what is no RequestError is logged and leaves as an InternalError."""
+    """The boundary towards the client: any exception but a RequestError is logged and becomes an
+    InternalError.
+    """
     try:
         yield
     except (RequestError, ClientGone):
@@ -38,7 +40,7 @@ def defects_reported() -> Iterator[None]:
 
 
 async def run_while_connected(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
-    """The result of `work`; when the client goes away, `work` is cancelled and ClientGone raised.
+    """The result of `work`. When the client goes away, `work` is cancelled and ClientGone is raised.
 
     The request's body must have been read before.
     """
@@ -60,7 +62,7 @@ async def _wait_for_disconnect(receive: Receive) -> None:
 
 
 async def _cancel(task: asyncio.Task[T]) -> None:
-    """Cancels and waits for the clean-up. What the task raised was seen, or concerns nobody any more."""
+    """Cancels the task and waits for it to clean up. Its exception was seen already, or no longer matters."""
     if not task.done():
         task.cancel()
         await asyncio.wait({task})
@@ -69,10 +71,11 @@ async def _cancel(task: asyncio.Task[T]) -> None:
 
 
 class EventStream(Response):
-    """A streamed response for opened exchanges, which it closes. Headers leave before the first token.
+    """A streamed response for opened exchanges, which it closes. Headers are sent before the first token.
 
-    keep_alive_s: after so many seconds of silence an empty delta is sent: clients give up on silent streams,
-    and comments do not count as a sign of life for all of them. headers: further ones of the dialect.
+    keep_alive_s: after so many seconds of silence an empty delta is sent, because clients give up on silent
+        streams and not all of them count a comment as a sign of life.
+    headers: further ones of the dialect.
     """
 
     def __init__(
@@ -108,12 +111,15 @@ class EventStream(Response):
             last = await self._send_events(send)
         finally:
             await _cancel(ticker)
-        # Closed first: who has read the end of the stream may rely on nothing running for it any more.
+        # Closed first: a client that has read the end of the stream may rely on nothing running for it any
+        # more.
         await self._source.aclose()
         await send({"type": "http.response.body", "body": last, "more_body": False})
 
     async def _send_events(self, send: Send) -> bytes:
-        """Sends all but the last bytes, and returns those: a finish, or the error that ends the stream."""
+        """Sends everything but the last bytes, and returns those: a finish, or the error that ends the
+        stream.
+        """
         last = b""
         try:
             with defects_reported():
@@ -128,7 +134,7 @@ class EventStream(Response):
         return last
 
     async def _send(self, send: Send, data: bytes) -> None:
-        if not data:  # of events that the dialect does not tell
+        if not data:  # for events that the dialect does not tell
             return
         async with self._lock:
             await send({"type": "http.response.body", "body": data, "more_body": True})

@@ -1,4 +1,7 @@
-"""How a setting is told to people. It stands at the setting's field, and help, docs and errors repeat it."""
+"""The texts of a setting, which stand at its field: help, default, example and page of the docs.
+
+`--help`, docs/operations.md and error messages repeat them.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +12,12 @@ from pydantic.fields import FieldInfo
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """help: what it is, without a full stop. default: in words, where the value alone says too little.
-    example: as a variable of the environment has it, or as a line of the file. page: of the docs, that says
-    more.
+    """The texts of one setting.
+
+    help: what the setting is, without a full stop.
+    default: in words, where the value alone says too little.
+    example: an environment variable's value, or a line of the file.
+    page: the page of the docs that says more.
     """
 
     help: str
@@ -21,12 +27,12 @@ class Told:
 
 
 def told(field: FieldInfo) -> Told:
-    """What stands at this field. Raises StopIteration where nothing does."""
+    """The texts at this field. Raises StopIteration where there are none."""
     return next(one for one in field.metadata if isinstance(one, Told))
 
 
 def default_of(field: FieldInfo) -> str:
-    """Its default, as the file would have it."""
+    """The field's default, as the file would have it."""
     words = told(field).default
     if words:
         return words
@@ -43,7 +49,7 @@ def default_of(field: FieldInfo) -> str:
 
 
 def sentence(field: FieldInfo) -> str:
-    """For `--help`: what it is, an example and the default."""
+    """The field's text for `--help`: what it is, an example and the default."""
     one = told(field)
     shown = f" For example: {one.example}." if one.example else ""
     return f"{one.help[0].upper()}{one.help[1:]}.{shown} Default: {default_of(field)}."

@@ -1,4 +1,4 @@
-"""Warm prompts: a file of how conversations begin, computed before the first of them comes."""
+"""Warm prompts: beginnings of conversations in a file, computed before the first conversation comes."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from proxy.upstreams.base import Upstream
 
 _log = logging.getLogger(__name__)
 
-# What decides how a prompt is written.
+# The fields that decide how a prompt is written.
 _FIELDS = frozenset({"messages", "tools", "model", "tool_choice", "response_format", "chat_template_kwargs"})
 
 
 @dataclass(frozen=True, slots=True)
 class WarmPrompt:
-    """place: where it stands, for messages about it: `FILE line 3`, `FILE entry 2`."""
+    """One prompt of the file. place: for messages about it: `FILE line 3`, `FILE entry 2`."""
 
     place: str
     body: bytes
@@ -33,9 +33,9 @@ class WarmPrompt:
 
 
 def read_file(path: Path) -> list[WarmPrompt]:
-    """One JSON object, an array of them, or one on each line; empty lines are skipped.
+    """Reads one JSON object, an array of objects, or one object on each line; empty lines are skipped.
 
-    Raises StartError naming the line or entry, and the field.
+    Raises StartError, which names the line or entry, and the field.
     """
     try:
         text = path.read_text("utf-8")
@@ -79,7 +79,7 @@ def _read(place: str, value: Any) -> WarmPrompt:
 
 
 def warm_prompts(settings: Settings) -> list[WarmPrompt]:
-    """Those that the settings name. Raises StartError."""
+    """The prompts that the settings name. Raises StartError."""
     if settings.warm_prompts is None:
         return []
     if settings.upstream:
@@ -88,7 +88,7 @@ def warm_prompts(settings: Settings) -> list[WarmPrompt]:
 
 
 async def warm_up(upstream: Upstream, prompts: Sequence[WarmPrompt]) -> None:
-    """Computes them one after the other, where the upstream can; one that fails is told in the log."""
+    """Computes the prompts one after the other, where the upstream can; one that fails is logged."""
     prefiller = upstream.capabilities.prefiller
     if prefiller is None:
         return
@@ -107,7 +107,7 @@ async def warm_up(upstream: Upstream, prompts: Sequence[WarmPrompt]) -> None:
 
 
 def send(prompt: WarmPrompt, base_url: str, api_key: str) -> str:
-    """Has a running server compute it; what it says. Raises StartError."""
+    """Has a running server compute the prompt; returns what happened. Raises StartError."""
     headers = {"content-type": "application/json"}
     if api_key:
         headers["authorization"] = f"Bearer {api_key}"

@@ -1,4 +1,4 @@
-"""Where a server can be reached, and what it says of that when it is up."""
+"""The address at which a server can be reached, and the text that it prints when it is up."""
 
 from __future__ import annotations
 
@@ -10,15 +10,18 @@ from dataclasses import dataclass
 
 from proxy.conversation.verdict import GuardMode
 
-# Of documentation, RFC 5737 and RFC 3849: asked for the way there, this machine says what its own address is.
+# Addresses for documentation (RFC 5737, RFC 3849). Asked for the way to one, this machine tells its own
+# address.
 _FAR = {socket.AF_INET: "192.0.2.1", socket.AF_INET6: "2001:db8::1"}
 _ALL = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 
 
 @dataclass(frozen=True, slots=True)
 class Where:
-    """host: the address that is listened on, as the socket has it. outside: the machine's own address, ""
-    where there is none.
+    """Where a server listens.
+
+    host: the address as the socket has it.
+    outside: the machine's own address; "" where there is none.
     """
 
     host: str
@@ -32,16 +35,16 @@ class Where:
 
     @property
     def is_open(self) -> bool:
-        """Whether other machines are answered."""
+        """Whether requests of other machines are answered."""
         return not ipaddress.ip_address(self.host.partition("%")[0]).is_loopback
 
     @property
     def base_url(self) -> str:
-        """For clients on this machine."""
+        """The base URL for clients on this machine."""
         return f"http://{in_url(_ALL.get(self.host, self.host))}:{self.port}/v1"
 
     def lines(self) -> list[str]:
-        """Of the welcome."""
+        """The lines of the welcome."""
         if self.host not in _ALL:
             return [f"  base_url  {self.base_url}"]
         others = f": for others http://{in_url(self.outside)}:{self.port}/v1" if self.outside else ""
@@ -49,7 +52,7 @@ class Where:
         return [f"  base_url  {self.base_url}", everywhere]
 
     def warning(self) -> str:
-        """For a server that is open and has no key."""
+        """The warning for a server that is open and has no key."""
         return (
             f"everybody who can reach {in_url(self.host)}:{self.port} may use the model and read its sessions"
             " and ledger: set FORTIETH_API_KEY, or leave --host at 127.0.0.1"
@@ -57,7 +60,7 @@ class Where:
 
 
 def own_address(family: int) -> str:
-    """The address by which others most likely know this machine, "" where there is none. Sends nothing."""
+    """The address by which other machines most likely know this one; "" for none. Sends nothing."""
     try:
         with socket.socket(family, socket.SOCK_DGRAM) as probe:
             probe.connect((_FAR[socket.AddressFamily(family)], 9))
@@ -71,7 +74,7 @@ def in_url(host: str) -> str:
 
 
 def welcome(where: Where, model: str, mode: GuardMode, needs_key: bool) -> str:
-    """What a user needs to begin: where, which model, which guard, and a request that calls a tool."""
+    """What a user needs to begin: address, model, guard, and a request that calls a tool."""
     body = {
         "model": model,
         "messages": [{"role": "user", "content": "What is the weather in Lisbon?"}],

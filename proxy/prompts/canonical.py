@@ -1,5 +1,4 @@
-"""Canonical rules: what clients change from turn to turn without meaning to is kept as the model first saw
-it.
+"""Canonical rules: what clients change from turn to turn without meaning to is kept as first seen.
 
 Each rule can be switched off. What is kept is what the model was first told, never a form of our own: a
 server that sees a single request changes nothing in it but a header line.

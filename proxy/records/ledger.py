@@ -1,7 +1,6 @@
-"""The ledger: each request's record as a row of a SQLite file of bounded size, written by a thread of its
-own.
+"""The ledger: each request's record as a row of a SQLite file of bounded size, written by its own thread.
 
-The event loop only puts records into a bounded queue; one thread writes them in batches. What does not fit
+The event loop only puts records into a bounded queue; the thread writes them in batches. What does not fit
 into the queue is dropped and counted: a full disk must not stop an agent.
 """
 

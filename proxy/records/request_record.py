@@ -1,6 +1,4 @@
-"""The record of one request: everything that the guard did, as one frozen value for the ledger and the
-metrics.
-"""
+"""The record of one request: all that the guard did, as one frozen value for the ledger and the metrics."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""The interface between the guard and whatever continues a conversation: Upstream, Generation and their
-events.
-"""
+"""Upstream, Generation and their events: what the guard asks of whatever continues a conversation."""
 
 from __future__ import annotations
 
