@@ -1,1 +1,1 @@
-"""One request under the guard: attempt, repair, re-ask, giving up; loops, drift, several answers, deadline."""
+"""One request under the guard: attempt, repair, re-ask, giving up; loops, drift, answers, deadline."""
