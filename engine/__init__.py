@@ -1,1 +1,1 @@
-"""The engine: tokens in, text out, in a process of its own. Knows nothing of HTTP or of tool calls."""
+"""The engine: tokens in, text out, in a process of its own. It knows nothing of HTTP or of tool calls."""

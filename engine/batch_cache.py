@@ -1,4 +1,4 @@
-"""The caches of a batch, as a step of the engine wants them: few copies, and not all in one step."""
+"""mlx_lm's KV caches of a batch, with fewer copies than the library makes, spread over several steps."""
 
 from __future__ import annotations
 
@@ -9,24 +9,29 @@ from mlx_lm.models.cache import BatchKVCache, KVCache, make_prompt_cache
 
 from engine.tuning import CPU
 
-STAGGERED = 8  # layers, until it starts again
+STAGGERED = 8  # layers, after which the amounts begin again
 
 
 def staggered(layer: int, stagger: int) -> int:
-    """Tokens of room that this layer's buffer has beyond those of the first: a full buffer is copied to a
-    larger one, and if all were full at once, those who decode would wait for all the copies in one step.
+    """Tokens of room that this layer's buffer has beyond the first layer's.
+
+    A full buffer is copied to a larger one. If the buffers of all layers were full in the same step, the
+    sequences that decode would wait for all copies at once.
+
     stagger: as in DeviceTuning.
     """
     return stagger * (layer % STAGGERED)
 
 
 class JoinedCache(BatchKVCache):  # type: ignore[misc]
-    """mlx_lm's cache of a batch, with fewer copies: each is a gap in the streams of the others.
+    """mlx_lm's cache of a batch with fewer copies, each of which is a gap in the streams of the others.
 
-    extend() of mlx_lm pads both sides to one length and then copies both into one; this writes each in its
-    place. at_once: that copy is made now and not in the next step. A sequence that comes or stays alone is
-    not copied at all. step: tokens by which a full buffer grows, which copies it; up to `room` tokens, which
-    a prompt is known to come to, it grows by half or more.
+    extend() of mlx_lm pads both sides to one length and then copies both into one; this class writes each
+    side into its place. A sequence that joins or stays alone is not copied at all.
+
+    at_once: the copy of a join is made now and not in the next step.
+    step: tokens by which a full buffer grows, which copies it.
+    room: tokens that a prompt is known to come to; up to there a buffer grows by half or more.
     """
 
     keys: mx.array | None
@@ -37,7 +42,7 @@ class JoinedCache(BatchKVCache):  # type: ignore[misc]
 
     @classmethod
     def merge(cls, caches: Any) -> Any:
-        """The caches of some sequences as one batch; a single one's arrays become the batch's."""
+        """The caches of some sequences as one batch; a single sequence's arrays become the batch's."""
         if len(caches) == 1 and caches[0].size():
             batch = cls([0])
             keys, values, end = caches[0].state
@@ -51,14 +56,16 @@ class JoinedCache(BatchKVCache):  # type: ignore[misc]
         return batch
 
     def update_and_fetch(self, keys: mx.array, values: mx.array) -> Any:
-        """Add tokens: keys and values [rows, heads, tokens, width]; all of both, these included."""
+        """Adds tokens: keys and values [rows, heads, tokens, width]. Returns all keys and values, these
+        included.
+        """
         self._grow(keys.shape[2])
         return super().update_and_fetch(keys, values)
 
     def _grow(self, more: int) -> None:
-        """Make room on the way to `room`; beyond it mlx_lm does, by `step`. By half, and at once to `room`
-        where that is at most double: what a long prompt copies then grows with its length, where steps of one
-        size let it grow with its square, and no copy is made shortly before the last.
+        """Enlarges the buffer: by half, at once to `room` where that is at most double, and beyond it by
+        `step`, as mlx_lm does. The copies of a long prompt then grow with its length, where equal steps let
+        them grow with its square, and no copy is made shortly before the last.
         """
         if self.keys is None or self.values is None:
             return
@@ -69,12 +76,12 @@ class JoinedCache(BatchKVCache):  # type: ignore[misc]
             self.values = enlarged(self.values, self._idx, size)
 
     def filter(self, batch_indices: Any) -> None:
-        """Keep these rows; keeping all of them copies nothing."""
+        """Keeps these rows; keeping all of them copies nothing."""
         if list(batch_indices) != list(range(self.offset.size)):
             super().filter(batch_indices)
 
     def extract(self, idx: int) -> KVCache:
-        """The cache of one row, as a view: what is taken from it is copied then."""
+        """The cache of one row, as a view: it is copied when it is changed."""
         keys, values, _, padding, end = self.state
         start = int(padding[idx].item())
         row = KVCache()
@@ -82,7 +89,7 @@ class JoinedCache(BatchKVCache):  # type: ignore[misc]
         return row
 
     def extend(self, other: Any) -> None:
-        """Take the rows of another batch in, behind these. Both end at the same place, as before."""
+        """Appends the rows of another batch. Both end at the same place, as before."""
         if self.empty() or other.empty():
             super().extend(other)
             return
@@ -102,14 +109,16 @@ class JoinedCache(BatchKVCache):  # type: ignore[misc]
 
 
 def enlarged(buffer: mx.array, end: int, size: int) -> mx.array:
-    """A buffer [rows, heads, any, width], filled up to `end`, as one of `size` tokens."""
+    """A buffer [rows, heads, any, width], filled up to `end`, as a buffer of `size` tokens."""
     rows, heads, _, width = buffer.shape
     more = mx.zeros((rows, heads, size - end, width), dtype=buffer.dtype)
     return mx.concatenate([buffer[:, :, :end], more], axis=2)
 
 
 def joined(pieces: tuple[tuple[mx.array, int], ...], last: int, step: int) -> mx.array:
-    """Buffers [rows, heads, size, width], filled up to a place each, as one that is filled up to `last`."""
+    """Joins buffers [rows, heads, size, width], each filled up to a place of its own, into one filled up to
+    `last`.
+    """
     first, _ = pieces[0]
     rows = sum(piece.shape[0] for piece, _ in pieces)
     whole = mx.zeros((rows, first.shape[1], last - last % step + step, first.shape[3]), dtype=first.dtype)
@@ -121,7 +130,7 @@ def joined(pieces: tuple[tuple[mx.array, int], ...], last: int, step: int) -> mx
 
 
 class RowCache(KVCache):  # type: ignore[misc]
-    """The cache of one sequence that will be part of a JoinedCache."""
+    """The cache of one sequence that will become part of a JoinedCache."""
 
     def __init__(self, layer: KVCache, at_once: bool, step: int = KVCache.step, room: int = 0) -> None:
         super().__init__()
@@ -137,10 +146,12 @@ class RowCache(KVCache):  # type: ignore[misc]
 def joinable(
     network: Any, layers: list[Any] | None, prompt: int = 0, stagger: int = CPU.stagger
 ) -> list[Any]:
-    """The caches of one sequence, new where there are none; those of plain attention join cheaply.
+    """The caches of one sequence, new where there are none; those of plain attention can be joined cheaply.
 
-    prompt: tokens that its prompt comes to. Every second one is copied in the step of the join, the others in
-    the next: two gaps, half as long. Their buffers are full, and copied to larger ones, in different steps.
+    prompt: how many tokens its prompt has.
+
+    Every second layer is copied in the step of the join, the others in the next: two gaps, half as long.
+    Buffers become full, and are copied to larger ones, in different steps.
     """
     layers = make_prompt_cache(network) if layers is None else layers
     steps = [KVCache.step + staggered(n, stagger) for n in range(len(layers))]

@@ -1,4 +1,7 @@
-"""The async client of the engine: what the proxy uses. Never imports MLX; belongs to one event loop."""
+"""The async client of the engine, which is all that the proxy uses of it. It never imports MLX.
+
+A client belongs to one event loop.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +43,7 @@ from engine.types import (
 )
 from engine.validate import check_request
 
-GRACE_S = 1.0  # a step in progress when a deadline passes is waited for this long
+GRACE_S = 1.0  # how long the client waits for a step in progress when a deadline passes
 LEAST_DEADLINE_S = 0.001
 MOST_SIGNS = 1024
 
@@ -48,14 +51,14 @@ MOST_SIGNS = 1024
 class Stream:
     """The events of one request on their way to its reader. Text that waits is joined into one chunk.
 
-    wire_id names it to the engine process and is never used again, so that what an aborted request still had
-    on its way reaches nobody, whatever the caller does with its ids.
+    wire_id: names the request to the engine process, and is never used again. So late events of an aborted
+        request reach nobody, whatever ids the caller uses.
     """
 
     def __init__(self, request: GenerateRequest, wire_id: str) -> None:
         self.request = request
         self.wire_id = wire_id
-        self.sent = False  # whether an engine process was ever given it
+        self.sent = False  # whether an engine process was ever given the request
         self.touched = False  # whether any event has come; what was sent cannot be taken back
         self.replayed = False
         self.ended = False
@@ -64,7 +67,7 @@ class Stream:
         self._wake = asyncio.Event()
 
     def put(self, event: Output | EngineError) -> None:
-        """Add an event; all but the first last one are ignored."""
+        """Adds an event; after the last event of the request all others are ignored."""
         if self.ended:
             return
         self.touched = True
@@ -78,7 +81,7 @@ class Stream:
 
     @property
     def left_s(self) -> float | None:
-        """Of its deadline; None without one."""
+        """Seconds left of the deadline; None without one."""
         deadline = self.request.deadline_s
         return None if deadline is None else self.began + deadline - asyncio.get_running_loop().time()
 
@@ -94,7 +97,7 @@ class Stream:
 
 
 class EngineClient:
-    """One engine, with its process. Start it once, close it once."""
+    """One engine with its process. Start it once, close it once."""
 
     info: ModelInfo
 
@@ -114,13 +117,13 @@ class EngineClient:
         self._closing: asyncio.Task[None] | None = None
         self._resting: asyncio.Task[None] | None = None
         self._idle = IdleTimer(config.idle_unload_s, self._busy, self._rest)
-        self._slept: dict[str, SessionInfo] = {}  # sessions as they were when the process went to rest
+        self._slept: dict[str, SessionInfo] = {}  # the sessions when the process went to rest
         self._slept_at = 0.0
-        self._signs: set[str] = set()  # sessions that gave a sign of life while no process was there
+        self._signs: set[str] = set()  # sessions that gave a sign of life while there was no process
 
     async def start(self) -> ModelInfo:
-        """Start the engine process and wait for its model. Raises EngineFailed with the reason; a folder for
-        the cache that is somebody else's is one.
+        """Starts the engine process and waits for its model. Raises EngineFailed with the reason, which may
+        be that the cache's folder is somebody else's.
         """
         if why := await asyncio.to_thread(refusal, self._config):
             raise EngineFailed(why)
@@ -129,14 +132,15 @@ class EngineClient:
         return self.info
 
     async def generate(self, request: GenerateRequest) -> AsyncGenerator[Output, None]:
-        """Yield TextChunks and then one Finished. Closing it early aborts the request in the engine.
+        """Yields TextChunks and then one Finished. Closing the generator early aborts the request in the
+        engine.
 
         Raises at the first step QueueFull, InvalidRequest, ContextOverflow or EngineUnavailable; at any step
-        DeadlineExceeded, EngineDied (the process went away) or EngineFault (its step failed).
+        DeadlineExceeded, EngineDied (the process ended) or EngineFault (its step failed).
         """
         check_request(
             request, self.info
-        )  # the engine checks too; this keeps what cannot be sent off the wire
+        )  # the engine checks too; this keeps what cannot be sent from being sent
         stream = Stream(request, wire_id=str(next(self._ids)))
         self._streams[stream.wire_id] = stream
         timer = self._time(stream)
@@ -159,15 +163,15 @@ class EngineClient:
                 self._supervisor.send(Abort(stream.wire_id))
 
     def stop(self, id: str) -> None:
-        """A request has written all that is needed: it ends with its Finished, of the reason `stop`."""
+        """Ends a request that has written all that is needed: its Finished comes, with the reason `stop`."""
         for stream in self._streams.values():
             if stream.request.id == id and stream.sent and not stream.ended:
                 self._supervisor.send(Stop(stream.wire_id))
 
     async def probe(self, timeout_s: float) -> None:
-        """Generate one token in the live process, ahead of the queue. Raises EngineError with the reason.
+        """Generates one token in the live process, ahead of the queue. Raises EngineError with the reason.
 
-        One that rests is as it should be, and is left alone.
+        A process at rest is healthy, and is left alone.
         """
         if self._supervisor.state in AT_REST:
             return
@@ -188,7 +192,7 @@ class EngineClient:
             raise EngineUnavailable(f"the engine generated no token within {timeout_s:g} s") from None
 
     def stats(self) -> EngineStats:
-        """The state now, and the process's figures as of its last frame (half a second old at most)."""
+        """The state now, and the figures in the process's last frame, which is half a second old at most."""
         supervisor = self._supervisor
         return EngineStats(
             state=supervisor.state,
@@ -199,10 +203,11 @@ class EngineClient:
         )
 
     async def sessions(self, timeout_s: float = 5.0) -> list[SessionInfo]:
-        """What the prefix cache knows of agent sessions, the one heard of last first.
+        """What the prefix cache knows of agent sessions, the session seen last first.
 
-        While the process rests, and of sessions that were not heard of since: as they were before. Raises
-        EngineUnavailable when the process does not answer, as do the next two, which wake it.
+        While the process rests, this is what it knew before, as it is for sessions not seen since. Raises
+        EngineUnavailable when the process does not answer, as do the next two methods, which wake a process
+        at rest.
         """
         resting = self._supervisor.state in AT_REST
         live = [] if resting else (await self._ask("list", "", timeout_s)).sessions
@@ -212,17 +217,19 @@ class EngineClient:
         return [*live, *(one for one in slept if one.id not in heard)]
 
     async def pin_session(self, id: str, pinned: bool = True, timeout_s: float = 5.0) -> bool:
-        """Protect what a session will ask for next until it is unpinned; whether the session was known."""
+        """Protects what a session will ask for next until it is unpinned; returns whether the session was
+        known.
+        """
         return (await self._ask("pin" if pinned else "unpin", id, timeout_s)).known
 
     async def drop_session(self, id: str, timeout_s: float = 5.0) -> bool:
-        """Delete what only this session uses, on disk too; whether it was known."""
+        """Deletes what only this session uses, on disk too; returns whether the session was known."""
         self._slept.pop(id, None)
         return (await self._ask("drop", id, timeout_s)).known
 
     def prefetch_session(self, id: str) -> None:
-        """A session gave a sign of life: what its next turn will need is fetched from disk, by a process that
-        is started for it where one rests. Does not wait.
+        """Takes a sign of life of a session: what its next turn will need is fetched from disk, by a process
+        that is started for it where one rests. Does not wait.
         """
         self._supervisor.wake()
         if self._supervisor.state == "ready":
@@ -252,7 +259,7 @@ class EngineClient:
             future.set_result(answer)
 
     async def close(self) -> None:
-        """End the process, when it has written what is to be kept; requests still running get EngineDied at
+        """Ends the process once it has written what is to be kept; requests still running get EngineDied at
         once. Idempotent.
         """
         if self._closing is None:
@@ -263,7 +270,7 @@ class EngineClient:
         await asyncio.shield(self._closing)
 
     def kill(self) -> None:
-        """End the process at once, even while it is being closed: what it has not written is lost."""
+        """Ends the process at once, even while it is being closed: what it has not written is lost."""
         self._supervisor.kill()
 
     def _receive(self, events: Events) -> None:
@@ -271,20 +278,20 @@ class EngineClient:
         for event in events.outputs:
             stream = self._streams.get(event.id)
             if stream is None:
-                continue  # aborted; this was on its way
+                continue  # an event of an aborted request, which was on its way
             if isinstance(event, Failed):
                 stream.put(self._error(stream, event))
             else:
                 stream.put(msgspec.structs.replace(event, id=stream.request.id))
 
     def _error(self, stream: Stream, event: Failed) -> EngineError:
-        """As its caller knows it: the process was given what was left of the deadline."""
+        """The error as its caller knows it: with the whole deadline, where the process was given the rest."""
         error = from_failed(event)
         expired = isinstance(error, DeadlineExceeded)
         return DeadlineExceeded(stream.request.deadline_s or 0.0) if expired else error
 
     async def _ready_for(self, stream: Stream) -> None:
-        """Wait for a live process, no longer than the request may take."""
+        """Waits for a live process, no longer than the request may take."""
         if stream.left_s is None:
             return await self._supervisor.ready()
         try:
@@ -294,14 +301,16 @@ class EngineClient:
             raise DeadlineExceeded(stream.request.deadline_s or 0.0) from None
 
     def _submit(self, stream: Stream) -> None:
-        """What is left of its deadline goes with it: some of it may have passed in another process."""
+        """Sends a request with the rest of its deadline: part of it may have passed in another process."""
         left = stream.left_s if stream.left_s is None else max(stream.left_s, LEAST_DEADLINE_S)
         request = msgspec.structs.replace(stream.request, id=stream.wire_id, deadline_s=left)
         self._supervisor.send(Submit(request))
         stream.sent = True
 
     def _time(self, stream: Stream) -> asyncio.TimerHandle | None:
-        """The engine keeps deadlines itself; this is for one that hangs or is away."""
+        """A timer for the deadline. The engine keeps deadlines itself; this is for a process that hangs or is
+        gone.
+        """
         if stream.left_s is None:
             return None
         return asyncio.get_running_loop().call_later(stream.left_s + GRACE_S, self._expire, stream)
@@ -312,7 +321,9 @@ class EngineClient:
         stream.put(DeadlineExceeded(stream.request.deadline_s or 0.0))
 
     def _mourn(self, reason: str) -> None:
-        """What emitted something cannot be started over; the others wait for the next process, once."""
+        """The process has died: requests that emitted something fail, the others are given to the next
+        process, once.
+        """
         self._worker = WorkerStats()
         for stream in filter(lambda stream: stream.sent, self._streams.values()):
             if stream.touched or stream.replayed or not self._config.replay:
@@ -327,11 +338,13 @@ class EngineClient:
         self._resting = asyncio.create_task(self._remember_and_rest())
 
     async def _remember_and_rest(self) -> None:
-        """What is known of sessions is asked for first: it is shown while there is no process."""
+        """Sends the process to rest. What it knows of sessions is asked for first, to be shown while it
+        rests.
+        """
         try:
             known = await self.sessions()
         except EngineUnavailable:
-            return self._idle.touch()  # it is being restarted
+            return self._idle.touch()  # the process is being restarted
         if self._busy() or self._supervisor.state != "ready":
             return self._idle.touch()
         self._slept = {one.id: msgspec.structs.replace(one, ram_bytes=0) for one in known[:MOST_SIGNS]}
@@ -364,7 +377,7 @@ def refusal(config: EngineConfig) -> str:
     try:
         return look_at(Path(config.cache_dir).expanduser()).why
     except (OSError, ValueError, RuntimeError):
-        return ""  # the engine tries, says what is the matter, and serves without it
+        return ""  # the engine tries, reports what is wrong, and serves without it
 
 
 def at_rest(last: WorkerStats) -> WorkerStats:

@@ -1,4 +1,4 @@
-"""Settings of one engine. Frozen, checked when made, sent whole to the engine process."""
+"""The settings of one engine: frozen, checked when made, sent whole to the engine process."""
 
 from __future__ import annotations
 
@@ -11,26 +11,32 @@ DTYPES = ("auto", "keep", "float32", "bfloat16", "float16")
 
 
 class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """Raises ValueError, naming the field, when a value makes no sense.
+    """Settings of one engine. Raises ValueError, naming the field, when a value makes no sense.
 
     model: directory of the model (see engine.resolve).
-    max_batch: sequences decoded together. queue_limit: requests that may wait beyond those.
+    max_batch: sequences decoded together.
+    queue_limit: requests that may wait for a place in the batch.
     context_limit: tokens of prompt and answer together; None takes the model's own.
     prefill_step: most prompt tokens prefilled between two decode steps; None takes what suits the device (see
-    engine.tuning). prefill_step_min: the least, however slow the machine. prefill_share: a prefill chunk may
-    take this many times as long as a decode step while others decode (it bounds the gap in their streams).
+        engine.tuning).
+    prefill_step_min: the least, however slow the machine.
+    prefill_share: a prefill chunk may take this many times as long as a decode step while others decode; it
+        bounds the gap in their streams.
     kv_budget: bytes that the KV caches of running requests may take; None takes what the machine has left.
-    Requests wait while it is used up, and a context that could not fit is not offered.
+        Requests wait while it is used up, and a context that could not fit is not offered.
     cache_ram: bytes for the prefix cache in RAM, beside kv_budget; None takes a quarter of what both may
-    have, 0 turns the cache off, on disk too. cache_dir: folder of its tier on disk; None has none.
-    cache_disk: bytes that folder may take. kv_at_rest: keep, bf16, q8 or q4: how they lie on disk.
+        have, 0 turns the cache off, on disk too.
+    cache_dir: folder of the cache's tier on disk; None has none.
+    cache_disk: bytes that the folder may take.
+    kv_at_rest: keep, bf16, q8 or q4: the form of keys and values on disk.
     session_ttl_s: how long after its last turn a session's prefix is protected.
     dtype: auto computes in float32 where the device is the CPU, and keeps the stored type elsewhere.
-    blas: auto or off, Linux on the CPU only (see engine.cpu.blas).
+    blas: auto or off, for Linux on the CPU only (see engine.cpu.blas).
     stream_interval_s: how long text may wait for more of its request, while all requests decode; 0: never.
-    load_timeout_s, stall_timeout_s: a process that has not loaded, or has not finished a step, in this many
-    seconds is killed and started anew. ready_wait_s: how long a new request waits for a restart.
-    idle_unload_s: after so long without a request the process ends, until there is one; None: never.
+    load_timeout_s: a process that has not loaded its model in this time is killed and started again.
+    stall_timeout_s: the same for a process that has not finished a step.
+    ready_wait_s: how long a new request waits for a restart.
+    idle_unload_s: after so long without a request the process ends, until a request comes; None: never.
     cache_ram_ttl_s: after so long unused, what is on disk leaves the RAM; None: only when there is no room.
     log_level: debug, info, warning or error; what the engine process writes to standard error.
     replay: a request that had emitted nothing when the process died is given to the new one, once.

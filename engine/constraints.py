@@ -1,10 +1,10 @@
-"""A request's completion held to a grammar, token by token, and its reasoning held to a budget.
+"""Holds a request's completion to a grammar, token by token, and its reasoning to a budget.
 
-Grammars are llguidance's Lark; its matcher says which tokens may come next, and the sampler (engine.sampling)
-gives everything else a log probability of minus infinity, for all rows at once, with plain MLX operations and
-so on every device. That happens inside the model step, where an exception would cost the whole batch: none is
-raised here. A matcher that fails in mid-text (its limits are in limits()) is let go, and the request goes on
-without it.
+Grammars are Lark text for llguidance. Its matcher says which tokens may come next, and the sampler
+(engine.sampling) gives all others a log probability of minus infinity, for all rows at once, with plain MLX
+operations and so on every device. That happens inside the model step, where an exception would cost the whole
+batch: none is raised here. A matcher that fails during a generation (its limits are in limits()) is dropped,
+and the request goes on without a grammar.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from engine.types import ThinkingLimit
 
 log = logging.getLogger("engine.constraints")
 
-Allowed = np.ndarray[tuple[int], np.dtype[np.bool_]]  # one per token
+Allowed = np.ndarray[tuple[int], np.dtype[np.bool_]]  # one boolean per token
 
 KEPT = 64  # compiled grammars; an agent sends the same tools turn after turn
 FORCE = 1e6  # added to a logit: above everything but minus infinity, at any temperature
-ALLOWANCE_S = 0.5  # of computing for a whole text, and this for each token: more would hold up everybody
+ALLOWANCE_S = 0.5  # seconds of computing for a whole text, beside PER_TOKEN_S: more would delay all others
 PER_TOKEN_S = 0.005
 LONGEST_REASON = 400  # characters of a compiler's message
 
@@ -38,7 +38,9 @@ class BadGrammar(Exception):
 
 
 def limits() -> LLParserLimits:
-    """Far above llguidance's defaults for compiling, which nobody waits for; the defaults for each token."""
+    """The limits of a matcher: far above llguidance's defaults for compiling, which nobody waits for; the
+    defaults for each token.
+    """
     return LLParserLimits(
         initial_lexer_fuel=20_000_000,
         max_grammar_size=2_000_000,
@@ -49,7 +51,7 @@ def limits() -> LLParserLimits:
 class Grammars:
     """Compiles grammars for one model, in a thread of its own, and keeps the last few.
 
-    failures: matchers that failed in mid-text.
+    failures: matchers that failed during a generation.
     """
 
     def __init__(self, tokenizer: Tokenizer, vocab_size: int, eos_token_ids: tuple[int, ...]) -> None:
@@ -59,11 +61,13 @@ class Grammars:
         self._tokenizer: LLTokenizer | None = None
         self._compiled: OrderedDict[str, LLMatcher] = OrderedDict()
         self._thread: ThreadPoolExecutor | None = None
-        self.wake: Callable[[], None] = lambda: None  # who waits for a grammar
+        self.wake: Callable[[], None] = lambda: None  # called when a grammar is ready
         self.failures = 0
 
     def compile(self, text: str) -> Future[LLMatcher]:
-        """A matcher at its beginning, or BadGrammar. The first takes about a second at a large vocabulary."""
+        """A matcher at its beginning, or BadGrammar. The first one takes about a second with a large
+        vocabulary.
+        """
         if self._thread is None:
             self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="grammar")
         compiling = self._thread.submit(self._compile, text)
@@ -71,7 +75,7 @@ class Grammars:
         return compiling
 
     def note_failure(self, id: str, reason: str) -> None:
-        """The grammar of request `id` gave up in mid-text."""
+        """The grammar of request `id` failed during a generation."""
         self.failures += 1
         log.warning("request %s continues without its grammar: %s", id, reason)
 
@@ -108,7 +112,7 @@ def first_words(reason: str) -> str:
 
 
 def allowed_tokens(matcher: LLMatcher, vocab_size: int) -> Allowed:
-    """One boolean per token; of a matcher that has stopped, the end tokens."""
+    """Which tokens are allowed, one boolean per token; of a matcher that has stopped, the end tokens."""
     words = np.zeros((vocab_size + 31) // 32, dtype=np.int32)
     matcher.unsafe_compute_mask_ptr(words.ctypes.data, words.nbytes)
     return np.unpackbits(words.view(np.uint8), bitorder="little")[:vocab_size].view(np.bool_)
@@ -117,8 +121,9 @@ def allowed_tokens(matcher: LLMatcher, vocab_size: int) -> Allowed:
 class Constraint:
     """One request's place in its grammar.
 
-    failed: it has been let go. shown: the tokens that were allowed when the token was picked that the
-    generator reports next; it picks one ahead. None: all of them.
+    failed: the grammar was dropped.
+    shown: the tokens that were allowed when the token was picked that the generator reports next, since it
+        picks one ahead; None: all of them.
     """
 
     def __init__(
@@ -133,14 +138,17 @@ class Constraint:
         self.shown: Allowed | None = None
 
     def allow(self, drawn: int | None, vocab_size: int) -> Allowed | None:
-        """What may come next: one boolean per token, None for anything. drawn: the token picked last, None at
-        the beginning. To be called once for each token that is picked.
+        """Which tokens may come next: one boolean per token; None for any. To be called once for each token
+        picked.
+
+        drawn: the token picked last; None at the beginning.
         """
         self.shown, self._latest = self._latest, None if self.failed else self._next(drawn, vocab_size)
         return self._latest
 
     def _next(self, drawn: int | None, vocab_size: int) -> Allowed | None:
-        began = time.thread_time()  # not the clock's: the machine may be busy with other things
+        # CPU time of this thread, because the machine may be busy with other things
+        began = time.thread_time()
         if drawn is not None:
             self._matcher.consume_token(drawn)
         allowed = allowed_tokens(self._matcher, vocab_size)
@@ -153,7 +161,7 @@ class Constraint:
         return allowed
 
     def _trouble(self, allowed: Allowed) -> str:
-        """Why the grammar has to be let go; "" where all is well."""
+        """Why the grammar has to be dropped; "" where nothing is wrong."""
         if self._matcher.is_error():
             return first_words(self._matcher.get_error())
         if not allowed.any():
@@ -162,7 +170,8 @@ class Constraint:
 
 
 class ThinkingBudget:
-    """The logits processor of one request that may think for so many tokens: then its end is written for it.
+    """The logits processor of a request that may think for so many tokens: then the end of its thinking is
+    written for it.
 
     An end that the model has begun by itself is completed. Costs nothing until the budget is used up.
     """
@@ -187,7 +196,7 @@ class ThinkingBudget:
 
 
 def to_close(completion: list[int], close: tuple[int, ...]) -> list[int]:
-    """The tokens that still have to be written; none where `close` stands in the completion already."""
+    """The tokens that still have to be written; none where the completion holds `close` already."""
     size = len(close)
     if any(tuple(completion[at : at + size]) == close for at in range(len(completion) - size + 1)):
         return []

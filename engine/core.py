@@ -1,6 +1,6 @@
 """The engine without its process: requests in, one step at a time, outputs out.
 
-Scheduler (who), Runner (tokens) and Detokenizer (text) meet here and nowhere else. Runs on the one thread
+Scheduler (who), Runner (tokens) and Detokenizer (text) meet here and nowhere else. It runs on the one thread
 that owns MLX.
 """
 
@@ -48,14 +48,14 @@ class EngineCore:
         self.info = model.info
         self._eos = frozenset(model.info.eos_token_ids)
         self._detokenizers = Detokenizers(model.tokenizer)
-        # One place more than the scheduler gives away: a health probe never waits for one.
+        # One place more than the scheduler gives away, so that a health probe never waits for one.
         eos, vocab_size = model.info.eos_token_ids, model.info.vocab_size
         self._grammars = Grammars(model.tokenizer, vocab_size, eos)
         tuning = tuning_for(model.info.device)
         self._runner = Runner(
             model.network, eos, vocab_size, config.max_batch + 1, self._grammars, model.lane_worth, tuning
         )
-        self.release = self._runner.release  # of memory that only work needs, where there is none for a while
+        self.release = self._runner.release  # gives back memory that only work needs
         self._scheduler = Scheduler(
             Limits(
                 max_batch=config.max_batch,
@@ -69,14 +69,14 @@ class EngineCore:
         )
         self.reuse = CacheManager(model, config)
         self.info = msgspec.structs.replace(model.info, sliceable=self.reuse.cache.layout.sliceable)
-        self._sequences: dict[str, Sequence] = {}  # in the order in which they came
-        self._ended: list[Event] = []  # that ended between two steps
+        self._sequences: dict[str, Sequence] = {}  # in the order of arrival
+        self._ended: list[Event] = []  # events of requests that ended between two steps
         self.footprint = Footprint(self._runner, self.reuse, on_gpu=model.info.device != "cpu")
         self._counts = Counts()
 
     @property
     def busy(self) -> bool:
-        """Whether there are requests, or an end that step() has still to tell."""
+        """Whether there are requests, or an end that step() has still to report."""
         return bool(self._sequences or self._ended)
 
     @property
@@ -85,8 +85,8 @@ class EngineCore:
         return all(entry.stage is Stage.decoding for entry in self._scheduler.entries)
 
     def rest_s(self, longest: float) -> float:
-        """How long step() has nothing to do, unless something comes (see wakes()); `longest` at most. Only
-        requests that have not ended are asked: what is over can wake nobody.
+        """For how long step() has nothing to do unless something comes (see wakes()), `longest` at most. Only
+        requests that have not ended count.
         """
         if self._scheduler.runnable or self._ended:
             return 0.0
@@ -94,13 +94,13 @@ class EngineCore:
         return max(0.0, min(due, longest))
 
     def wakes(self, wake: Callable[[], None]) -> None:
-        """To be called, from any thread, when something has come that requests wait for."""
+        """`wake` is called, from any thread, when something has come that requests wait for."""
         self._grammars.wake = wake
         if self.reuse.cache.archive is not None:
             self.reuse.cache.archive.wake = wake
 
     def submit(self, request: GenerateRequest) -> Failed | None:
-        """Queue a request; a refusal comes back as its last event."""
+        """Queues a request; a refusal is returned as its last event."""
         now = time.monotonic()
         prefix: Prefix | None = None
         try:
@@ -138,20 +138,22 @@ class EngineCore:
         return {hold for hold, holds in reasons.items() if holds}
 
     def abort(self, id: str) -> None:
-        """End a request at whatever stage, without an event; unknown ids are fine."""
+        """Ends a request at any stage, without an event. Unknown ids are ignored."""
         sequence = self._sequences.get(id)
         if sequence is not None:
             self._keep(sequence)
             self._forget(sequence)
 
     def stop(self, id: str) -> None:
-        """End a request whose client needs no more than it has written; unknown ids are fine."""
+        """Ends a request whose client needs no more than it has written. Unknown ids are ignored."""
         sequence = self._sequences.get(id)
         if sequence is not None and sequence.first:
             self._ended.append(self._end(sequence, FinishReason.stop, time.monotonic()))
 
     def step(self) -> list[Event]:
-        """Decode one token for every running request and prefill one chunk. May raise anything MLX raises."""
+        """Decodes one token for every running request and prefills one chunk. May raise anything that MLX
+        raises.
+        """
         now = time.monotonic()
         self.reuse.tick(self._runner.decoding)
         events, self._ended = self._ended + self._expire(now) + self._take_grammars(), []
@@ -180,8 +182,8 @@ class EngineCore:
         return events + ended
 
     def wind_up(self) -> tuple[int, float]:
-        """End every request and keep what has been computed of it: bytes that are to be written now, and the
-        seconds that may take. To be followed by close().
+        """Ends every request and keeps what was computed. Returns the bytes that are to be written, and the
+        seconds that this may take. To be followed by close().
         """
         for id in list(self._sequences):
             self.abort(id)
@@ -190,17 +192,17 @@ class EngineCore:
         return (archive.waiting, archive.grace_s) if archive is not None else (0, 0.0)
 
     def close(self, grace_s: float | None = None) -> int:
-        """Write what is to be kept on disk, for so long at most, and let others use the folder; bytes that
-        were not written.
+        """Writes what is to be kept on disk, within `grace_s`, and lets other processes use the folder.
+        Returns the bytes that were not written.
         """
         return self.reuse.cache.close(grace_s)
 
     def rest(self) -> bool:
-        """To be called while there are no requests; whether there is more to be done at once."""
+        """To be called while there are no requests; returns whether there is more to be done at once."""
         return self.reuse.tick()
 
     def _insert(self, sequence: Sequence, now: float) -> None:
-        """Give a request its place, with what is known of its prompt; or bring a paused one back."""
+        """Gives a request its place, with the cached part of its prompt; or brings a paused one back."""
         if sequence.live is not None:
             self._runner.resume(sequence.live)
             return
@@ -215,8 +217,8 @@ class EngineCore:
         sequence.queued.remaining = left
 
     def _note_prompt(self, sequence: Sequence, remaining: int) -> None:
-        """Keep what a prompt has come to, where later prompts may go on from it. At once: the next step would
-        copy all of its buffers, if what is kept were still to be taken from them.
+        """Keeps what was computed of a prompt, where later prompts may continue from it. At once: otherwise
+        the next step would copy all of its buffers.
         """
         job, prefix = sequence.job, sequence.prefix
         done = len(job.prompt) - remaining
@@ -229,7 +231,7 @@ class EngineCore:
             self._end_prefill(sequence)
 
     def _keep(self, sequence: Sequence, computed: Computed | None = None) -> Computed | None:
-        """Remember what has been computed of a request; that."""
+        """Keeps what was computed of a request, and returns it."""
         if computed is None and sequence.live is not None:
             computed = self._runner.extract(sequence.live)
         if computed is not None:
@@ -237,7 +239,7 @@ class EngineCore:
         return computed
 
     def fail_all(self, reason: str) -> list[Event]:
-        """After a step raised: what was in the batch fails, the generator is rebuilt, the queue goes on."""
+        """After a step raised: the requests in the batch fail, the generator is rebuilt, the queue stays."""
         self._counts.faults += 1
         error = EngineFault(reason)
         self._runner.reset()
@@ -268,7 +270,7 @@ class EngineCore:
         )
 
     def _expire(self, now: float) -> list[Event]:
-        """End the requests whose time is over."""
+        """Ends the requests whose time is over."""
         due = [one for one in self._sequences.values() if one.expires <= now]
         for one in due:
             self._counts.expired += 1
@@ -279,13 +281,13 @@ class EngineCore:
         return [one for one in self._sequences.values() if hold in one.holds]
 
     def _release(self, sequence: Sequence, hold: HeldBy) -> None:
-        """This holds it no longer; it runs when nothing does."""
+        """Removes one reason to hold a request; it runs when none is left."""
         sequence.holds.discard(hold)
         if not sequence.holds:
             self._scheduler.release(sequence.queued)
 
     def _take_grammars(self) -> list[Event]:
-        """Let those requests run whose grammars have been compiled, and end those whose grammars are none."""
+        """Releases the requests whose grammars are compiled, and ends those whose grammars cannot be."""
         events: list[Event] = []
         for one in self._held(HeldBy.grammar):
             if one.grammar is None or not one.grammar.done():
@@ -302,25 +304,25 @@ class EngineCore:
         return events
 
     def _take_fetched(self) -> None:
-        """Let those requests run whose prefixes have come from the disk, or will be too late."""
+        """Releases the requests whose prefixes have come from the disk, or would come too late."""
         for one in self._held(HeldBy.disk):
             if not self.reuse.waits(one.prefix):
                 self._release(one, HeldBy.disk)
 
     def _leader(self, request: GenerateRequest) -> Sequence | None:
-        """The request whose prompt this one waits for: an earlier one, so that none waits for itself."""
+        """The earlier request whose prompt this one waits for, if any; so none waits for itself."""
         earlier = takewhile(lambda one: one.id != request.id, self._sequences.values())
         by_prefix = {one.prefix: one for one in earlier if one.queued.stage is not Stage.decoding}
         prefix = self.reuse.leader(request, list(by_prefix))
         return None if prefix is None else by_prefix[prefix]
 
     def _goes_on(self, leader: Sequence) -> bool:
-        """Whether its prompt is still to be computed, and may be."""
+        """Whether the leader's prompt is still to be computed, and may be."""
         return self._sequences.get(leader.id) is leader and leader.queued.stage is not Stage.decoding
 
     def _take_followers(self) -> None:
-        """Let those run that waited for a prompt which is computed by now, or will not be: then the next in
-        line computes it.
+        """Releases requests that waited for a prompt which is computed by now, or never will be: then the
+        next in line computes it.
         """
         for one in self._held(HeldBy.leader):
             if one.leader is not None and self._goes_on(one.leader):
@@ -331,7 +333,9 @@ class EngineCore:
                 self._release(one, HeldBy.leader)
 
     def _make_way(self) -> None:
-        """Prefills that nobody waits for keep what they have and give up places that somebody waits for."""
+        """Takes places from prefills that nobody waits for, if a request needs one; what they computed is
+        kept.
+        """
         for id in self._scheduler.in_the_way():
             sequence = self._sequences[id]
             if sequence.request.prefill_only:
@@ -339,7 +343,7 @@ class EngineCore:
                 self._end_prefill(sequence)
 
     def _write(self, sampled: Sampled, events: list[Event]) -> None:
-        """Turn one token into text, and end the request where it, the limit or a repetition says so."""
+        """Turns one token into text, and ends the request at an end token, the limit or a repetition."""
         sequence = self._sequences[sampled.id]
         now = time.monotonic()
         finish, ends = sampled.finish, sampled.token in self._eos
@@ -364,7 +368,7 @@ class EngineCore:
         computed: Computed | None = None,
         unconstrained: bool = False,
     ) -> Finished:
-        """A request ends well: what it has computed is kept. Its last event."""
+        """Ends a request well and keeps what it has computed; returns its last event."""
         computed = self._keep(sequence, computed)
         self.reuse.turn(sequence.prefix, computed.tokens if computed is not None else ())
         report = self.reuse.report(sequence.prefix)
@@ -372,13 +376,13 @@ class EngineCore:
         return sequence.finished(finish, now, report, unconstrained)
 
     def _end_prefill(self, sequence: Sequence) -> None:
-        """A request for no more than a prompt ends; what it has come to was kept."""
+        """Ends a request for a prompt alone, whose result was kept."""
         report = self.reuse.report(sequence.prefix)
         self._ended.append(sequence.finished(FinishReason.length, time.monotonic(), report))
         self._forget(sequence)
 
     def _take_over(self, request: GenerateRequest) -> None:
-        """End the prefills under way of what this request needs too, and keep what they have come to."""
+        """Ends running prefills of what this request needs too, and keeps what they have computed."""
         if request.prefill_only:
             return
         for one in list(self._sequences.values()):

@@ -1,4 +1,4 @@
-"""What an engine has done so far, for its statistics."""
+"""Counters of what an engine has done so far, for its statistics."""
 
 from __future__ import annotations
 
@@ -10,8 +10,12 @@ from engine.types import BATCH_BOUNDS
 
 @dataclass(slots=True)
 class Counts:
-    """prefilled_tokens: computed for prompts, padding included; prompt_tokens: of prompts that are done, with
-    those found in the cache. batch_size: of the last step; batch_sizes: steps by size, see BATCH_BOUNDS.
+    """Counters and last values of one engine.
+
+    prefilled_tokens: computed for prompts, padding included.
+    prompt_tokens: of prompts that are done, with those found in the cache.
+    batch_size: of the last step.
+    batch_sizes: steps by size, see BATCH_BOUNDS.
     """
 
     tokens_generated: int = 0
@@ -25,7 +29,7 @@ class Counts:
     expired: int = 0
 
     def step(self, decoded: int, prefilled: int) -> None:
-        """A step made this many tokens of answers and computed this many of prompts."""
+        """Counts a step that made this many tokens of answers and computed this many tokens of prompts."""
         self.steps += 1
         self.prefilled_tokens += prefilled
         self.tokens_generated += decoded
