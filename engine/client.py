@@ -301,7 +301,7 @@ class EngineClient:
             raise DeadlineExceeded(stream.request.deadline_s or 0.0) from None
 
     def _submit(self, stream: Stream) -> None:
-        """Sends a request with the rest of its deadline: part of it may have passed in another process."""
+        """Sends a request with the rest of its deadline: some may have passed in another process."""
         left = stream.left_s if stream.left_s is None else max(stream.left_s, LEAST_DEADLINE_S)
         request = msgspec.structs.replace(stream.request, id=stream.wire_id, deadline_s=left)
         self._supervisor.send(Submit(request))

@@ -25,9 +25,10 @@ from engine.footprint import Footprint
 from engine.memory import resident_bytes
 from engine.model import LoadedModel
 from engine.outbox import Event
-from engine.runner import Computed, Runner, Sampled
+from engine.runner import Runner
 from engine.scheduler import Limits, Scheduler, Stage
 from engine.sequence import HeldBy, Sequence
+from engine.step import Computed, Sampled
 from engine.tuning import tuning_for
 from engine.types import (
     Failed,

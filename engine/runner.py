@@ -1,6 +1,6 @@
-"""The adapter over mlx_lm's BatchGenerator. Public methods only; test_contract.py pins what we rely on.
+"""The adapter over mlx_lm's BatchGenerator, through its public methods only (tests/engine/test_contract.py).
 
-Runs on the one thread that owns MLX.
+It runs on the one thread that owns MLX.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from typing import Any
 
 import mlx.core as mx
 import numpy as np
-from llguidance import LLMatcher
 from mlx_lm.generate import BatchGenerator, StopSequences
 
 from engine.batch_cache import joinable
@@ -22,74 +21,24 @@ from engine.constraints import Allowed, Constraint, Grammars, ThinkingBudget
 from engine.heap import give_back
 from engine.lanes import LaneLoad, choose_lane
 from engine.sampling import BatchSampler, Processor, SampledRow, UnexpectedRows, make_processors
+from engine.step import Computed, Job, Sampled, StepResult
 from engine.tuning import CPU, DeviceTuning
-from engine.types import FinishReason, SamplingParams, ThinkingLimit
+from engine.types import FinishReason
 
-JOIN_SHARE = 0.3  # of a step, which those who decode wait once for what a newcomer has in the cache
-JOIN_TOKENS = 512  # in the cache of a newcomer, up to which they wait
+JOIN_SHARE = 0.3  # share of a step that decoding requests wait, once, for the cached part of a newcomer
+JOIN_TOKENS = 512  # tokens in the cache of a newcomer up to which they wait
 LEAST_LOGPROB = -9999.0  # what the OpenAI API shows for "never": JSON has no infinity
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """A checked request: `max_tokens` fits into the context; matcher: at the beginning of its grammar.
-
-    marks: numbers of prompt tokens at which a chunk of its prefill has to end. apart: it shares no batch.
-    """
-
-    id: str
-    prompt: tuple[int, ...]
-    max_tokens: int
-    sampling: SamplingParams
-    thinking: ThinkingLimit | None = None
-    matcher: LLMatcher | None = None
-    marks: tuple[int, ...] = ()
-    apart: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Computed:
-    """The caches of a sequence, not computed yet, and the tokens that are in them."""
-
-    tokens: list[int]
-    caches: list[Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Sampled:
-    """One token of one request. finish: set with its last one; an end token comes with `stop`.
-
-    unconstrained: with the last one, whether its grammar failed on the way; computed: all of its sequence.
-    logprobs: (token, log probability) of this token and then of the likeliest, where they were asked for.
-    """
-
-    id: str
-    token: int
-    finish: FinishReason | None
-    logprobs: tuple[tuple[int, float], ...] = ()
-    unconstrained: bool = False
-    computed: Computed | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class StepResult:
-    """remaining: id -> prompt tokens still to prefill, of the prompts this step worked on; 0: it decodes.
-
-    prefilled: token positions computed for prompts, padding included. seconds: what that took, without what
-    was put together for those who arrive.
-    """
-
-    sampled: tuple[Sampled, ...]
-    remaining: dict[str, int]
-    prefilled: int
-    seconds: float
 
 
 @dataclass(slots=True, eq=False)
 class Live:
-    """A request that was inserted at least once. row: how it is sampled. left: prompt tokens not yet in its
-    cache, of which the last starts the decoding. cache: what a pause set aside, or it comes with; joining:
-    while that is put together. made: tokens sampled.
+    """A request that was inserted at least once.
+
+    row: how it is sampled.
+    left: prompt tokens not yet in its cache; the last of them starts the decoding.
+    cache: what a pause set aside, or what it comes with.
+    joining: set while that is put together.
+    made: tokens sampled.
     """
 
     job: Job
@@ -104,24 +53,24 @@ class Live:
 
     @property
     def tokens(self) -> int:
-        """In its cache, once its prompt is there."""
+        """The tokens in its cache, once its prompt is there."""
         return len(self.job.prompt) + self.made
 
 
 class Lane:
-    """One generator, and whose the sequences in it are: prompts on their way, and the rows that decode."""
+    """One generator and its sequences: prompts that are prefilled, and rows that decode."""
 
     def __init__(self, model: Any, max_batch: int) -> None:
         self.sampler = BatchSampler()
         self.generator = BatchGenerator(
             model, sampler=self.sampler, completion_batch_size=max_batch, prefill_batch_size=1
         )
-        self.members: dict[int, Live] = {}  # by the generator's own number
+        self.members: dict[int, Live] = {}  # by the generator's number
         self.prompts: list[Live] = []  # in the generator and not yet decoding, in its order
         self.decoding: list[Live] = []  # the rows of its batch, in its order
 
     def drop(self, live: Live) -> None:
-        """A sequence is not in the generator any more; others are fine."""
+        """Forgets a sequence that has left the generator; others are ignored."""
         self.members.pop(live.uid, None)
         for rows in (self.prompts, self.decoding):
             if live in rows:
@@ -130,10 +79,10 @@ class Lane:
     def next(self, shared: bool) -> tuple[list[Any], list[Any]]:
         """What the generator reports of its next step.
 
-        Raises UnexpectedRows where a shared sampler was told of other rows than it sampled.
+        Raises UnexpectedRows where a shared sampler expected other rows than it sampled.
         """
         decoding = list(self.decoding)
-        starting = [live for live in self.prompts if live.left == 1]  # whose last token it will run
+        starting = [live for live in self.prompts if live.left == 1]  # this step runs their last prompt token
         batches = (tuple(live.row for live in rows) for rows in (decoding, starting) if rows)
         self.sampler.expect(*batches)
         prompts, generated = self.generator.next()
@@ -150,12 +99,13 @@ class Lane:
 
 
 class Runner:
-    """Sequences in, tokens out. After an exception from step() nothing but reset() may be called.
+    """Sequences in, tokens out. After an exception from step() only reset() may be called.
 
-    All requests of a lane share one sampler, which picks for the whole batch at once; it has to know the
+    All requests of a lane share one sampler, which picks for the whole batch at once and has to know the
     order of the rows. That order follows from what the generator reports, and every step checks it before a
-    token is let out. lane_worth: tokens of padding that cost as much as another forward pass, as engine.lanes
-    has it.
+    token is given out.
+
+    lane_worth: tokens of padding that cost as much as another forward pass, as engine.lanes has it.
     """
 
     def __init__(
@@ -177,15 +127,17 @@ class Runner:
         self._eos = StopSequences([[token] for token in eos_token_ids])
         self._no_stop = StopSequences()
         self._shared = True
-        self._aside = Lane(model, 1)  # of those apart, which come one at a time
+        self._aside = Lane(model, 1)  # for requests that share no batch, which come one at a time
         self._lanes: list[Lane] = []
-        self._arriving: list[Live] = []  # whose caches are put together while others decode
+        self._arriving: list[Live] = []  # requests whose caches are put together while others decode
         self._paused: list[Live] = []
         self._joiner = Assembler(tuning.breaks)
         self._step_s = 0.0
 
     def _lane_for(self, job: Job) -> Lane:
-        """Where a new prompt goes: to others that are being prefilled, or where it brings least padding."""
+        """The lane of a new prompt: that of others which are being prefilled, or where it brings least
+        padding.
+        """
         if job.apart:
             return self._aside
         for lane in self._lanes:
@@ -202,10 +154,10 @@ class Runner:
         return LaneLoad(len(lane.members), longest)
 
     def insert(self, job: Job, join: Join | None = None, done: int = 0) -> Live:
-        """Queue a new job for the next step.
+        """Queues a new job for the next step.
 
-        join: makes the caches of the first `done` tokens of its prompt, which must leave one to run. Others
-        decode on meanwhile, for whom a long copy would be a gap.
+        join: makes the caches of the first `done` tokens of its prompt, which must leave at least one to run.
+            Other requests go on decoding meanwhile, because a long copy would be a gap in their streams.
         """
         live = self._begin(job)
         live.left = len(job.prompt) - done
@@ -220,7 +172,7 @@ class Runner:
         return live
 
     def resume(self, live: Live) -> None:
-        """Bring a paused one back where it stopped."""
+        """Continues a paused request where it stopped."""
         self._paused.remove(live)
         if live.joining is None:
             self._enter(live)
@@ -228,7 +180,7 @@ class Runner:
             self._arriving.append(live)
 
     def _let_in(self) -> None:
-        """Those whose caches have been put together take part; where nobody decodes, they are waited for."""
+        """Lets the requests in whose caches have been put together; where nobody decodes, waits for them."""
         self._joiner.breaks.hurry(not self.decoding)
         while self._arriving:
             live = self._arriving[0]
@@ -240,7 +192,7 @@ class Runner:
 
     @property
     def decoding(self) -> bool:
-        """Whether any request does, and waits for the next step."""
+        """Whether any request decodes, and so waits for the next step."""
         return any(lane.decoding for lane in (self._aside, *self._lanes))
 
     def _enter(self, live: Live) -> None:
@@ -262,7 +214,7 @@ class Runner:
         lane.prompts.append(live)
 
     def _begin(self, job: Job) -> Live:
-        """A new request, its lane and its processors; its grammar has the last word, with the sampler."""
+        """A new request with its lane and its processors; its grammar, with the sampler, comes last."""
         constraint = None if job.matcher is None else Constraint(job.id, job.matcher, self._grammars)
         processors = make_processors(job.sampling, job.prompt, self._vocab_size)
         if job.thinking is not None:
@@ -271,7 +223,7 @@ class Runner:
         return Live(job, self._lane_for(job), row, processors, len(job.prompt))
 
     def pause(self, live: Live) -> None:
-        """Take a prompt out in the middle of its prefill and keep the work."""
+        """Takes a prompt out in the middle of its prefill and keeps the work."""
         self._paused.append(live)
         if live in self._arriving:
             self._arriving.remove(live)
@@ -291,7 +243,7 @@ class Runner:
         return Computed(list(tokens), caches) if tokens else None
 
     def remove(self, live: Live) -> None:
-        """Forget a request at whatever stage; one that has ended is fine."""
+        """Forgets a request at any stage; one that has ended is ignored."""
         for some in (self._arriving, self._paused):
             if live in some:
                 some.remove(live)
@@ -302,13 +254,13 @@ class Runner:
             live.lane.drop(live)
 
     def step(self, prefill_batch: int, prefill_step: int) -> StepResult:
-        """One decode step for everything that decodes and one prefill chunk. May raise anything."""
+        """One decode step for everything that decodes, and one prefill chunk. May raise anything."""
         sampled: list[Sampled] = []
         remaining: dict[str, int] = {}
         prefilled = 0
         self._let_in()
         began = time.perf_counter()
-        # Those who only decode go first: the device has their work before the chunk.
+        # Lanes that only decode go first, so that the device has their work before the chunk.
         for lane in sorted((self._aside, *self._lanes), key=lambda lane: bool(lane.prompts)):
             if not lane.members:
                 continue
@@ -317,7 +269,7 @@ class Runner:
             try:
                 prompts, generated = lane.next(self._shared)
             except UnexpectedRows:
-                self._shared = False  # from the next generators on every request has a sampler of its own
+                self._shared = False  # from the next generators on, every request has a sampler of its own
                 raise
             more, computed = self._note_prompts(lane, prompts)
             remaining |= more
@@ -352,20 +304,20 @@ class Runner:
         return Sampled(live.job.id, response.token, finish, logprobs, unconstrained, computed)
 
     def reset(self) -> None:
-        """Drop every request with its caches and start over with a new generator."""
+        """Drops every request with its caches and starts over with a new generator."""
         for live in (*self._arriving, *self._paused):
             if live.joining is not None:
                 live.joining.cancel()
         self._arriving.clear()
         self._paused.clear()
-        for lane in reversed((self._aside, *self._lanes)):  # each puts back the limits that it found
+        for lane in reversed((self._aside, *self._lanes)):  # each restores the limits that it found
             lane.generator.close()
         self._aside = Lane(self._model, 1)
         self._lanes = []
         mx.clear_cache()
 
     def cache_bytes(self) -> int:
-        """Bytes of KV held by live requests, paused ones included."""
+        """Bytes of the KV caches of live requests, paused ones included."""
         paused = sum(layer.nbytes for live in self._paused for layer in live.cache or [])
         lanes = (self._aside, *self._lanes)
         return sum(int(lane.generator.prompt_cache_nbytes) for lane in lanes) + int(paused)
@@ -375,19 +327,19 @@ class Runner:
         return int(mx.get_active_memory())
 
     def release(self) -> None:
-        """Give back to the machine what is held for arrays to come."""
+        """Gives the memory that is held for future arrays back to the machine."""
         mx.clear_cache()
         give_back()
 
     def spare_bytes(self) -> int:
-        """Bytes that MLX holds for arrays to come."""
+        """Bytes that MLX holds for future arrays."""
         return int(mx.get_cache_memory())
 
 
 def likeliest(
     logprobs: mx.array, chosen: int, count: int, allowed: Allowed | None = None
 ) -> tuple[tuple[int, float], ...]:
-    """(token, log probability) of the chosen token, then of the `count` likeliest, best first; of one row.
+    """(token, log probability) of the chosen token, then of the `count` likeliest, best first; for one row.
 
     allowed: the tokens among which one was picked, one boolean per token; None is all of them.
     """

@@ -13,8 +13,9 @@ from llguidance import LLMatcher
 from engine.cache.prefix import Prefix
 from engine.detokenize import Detokenizer
 from engine.repetition import TokenRepetition, repetition_of
-from engine.runner import Job, Live
+from engine.runner import Live
 from engine.scheduler import Queued
+from engine.step import Job
 from engine.types import (
     CacheReport,
     Finished,

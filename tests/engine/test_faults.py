@@ -11,8 +11,9 @@ from engine.config import EngineConfig
 from engine.constraints import Grammars
 from engine.core import EngineCore
 from engine.model import LoadedModel
-from engine.runner import Job, Runner
+from engine.runner import Runner
 from engine.sampling import UnexpectedRows
+from engine.step import Job
 from engine.types import Failed, Priority, SamplingParams
 from tests.engine.drive import Told, alone, collect, request, run
 

@@ -16,7 +16,7 @@ from engine.config import EngineConfig
 from engine.core import EngineCore
 from engine.frames import Abort, Events, Prefetch, Sessions, Submit, ToWorker
 from engine.model import LoadedModel
-from engine.runner import StepResult
+from engine.step import StepResult
 from engine.types import Priority, TextChunk
 from engine.worker import Disconnected, Link, Worker
 from tests.engine.drive import request

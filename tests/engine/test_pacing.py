@@ -8,8 +8,9 @@ import pytest
 
 from engine.constraints import Grammars
 from engine.model import LoadedModel
-from engine.runner import Job, Runner
+from engine.runner import Runner
 from engine.scheduler import Limits, Pace, Scheduler
+from engine.step import Job
 from engine.types import Priority, SamplingParams
 from tests.engine.test_scheduler import find, submit
 
