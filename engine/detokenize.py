@@ -1,8 +1,8 @@
-"""Token ids to text, one token at a time, in linear time, never half a character.
+"""Turns token ids into text, one token at a time, in linear time, never half a character.
 
-Two ways: a table of each token's bytes (byte-level BPE, and SentencePiece vocabularies with byte fallback,
-which is nearly every model), or, for any other decoder, decoding a short window twice and taking the
-difference.
+There are two ways: a table of each token's bytes (byte-level BPE, and SentencePiece vocabularies with byte
+    fallback, which covers nearly every model), or, for any other decoder, decoding a short window twice and
+    taking the difference.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ SPACE_MARK = "\u2581"  # SentencePiece's visible space
 
 
 class Detokenizer(Protocol):
-    """The text of one request."""
+    """The text of one request, token by token."""
 
     def push(self, token: int) -> str:
-        """The text that is certain after this token; "" while a character is incomplete."""
+        """The text that is certain with this token; "" while a character is incomplete."""
 
     def flush(self) -> str:
-        """What is still held back; an incomplete character becomes U+FFFD."""
+        """The text that is still held back; an incomplete character becomes U+FFFD."""
 
 
 def byte_alphabet() -> dict[str, int]:
-    """Byte-level BPE's printable stand-ins for the 256 bytes.
+    """The printable stand-ins of byte-level BPE for the 256 bytes.
 
-    Printable Latin-1 characters stand for themselves, the rest follow from U+0100 on, in order (GPT-2's
+    Printable Latin-1 characters stand for themselves, the others follow from U+0100 on, in order (GPT-2's
     encoder).
     """
     shown = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
@@ -42,7 +42,7 @@ def byte_alphabet() -> dict[str, int]:
 
 
 class BytesDetokenizer:
-    """Over a table of token bytes. Ids beyond the table (padded vocabularies) have no text."""
+    """A detokenizer over a table of token bytes. Ids beyond the table (padded vocabularies) have no text."""
 
     def __init__(self, table: list[bytes], strip_first_space: bool = False) -> None:
         self._table = table
@@ -64,12 +64,13 @@ class BytesDetokenizer:
 
 
 class WindowDetokenizer:
-    """For any tokenizer: the text of a window of tokens, less the text of the window before the new token.
+    """A detokenizer for any tokenizer: the text of a window of tokens, less the text of the window before the
+    new token.
 
     The window starts a few tokens back, because a decoder may join a token to its neighbours.
     """
 
-    LONGEST_HOLD = 16  # tokens that decode to nothing certain; past that they are let go as they are
+    LONGEST_HOLD = 16  # tokens that decode to nothing certain; beyond that they are given out as they are
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
@@ -98,7 +99,7 @@ class WindowDetokenizer:
 
 
 class Detokenizers:
-    """Makes a Detokenizer per request; the table is built once."""
+    """Makes a detokenizer for each request; the table is built once."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
@@ -118,13 +119,15 @@ class Detokenizers:
         return self._table[token] if token < len(self._table) else b""
 
     def named(self, logprobs: Sequence[tuple[int, float]]) -> list[TokenLogprob]:
-        """What was chosen and the likeliest, each with its bytes; none where none was asked for."""
+        """The chosen token and the likeliest, each with its bytes; empty where none were asked for."""
         named = [Candidate(token, self.token_bytes(token), logprob) for token, logprob in logprobs]
         return [TokenLogprob(named[0], tuple(named[1:]))] if named else []
 
 
 def decoder_kind(decoder: object) -> tuple[str | None, bool]:
-    """Of a tokenizer.json decoder: "byte-level", "sentencepiece" or None; whether it drops a first space."""
+    """The kind of a tokenizer.json decoder ("byte-level", "sentencepiece" or None), and whether it drops a
+    first space.
+    """
     if not isinstance(decoder, dict):
         return None, False
     if decoder.get("type") == "ByteLevel":

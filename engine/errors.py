@@ -22,7 +22,7 @@ from engine.types import Failed
 
 
 class EngineError(Exception):
-    """Base of everything the engine raises on purpose. str() is fit to show to a user."""
+    """Base of everything that the engine raises on purpose. str() is fit to show to a user."""
 
     code: ClassVar[str] = "engine_error"
 
@@ -32,7 +32,7 @@ class EngineError(Exception):
 
 
 class InvalidRequest(EngineError):
-    """`param` is the field of SamplingParams or GenerateRequest that cannot be served."""
+    """A parameter cannot be served. param: the field of SamplingParams or GenerateRequest."""
 
     code = "invalid_request"
 
@@ -60,7 +60,7 @@ class ContextOverflow(EngineError):
 
 
 class QueueFull(EngineError):
-    """Nothing was started. `retry_after_s` is an estimate from the engine's recent pace, in seconds."""
+    """Nothing was started. retry_after_s: seconds, an estimate from the engine's recent pace."""
 
     code = "queue_full"
 
@@ -73,7 +73,7 @@ class QueueFull(EngineError):
 
 
 class DeadlineExceeded(EngineError):
-    """The request was not finished within its `deadline_s`; nothing of it runs on."""
+    """The request was not finished within its `deadline_s`, and has been ended."""
 
     code = "deadline_exceeded"
 
@@ -92,13 +92,13 @@ class EngineFault(EngineError):
 
 
 class EngineDied(EngineError):
-    """The engine process ended while the request ran. It is restarted; a new request may work."""
+    """The engine process ended while the request ran. It is restarted, and a new request may work."""
 
     code = "engine_died"
 
 
 class EngineUnavailable(EngineDied):
-    """There is no live engine process, and none came up within the wait. Retry after `retry_after_s`."""
+    """There is no live engine process, and none came up in time. retry_after_s: when to try again."""
 
     code = "engine_unavailable"
 
@@ -108,13 +108,15 @@ class EngineUnavailable(EngineDied):
 
 
 class EngineFailed(EngineError):
-    """The engine could not be started: no such model, not loadable, or the process ended at once."""
+    """The engine could not be started: there is no such model, it cannot be loaded, or the process ended at
+    once.
+    """
 
     code = "engine_failed"
 
 
 class ModelNotFound(EngineError):
-    """No model at the place that was asked for; the message says what was tried."""
+    """There is no model at the place that was asked for; the message says what was tried."""
 
     code = "model_not_found"
 

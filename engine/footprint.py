@@ -1,4 +1,4 @@
-"""What this process holds in memory while it serves: what is freed goes back, what grows is told."""
+"""Watches the memory of a serving process: freed memory is given back, unexplained growth is reported."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from engine.runner import Runner
 
 
 class Footprint:
-    """Of one engine. on_gpu: arrays of MLX lie in a memory of their own."""
+    """The memory of one engine. on_gpu: arrays of MLX are in a memory of their own."""
 
     def __init__(self, runner: Runner, reuse: CacheManager, on_gpu: bool) -> None:
         self._runner = runner
@@ -21,8 +21,8 @@ class Footprint:
         self._heap = HeapWatch()
 
     def watch(self) -> None:
-        """To be called now and then: gives freed memory back, and reports memory that grows though no cache
-        accounts for it.
+        """To be called now and then: gives freed memory back, and reports memory that grows without a cache
+        that accounts for it.
         """
         now = time.monotonic()
         self._heap.look(now, self._other_bytes)
@@ -32,6 +32,6 @@ class Footprint:
             self._growth.observe(now, {"memory of MLX beyond the caches": kept, "memory outside MLX": others})
 
     def _other_bytes(self) -> int:
-        """In RAM, and no array of MLX."""
+        """Bytes in RAM that are not arrays of MLX."""
         arrays = 0 if self._on_gpu else self._runner.memory_bytes() + self._runner.spare_bytes()
         return resident_bytes() - arrays

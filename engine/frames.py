@@ -1,6 +1,6 @@
 """Frames between the proxy's process and the engine's: a 4-byte big-endian length, then msgpack.
 
-No I/O here: bytes in, values out. Nothing is ever pickled.
+This file does no I/O: bytes in, values out. Nothing is ever pickled.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from engine.types import (
 )
 
 LENGTH = struct.Struct(">I")
-MAX_FRAME = 256 * 1024 * 1024  # a prompt of many millions of tokens; anything above is a broken stream
+# room for a prompt of many millions of tokens; anything above is a broken stream
+MAX_FRAME = 256 * 1024 * 1024
 
 
 class Load(msgspec.Struct, frozen=True, tag="load"):
@@ -40,13 +41,17 @@ class Abort(msgspec.Struct, frozen=True, tag="abort"):
 
 
 class Stop(msgspec.Struct, frozen=True, tag="stop"):
-    """The request has written all that is needed. Answered by its Finished, unless that is on its way."""
+    """The request has written all that is needed. Answered by its Finished, unless that is on its way
+    already.
+    """
 
     id: str
 
 
 class Sessions(msgspec.Struct, frozen=True, tag="sessions"):
-    """Answered by SessionList with the same number. action: list, pin, unpin or drop; id: not for list."""
+    """A request about sessions, answered by SessionList with the same number. action: list, pin, unpin or
+    drop. id: of the session, except for list.
+    """
 
     number: int
     action: str = "list"
@@ -60,7 +65,7 @@ class Prefetch(msgspec.Struct, frozen=True, tag="prefetch"):
 
 
 class End(msgspec.Struct, frozen=True, tag="end"):
-    """The last frame to the engine process: it writes what is to be kept and exits. Answered by Ending."""
+    """The last frame to the engine process, which writes what is to be kept and exits. Answered by Ending."""
 
 
 class Ready(msgspec.Struct, frozen=True, tag="ready"):
@@ -76,14 +81,14 @@ class LoadFailed(msgspec.Struct, frozen=True, tag="load_failed"):
 
 
 class Events(msgspec.Struct, frozen=True, tag="events"):
-    """Everything one step produced, in order. Sent empty as a sign of life."""
+    """Everything that one step produced, in order. Sent empty as a sign of life."""
 
     outputs: list[TextChunk | Finished | Failed]
     stats: WorkerStats
 
 
 class SessionList(msgspec.Struct, frozen=True, tag="session_list"):
-    """After the action; known: whether its session was."""
+    """The sessions after an action. known: whether the session of the action was known."""
 
     number: int
     sessions: list[SessionInfo]
@@ -91,8 +96,10 @@ class SessionList(msgspec.Struct, frozen=True, tag="session_list"):
 
 
 class Ending(msgspec.Struct, frozen=True, tag="ending"):
-    """The last frame of a process that was asked to end. waiting: bytes of the prefix cache that it is about
-    to write; grace_s: how long it does so at most, before it exits.
+    """The last frame of a process that was asked to end.
+
+    waiting: bytes of the prefix cache that it is about to write.
+    grace_s: how long it writes at most, before it exits.
     """
 
     waiting: int
@@ -139,17 +146,17 @@ class FrameReader(Generic[Incoming]):
 
 
 def worker_reader() -> FrameReader[ToWorker]:
-    """For the engine process: reads what the client sends."""
+    """The reader of the engine process, for what the client sends."""
     return FrameReader(msgspec.msgpack.Decoder(ToWorker))
 
 
 def client_reader() -> FrameReader[FromWorker]:
-    """For the proxy's process: reads what the engine process sends."""
+    """The reader of the proxy's process, for what the engine process sends."""
     return FrameReader(msgspec.msgpack.Decoder(FromWorker))
 
 
 def encode(frame: ToWorker | FromWorker) -> bytes:
-    """One frame, length included. Raises BrokenFrame when it is too large to be sent."""
+    """One frame, its length included. Raises BrokenFrame when it is too large to be sent."""
     body = msgspec.msgpack.encode(frame)
     if len(body) > MAX_FRAME:
         raise BrokenFrame(f"a frame of {len(body)} bytes is above the limit of {MAX_FRAME}")

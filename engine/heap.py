@@ -1,6 +1,4 @@
-"""What the C library (glibc) does with memory: one heap for all threads, and what is freed in it goes back to
-the system once there is much of it.
-"""
+"""Controls the C library's heap (glibc): one heap for all threads, freed memory goes back to the system."""
 
 from __future__ import annotations
 
@@ -11,18 +9,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 SLACK = 32 * 2**20
-EVERY_S = 1.0
+EVERY_S = 1.0  # a call, and the fresh memory after it, take 30 ms of CPU time at most
 
 
 M_ARENA_MAX = -8  # the option of mallopt(3) in glibc's malloc.h
 
 
 def one_heap() -> bool:
-    """Let all threads of this process share one heap; whether that can be asked for here. To be called before
-    there are others.
+    """Lets all threads of this process share one heap; returns whether that is possible here. To be called
+    before other threads exist.
 
-    glibc gives each thread a heap of its own. What one of them frees no other can use, and how much lies
-    unused in each depends on which threads happened to do what.
+    glibc gives each thread a heap of its own. Memory that one thread frees cannot be used by another, and how
+    much lies unused in each heap depends on which threads happened to do what.
     """
     if sys.platform != "linux":
         return False
@@ -33,9 +31,10 @@ def one_heap() -> bool:
 
 
 def give_back() -> bool:
-    """Return all whole free pages of the heap to the system; whether that can be done here at all.
+    """Returns all whole free pages of the heap to the system; returns whether that is possible here. Takes 10
+    to 50 ms.
 
-    glibc keeps what was freed below something that is still in use, in every one of its heaps. 10 to 50 ms.
+    glibc keeps freed memory that lies below something still in use, in every one of its heaps.
     """
     if sys.platform != "linux":
         return False
@@ -48,7 +47,7 @@ def give_back() -> bool:
 
 @dataclass(slots=True)
 class HeapWatch:
-    """Gives memory back when more than `slack` bytes have come beyond the least that was in use.
+    """Gives memory back when more than `slack` bytes are in use beyond the least that was.
 
     trim: see give_back().
     """
@@ -61,7 +60,9 @@ class HeapWatch:
     _last: float = -math.inf
 
     def look(self, now: float, measure: Callable[[], int]) -> None:
-        """To be called often; looks once in every_s. measure: bytes in use that are no arrays of MLX."""
+        """To be called often; looks once in every_s. measure: returns the bytes in use that are not arrays of
+        MLX.
+        """
         if now - self._last < self.every_s:
             return
         self._last = now

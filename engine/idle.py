@@ -1,18 +1,18 @@
-"""After how long without a request the engine process is to end; belongs to one event loop."""
+"""Decides when the engine process is to end for want of requests. Belongs to one event loop."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
 
-LOOK_AGAIN_S = 1.0  # where its time has come while something is still being done
+LOOK_AGAIN_S = 1.0  # how soon to look again where the time has come while something is still being done
 
 
 class IdleTimer:
-    """Calls `rest` once nothing was asked for `after_s`. busy: whether something is being done.
+    """Calls `rest` when nothing was asked for `after_s` seconds; None: never. busy: whether something is
+    being done.
 
-    One timer at a time, which is not moved by each request: it looks when the last of them was. after_s None:
-    never.
+    There is one timer at a time. A request does not move it: the timer looks when the last request was.
     """
 
     def __init__(self, after_s: float | None, busy: Callable[[], bool], rest: Callable[[], None]) -> None:
@@ -23,14 +23,14 @@ class IdleTimer:
         self._timer: asyncio.TimerHandle | None = None
 
     def touch(self) -> None:
-        """Somebody asked for something, or got the last of it."""
+        """Something was asked for, or the last of it was delivered."""
         if self._after_s is not None:
             self._last = asyncio.get_running_loop().time()
             if self._timer is None:
                 self._look_in(self._after_s)
 
     def stop(self) -> None:
-        """Until the next touch()."""
+        """Stops the timer until the next touch()."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

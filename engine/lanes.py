@@ -1,9 +1,9 @@
-"""Which sequences decode together. Pure arithmetic: no MLX.
+"""Chooses which sequences decode together. Pure arithmetic: no MLX.
 
-The caches of a batch are padded to its longest sequence, and every step reads all of that. A second batch
-(a lane) has no such padding, but reads the model's weights once more. So a sequence joins others while the
-padding that it brings costs less than the weights. What a join copies is bounded by the same measure, and
-with it the gap that the others see.
+The caches of a batch are padded to its longest sequence, and every step reads all of that. A second batch (a
+lane) has no such padding, but reads the model's weights once more. So a sequence joins others while the
+padding that it brings costs less than the weights. What a join copies has the same bound, and so has the gap
+that the others see.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-MOST_LANES = 4  # each is a forward pass of its own
+MOST_LANES = 4  # each lane is a forward pass of its own
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class LaneLoad:
 
 
 def choose_lane(lanes: Sequence[LaneLoad], tokens: int, worth: int) -> int:
-    """The lane for a sequence of so many tokens; len(lanes): a new one.
+    """The lane for a sequence of so many tokens; len(lanes) stands for a new one.
 
     worth: tokens of padding that cost as much as another forward pass.
     """

@@ -1,4 +1,4 @@
-"""Log lines on standard error that never hold up whoever writes them, with dates."""
+"""Log lines on standard error, with dates, written by a thread so that they never delay their writer."""
 
 from __future__ import annotations
 
@@ -12,13 +12,15 @@ import time
 from typing import TextIO
 
 DATE = "%Y-%m-%d %H:%M:%S"
-WAITING = 2000  # lines that nobody has read yet; more are lost
-LAST_S = 1.0  # a process that ends leaves its reader for the last of them
+WAITING = 2000  # lines that nobody has read yet; further ones are lost
+LAST_S = 1.0  # seconds that a process which ends leaves its reader for the last lines
 
 
 class PatientHandler(logging.Handler):
-    """A thread writes. Where nobody reads, a full pipe stops that thread and not the server; lines that do
-    not fit are counted, and the count is told when there is a reader again.
+    """A log handler whose lines are written by a thread.
+
+    Where nobody reads, a full pipe stops that thread and not the server. Lines that do not fit are counted,
+    and the count is reported when there is a reader again.
     """
 
     def __init__(self, stream: TextIO | None = None, waiting: int = WAITING) -> None:
@@ -32,7 +34,7 @@ class PatientHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         try:
             line = self.format(record)
-        except Exception:  # as the standard library's handlers do: a defect in a message stops nobody
+        except Exception:  # as the standard library's handlers do: a defect in a message stops nothing
             self.handleError(record)
             return
         try:
@@ -41,7 +43,7 @@ class PatientHandler(logging.Handler):
             self._lost += 1
 
     def flush(self) -> None:
-        """Waits until all is written, and for a while at most."""
+        """Waits until everything is written, but no longer than a while."""
         until = time.monotonic() + LAST_S
         while self._lines.unfinished_tasks and time.monotonic() < until and self._thread.is_alive():
             time.sleep(0.005)
@@ -63,14 +65,14 @@ class PatientHandler(logging.Handler):
             return
         try:
             os.write(stream.fileno(), f"{line}\n".encode("utf-8", "backslashreplace"))
-        except io.UnsupportedOperation:  # no file
+        except io.UnsupportedOperation:  # not a file
             stream.write(f"{line}\n")
         except (OSError, ValueError):  # closed, or its reader is gone
             return
 
 
 def log_to_stderr(level: str, format: str, *filters: logging.Filter) -> None:
-    """Sends this process's log there, from now on and alone. level: as of the settings."""
+    """Sends this process's log to standard error, and nowhere else from now on. level: as in the settings."""
     handler = PatientHandler()
     handler.setFormatter(logging.Formatter(f"%(asctime)s {format}", DATE))
     for one in filters:

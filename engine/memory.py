@@ -1,4 +1,6 @@
-"""How much KV cache fits, in bytes. The arithmetic is pure; the one reading of the machine is at the end."""
+"""Computes how much memory the KV caches may take, in bytes. The machine itself is read at the end of the
+file.
+"""
 
 from __future__ import annotations
 
@@ -14,34 +16,35 @@ from pathlib import Path
 log = logging.getLogger("engine.memory")
 
 SHARE_OF_RAM = 0.6  # of a machine whose memory the model shares with everything else
-SHARE_OF_GPU = 0.9  # of what the driver recommends as a working set
-SPARE_S = 30.0  # without work; a tool that takes as long does not notice that fresh memory takes 0.1 s
+SHARE_OF_GPU = 0.9  # of the working set that the driver recommends
+# seconds without work; a tool that takes as long does not notice the 0.1 s that fresh memory takes
+SPARE_S = 30.0
 GROWTH_BOUND = 256 * 2**20
 CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 
 
 @dataclass(frozen=True, slots=True)
 class KvCost:
-    """Bytes of cache per sequence: `fixed`, and `per_token` for each token in it."""
+    """Bytes of cache per sequence: `fixed`, and `per_token` for each of its tokens."""
 
     fixed: int
     per_token: int
 
     def tokens(self, budget: int) -> int:
-        """Tokens of cache that fit into `budget` bytes; a model whose cache does not grow fits any number."""
+        """Tokens of cache that fit into `budget` bytes; for a model whose cache does not grow, any number."""
         return budget // self.per_token if self.per_token else 2**62
 
 
 def kv_budget(limit: int, weights: int, on_gpu: bool) -> int:
-    """Bytes for KV caches: the machine's share less the weights; 1/16 of it at least."""
+    """Bytes for KV caches: the machine's share less the weights, but at least 1/16 of the share."""
     share = int(limit * (SHARE_OF_GPU if on_gpu else SHARE_OF_RAM))
     return max(share - weights, share // 16)
 
 
 def split_budget(total: int, kv_asked: int | None, cache_asked: int | None) -> tuple[int, int]:
-    """Bytes for the caches of running requests and for the prefix cache, of `total` for both.
+    """Splits `total` bytes into those for the caches of running requests and those for the prefix cache.
 
-    What was asked for is given; the prefix cache otherwise gets a quarter of both together.
+    What was asked for is given; otherwise the prefix cache gets a quarter.
     """
     if kv_asked is not None:
         return kv_asked, kv_asked // 3 if cache_asked is None else cache_asked
@@ -50,7 +53,7 @@ def split_budget(total: int, kv_asked: int | None, cache_asked: int | None) -> t
 
 
 def machine_memory() -> int:
-    """Bytes of RAM this process may use: the machine's, or its container's limit."""
+    """Bytes of RAM that this process may use: the machine's, or its container's limit."""
     limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
     for path in map(Path, CGROUP_LIMITS):
         text = path.read_text().strip() if path.is_file() else "max"
@@ -59,7 +62,7 @@ def machine_memory() -> int:
 
 
 def resident_bytes() -> int:
-    """Memory of this process in RAM; where the system tells only the most it ever was, that."""
+    """Memory of this process in RAM; where the system only tells the most that it ever was, that."""
     if sys.platform == "linux":
         pages = int(Path("/proc/self/statm").read_text().split()[1])
         return pages * os.sysconf("SC_PAGE_SIZE")
@@ -68,9 +71,9 @@ def resident_bytes() -> int:
 
 @dataclass(slots=True)
 class MemoryWatch:
-    """Says, once per `bound` bytes, when memory that nobody accounts for has grown.
+    """Warns, once for each `bound` bytes, when memory that nobody accounts for has grown.
 
-    Each series starts at the most seen while the process settled.
+    Each series starts at the most seen during the first observations.
     """
 
     bound: int = GROWTH_BOUND
@@ -85,7 +88,9 @@ class MemoryWatch:
         return now - self.last >= self.every_s
 
     def observe(self, now: float, sizes: dict[str, int]) -> list[str]:
-        """`sizes`: bytes by what they are, less what is known to be in use. Returns what was warned of."""
+        """Takes an observation; returns the names that were warned of. sizes: bytes by name, less what is
+        known to be in use.
+        """
         self.seen, self.last = self.seen + 1, now
         grown: list[str] = []
         for name, size in sizes.items():
@@ -100,7 +105,8 @@ class MemoryWatch:
 
 
 class Spare:
-    """Memory that is kept for what is to come goes back to the machine once nothing was done for SPARE_S.
+    """Gives memory that is kept for future work back to the machine once nothing was done for SPARE_S.
+
     release: gives it back.
     """
 
@@ -114,7 +120,7 @@ class Spare:
         self._since, self._released = None, False
 
     def idle(self, now: float) -> None:
-        """Nothing is, at this time; to be called now and then."""
+        """Nothing is being done at this time; to be called now and then."""
         if self._since is None:
             self._since = now
         elif not self._released and now - self._since >= SPARE_S:

@@ -1,4 +1,4 @@
-"""Loading a model directory, and saying exactly which model it is. Runs in the engine process only."""
+"""Loads a model directory, and identifies exactly which model it is. Runs in the engine process only."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ IDENTITY_FILES = (
 )
 SAMPLE = 256  # bytes read at the start, middle and end of every tensor for the fingerprint
 DEFAULT_CONTEXT = 32768
-UNPACKED_SHARE = 4  # of a CPU's memory, one part at most may go to weights that were unpacked
+UNPACKED_SHARE = 4  # at most this part of a CPU's memory may go to weights that were unpacked
 
 
 @dataclass(frozen=True, slots=True)
 class LoadedModel:
-    """The network (mlx_lm's), the tokenizer that decodes for it, what they are, what its caches take, and
-    the bytes of its weights.
+    """The network (mlx_lm's), its tokenizer, its description, the cost of its caches, and the bytes of its
+    weights.
     """
 
     network: Any
@@ -55,7 +55,7 @@ class LoadedModel:
 
     @property
     def plain_cache(self) -> type[Any]:
-        """The class of a layer's cache that is keys and values, token by token, and nothing else."""
+        """The class of a layer's cache that holds keys and values token by token, and nothing else."""
         plain: type[Any] = KVCache
         return plain
 
@@ -65,7 +65,9 @@ class LoadedModel:
 
 
 def load_model(config: EngineConfig, blas: str) -> LoadedModel:
-    """Load, cast, check that caches can be batched, compute once. Raises EngineFailed or mlx_lm's errors."""
+    """Loads, casts, checks that caches can be batched, and computes once. Raises EngineFailed or mlx_lm's
+    errors.
+    """
     path = Path(config.model)
     network, tokenizer, settings = load(str(path), lazy=True, return_config=True)
     fast = getattr(tokenizer, "backend_tokenizer", None)
@@ -112,9 +114,10 @@ def load_model(config: EngineConfig, blas: str) -> LoadedModel:
 
 
 def try_out(network: Any) -> tuple[mx.array, KvCost]:
-    """The logits of one token, and what the caches it made take per sequence and per token.
+    """The logits of one token, and what the caches that it made take per sequence and per token.
 
-    A second token goes through a batch's caches: what is compiled for a step of a batch is compiled now.
+    A second token goes through the caches of a batch, so that what is compiled for a batch's step is compiled
+    now.
     """
     cache = make_prompt_cache(network)
     logits = network(mx.array([[0]]), cache=cache)
@@ -125,7 +128,7 @@ def try_out(network: Any) -> tuple[mx.array, KvCost]:
 
 
 def flatten_caches(layers: Any) -> Iterator[Any]:
-    """Some layers keep several caches (mlx_lm's CacheList)."""
+    """The caches of all layers; some layers keep several (mlx_lm's CacheList)."""
     for layer in layers:
         inner = getattr(layer, "caches", None)
         if inner is None:
@@ -135,7 +138,9 @@ def flatten_caches(layers: Any) -> Iterator[Any]:
 
 
 def layer_cost(layer: Any) -> KvCost:
-    """Keys and values [batch, heads, tokens, width] grow with the text, up to a window where there is one."""
+    """The cost of one layer: keys and values [batch, heads, tokens, width] grow with the text, up to a window
+    if there is one.
+    """
     buffers = [getattr(layer, name, None) for name in ("keys", "values")]
     arrays = [value for value in buffers if isinstance(value, mx.array)]
     if not arrays:
@@ -146,7 +151,9 @@ def layer_cost(layer: Any) -> KvCost:
 
 
 def memory_limit(on_gpu: bool) -> int:
-    """Bytes the model may use in all: the GPU's working set or memory where the driver says, else RAM."""
+    """Bytes that the model may use in all: the GPU's working set or memory where the driver tells it, else
+    RAM.
+    """
     if on_gpu:
         device = mx.device_info()
         for key in ("max_recommended_working_set_size", "total_memory", "memory_size"):
@@ -156,16 +163,18 @@ def memory_limit(on_gpu: bool) -> int:
 
 
 def compute_dtype(setting: str) -> mx.Dtype | None:
-    """None keeps the stored type. On the CPU half precision is emulated: float32 is about 7 times faster."""
+    """The type to compute in; None keeps the stored one. Half precision is emulated on a CPU: float32 is
+    about 7 times faster.
+    """
     if setting == "auto":
         return mx.float32 if mx.default_device().type == mx.DeviceType.cpu else None
     return None if setting == "keep" else getattr(mx, setting)
 
 
 def unpacks(settings: dict[str, Any], parameters: int) -> bool:
-    """Whether quantised weights are kept in float32, with the values that they stand for.
+    """Whether quantised weights are kept as the float32 values that they stand for.
 
-    MLX multiplies packed weights about 7 times slower on a CPU; on a GPU it is what they are for.
+    On a CPU, MLX multiplies packed weights about 7 times slower; on a GPU it is made for them.
     """
     if mx.default_device().type != mx.DeviceType.cpu or not settings.get("quantization"):
         return False
@@ -173,7 +182,7 @@ def unpacks(settings: dict[str, Any], parameters: int) -> bool:
 
 
 def context_length(settings: dict[str, Any]) -> int:
-    """What the model's config says; models with an inner text model keep it there."""
+    """The context length in the model's config, which may be that of an inner text model."""
     for source in (settings, settings.get("text_config") or {}):
         for key in ("max_position_embeddings", "max_sequence_length", "n_positions", "seq_length"):
             if isinstance(source.get(key), int) and source[key] > 1:
@@ -182,9 +191,11 @@ def context_length(settings: dict[str, Any]) -> int:
 
 
 def fingerprint(path: Path, dtype: str) -> str:
-    """A digest of config, tokenizer, template, every tensor's name and place, and samples of every tensor.
+    """A digest of config, tokenizer, template, the name and place of every tensor, and samples of every
+    tensor.
 
-    Reading all weights would take longer than loading them; a model trained further differs everywhere.
+    Reading all weights would take longer than loading them; a model that was trained further differs
+    everywhere.
     """
     digest = hashlib.sha256(dtype.encode())
     for name in IDENTITY_FILES:

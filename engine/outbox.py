@@ -1,7 +1,7 @@
-"""Text on its way out of the engine process: what a request wrote in quick succession leaves as one chunk.
+"""Joins text that a request writes in quick succession into one chunk before it leaves the engine process.
 
 Every chunk costs the processes behind this one a good part of a small model's step: a frame, an event, a
-write to the client. vLLM and SGLang have the same lever, counted in tokens (`stream_interval`).
+write to the client. vLLM and SGLang have the same setting, counted in tokens (`stream_interval`).
 """
 
 from __future__ import annotations
@@ -12,13 +12,15 @@ Event = TextChunk | Finished | Failed
 
 
 def join(first: TextChunk, second: TextChunk) -> TextChunk:
-    """Two chunks of one request in a row as one."""
+    """Two consecutive chunks of one request as one."""
     text, tokens = first.text + second.text, first.tokens + second.tokens
     return TextChunk(second.id, text, tokens, first.logprobs + second.logprobs)
 
 
 class Outbox:
-    """Text waits here for more, `interval_s` at most; nothing else waits, nor does a request's first text."""
+    """Holds text back for more text, `interval_s` at most. A request's first text, and everything else, never
+    waits.
+    """
 
     def __init__(self, interval_s: float) -> None:
         self._interval_s = interval_s
@@ -29,7 +31,7 @@ class Outbox:
         self._urgent = False
 
     def put(self, events: list[Event], now: float) -> None:
-        """In the order in which they came."""
+        """Adds events in the order in which they came."""
         if events and not self._text:
             self._since = now
         for event in events:
@@ -44,16 +46,16 @@ class Outbox:
                 self._others.append(event)
 
     def forget(self, id: str) -> None:
-        """Of a request that was aborted nothing more leaves."""
+        """Drops the text of a request that was aborted."""
         self._began.discard(id)
         self._text.pop(id, None)
 
     def due(self, now: float) -> bool:
-        """Whether anything is to leave now."""
+        """Whether anything is to be sent now."""
         return self._urgent or (bool(self._text) and now - self._since >= self._interval_s)
 
     def take(self) -> list[Event]:
-        """All of it, each request's text before what ends it."""
+        """Everything that is held, each request's text before the event that ends it."""
         events = [*self._text.values(), *self._others]
         self._text, self._others, self._urgent = {}, [], False
         return events

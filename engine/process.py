@@ -1,8 +1,8 @@
-"""One incarnation of the engine process, seen from its parent: start it, talk to it, see it end.
+"""One engine process, seen from its parent: start it, talk to it, see it end.
 
 The process ends with its parent: it holds the read end of a pipe (its standard input) whose write end only
-the parent has, and exits when that closes. It also exits when the frame socket closes, and when it is asked
-to; before it does, it writes what is to be kept.
+    the parent has, and exits when that closes. It also exits when the frame socket closes, and when it is
+    asked to; before that it writes what is to be kept.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from engine.frames import BrokenFrame, End, Ending, FromWorker, ToWorker, client
 log = logging.getLogger("engine.supervisor")
 
 ASKED_S = 12.0  # until a process that was asked to end has finished a step and computed what it keeps
-PATIENT_S = 2.0  # of writing, after which it is told why the end takes so long
-GRACE_S = 2.0  # what a process that was asked to end may take before it is killed
+PATIENT_S = 2.0  # of writing, after which the log says why the end takes so long
+GRACE_S = 2.0  # that a process which was asked to end may take before it is killed
 SECOND_LOOK_S = 0.2  # what waits in the socket is read before silence counts: our own loop may have been busy
 STDERR = 2
 # Imports this very copy of the package, whatever else has its name, and leaves the order of sys.path alone:
-# were our folder ahead of the standard library's, so would be all that is installed beside us.
+# if our folder came before the standard library's, so would everything that is installed beside us.
 START = """\
 import importlib.util, runpy, sys
 spec = importlib.util.spec_from_file_location("engine", sys.argv.pop(1))
@@ -40,7 +40,7 @@ PACKAGE = Path(__file__).resolve().with_name("__init__.py")
 
 
 class Connection(asyncio.Protocol):
-    """The parent's end of the frame socket. Frames are handed on as they come, without a task in between."""
+    """The parent's end of the frame socket. Frames are passed on as they come, without a task in between."""
 
     def __init__(self, on_frame: Callable[[FromWorker], None]) -> None:
         self._on_frame = on_frame
@@ -48,7 +48,7 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self.lost = asyncio.Event()
         self.told_end = asyncio.Event()
-        self.ending: Ending | None = None  # what the process said of its end
+        self.ending: Ending | None = None  # what the process said about its end
         self.last_seen = 0.0
         self.error = ""
 
@@ -72,7 +72,7 @@ class Connection(asyncio.Protocol):
         self.lost.set()
 
     def send(self, frame: ToWorker) -> None:
-        """Queue a frame; nothing happens when the connection is gone (its loss is reported elsewhere)."""
+        """Queues a frame. Nothing happens when the connection is gone: its loss is reported elsewhere."""
         if self._transport is not None and not self._transport.is_closing():
             self._transport.write(encode(frame))
 
@@ -93,11 +93,11 @@ class EngineProcess:
         return self._process.pid
 
     def send(self, frame: ToWorker) -> None:
-        """Queue a frame; nothing happens when the process is gone."""
+        """Queues a frame. Nothing happens when the process is gone."""
         self._connection.send(frame)
 
     async def ended(self, silence_s: float) -> str:
-        """Wait until the process is gone or has been silent for `silence_s`, end it, and say why."""
+        """Waits until the process is gone or has been silent for `silence_s`, ends it, and returns why."""
         loop = asyncio.get_running_loop()
         self._connection.last_seen = max(self._connection.last_seen, loop.time())
         while not self._connection.lost.is_set():
@@ -115,8 +115,8 @@ class EngineProcess:
         )
 
     async def end(self) -> None:
-        """Have a process that serves write what is to be kept, wait for that as long as it said it may take,
-        and stop it. Idempotent.
+        """Has a process that serves write what is to be kept, waits for that as long as it said it may take,
+        and stops it. Idempotent.
         """
         self.send(End())
         gone = asyncio.ensure_future(self._process.wait())
@@ -138,12 +138,14 @@ class EngineProcess:
             await self.stop()
 
     def kill(self) -> None:
-        """End it at once: what waits to be written is lost."""
+        """Ends the process at once: what waits to be written is lost."""
         if self._process.returncode is None:
             self._process.kill()
 
     async def stop(self, grace_s: float = GRACE_S) -> None:
-        """Close the connection and the lifeline, and kill what has not ended after `grace_s`. Idempotent."""
+        """Closes the connection and the lifeline, and kills the process if it has not ended after `grace_s`.
+        Idempotent.
+        """
         self._connection.close()
         if self._process.stdin is not None:
             self._process.stdin.close()
@@ -155,7 +157,7 @@ class EngineProcess:
 
 
 async def launch(on_frame: Callable[[FromWorker], None]) -> EngineProcess:
-    """Start `engine.worker` and connect to it. Raises OSError when no process can be started."""
+    """Starts `engine.worker` and connects to it. Raises OSError when no process can be started."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
     with theirs:
         try:

@@ -1,9 +1,9 @@
-"""Attention on a CPU: softmax(q k^T) v by numpy, in a part of the time that MLX takes.
+"""Attention on a CPU: softmax(q k^T) v by numpy, in a fraction of the time that MLX takes.
 
 MLX for Linux computes exp() one number at a time, which is three quarters of the attention over a long
-context; numpy computes sixteen at once, and on several cores. `install` puts `attend` in the place of
-`mx.fast.scaled_dot_product_attention`, the one function that the models of mlx_lm call, and what `attend`
-does not cover goes on to that (docs/decisions/0008).
+context; numpy computes sixteen at once, and on several cores. `install` replaces
+`mx.fast.scaled_dot_product_attention`, the one function that the models of mlx_lm call, by `attend`; what
+`attend` does not cover is passed on to the original (docs/decisions/0008).
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ Floats = np.ndarray[Any, np.dtype[np.float32]]
 Hidden = tuple[int, np.ndarray[Any, np.dtype[np.bool_]]]  # the first column, then [queries, columns]
 
 library = mx.fast.scaled_dot_product_attention
-FEW_QUERIES = 8  # fewer of them are worth the wait for MLX over long contexts only
+FEW_QUERIES = 8  # with fewer queries, waiting for MLX pays only over long contexts
 LONG_CONTEXT = 1024
-LEAST_SCORES = 1 << 16  # of fewer the library has made most by then
-BLOCK = 256  # queries of one product: its scores should stay near the core
-THREADS = 4  # at most; BLAS may have more of its own on a large machine
-NEVER = np.finfo(np.float32).min  # not -inf: a padded query sees nothing, and may not become NaN
+LEAST_SCORES = 1 << 16  # with fewer scores, the library has most of the work done by then
+BLOCK = 256  # queries of one product, whose scores should fit into the core's cache
+THREADS = 4  # at most; BLAS may have more threads of its own on a large machine
+NEVER = np.finfo(np.float32).min  # not -inf: a padded query sees nothing, and must not become NaN
 heads_at_once = ThreadPoolExecutor(min(THREADS, os.cpu_count() or 1), "attention")
 
 
 def install() -> None:
-    """Compute attention here from now on, in this process; for processes whose MLX computes on a CPU."""
+    """Computes attention here from now on, in this process. For processes whose MLX computes on a CPU."""
     mx.fast.scaled_dot_product_attention = attend
 
 
@@ -43,9 +43,12 @@ def attend(
     sinks: mx.array | None = None,
     **others: Any,
 ) -> mx.array:
-    """As mx.fast.scaled_dot_product_attention: q [rows, heads, queries, width], k and v [rows, groups,
-    tokens, width], where neighbouring heads share a group; mask: booleans (True is seen) or numbers to add,
-    that broadcast to [rows, heads, queries, tokens], or "causal", or None.
+    """Attention like mx.fast.scaled_dot_product_attention.
+
+    q: [rows, heads, queries, width].
+    k, v: [rows, groups, tokens, width], where neighbouring heads share a group.
+    mask: booleans (True is seen) or numbers to add, which broadcast to [rows, heads, queries, tokens]; or
+        "causal"; or None.
     """
     if sinks is not None or others or not (worthwhile(q, k, v) and understood(mask)):
         return library(q, k, v, scale=scale, mask=mask, sinks=sinks, **others)
@@ -68,7 +71,7 @@ def mixed_heads(q: Floats, k: Floats, v: Floats, hidden: Hidden | None) -> Float
 
 
 def mixed_blocks(q: Floats, k: Floats, v: Floats, hidden: Hidden | None) -> Floats:
-    """mixed() over the heads of a row and blocks of its queries, some at a time."""
+    """mixed() over the heads of a row and blocks of its queries, several at a time."""
     heads, queries, _ = q.shape
     found = np.empty((heads, queries, v.shape[-1]), dtype=np.float32)
 
@@ -85,7 +88,7 @@ def mixed_blocks(q: Floats, k: Floats, v: Floats, hidden: Hidden | None) -> Floa
 
 
 def worthwhile(q: mx.array, k: mx.array, v: mx.array) -> bool:
-    """Whether there is so much to do that it is worth waiting for the arrays, in a type that numpy has."""
+    """Whether there is enough work to wait for the arrays, in a type that numpy has."""
     if not q.dtype == k.dtype == v.dtype == mx.float32:
         return False
     rows, heads, queries, _ = q.shape
@@ -95,14 +98,14 @@ def worthwhile(q: mx.array, k: mx.array, v: mx.array) -> bool:
 
 
 def understood(mask: mx.array | str | None) -> bool:
-    """Whether it is one mask for all heads, of booleans."""
+    """Whether the mask is one for all heads, of booleans."""
     if isinstance(mask, mx.array):
         return mask.dtype == mx.bool_ and (mask.ndim < 3 or mask.shape[-3] == 1)
     return mask is None or mask == "causal"
 
 
 def cover(mask: mx.array | str | None, row: int, queries: int, tokens: int) -> tuple[int, Hidden | None]:
-    """The first token that any query of a row may see, and what is hidden of those behind it."""
+    """The first token that any query of a row may see, and what is hidden of the tokens after it."""
     if mask is None:
         return 0, None
     if isinstance(mask, str):

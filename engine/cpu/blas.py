@@ -1,10 +1,10 @@
 """A fast BLAS for MLX on Linux CPUs.
 
-MLX's Linux wheel links the reference BLAS, about a thirtieth of what the machine can do. The dynamic linker
-takes the first definition of a symbol it finds, so loading an optimised library globally before MLX is
-imported replaces the routines MLX calls. `scipy-openblas32` has them under a `scipy_` prefix: a small
-library that forwards the seven names is compiled at first use and cached per user. Products of few rows it
-computes in pieces (products.c).
+MLX's Linux wheel links the reference BLAS, which reaches about a thirtieth of what the machine can do. The
+dynamic linker takes the first definition of a symbol that it finds, so an optimised library which is loaded
+globally before MLX is imported replaces the routines that MLX calls. `scipy-openblas32` has these under a
+`scipy_` prefix: a small library that forwards the seven names is compiled at first use and cached per user.
+It computes products of few rows in pieces (products.c).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ PACKAGE = "scipy_openblas32"
 LIBRARY = "libscipy_openblas.so"
 PRODUCTS = Path(__file__).with_name("products.c")  # defines cblas_sgemm
 REFERENCE = "reference"
-SMALL_MACHINE = 4  # cores up to which one BLAS thread serves best beside the proxy's process
+SMALL_MACHINE = 4  # cores up to which one BLAS thread is best, beside the proxy's process
 
 # A jump keeps registers and stack as the caller left them, so one line serves every signature.
 FORWARD = {
@@ -42,10 +42,11 @@ class BlasUnavailable(Exception):
 
 
 def prepare_blas(setting: str) -> str:
-    """Load a fast BLAS into this process, before MLX is imported; returns what is in use, for people.
+    """Loads a fast BLAS into this process, before MLX is imported; returns a description of what is in use.
 
-    setting "off" leaves MLX's own. Never raises: without a compiler or a library the engine serves slowly,
-    and one warning says so.
+    Never raises: without a compiler or a library the engine serves slowly, and one warning says so.
+
+    setting: "off" leaves MLX's own.
     """
     if sys.platform != "linux":
         return "system"
@@ -65,23 +66,23 @@ def prepare_blas(setting: str) -> str:
 
 
 def keep_float32() -> None:
-    """Products of float32 stay exact on a GPU; to be called before MLX multiplies. A setting of the user's
+    """Keeps products of float32 exact on a GPU. To be called before MLX multiplies; a setting of the user's
     stays.
 
-    MLX shortens their factors to 10 bits behind the point (TF32) by default, where the GPU does that faster,
-    and a batch rounds otherwise than a request alone. Models of 16 bits are not touched.
+    By default MLX shortens their factors to 10 bits behind the point (TF32) where the GPU is faster with
+    that, and a batch then rounds differently from a request alone. Models of 16 bits are not affected.
     """
     os.environ.setdefault("MLX_ENABLE_TF32", "0")
 
 
 def limit_threads() -> None:
-    """Read by OpenBLAS when it is loaded. A setting of the user's stays."""
+    """Limits OpenBLAS's threads, which it reads when it is loaded. A setting of the user's stays."""
     if (os.cpu_count() or 1) <= SMALL_MACHINE:
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
 def load_scipy_openblas() -> str:
-    """Compile (once) and load the forwarding library. Raises BlasUnavailable, OSError, SubprocessError."""
+    """Compiles (once) and loads the forwarding library. Raises BlasUnavailable, OSError, SubprocessError."""
     spec = util.find_spec(PACKAGE)
     if spec is None or spec.origin is None:
         raise BlasUnavailable("the package scipy-openblas32 is not installed")
@@ -93,7 +94,9 @@ def load_scipy_openblas() -> str:
 
 
 def load_forwarder(library: Path) -> None:
-    """From the user's cache, or, where that cannot be written, built for this process alone."""
+    """Loads the forwarder from the user's cache, or, where that cannot be written, built for this process
+    alone.
+    """
     try:
         ctypes.CDLL(str(forwarding_library(library, cache_directory())), mode=ctypes.RTLD_GLOBAL)
     except (OSError, RuntimeError):
@@ -102,15 +105,15 @@ def load_forwarder(library: Path) -> None:
 
 
 def in_pieces() -> bool:
-    """Whether products of few rows are computed in pieces: the forwarder is loaded, and for this machine that
-    is faster.
+    """Whether products of few rows are computed in pieces: the forwarder is loaded, and pieces are faster on
+    this machine.
     """
     asked = getattr(ctypes.CDLL(None), "fortieth_pieces", None) if sys.platform == "linux" else None
     return asked is not None and bool(asked())
 
 
 def load_installed_openblas() -> str:
-    """A distribution's OpenBLAS, whose symbols have the plain names. Raises BlasUnavailable, OSError."""
+    """Loads a distribution's OpenBLAS, whose symbols have plain names. Raises BlasUnavailable, OSError."""
     name = ctypes.util.find_library("openblas")
     if name is None:
         raise BlasUnavailable("no libopenblas is installed")
@@ -135,7 +138,9 @@ def forwarding_library(library: Path, folder: Path) -> Path:
 
 
 def forwarding_source(machine: str) -> str:
-    """One global function per symbol: our own product, and jumps to prefixed twins (AT&T or A64 assembly)."""
+    """One global function per symbol: our own product, and jumps to the prefixed routines (AT&T or A64
+    assembly).
+    """
     lines = [".text"]
     for name in SYMBOLS[1:]:
         jump = FORWARD[machine].format(name=name)
@@ -144,7 +149,7 @@ def forwarding_source(machine: str) -> str:
 
 
 def build(source: str, library: Path, target: Path) -> None:
-    """Compile into a temporary file beside `target`, then rename: two processes may build at once."""
+    """Compiles into a temporary file beside `target`, then renames it: two processes may build at once."""
     compiler = next(filter(None, map(shutil.which, ("cc", "gcc", "clang"))), None)
     if compiler is None:
         raise BlasUnavailable("no C compiler (cc, gcc, clang) to build the BLAS forwarder with")
@@ -162,5 +167,7 @@ def build(source: str, library: Path, target: Path) -> None:
 
 
 def cache_directory() -> Path:
-    """Per user, as the XDG base directory specification has it. Raises RuntimeError without a home."""
+    """The cache folder of the user, as the XDG base directory specification has it. Raises RuntimeError
+    without a home.
+    """
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fortieth"
