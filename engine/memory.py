@@ -1,6 +1,4 @@
-"""Computes how much memory the KV caches may take, in bytes. The machine itself is read at the end of the
-file.
-"""
+"""Computes how much memory KV caches may take, in bytes. The machine is read at the end of the file."""
 
 from __future__ import annotations
 

@@ -23,13 +23,17 @@ from dataclasses import dataclass
 
 from engine.types import SamplingParams
 
-SHIFT = 0x10000  # token ids as characters, past those that UTF-32 has no place for
+SHIFT = 0x10000  # token ids as characters, beyond those for which UTF-32 has no place
 
 
 @dataclass(frozen=True, slots=True)
 class RepetitionRule:
-    """In units, tokens or characters. longest: period. least: length of what repeats; at least twice that
-    period. times: how often the period has to stand there.
+    """What counts as a repetition, in units (tokens or characters).
+
+    every: units between two checkpoints.
+    longest: the longest period.
+    least: length of the repeated text, at least twice the longest period.
+    times: how often the period has to occur.
     """
 
     longest: int
@@ -52,8 +56,9 @@ CHARACTERS = RepetitionRule(longest=2048, least=4096, times=4, every=256)
 
 
 def period(tail: str, rule: RepetitionRule) -> int:
-    """The period in which the end of `tail` repeats itself by the rule; 0 where it does not. tail: the last
-    rule.reach units of a text, or all of a shorter one.
+    """The period with which the end of `tail` repeats itself by the rule; 0 where it does not.
+
+    tail: the last rule.reach units of a text, or all of a shorter one.
     """
     if len(tail) < rule.least:
         return 0
@@ -73,7 +78,7 @@ class TokenRepetition:
         self._tokens = array("I")
 
     def push(self, token: int) -> bool:
-        """Whether the text repeats itself, with this token."""
+        """Adds a token; returns whether the text repeats itself with it."""
         tokens = self._tokens
         tokens.append(token + SHIFT)
         if len(tokens) % self._rule.every or len(tokens) < self._rule.least:
@@ -82,7 +87,7 @@ class TokenRepetition:
 
 
 def repetition_of(sampling: SamplingParams) -> TokenRepetition | None:
-    """None where the text may go on whatever it repeats."""
+    """A watch for repetitions; None where the text may repeat whatever it likes."""
     return TokenRepetition() if sampling.stop_repetition and not sampling.ignore_eos else None
 
 
@@ -93,10 +98,10 @@ class TextRepetition:
         self._rule = rule
         self._tail = ""
         self._new: list[str] = []
-        self._size = 0  # of what is new
+        self._size = 0  # characters of the text that are new
 
     def push(self, text: str) -> bool:
-        """Whether the text repeats itself in this piece."""
+        """Adds a piece; returns whether the text repeats itself in it."""
         while self._size + len(text) >= self._rule.every:
             cut = self._rule.every - self._size
             self._tail = "".join((self._tail, *self._new, text[:cut]))[-self._rule.reach :]
@@ -109,8 +114,8 @@ class TextRepetition:
 
 
 def without_repetition(text: str) -> str:
-    """The text up to the second time of what it repeats, without that which follows; all of it where there is
-    no repetition. For telling a model what it wrote: most of a repetition only invites more.
+    """The text up to the second occurrence of what it repeats; all of it where there is no repetition. For
+    telling a model what it wrote: a long repetition would only cause more of it.
     """
     for rule in (CHARACTERS, TOKENS):
         for end in (*range(rule.every, len(text), rule.every), len(text)):

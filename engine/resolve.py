@@ -1,4 +1,4 @@
-"""From what the user asked for to a model directory."""
+"""Finds the model directory for what a user asked for: a directory, a bundled name, or a hub id."""
 
 from __future__ import annotations
 
@@ -43,7 +43,9 @@ def resolve_model(model: str | None) -> Path:
 
 
 def in_full(model: str) -> Path:
-    """As a path, `~` as a shell reads it. Raises ModelNotFound where there is no home folder of that user."""
+    """The name as a path, with `~` expanded as a shell does. Raises ModelNotFound where that user has no home
+    folder.
+    """
     try:
         return Path(model).expanduser()
     except RuntimeError as error:
@@ -51,7 +53,9 @@ def in_full(model: str) -> Path:
 
 
 def check_readable(path: Path) -> None:
-    """Of a model directory. Raises OSError, and ModelNotFound where it is none."""
+    """Checks that a model directory can be read. Raises OSError, and ModelNotFound where it is not a model
+    directory.
+    """
     names = sorted(os.listdir(path))
     if "config.json" not in names:
         adapter = "adapter_config.json" in names

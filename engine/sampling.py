@@ -1,8 +1,8 @@
-"""How tokens are picked: one sampler for the whole batch, with each row's own parameters and random numbers.
+"""Picks tokens: one sampler for the whole batch, with each row's own parameters and random numbers.
 
 BatchGenerator calls samplers and logits processors inside the model step, where an exception would cost the
-whole batch: everything used here was checked by engine.validate. A row's token depends on its own logits,
-parameters and random number alone, so that a seed gives the same tokens alone and in any batch.
+whole batch: everything used here was checked by engine.validate. A row's token depends only on its own
+logits, parameters and random number, so that a seed gives the same tokens alone and in any batch.
 """
 
 from __future__ import annotations
@@ -22,19 +22,20 @@ from engine.types import SamplingParams
 Sampler = Callable[[mx.array], mx.array]  # logprobs [rows, vocab] -> token ids [rows]
 Processor = Callable[[mx.array, mx.array], mx.array]  # tokens so far [n], logits [1, vocab] -> logits
 
-GREEDY_BELOW = 1e-5  # a temperature under this divides logits into infinities; it means greedy
+GREEDY_BELOW = 1e-5  # a lower temperature divides logits into infinities, and counts as greedy
 LARGEST_UNIFORM = 1.0 - 2.0**-20  # times a float32 total it is below that total, however it rounds
 MASK64 = 2**64 - 1
 
 
 class UnexpectedRows(RuntimeError):
-    """The generator sampled other rows than it was expected to: no token of this step may be used."""
+    """The generator sampled other rows than expected: no token of this step may be used."""
 
 
 @dataclass(slots=True, eq=False)
 class SampledRow:
-    """One request's parameters, its sequence of random numbers, and its grammar where it has one. drawn: of
-    those, where its last token stands.
+    """One request's parameters, its sequence of random numbers, and its grammar if it has one.
+
+    drawn: the place of its last token among the tokens drawn.
     """
 
     sampling: SamplingParams
@@ -52,13 +53,13 @@ class SampledRow:
         return self.sampling.temperature < GREEDY_BELOW or self.sampling.top_k == 1
 
     def next(self) -> float:
-        """Uniform in [0, 1), 24 bits (SplitMix64)."""
+        """A uniform number in [0, 1) with 24 bits (SplitMix64)."""
         self.state = (self.state + 0x9E3779B97F4A7C15) & MASK64
         return min((mix64(self.state) >> 40) * 2.0**-24, LARGEST_UNIFORM)
 
 
 def mix64(value: int) -> int:
-    """SplitMix64's finaliser: neighbouring states become unrelated numbers."""
+    """The finaliser of SplitMix64: neighbouring states become unrelated numbers."""
     value = ((value ^ (value >> 30)) * 0xBF58476D1CE4E5B9) & MASK64
     value = ((value ^ (value >> 27)) * 0x94D049BB133111EB) & MASK64
     return value ^ (value >> 31)
@@ -98,10 +99,10 @@ def column(values: Iterable[float], dtype: mx.Dtype = mx.float32) -> mx.array:
 
 
 class BatchSampler:
-    """Picks a token for every row of a batch in one go.
+    """Picks a token for every row of a batch at once.
 
-    Shared by all requests it is called once per batch, whose rows must be announced by expect(); one(row)
-    does the same for one request, wherever it is.
+    As a sampler that all requests share it is called once per batch, whose rows must be announced by
+    expect(). one(row) returns a sampler for a single request.
     """
 
     def __init__(self) -> None:
@@ -111,7 +112,7 @@ class BatchSampler:
         self._latest: mx.array | None = None
 
     def expect(self, *batches: tuple[SampledRow, ...]) -> None:
-        """The rows of each of the coming calls, in order."""
+        """Announces the rows of each of the coming calls, in order."""
         self._expected = deque(batches)
 
     def one(self, row: SampledRow) -> Sampler:
@@ -119,7 +120,7 @@ class BatchSampler:
         return lambda logprobs: self.draw((row,), logprobs)
 
     def settle(self) -> None:
-        """Wait for the tokens last picked, and so for all that the device had to do for them."""
+        """Waits for the tokens picked last, and so for everything that the device had to do for them."""
         if self._latest is not None:
             mx.eval(self._latest)
 
@@ -152,8 +153,8 @@ class BatchSampler:
 
 
 def allowed(rows: tuple[SampledRow, ...], logprobs: mx.array) -> mx.array:
-    """Minus infinity for what the rows' grammars do not allow. The forward pass is started before the masks
-    are made, so that the device does not wait for them.
+    """Gives what the rows' grammars forbid minus infinity. The forward pass is started before the masks are
+    made, so that the device does not wait for them.
     """
     mx.async_eval(logprobs)  # type: ignore[no-untyped-call]
     masks = np.ones(logprobs.shape, dtype=np.bool_)
@@ -168,8 +169,8 @@ def allowed(rows: tuple[SampledRow, ...], logprobs: mx.array) -> mx.array:
 
 
 def last_token(drawn: tuple[mx.array, int], read: dict[int, np.ndarray[Any, Any]]) -> int:
-    """The token that stands there. read: arrays as numpy has them; tokens[place] itself would be an operation
-    of MLX, behind the forward pass.
+    """The token at that place. read: arrays as numpy has them; tokens[place] itself would be an operation of
+    MLX, behind the forward pass.
     """
     tokens, place = drawn
     if id(tokens) not in read:
@@ -178,7 +179,7 @@ def last_token(drawn: tuple[mx.array, int], read: dict[int, np.ndarray[Any, Any]
 
 
 def pick(logprobs: mx.array, table: Table, uniform: mx.array) -> mx.array:
-    """Invert each row's cumulative distribution, in order of token ids, at its uniform number [rows, 1]."""
+    """Inverts each row's cumulative distribution, in order of token ids, at its uniform number [rows, 1]."""
     logits = logprobs.astype(mx.float32) * table.scale
     top = mx.max(logits, axis=-1, keepdims=True)
     floor = cut_off(logits, top, table)
@@ -191,9 +192,9 @@ def pick(logprobs: mx.array, table: Table, uniform: mx.array) -> mx.array:
 
 
 def cut_off(logits: mx.array, top: mx.array, table: Table) -> mx.array | None:
-    """The smallest logit [rows, 1] that each row keeps: top_k, then top_p of what is left, then min_p.
+    """The smallest logit [rows, 1] that each row keeps: by top_k, then top_p of what is left, then min_p.
 
-    Temperature has been applied (the order of vLLM and HF). At least the likeliest token stays.
+    Temperature has been applied already (the order of vLLM and HF). At least the likeliest token stays.
     """
     floor: mx.array | None = None
     if table.candidates:
@@ -221,7 +222,7 @@ def top_p_floor(ranked: mx.array, floor: mx.array | None, p: mx.array) -> mx.arr
 
 
 def make_processors(sampling: SamplingParams, prompt: tuple[int, ...], vocab_size: int) -> list[Processor]:
-    """Bias, then penalties; empty for most requests, which then cost nothing per step."""
+    """Bias, then penalties; none for most requests, which then cost nothing per step."""
     processors: list[Processor] = []
     if sampling.logit_bias:
         processors.append(Bias(sampling.logit_bias, vocab_size))
@@ -243,9 +244,10 @@ class Bias:
 
 
 class Penalties:
-    """Presence and frequency over the completion (OpenAI), repetition over prompt and completion (CTRL).
+    """Presence and frequency penalties over the completion (OpenAI), repetition penalty over prompt and
+    completion (CTRL).
 
-    Counts are kept from call to call: the first call sees the prompt alone, each later one token more.
+    Counts are kept from call to call: the first call sees the prompt alone, each later one a token more.
     """
 
     def __init__(self, sampling: SamplingParams, prompt: tuple[int, ...], vocab_size: int) -> None:

@@ -1,4 +1,6 @@
-"""Who goes next, and how much prefill fits between two decode steps. Pure: no MLX, no clock, no I/O.
+"""Decides which request goes next, and how much prefill fits between two decode steps.
+
+Pure: no MLX, no clock, no I/O.
 
 A request is *held* (something it needs is still being made), *waiting*, *prefilling*, *paused* (its prefill
 was set aside for a shorter one) or *decoding*. Prefilling, paused and decoding requests hold one of
@@ -6,9 +8,9 @@ was set aside for a shorter one) or *decoding*. Prefilling, paused and decoding 
 a cohort is prompts of nearly one length.
 
 Order: by priority; then by when a request may fairly expect its first token, which is its arrival plus its
-own prefill time plus, for each request its session already has running, one mean service time. So short
-prompts overtake long ones that have just come, a long prompt is overtaken for no longer than it takes
-itself, and a session that sends many requests at once does not push the others out.
+    own prefill time plus, for each request that its session already has running, one mean service time. So
+    short prompts overtake long ones that have just come, a long prompt is overtaken for no longer than it
+    takes itself, and a session that sends many requests at once does not displace the others.
 """
 
 from __future__ import annotations
@@ -22,19 +24,19 @@ from engine.tuning import CPU, DeviceTuning
 from engine.types import GenerateRequest, Priority
 
 MAX_COHORT = 8
-COHORT_CHUNKS = 1.5  # of some short prompts, whose tokens cost less together than in the chunks before
-QUIET_CHUNK_S = 0.5  # longest prefill chunk while nobody decodes: how late aborts and newcomers are seen
-BACKGROUND_CHUNK_S = 0.05  # the same, of a prefill that nobody waits for
+COHORT_CHUNKS = 1.5  # of several short prompts, whose tokens cost less together than in the chunks before
+QUIET_CHUNK_S = 0.5  # longest prefill chunk while nobody decodes: how late aborts and new requests are seen
+BACKGROUND_CHUNK_S = 0.05  # the same for a prefill that nobody waits for
 NEWEST = 0.3  # weight of the newest measurement in the running means
-SLOWER = 0.8  # its weight where prefill got slower, as it does along a long prompt: a gap hurts at once
+SLOWER = 0.8  # its weight where prefill got slower, as along a long prompt: streams notice a gap at once
 FIRST_CHUNK = 16  # tokens; where a prompt starts slowly, its chunks start here and at most double
-EXPECTED_ANSWER = 1024  # tokens set aside for an answer: agents allow far longer ones than they get
-PREEMPT_FACTOR = 2.0  # a paused prefill costs a copy of its cache: the newcomer must be this much shorter
+EXPECTED_ANSWER = 1024  # tokens reserved for an answer: agents allow far longer answers than they get
+PREEMPT_FACTOR = 2.0  # a paused prefill costs a copy of its cache, so the new one must be this much shorter
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """See EngineConfig for the fields; kv_tokens: tokens of KV cache that fit into memory (see Room)."""
+    """The limits of EngineConfig. kv_tokens: tokens of KV cache that fit into memory (see Room)."""
 
     max_batch: int
     queue_limit: int
@@ -65,9 +67,12 @@ class Stage(enum.Enum):
 
 @dataclass(slots=True, eq=False)
 class Queued:
-    """One request. remaining: prompt tokens still to prefill. due: arrival plus its own prefill time.
-    size: tokens it will have in the cache, as far as one can tell. fresh: its first token has been computed
-    and comes out of the next step.
+    """One request in the scheduler.
+
+    remaining: prompt tokens still to prefill.
+    due: its arrival plus its own prefill time.
+    size: tokens that it will have in the cache, as far as can be told.
+    fresh: its first token has been computed and comes out of the next step.
     """
 
     id: str
@@ -95,9 +100,10 @@ class Pace:
     service: float = 1.0
 
     def observe(self, seconds: float, decoded: int, prefilled: int) -> None:
-        """One step of `seconds` that decoded for this many sequences and prefilled this many tokens."""
+        """Takes in a step of `seconds` that decoded for so many sequences and prefilled so many tokens."""
         if prefilled:
-            # Half of it at least: decoding that was measured too slow must not make prefill look free.
+            # At least half of it: otherwise a decode time that was measured too high would make prefill look
+            # free.
             own = max(seconds - self.decode_step, seconds / 2) if decoded else seconds
             token = max(own, 1e-6) / prefilled
             weight = SLOWER if token > self.prefill_token else NEWEST
@@ -106,7 +112,7 @@ class Pace:
             self.decode_step = mean(self.decode_step, seconds)
 
     def finish(self, seconds: float) -> None:
-        """One request took this long from its place in the batch to its end."""
+        """Takes in the seconds that one request took from its place in the batch to its end."""
         self.service = mean(self.service, seconds)
 
 
@@ -118,8 +124,8 @@ def mean(old: float, new: float, weight: float = NEWEST) -> float:
 class Room:
     """Places and memory, while requests are being admitted.
 
-    A batch's caches are padded to the longest sequence, so `rows` sequences take rows x longest tokens.
-    Whatever the budget, one request alone is admitted.
+    The caches of a batch are padded to the longest sequence, so that `rows` sequences take rows x longest
+    tokens. Whatever the budget, a single request is admitted.
     """
 
     limits: Limits
@@ -127,7 +133,7 @@ class Room:
     longest: int
 
     def admit(self, entry: Queued) -> bool:
-        """Take a place for this request, if there is one."""
+        """Takes a place for this request, if there is one."""
         probe = entry.priority is Priority.probe
         longest = max(self.longest, entry.size)
         fits = (self.rows + 1) * longest <= self.limits.kv_tokens or not self.rows
@@ -139,20 +145,20 @@ class Room:
 
 @dataclass(slots=True)
 class Scheduler:
-    """Call submit and finish as things happen, plan before each step, and tell it what the step did."""
+    """Call submit and finish as things happen, plan before each step, and report what the step did."""
 
     limits: Limits
     pace: Pace = field(default_factory=Pace)
     entries: list[Queued] = field(default_factory=list)
-    planned: int = 0  # tokens of a step for the prompts now prefilling
-    last_chunk: int = 0  # the same, of the last step that did work on them; 0: they have not begun
+    planned: int = 0  # tokens of a step for the prompts that prefill now
+    last_chunk: int = 0  # the same, of the last step that worked on them; 0: they have not begun
 
     def submit(
         self, request: GenerateRequest, max_tokens: int, now: float, held: bool = False, cached: int = 0
     ) -> Queued:
-        """Queue a request whose answer may have so many tokens; a held one waits for release(). Raises
-        QueueFull; probes are always taken.
+        """Queues a request; a held one waits for release(). Raises QueueFull; probes are always taken.
 
+        max_tokens: how long its answer may be.
         cached: tokens of its prompt that need no prefill.
         """
         if request.priority is not Priority.probe and self.full(request.priority):
@@ -171,31 +177,31 @@ class Scheduler:
         return entry
 
     def full(self, priority: Priority) -> bool:
-        """Whether a request of this priority finds no room to wait; what is less urgent takes none."""
+        """Whether a request of this priority finds no room to wait; less urgent requests do not count."""
         counted = [entry for entry in self.entries if entry.priority <= priority]
         running = sum(entry.placed for entry in counted)
         free = max(0, self.limits.max_batch - running)
         return len(counted) - running >= self.limits.queue_limit + free
 
     def release(self, entry: Queued) -> None:
-        """A held request may run from now on; in the queue it stands where it came."""
+        """A held request may run from now on; it keeps its place in the queue."""
         entry.stage = Stage.waiting
 
     def finish(self, entry: Queued, now: float) -> None:
-        """The request has ended, for whatever reason; again is fine."""
+        """The request has ended, for whatever reason. May be called again."""
         if entry in self.entries:
             self.entries.remove(entry)
             if entry.stage is Stage.decoding:
                 self.pace.finish(now - entry.started)
 
     def drop_running(self) -> list[str]:
-        """The generator is gone with everything in it: whose requests those were. The queue stays."""
+        """The generator is gone with everything in it: returns the ids of its requests. The queue stays."""
         gone = [entry.id for entry in self.entries if entry.placed]
         self.entries = [entry for entry in self.entries if not entry.placed]
         return gone
 
     def progress(self, entry: Queued, remaining: int) -> None:
-        """This many prompt tokens are still to be prefilled; 0: it decodes from now on."""
+        """Notes that so many prompt tokens are still to be prefilled; 0: it decodes from now on."""
         entry.remaining = remaining
         self.last_chunk = self.planned
         if remaining == 0:
@@ -203,11 +209,11 @@ class Scheduler:
             entry.fresh = True
 
     def grown(self, entry: Queued, tokens: int) -> None:
-        """The request now has this many tokens in the cache."""
+        """Notes that the request has this many tokens in the cache."""
         entry.size = max(entry.size, tokens)
 
     def plan(self, now: float) -> Plan:
-        """Decide the next step and mark the requests accordingly."""
+        """Decides the next step and marks the requests accordingly."""
         prefilling = self.at(Stage.prefilling)
         pause: list[Queued] = []
         if prefilling and self.should_pause(prefilling):
@@ -236,8 +242,8 @@ class Scheduler:
         )
 
     def take_fresh(self) -> bool:
-        """Whether the next step brings first tokens, which a new prompt's chunk would only make late; they
-        are fresh once.
+        """Whether the next step brings first tokens, which the chunk of a new prompt would only delay. Each
+        is fresh once.
         """
         fresh = [entry for entry in self.entries if entry.fresh]
         for entry in fresh:
@@ -266,7 +272,7 @@ class Scheduler:
         return min(60.0, max(1.0, self.pace.service / self.limits.max_batch))
 
     def rank(self, entry: Queued, running: dict[str, int]) -> tuple[int, float]:
-        """Sort key; lower goes first. `running`: places held, by session."""
+        """The sort key; lower goes first. running: places held, by session."""
         return entry.priority, entry.due + running.get(entry.session, 0) * self.pace.service
 
     def places_by_session(self) -> dict[str, int]:
@@ -283,7 +289,7 @@ class Scheduler:
     def candidates(self) -> list[Queued]:
         """Waiting and paused requests that may be prefilled now, best first. Paused ones hold their place.
 
-        Each one chosen counts for its session before the next is chosen.
+        Each chosen request counts for its session before the next is chosen.
         """
         held = self.places_by_session()
         queues: dict[str, list[Queued]] = {}
@@ -307,13 +313,15 @@ class Scheduler:
                 held[session] = held.get(session, 0) + 1
                 chosen.append(entry)
             elif not paused:
-                break  # nothing behind the best may slip past it into the last room, and probes come first
+                break  # nothing after the best may take the last room, and probes come first
             if queues[session]:
                 heapq.heappush(heads, (self.rank(queues[session][-1], held), session))
         return chosen
 
     def should_pause(self, prefilling: list[Queued]) -> bool:
-        """A candidate outranks the prompts now prefilling and is much shorter, or of a better priority."""
+        """Whether a candidate outranks the prompts that prefill now, and is much shorter or of a better
+        priority.
+        """
         candidates = self.candidates()
         if not candidates:
             return False
@@ -348,7 +356,7 @@ class Scheduler:
         return cohort
 
     def in_the_way(self) -> list[str]:
-        """Background requests with places, where somebody waits for one and there is no other."""
+        """Background requests that hold places, where a request waits for a place and there is no other."""
         placed = [one.id for one in self.entries if one.placed and one.priority is Priority.background]
         waiting = [
             one for one in self.entries if one.stage is Stage.waiting and one.priority < Priority.background
@@ -359,16 +367,20 @@ class Scheduler:
         return [] if self.room().admit(best) else placed
 
     def is_slow_start(self, members: list[Queued]) -> bool:
-        """Whether the chunks of these prompts start small: others decode, and what a token costs is known
-        from other prompts; or the prompt is so long that those who come right behind it would wait for it.
-        Several at once are short, and fit.
+        """Whether the chunks of these prompts start small.
+
+        They do where others decode, since the cost of a token is known from other prompts, and where the
+        prompt is so long that requests which come right after it would wait for it. Several prompts at once
+        are short, and fit.
         """
         decoding = any(entry.stage is Stage.decoding for entry in self.entries)
         return len(members) == 1 and (decoding or members[0].remaining > 2 * self.limits.prefill_step)
 
     def chunk_tokens(self, background: bool = False, slow_start: bool = False) -> int:
-        """Prompt tokens that may be prefilled in one step, all rows together. background: nobody waits for
-        them, so that others should hardly notice. slow_start: twice the chunk before at most.
+        """Prompt tokens that may be prefilled in one step, all rows together.
+
+        background: nobody waits for them, so that others should hardly notice.
+        slow_start: at most twice the chunk before.
         """
         decoding = any(entry.stage is Stage.decoding for entry in self.entries)
         if background and decoding:

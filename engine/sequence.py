@@ -1,4 +1,4 @@
-"""One request on its way through the engine: the only place where its parts meet."""
+"""One request on its way through the engine: the only place where all that the parts know of it is kept."""
 
 from __future__ import annotations
 
@@ -30,19 +30,26 @@ from engine.types import (
 class HeldBy(enum.Enum):
     """Why a request may not have a place yet."""
 
-    disk = enum.auto()  # its prefix is on its way from there
-    grammar = enum.auto()  # it is being compiled
-    leader = enum.auto()  # another request computes what both begin with
+    disk = enum.auto()  # its prefix is being read from disk
+    grammar = enum.auto()  # its grammar is being compiled
+    leader = enum.auto()  # another request computes what both prompts begin with
 
 
 @dataclass(slots=True, eq=False)
 class Sequence:
-    """What every part of the engine knows of one request; forgetting it is forgetting all of that.
+    """What every part of the engine knows of one request; forgetting the sequence forgets all of that.
 
-    prefix: of the cache; queued: of the scheduler; live: of the runner, once it has had a place. holds: why
-    it may not have one; grammar, leader: of those. submitted, started, first: when it came, got a place and
-    got its first token; expires: when it must have ended. sampled: its tokens so far; shown: those whose text
-    has left in a chunk; logprobs: of the others. repetition: of one that ends where its text repeats itself.
+    prefix: the cache's.
+    queued: the scheduler's.
+    live: the runner's, once the request has had a place.
+    holds: why it may not have a place yet.
+    grammar, leader: what it waits for, for those reasons.
+    submitted, started, first: when it came, got a place, and got its first token.
+    expires: when it must have ended.
+    sampled: its tokens so far.
+    shown: how many of them have left as text in a chunk.
+    logprobs: those of the other tokens.
+    repetition: the watch for repetitions, where one ends the request.
     """
 
     job: Job
@@ -64,7 +71,7 @@ class Sequence:
 
     @classmethod
     def begin(cls, prefix: Prefix, max_tokens: int, queued: Queued, detokenizer: Detokenizer) -> Sequence:
-        """Of a checked request, for whose answer the context has `max_tokens` left."""
+        """The sequence of a checked request, for whose answer the context has `max_tokens` left."""
         asked = prefix.request
         apart = asked.priority is Priority.probe  # it may exceed the batch limit, which may be exact
         job = Job(asked.id, asked.prompt, max_tokens, asked.sampling, asked.thinking, apart=apart)
@@ -80,27 +87,27 @@ class Sequence:
 
     @property
     def due(self) -> float:
-        """When it wants to be looked after though nothing has come for it."""
+        """When it is to be looked after even if nothing has come for it."""
         return min(self.expires, self.prefix.waiting.until) if HeldBy.disk in self.holds else self.expires
 
     @property
     def tokens(self) -> int:
-        """Of its answer, so far."""
+        """Tokens of its answer so far."""
         return len(self.sampled)
 
     def repeats(self, token: int) -> bool:
-        """Whether its text is the same over and over, with this token; of a request that ends there."""
+        """Whether its text repeats itself with this token, and so ends the request."""
         return self.repetition is not None and self.repetition.push(token)
 
     def push(self, token: int, now: float, shown: bool, logprobs: Iterable[TokenLogprob]) -> str:
-        """One more token; the text that is whole with it. shown: whether it has any."""
+        """Adds a token; returns the text that is whole with it. shown: whether the token has text."""
         self.sampled.append(token)
         self.first = self.first or now
         self.logprobs += logprobs
         return self.detokenizer.push(token) if shown else ""
 
     def chunk(self, text: str) -> TextChunk:
-        """Text that leaves, with what is known of all tokens since the last."""
+        """The text as a chunk, with what is known of all tokens since the last chunk."""
         count, self.shown = self.tokens - self.shown, self.tokens
         logprobs, self.logprobs = tuple(self.logprobs), []
         return TextChunk(self.id, text, count, logprobs)

@@ -1,4 +1,4 @@
-"""Keeps one engine process alive: starts it, notices its end or its silence, starts it anew with back-off."""
+"""Keeps one engine process alive: starts it, notices its end or its silence, restarts it with back-off."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from engine.types import Finished, ModelInfo
 log = logging.getLogger("engine.supervisor")
 
 State = Literal["starting", "ready", "restarting", "resting", "waking", "failed", "closed"]
-LOAD_MARGIN = 1.5  # times as long as the last time that loading may take before a request gives up waiting
+LOAD_MARGIN = 1.5  # times as long as the last load took, before a request gives up waiting for another
 
 
 @dataclass(frozen=True, slots=True)
 class Backoff:
-    """Seconds before the n-th restart in a row: the first at once, then doubling up to a ceiling.
+    """Seconds before the n-th restart in a row: none before the first, then doubling up to a ceiling.
 
-    A process that has finished a request, or has lived for healthy_s, was not part of a row.
+    A process that has finished a request, or has lived for healthy_s, ends such a row.
     """
 
     first: float = 0.2
@@ -32,14 +32,17 @@ class Backoff:
     healthy_s: float = 30.0
 
     def delay(self, attempt: int) -> float:
-        """attempt counts from 0."""
+        """The wait in seconds. attempt: counts from 0."""
         return 0.0 if attempt == 0 else min(self.ceiling, self.first * 2.0 ** min(attempt - 1, 30))
 
 
 class Supervisor:
-    """on_events: each Events frame. on_ready: a process has come up. on_death: it is gone, and why.
+    """Keeps one engine process alive.
 
-    on_sessions: each answer about sessions.
+    on_events: gets each Events frame.
+    on_sessions: gets each answer about sessions.
+    on_ready: called when a process has come up.
+    on_death: called when it is gone, with the reason.
     """
 
     def __init__(
@@ -64,8 +67,8 @@ class Supervisor:
         self._ready = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._leaving: asyncio.Task[None] | None = None  # the end of a process that is to rest
-        self._wanted = asyncio.Event()  # whether one that rests, or is about to, is to be started again
-        self._load_s = 0.0  # that the last process took to load its model
+        self._wanted = asyncio.Event()  # whether a process that rests, or is about to, is to be started again
+        self._load_s = 0.0  # seconds that the last process took to load its model
         self._began = 0.0
         self.state: State = "closed"
         self.reason = "not started"
@@ -73,11 +76,11 @@ class Supervisor:
 
     @property
     def pid(self) -> int:
-        """Of the current process; 0 when there is none."""
+        """The id of the current process; 0 when there is none."""
         return self._process.pid if self._process is not None else 0
 
     async def start(self) -> ModelInfo:
-        """Start a process and wait for its model. Raises EngineFailed; a first start is not retried."""
+        """Starts a process and waits for its model. Raises EngineFailed; a first start is not retried."""
         self._set("starting", f"loading {self._config.model}")
         try:
             info = await self._launch()
@@ -88,7 +91,7 @@ class Supervisor:
         return info
 
     async def ready(self) -> None:
-        """Wait for a live process. Raises EngineUnavailable when there is none and none comes in time."""
+        """Waits for a live process. Raises EngineUnavailable when none comes in time."""
         if self._ready.is_set():
             return
         self.wake()
@@ -101,18 +104,20 @@ class Supervisor:
             raise self.unavailable() from None
 
     def unavailable(self) -> EngineUnavailable:
-        """Why nothing can be computed now, and when to ask again: as soon as a model that loads is there."""
+        """The error that says why nothing can be computed now, and when to ask again: once the model is
+        loaded.
+        """
         loading = self._began + self._load_s - asyncio.get_running_loop().time()
         return EngineUnavailable(f"the engine is {self.state}: {self.reason}", max(1.0, loading))
 
     def send(self, frame: ToWorker) -> None:
-        """To the live process; frames to a dead one are dropped, its requests have been told."""
+        """Sends a frame to the live process. Frames to a dead one are dropped; its requests were told."""
         if self._process is not None and self._leaving is None:
             self._process.send(frame)
 
     def rest(self) -> None:
-        """End the process, when it has written what is to be kept, until wake(). For one that is ready and
-        has nothing to do: what is sent to it from here on is lost.
+        """Ends the process, when it has written what is to be kept, until wake(). For a process that is ready
+        and has nothing to do: what is sent to it from here on is lost.
         """
         assert self._process is not None
         assert self._task is not None
@@ -123,7 +128,7 @@ class Supervisor:
         self._task = asyncio.create_task(self._rest(self._leaving), name="engine-supervisor")
 
     def wake(self) -> None:
-        """Start a process again where one rests, or is ending in order to; else nothing."""
+        """Starts a process again where one rests, or is ending in order to rest."""
         if self.state == "resting":
             self._set("waking", f"loading {self._config.model}")
             self._wanted.set()
@@ -135,7 +140,7 @@ class Supervisor:
         await self._keep_alive()
 
     async def close(self) -> None:
-        """End the process, when it has written what is to be kept, and stay down. Idempotent."""
+        """Ends the process, when it has written what is to be kept, for good. Idempotent."""
         serves = self.state == "ready"
         self._set("closed", "closed")
         if self._task is not None:
@@ -149,7 +154,7 @@ class Supervisor:
         self._process = None
 
     def kill(self) -> None:
-        """End the process at once; what it has not written is lost."""
+        """Ends the process at once; what it has not written is lost."""
         if self._process is not None:
             self._process.kill()
 
@@ -174,7 +179,7 @@ class Supervisor:
                 self._loaded.set_exception(EngineFailed(reason))
 
     async def _launch(self) -> ModelInfo:
-        """One process, up to its loaded model. Raises EngineFailed, leaving no process behind."""
+        """Starts one process and loads its model. Raises EngineFailed, leaving no process behind."""
         self._served = False
         self._began = asyncio.get_running_loop().time()
         loaded = self._loaded = asyncio.get_running_loop().create_future()
@@ -202,7 +207,7 @@ class Supervisor:
         return info
 
     async def _keep_alive(self) -> None:
-        """Watch the process, if there is one; when it ends, tell, wait, and launch the next, for ever."""
+        """Watches the process, if there is one; when it ends, tells, waits, launches the next, forever."""
         loop = asyncio.get_running_loop()
         attempt = 0
         while True:

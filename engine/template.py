@@ -1,4 +1,4 @@
-"""The model's own chat template and tokenizer, for the proxy's process. No MLX here."""
+"""The model's own chat template and tokenizer, for the proxy's process. No MLX is used here."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from typing import Any
 
 from engine.errors import EngineFailed, InvalidRequest
 
-# Put inside a control token that stands in somebody's text, so that the tokenizer reads it as text. A
-# noncharacter of Unicode: no text may hold it.
+# Put inside a control token that stands in somebody's text, so that the tokenizer reads the token as text. It
+# is a noncharacter of Unicode, which no text may hold.
 CUT = "\ufdd0"
-# What stands in a message beside its text: the template compares these.
+# Fields of a message that hold no text of people: templates compare their values.
 _PLAIN_KEYS = frozenset({"role", "type"})
-# What a template's own expressions may raise beside jinja's errors: `1 / 0`, a range too large, a macro that
+# What a template's own expressions may raise besides jinja's errors: `1 / 0`, a range too large, a macro that
 # calls itself.
 _OF_TEMPLATES = (TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RecursionError)
 
@@ -32,8 +32,8 @@ class Rendered:
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """A prompt before it is encoded. text: control tokens in it are the template's own; CUT stands inside
-    those that somebody else spelled out.
+    """A prompt before it is encoded. text: control tokens in it are the template's own; those that somebody
+    else wrote hold a CUT.
     """
 
     text: str
@@ -58,8 +58,11 @@ class ChatTemplate:
 
     @classmethod
     def load(cls, path: Path) -> ChatTemplate:
-        """From a model directory (takes about two seconds). Raises EngineFailed when there is no template."""
-        os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")  # it misses torch, we do not
+        """Loads from a model directory, which takes about two seconds. Raises EngineFailed when there is no
+        template.
+        """
+        # it misses torch, which is not needed
+        os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
         from transformers import AutoTokenizer  # heavy: only when a model is served
 
         try:
@@ -67,7 +70,7 @@ class ChatTemplate:
         except (OSError, ValueError) as error:
             raise EngineFailed(f"cannot load the tokenizer of {path}: {error}") from error
         source = tokenizer.chat_template
-        if isinstance(source, dict):  # several named templates: the one for tools serves both
+        if isinstance(source, dict):  # several named templates: the one for tools serves both cases
             source = source.get("tool_use") or source.get("default")
         if not source:
             raise EngineFailed(f"{path} has no chat template")
@@ -78,8 +81,8 @@ class ChatTemplate:
     ) -> Rendered:
         """The prompt that makes the model answer. kwargs go to the template (`enable_thinking`, ...).
 
-        Control tokens are the template's alone: where messages or tools spell one out, it is encoded as the
-        text it is. Raises InvalidRequest when the template refuses the messages, with its own words.
+        Only the template may write control tokens: where messages or tools hold one, it is encoded as plain
+            text. Raises InvalidRequest when the template refuses the messages, with the template's own words.
         """
         written = self.write(messages, tools, **kwargs)
         return Rendered(self.encode_cut(written.text), written.plain, written.generation_prompt)
@@ -87,7 +90,7 @@ class ChatTemplate:
     def write(
         self, messages: list[dict[str, Any]], tools: list[dict[str, Any]] | None, **kwargs: Any
     ) -> Written:
-        """As render(), before the tokens."""
+        """The prompt of render(), before it is encoded."""
         messages, tools = self._disarmed(messages), self._disarmed(tools)
         text = self._apply(messages, tools, True, kwargs)
         before = self._apply(messages, tools, False, kwargs)
@@ -100,7 +103,7 @@ class ChatTemplate:
         return self._apply(self._disarmed(messages), self._disarmed(tools), False, {}).replace(CUT, "")
 
     def controls_in(self, text: str) -> tuple[str, ...]:
-        """The control tokens that stand in a text, as they are written."""
+        """The control tokens in a text, as they are written there."""
         return tuple(self._controls.findall(text))
 
     def _disarmed(self, value: Any, key: str = "") -> Any:
@@ -117,11 +120,11 @@ class ChatTemplate:
                 return value
 
     def encode_cut(self, text: str) -> tuple[int, ...]:
-        """As encode(), of a text that holds CUTs."""
+        """Encodes a text that holds CUTs."""
         return tuple(token for piece in text.split(CUT) for token in self.encode(piece))
 
     def encode(self, text: str) -> tuple[int, ...]:
-        """Token ids of text that already holds its special tokens. Lone surrogates count as U+FFFD."""
+        """Token ids of a text that already holds its special tokens. Lone surrogates count as U+FFFD."""
         try:
             text.encode()
         except UnicodeEncodeError:
@@ -133,7 +136,7 @@ class ChatTemplate:
         return str(self._tokenizer.decode(list(tokens), skip_special_tokens=False))
 
     def count(self, text: str) -> int:
-        """Number of tokens of `text`."""
+        """The number of tokens of `text`."""
         return len(self.encode(text))
 
     def _apply(
@@ -163,16 +166,16 @@ class ChatTemplate:
 
 
 def control_tokens(tokenizer: Any) -> list[str]:
-    """The tokens that steer the model, as they are written. Those of its thinking are left out: a template
-    looks for them in an answer.
+    """The tokens that steer the model, as they are written. Those of its reasoning are left out: templates
+    look for them in answers.
     """
     added = tokenizer.added_tokens_decoder.values()
     return [token.content for token in added if token.special and "think" not in token.content.lower()]
 
 
 def control_pattern(tokens: Iterable[str]) -> re.Pattern[str]:
-    """Finds any of the tokens of two characters or more; grouped by how they begin, as there may be a
-    thousand of them.
+    """A pattern that finds any of the tokens of two characters or more, grouped by how they begin: there may
+    be a thousand.
     """
     groups: dict[str, list[str]] = {}
     for token in sorted(tokens, key=len, reverse=True):
@@ -183,7 +186,9 @@ def control_pattern(tokens: Iterable[str]) -> re.Pattern[str]:
 
 
 def common_length(text: str, other: str) -> int:
-    """How far two texts agree. A template may also end differently when nobody is to answer."""
+    """How many characters of two texts agree from the beginning. A template may end differently where no
+    answer is to follow.
+    """
     if text.startswith(other):
         return len(other)
     pairs = enumerate(zip(text, other, strict=False))

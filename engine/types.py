@@ -1,4 +1,4 @@
-"""Values that pass between the engine and its client. Frozen; msgspec-serialisable; no HTTP, no calls."""
+"""The values that pass between the engine and its client: frozen and msgspec-serialisable."""
 
 from __future__ import annotations
 
@@ -16,16 +16,20 @@ class Priority(enum.IntEnum):
 
 
 class SamplingParams(msgspec.Struct, frozen=True, kw_only=True):
-    """How one request decodes. Every field is honoured for this request alone, in any batch.
+    """How one request decodes. Every field holds for this request alone, in any batch.
 
-    temperature in [0, 100], 0 is greedy; it scales the logits before top_k, top_p and min_p cut them.
-    top_p in (0, 1]; top_k 0 is off, values above the vocabulary are refused; min_p in [0, 1].
+    temperature: in [0, 100], 0 is greedy; it scales the logits before top_k, top_p and min_p cut them.
+    top_p: in (0, 1].
+    top_k: 0 is off, values above the vocabulary are refused.
+    min_p: in [0, 1].
     seed: any 64-bit integer; None draws a fresh one.
-    logit_bias: token id -> added logit in [-100, 100]. presence_penalty and frequency_penalty in
-    [-2, 2] look at the completion; repetition_penalty in (0, 10], 1 is off, looks at prompt and completion.
-    ignore_eos: end tokens do not end the text (and are not shown in it). stop_repetition: a text that repeats
-    itself word for word is ended (engine.repetition), unless ignore_eos asks for all of its tokens.
-    logprobs: None is off, else how many of the likeliest tokens to report beside each one chosen, at most 20.
+    logit_bias: token id -> added logit in [-100, 100].
+    presence_penalty, frequency_penalty: in [-2, 2], over the completion.
+    repetition_penalty: in (0, 10], 1 is off, over prompt and completion.
+    ignore_eos: end tokens do not end the text (and are not shown in it).
+    stop_repetition: a text that repeats itself word for word is ended (engine.repetition), unless ignore_eos
+        asks for all of its tokens.
+    logprobs: None is off, else how many of the likeliest tokens to report beside each chosen one, at most 20.
     """
 
     max_tokens: int
@@ -44,7 +48,7 @@ class SamplingParams(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ThinkingLimit(msgspec.Struct, frozen=True):
-    """For a completion that begins inside the model's reasoning: after `budget` tokens that did not close it,
+    """For a completion that begins inside the model's reasoning: if `budget` tokens have not closed it,
     `close` (the token ids that do) is written in the model's place.
     """
 
@@ -53,17 +57,19 @@ class ThinkingLimit(msgspec.Struct, frozen=True):
 
 
 class GenerateRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """One prompt (token ids of the served model) and how to decode it. `id` comes back in every event.
+    """One prompt and how to decode it.
 
+    id: comes back in every event.
+    prompt: token ids of the served model.
     session: requests of one session share their turn in the queue with those of the others; "" is a session
-    of its own. Among equal priorities the engine is fair between sessions.
+        of its own. Among equal priorities the engine is fair between sessions.
     grammar: the whole completion matches this Lark text as llguidance reads it (see engine.constraints).
-    deadline_s: seconds from submission, above 0; past them the request fails, wherever it is.
-    ephemeral: what it computes is not kept for later requests. prefill_only: it computes the prompt but for
-    its last token, and ends with none; a later request with the same beginning takes over what it has done,
-    and it ends at once.
-    marks: places in the prompt (numbers of tokens) where later prompts may part from it, such as the end of
-    the system prompt; models whose state cannot be cut keep one there.
+    deadline_s: seconds from submission, above 0; after them the request fails, wherever it is.
+    ephemeral: what it computes is not kept for later requests.
+    prefill_only: it computes the prompt but for its last token, and ends without one; a later request with
+        the same beginning takes over what it has done, and it ends at once.
+    marks: positions in the prompt (numbers of tokens) at which later prompts may differ, such as the end of
+        the system prompt; models whose state cannot be cut keep one there.
     """
 
     id: str
@@ -86,7 +92,7 @@ class FinishReason(enum.StrEnum):
 
 
 class Candidate(msgspec.Struct, frozen=True):
-    """A token that was or could have been chosen. raw: its own bytes, maybe part of a character."""
+    """A token that was or could have been chosen. raw: its own bytes, possibly part of a character."""
 
     token: int
     raw: bytes
@@ -94,7 +100,7 @@ class Candidate(msgspec.Struct, frozen=True):
 
 
 class TokenLogprob(msgspec.Struct, frozen=True):
-    """Log probabilities (natural; after penalties and bias, before temperature; -9999 at least) at one place.
+    """Log probabilities of one place: natural; after penalties and bias, before temperature; -9999 at least.
 
     top: the likeliest tokens there, best first, as many as were asked for.
     """
@@ -116,12 +122,14 @@ class TextChunk(msgspec.Struct, frozen=True, tag="text"):
 
 
 class CacheReport(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a prompt's beginning came from, and why it was no longer. tier: ram, disk or none.
+    """How much of a prompt came from the cache, and why no more.
 
+    tier: ram, disk or none.
     cause: none (all that could be was reused), cold, fingerprint (another model kept it), evicted, late (the
-    disk was too slow), boundary (the model's state cannot be cut there) or edited (the prompt differs from
-    the session's last turn). at: the first token that is new; was, now: for an edited prompt, the text around
-    it in the last turn and in this one.
+        disk was too slow), boundary (the model's state cannot be cut there) or edited (the prompt differs
+        from the session's last turn).
+    at: the first token that is new.
+    was, now: for an edited prompt, the text around that token in the last turn and in this one.
     """
 
     tier: str = "none"
@@ -134,11 +142,15 @@ class CacheReport(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Finished(msgspec.Struct, frozen=True, tag="finished", kw_only=True):
-    """The last event of a request. Token counts; cached_tokens is the part of the prompt not prefilled.
+    """The last event of a request.
 
-    completion_tokens counts every sampled token, the end token included. Seconds in the engine: waiting for a
-    place, from there to the first token, and from that to the last. unconstrained: the grammar failed on the
-    way and the rest was decoded without it. completion: every sampled token.
+    prompt_tokens: of the prompt.
+    cached_tokens: those of the prompt that were not prefilled.
+    completion_tokens: every sampled token, the end token included.
+    queue_s, prefill_s, decode_s: seconds of waiting for a place, from there to the first token, and from that
+        to the last.
+    unconstrained: the grammar failed on the way, and the rest was decoded without it.
+    completion: every sampled token.
     """
 
     id: str
@@ -155,7 +167,7 @@ class Finished(msgspec.Struct, frozen=True, tag="finished", kw_only=True):
 
 
 class Failed(msgspec.Struct, frozen=True, tag="failed", kw_only=True):
-    """The last event of a request that the engine could not serve. `code` is one of engine.errors."""
+    """The last event of a request that the engine could not serve. code: one of engine.errors."""
 
     id: str
     code: str
@@ -164,13 +176,17 @@ class Failed(msgspec.Struct, frozen=True, tag="failed", kw_only=True):
 
 
 class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """What the engine process says of the model it loaded.
+    """What the engine process says of the model that it loaded.
 
-    context_length: tokens of prompt and completion together. parameters: weights, as stored (quantised ones
-    count unpacked). dtype: what it computes in. device: cpu or gpu. blas: the matrix library in use, for
-    people. kv_tokens: tokens of KV cache that fit into memory, all sequences together.
     fingerprint: hex digest of config, tokenizer, template and weights; equal only for equal models.
-    cache_ram: bytes of RAM for the prefix cache. sliceable: kept prefixes can be gone on from anywhere.
+    context_length: tokens of prompt and completion together.
+    parameters: weights, as stored (quantised ones count unpacked).
+    dtype: the type it computes in.
+    device: cpu or gpu.
+    blas: a description of the matrix library in use.
+    kv_tokens: tokens of KV cache that fit into memory, all sequences together.
+    cache_ram: bytes of RAM for the prefix cache.
+    sliceable: kept prefixes can be continued from any token.
     """
 
     path: str
@@ -191,11 +207,17 @@ class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
 class CacheStats(msgspec.Struct, frozen=True, kw_only=True):
     """The prefix cache. Counters count since this engine process started.
 
-    ram_bytes, ram_budget, disk_bytes, disk_limit; segments: known; stored: of them on disk. from_ram,
-    from_disk, from_nothing: requests by where their prefix came from; late: that stopped waiting for the
-    disk; followed: that waited for another's prompt instead of computing the same. reused_tokens of
-    prompt_tokens. evicted, evicted_disk: segments. damaged: entries on disk that were
-    not what had been written; refused: segments that found no room. readonly: why nothing is written there;
+    ram_bytes, ram_budget, disk_bytes, disk_limit: bytes in use, and how many may be.
+    segments, stored: how many are known, and how many of them are on disk.
+    from_ram, from_disk, from_nothing: requests by where their prefix came from.
+    late: requests that stopped waiting for the disk.
+    followed: requests that waited for another's prompt instead of computing the same.
+    reused_tokens, prompt_tokens: tokens that were reused, of so many.
+    evicted, evicted_disk: segments.
+    written: segments written to disk.
+    damaged: entries on disk that were not what had been written.
+    refused: segments that found no room.
+    readonly: why nothing is written to disk; "" where it is.
     outages: times that writing stopped.
     foreign: conversations on disk that other models left.
     """
@@ -225,8 +247,12 @@ class CacheStats(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SessionInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """One agent session as the cache knows it. idle_s: since its last turn. tokens: of all its branches.
-    ram_bytes: what of them is in RAM; cause: of its last turn (see CacheReport).
+    """One agent session as the cache knows it.
+
+    idle_s: seconds since its last turn.
+    tokens: of all its branches.
+    ram_bytes: bytes of them in RAM.
+    cause: of its last turn (see CacheReport).
     """
 
     id: str
@@ -249,12 +275,17 @@ BATCH_BOUNDS = (1, 2, 4, 8, 16, 32, 64)
 class WorkerStats(msgspec.Struct, frozen=True, kw_only=True):
     """What the engine process reports of itself. Counters from `tokens_generated` on count since it started.
 
-    running: requests with a place in the batch (prefilling or decoding). prompt_tokens: of finished prefills;
-    prefilled_tokens: positions computed for prompts so far. batch_size: sequences decoded in the last step;
-    peak_batch: the largest ever; batch_sizes: decode steps by batch size, one count for each of BATCH_BOUNDS
-    and one for larger ones. faults: steps that raised. constraint_failures: grammars that failed in mid-text.
-    expired: requests that ran out of time. cache_bytes: KV held by live requests; memory_bytes: all arrays of
-    MLX; rss_bytes: the process's resident memory.
+    running: requests with a place in the batch (prefilling or decoding).
+    prompt_tokens: of finished prefills.
+    prefilled_tokens: positions computed for prompts so far.
+    batch_size, peak_batch: sequences decoded in the last step, and the most ever.
+    batch_sizes: decode steps by batch size, one count for each of BATCH_BOUNDS and one for larger ones.
+    faults: steps that raised.
+    constraint_failures: grammars that failed during a generation.
+    expired: requests that ran out of time.
+    cache_bytes: KV held by live requests.
+    memory_bytes: all arrays of MLX.
+    rss_bytes: the process's resident memory.
     """
 
     running: int = 0

@@ -1,7 +1,7 @@
-"""Everything that must hold before a request may touch the batch.
+"""Checks everything that must hold before a request may enter the batch.
 
-An id out of range reads foreign memory in the model step, and an exception inside it costs every request of
-the batch: so nothing reaches the batch unchecked.
+An id out of range reads foreign memory in the model step, and an exception inside that step costs every
+request of the batch: so nothing reaches the batch unchecked.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ from engine.types import GenerateRequest, ModelInfo, SamplingParams
 
 MAX_BIASES = 4096
 MAX_LOGPROBS = 20
-MAX_GRAMMAR = 4 * 1024 * 1024  # characters; some hundred tools with large schemas
+MAX_GRAMMAR = 4 * 1024 * 1024  # characters; several hundred tools with large schemas
 MAX_CLOSE = 64
 
 
 def check_request(request: GenerateRequest, info: ModelInfo) -> None:
-    """Raises InvalidRequest naming the field, or ContextOverflow."""
+    """Raises InvalidRequest, which names the field, or ContextOverflow."""
     check_prompt(request.prompt, info)
     check_sampling(request.sampling, info.vocab_size)
     check_limits(request, info.vocab_size)
 
 
 def check_prompt(prompt: tuple[int, ...], info: ModelInfo) -> None:
-    """One token at least, room for one more, every id in the vocabulary."""
+    """Checks for one token at least, room for one more, and every id in the vocabulary."""
     if not prompt:
         raise InvalidRequest("prompt", "prompt must hold at least one token")
     if len(prompt) >= info.context_length:
@@ -37,7 +37,7 @@ def check_prompt(prompt: tuple[int, ...], info: ModelInfo) -> None:
 
 
 def check_limits(request: GenerateRequest, vocab_size: int) -> None:
-    """Grammar, deadline and thinking limit. Raises InvalidRequest naming the field."""
+    """Checks grammar, deadline and thinking limit. Raises InvalidRequest, which names the field."""
     grammar, deadline, thinking = request.grammar, request.deadline_s, request.thinking
     if grammar is not None and not 0 < len(grammar) <= MAX_GRAMMAR:
         raise InvalidRequest(
@@ -70,7 +70,7 @@ RANGES: dict[str, tuple[str, Callable[[float], bool]]] = {
 
 
 def check_sampling(sampling: SamplingParams, vocab_size: int) -> None:
-    """Raises InvalidRequest naming the first field that cannot be honoured."""
+    """Raises InvalidRequest, which names the first field that cannot be honoured."""
     for name, (range_, holds) in RANGES.items():
         value = getattr(sampling, name)
         if not (math.isfinite(value) and holds(value)):
@@ -85,7 +85,9 @@ def check_sampling(sampling: SamplingParams, vocab_size: int) -> None:
 
 
 def check_bias(bias: dict[int, float], vocab_size: int) -> None:
-    """Ids in the vocabulary, values in [-100, 100] as the OpenAI API has them. Raises InvalidRequest."""
+    """Checks for ids in the vocabulary and values in [-100, 100], as the OpenAI API has them. Raises
+    InvalidRequest.
+    """
     if len(bias) > MAX_BIASES:
         raise InvalidRequest("logit_bias", f"logit_bias must have at most {MAX_BIASES} ids, got {len(bias)}")
     for token, value in bias.items():

@@ -1,7 +1,7 @@
-"""The engine process, which engine.process starts. One thread owns MLX: drain, step, publish.
+"""The engine process's main loop, which engine.process starts. One thread owns MLX: drain, step, publish.
 
-Frames (engine.frames) go over the socket inherited as N. Standard input is a lifeline: the parent holds its
-other end and never writes; when the parent is gone, however it died, the read returns and this process exits,
+Frames (engine.frames) pass over the socket inherited as N. Standard input is a lifeline: the parent holds its
+other end and never writes. When the parent is gone, however it died, the read returns and this process exits,
 at once while it loads its model, else as soon as what was computed is on disk.
 """
 
@@ -56,11 +56,11 @@ NOTICE_S = 10.0  # until a step in progress has ended and the end of the client 
 
 
 class Disconnected(Exception):
-    """The client closed its end; there is nobody left to serve."""
+    """The client closed its end, so that nobody is left to serve."""
 
 
 class Link:
-    """The socket to the client: reads never wait longer than asked, writes go out whole."""
+    """The socket to the client: reads never wait longer than asked, writes are complete."""
 
     def __init__(self, sock: socket.socket) -> None:
         self._socket = sock
@@ -73,13 +73,13 @@ class Link:
         self._reader = worker_reader()
 
     def close(self) -> None:
-        """The socket stays its owner's."""
+        """Closes what the link has added; the socket stays its owner's."""
         self._selector.close()
         self._woken.close()
         self._waker.close()
 
     def wake(self) -> None:
-        """Let receive() return, which waits or is about to. From any thread."""
+        """Makes receive() return, which waits or is about to. From any thread."""
         with contextlib.suppress(OSError):  # so many wakes wait already, or the link is gone
             self._waker.send(b"!")
 
@@ -98,7 +98,7 @@ class Link:
         return frames
 
     def send(self, frame: FromWorker) -> None:
-        """Raises Disconnected."""
+        """Sends a frame. Raises Disconnected."""
         try:
             self._socket.sendall(encode(frame))
         except OSError as error:
@@ -118,7 +118,7 @@ class Worker:
         self._unsettled = True
 
     def run(self) -> None:
-        """Returns when it is asked to end. Raises Disconnected."""
+        """Serves until it is asked to end. Raises Disconnected."""
         while True:
             events: list[Event] = []
             frames = self._link.receive(self._rest_s())
@@ -164,8 +164,8 @@ class Worker:
             return self._core.fail_all(f"a model step failed: {type(error).__name__}: {error}")
 
     def _publish(self, now: bool) -> None:
-        """Send what is due, or at once what there is; a sign of life at least once per heartbeat, also in a
-        long prefill.
+        """Sends what is due, or with `now` everything; a sign of life at least once per heartbeat, also
+        during a long prefill.
         """
         clock = time.monotonic()
         if now or self._outbox.due(clock) or clock - self._said >= self._heartbeat_s:
@@ -185,7 +185,7 @@ class Lifeline:
         self._until = 0.0
 
     def serves(self) -> None:
-        """From now on there is something to be kept, and the main thread will see the end by itself."""
+        """From now on there is something to be kept, and the main thread sees the end by itself."""
         self._notice_s = NOTICE_S
 
     def allow(self, seconds: float) -> None:
@@ -193,7 +193,7 @@ class Lifeline:
         self._until = time.monotonic() + seconds
 
     def watch(self) -> None:
-        """Never returns; to be run by a thread of its own."""
+        """Waits for the end of the parent, and never returns; to be run by a thread of its own."""
         while os.read(0, 1):
             pass
         gone = time.monotonic()
@@ -203,7 +203,7 @@ class Lifeline:
 
 
 def serve(link: Link, lifeline: Lifeline) -> None:
-    """Load what the first frame says, answer Ready or LoadFailed, serve, and write what is to be kept.
+    """Loads what the first frame names, answers Ready or LoadFailed, serves, and writes what is to be kept.
 
     Raises Disconnected.
     """
@@ -219,14 +219,14 @@ def serve(link: Link, lifeline: Lifeline) -> None:
     try:
         keep_float32()
         blas = prepare_blas(config.blas)
-        # These bring MLX in, which must find the BLAS already loaded.
+        # These import MLX, which must find the BLAS already loaded.
         with kept_limits():
             from engine.core import EngineCore
             from engine.model import load_model
 
         core = EngineCore(load_model(config, blas), config)
     except Exception as error:  # the process boundary: a model directory may hold anything
-        log.debug("the model could not be loaded", exc_info=True)  # the parent says it in one line
+        log.debug("the model could not be loaded", exc_info=True)  # the parent reports it in one line
         reason = str(error) if isinstance(error, EngineError) else f"{type(error).__name__}: {error}"
         in_one_line = " ".join(reason.split())  # libraries write paragraphs
         link.send(LoadFailed(f"cannot load {config.model}: {in_one_line}"))
@@ -242,7 +242,7 @@ def serve(link: Link, lifeline: Lifeline) -> None:
 
 
 def end(link: Link, lifeline: Lifeline, core: EngineCore) -> None:
-    """Keep what has been computed: on disk, within a time that fits what waits to be written."""
+    """Writes what was computed to disk, within a time that fits what waits to be written."""
     try:
         waiting, grace_s = core.wind_up()
         lifeline.allow(grace_s + NOTICE_S)
@@ -252,7 +252,7 @@ def end(link: Link, lifeline: Lifeline, core: EngineCore) -> None:
             log.info("%d MB of the prefix cache are written, for %.0f s at most", waiting >> 20, grace_s)
         if left := core.close(grace_s):
             log.warning("%d of %d MB of the prefix cache were not written", left >> 20, waiting >> 20)
-    except Exception:  # the process boundary: it ends all the same
+    except Exception:  # the process boundary: the process ends all the same
         log.exception("not all of the prefix cache could be written")
 
 
@@ -261,7 +261,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="engine.worker")
     parser.add_argument("--fd", type=int, required=True, help="inherited socket to the client")
     arguments = parser.parse_args()
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # of the whole group; the parent decides
+    # signals for the whole group; the parent decides
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     log_to_stderr("warning", "%(levelname)s %(name)s: %(message)s")
     lifeline = Lifeline()
@@ -272,7 +273,7 @@ def main() -> None:
     except Disconnected:
         log.info("the client is gone")
     logging.shutdown()
-    os._exit(0)  # without waiting for threads whose work nobody asks for any more
+    os._exit(0)  # without waiting for threads whose work nobody needs any more
 
 
 if __name__ == "__main__":
