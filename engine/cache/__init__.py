@@ -1,1 +1,1 @@
-"""The prefix cache: KV of past conversations, found by their tokens, kept in RAM and on disk."""
+"""The prefix cache: keys and values of past conversations, found by their tokens, kept in RAM and on disk."""

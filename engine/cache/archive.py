@@ -1,6 +1,6 @@
 """The disk tier's two threads: one writes what a turn left behind, one reads what a turn asks for.
 
-The engine thread puts work in and collects news; it never waits for the disk.
+The engine thread adds tasks and collects news; it never waits for the disk.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ from engine.tuning import CPU
 
 log = logging.getLogger("engine.cache")
 
-LEAST_GRACE_S = 5.0  # for the writing of what waits, when the process ends
+LEAST_GRACE_S = 5.0  # seconds for writing what waits, when the process ends
 MOST_GRACE_S = 60.0
-SLOW_DISK = 20 * 2**20  # bytes a second: of a memory card, or a disk that others use too
-CUT_S = 2.0  # until a thread that was stopped in the middle of something has put it away
-ATTEND_S = 3.0  # between two looks at the folder, which cost some calls of the system
+SLOW_DISK = 20 * 2**20  # bytes a second, of a memory card or a disk that others use too
+CUT_S = 2.0  # seconds until a thread that was stopped in the middle of a task has cleaned up
+ATTEND_S = 3.0  # seconds between two looks at the folder, which cost some system calls
 
 
 @dataclass(frozen=True, slots=True)
 class Saved:
-    """A segment is on disk; `gone` went for it. nbytes 0: it could not be written."""
+    """A segment is on disk. gone: segments evicted for it. nbytes: 0 if it could not be written."""
 
     name: bytes
     nbytes: int
@@ -44,7 +44,7 @@ class Saved:
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A segment has been read; None: it was damaged, or is gone."""
+    """A segment has been read. kept: None where it was damaged, or is gone."""
 
     name: bytes
     kept: Kept | None
@@ -55,28 +55,29 @@ News = Saved | Loaded | Change
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """failed: what to tell when run() raises."""
+    """A piece of work for a thread. failed: the news when run() raises."""
 
     run: Callable[[], None]
     failed: News | None = None
 
 
 def nothing() -> None:
-    """Nobody waits."""
+    """Does nothing."""
 
 
 class Archive:
     """Owns the folder. save, fetch, drop and news are called by the engine thread.
 
-    breaks: as in DeviceTuning. most_pending: bytes that may wait to be written.
+    breaks: as in DeviceTuning.
+    most_pending: bytes that may wait to be written.
     """
 
     def __init__(self, folder: Folder, at_rest: str, most_pending: int, breaks: float = CPU.breaks) -> None:
         self.folder = folder
-        self.pending: dict[bytes, Kept] = {}  # not written yet: read from here
+        self.pending: dict[bytes, Kept] = {}  # not written yet, so that it is read from here
         self.disk_bytes = folder.bytes_used()
-        self.skipped = 0  # segments not written because too much was pending
-        self.wake: Callable[[], None] = nothing  # the engine thread, which may wait for what was read
+        self.skipped = 0  # segments that were not written because too much was pending
+        self.wake: Callable[[], None] = nothing  # wakes the engine thread, which may wait for what was read
         self.breaks = Throttle(breaks)
         self.attend_s = ATTEND_S
         self._attended = time.monotonic()
@@ -100,14 +101,16 @@ class Archive:
 
     @property
     def grace_s(self) -> float:
-        """How long the writing of what waits may take, on a slow disk."""
+        """Seconds that writing what waits may take on a slow disk."""
         return min(MOST_GRACE_S, LEAST_GRACE_S + self.waiting / SLOW_DISK)
 
     def save(self, record: Record, kept: Kept, bounded: bool = True) -> bool:
-        """Write it soon; False when it will not be. The record's size and checksum are filled in.
+        """Writes a segment soon; returns False when it will not. The record's size and checksum are filled
+        in.
 
-        What is pending stays in memory, so there is a bound on it, but where it is in memory anyway. One that
-        alone is above the bound is written when nothing else waits: else long prompts never came to the disk.
+        What is pending stays in memory and is therefore bounded, except for what is in memory anyway. A
+        segment that is above the bound by itself is written when nothing else waits: otherwise long prompts
+        would never reach the disk.
         """
         above = bounded and bool(self.pending) and self.waiting + kept.nbytes > self._most_pending
         if self.folder.readonly or above:
@@ -128,7 +131,7 @@ class Archive:
         self._news.put(Saved(record.name, 0 if gone is None else size, tuple(gone or ())))
 
     def fetch(self, name: bytes, whole: bool = True) -> None:
-        """Read it soon; without `whole` its states are verified and left out."""
+        """Reads a segment soon; without `whole` its states are verified and left out."""
         self._reads.put(Task(lambda: self._read(name, whole), Loaded(name, None)))
 
     def _read(self, name: bytes, whole: bool) -> None:
@@ -149,14 +152,14 @@ class Archive:
         self.wake()
 
     def _attend(self) -> None:
-        """Look after the folder; for the thread that writes, now and then."""
+        """Looks after the folder; called now and then by the thread that writes."""
         change = self.folder.attend()
         if change is not None:
             self.disk_bytes = self.folder.bytes_used()
             self._news.put(change)
 
     def drop(self, name: bytes) -> None:
-        """Delete it soon, after what is being written."""
+        """Deletes a segment soon, after what is being written."""
         self.pending.pop(name, None)
         self._writes.put(Task(lambda: self.folder.remove(name)))
 
@@ -170,13 +173,15 @@ class Archive:
                 return found
 
     def flush(self, timeout_s: float) -> bool:
-        """Wait until all that was put in so far has been written; whether it was in time."""
+        """Waits until everything added so far has been written; returns whether that was in time."""
         done = threading.Event()
         self._writes.put(Task(done.set))
         return done.wait(timeout_s)
 
     def _work(self, tasks: queue.SimpleQueue[Task | None]) -> None:
-        """One of the threads. A task that fails must not end it: what it was to do is then a miss."""
+        """Runs one of the threads. A task that fails must not end the thread: what the task was for is then a
+        miss.
+        """
         writes = tasks is self._writes
         while (task := self._next(tasks) if writes else tasks.get()) is not None:
             if self._closing.is_set() and tasks is self._reads:
@@ -187,7 +192,7 @@ class Archive:
                 log.debug("a task of the prefix cache on disk was stopped because the process ends")
             except (
                 Exception
-            ) as error:  # the boundary of a thread: a file may hold anything, a disk do anything
+            ) as error:  # the boundary of a thread: a file may hold anything, a disk may do anything
                 log.warning("a task of the prefix cache on disk failed: %s: %s", type(error).__name__, error)
                 log.debug("where the task failed", exc_info=True)
                 if task.failed is not None:
@@ -207,9 +212,10 @@ class Archive:
                 continue
 
     def close(self, grace_s: float | None = None) -> int:
-        """Write what is pending, for `grace_s` at most, and let others use the folder; bytes left out.
+        """Writes what is pending, for `grace_s` at most (None: for grace_s()), and lets others use the
+        folder. Returns the bytes that were left out.
 
-        What is being written when the time is over is removed again. None: what grace_s says.
+        What is being written when the time is over is removed again.
         """
         until = time.monotonic() + (self.grace_s if grace_s is None else grace_s)
         self.breaks.hurry(True)

@@ -1,4 +1,4 @@
-"""What newcomers have in the cache is put together by a thread of its own, while others decode."""
+"""A thread that puts together what new requests have in the cache, while others decode."""
 
 from __future__ import annotations
 
@@ -12,13 +12,15 @@ from mlx.utils import tree_flatten
 from engine.cache.copying import compute
 from engine.cache.throttle import Throttle
 
-Join = Callable[[], list[Any]]  # makes the caches of one sequence, lazy ones; from any thread
+Join = Callable[[], list[Any]]  # makes the caches of one sequence, which are lazy; called from any thread
 
 
 class Assembler:
-    """One thread: those who come are put together one after the other, in their order.
+    """One thread, which puts the caches of requests together one after the other, in order.
 
-    It copies what nothing else writes to, into arrays that nobody else knows before all of them are there.
+    It copies what nothing else writes to, into arrays that nothing else knows before all of them are
+    complete.
+
     breaks: as in DeviceTuning.
     """
 
@@ -38,7 +40,7 @@ class Assembler:
         try:
             caches = join()
             compute(arrays_of([layer.state for layer in caches]), self.breaks, joining.cancelled)
-        except Exception as error:  # the boundary of a thread: whoever takes the caches has it
+        except Exception as error:  # the boundary of a thread: whoever takes the caches gets the error
             joining.set_exception(error)
         else:
             if not joining.cancelled():

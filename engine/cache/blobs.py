@@ -1,4 +1,4 @@
-"""Items of bytes in a diskcache folder. Nothing else of diskcache is used, and it is used nowhere else."""
+"""Stores items of bytes in a diskcache folder. Only this file uses diskcache, and nothing else of it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from engine.cache.throttle import NO_BREAKS, Throttle
 
 PLACES = 20  # names that are tried for a file before the folder counts as unusable
 FAILURES = (OSError, sqlite3.Error, diskcache.Timeout)
-# a flipped bit in the database reaches us as any of these: text that is none, a column of another type
+# a flipped bit in the database appears as any of these: text that is none, a column of another type
 DAMAGE = (sqlite3.Error, ValueError, TypeError, LookupError, AttributeError)
 COLUMNS = (
     "rowid, key, raw, store_time, expire_time, access_time, access_count, tag, size, mode, filename, value"
@@ -25,21 +25,21 @@ OF_THE_DISK = ("readonly", "full", "unable to open", "locked", "disk I/O")
 
 
 def open_items(path: Path, limit: int) -> Any:
-    """A diskcache.Cache of bytes. It evicts nothing itself: what may go is known to engine.cache.disk."""
+    """A diskcache.Cache of bytes. It evicts nothing itself: engine.cache.disk knows what may be evicted."""
     return diskcache.Cache(str(path), disk=BytesDisk, size_limit=limit, **SETTINGS)
 
 
 def is_damage(error: Exception) -> bool:
-    """Whether it comes from what lies on the disk, rather than from the disk."""
+    """Whether the error comes from what lies on the disk, rather than from the disk."""
     if isinstance(error, sqlite3.OperationalError):
         return not any(words in str(error) for words in OF_THE_DISK)
     return isinstance(error, DAMAGE)
 
 
 def tidy(base: Path) -> None:
-    """Remove our files that no row names, and rows without their file. Nobody else may be writing."""
+    """Removes our files that no row names, and rows without their file. Nobody else may be writing."""
     with closing(sqlite3.connect(base / DATABASE[0], isolation_level=None)) as database:
-        database.execute(f"SELECT {COLUMNS} FROM Cache LIMIT 0")  # a flipped bit may have renamed one
+        database.execute(f"SELECT {COLUMNS} FROM Cache LIMIT 0")  # a flipped bit may have renamed a column
         rows = database.execute("SELECT filename FROM Cache WHERE filename IS NOT NULL").fetchall()
         named = {name for (name,) in rows if isinstance(name, str) and FILENAME.fullmatch(name)}
         there = set(our_files(base))
@@ -51,7 +51,9 @@ def tidy(base: Path) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Buffers:
-    """A value in several parts, written one after the other. breaks: of the thread that writes them."""
+    """A value in several parts, which are written one after the other. breaks: of the thread that writes
+    them.
+    """
 
     parts: tuple[Any, ...]
     breaks: Throttle = NO_BREAKS
@@ -62,14 +64,16 @@ class Buffers:
 
 
 class Snapshot:
-    """The items that a database held when this was made, for one who does not write; read as of diskcache."""
+    """The items that a database held at this moment, for a process that does not write; read as diskcache
+    reads them.
+    """
 
     def __init__(self, base: Path) -> None:
         self._base = base
         self.rows = read_rows(base) if (base / DATABASE[0]).exists() else {}
 
     def get(self, key: bytes, read: bool = False) -> Any:
-        """Its bytes, or with `read` the open file of them; None where there is no such item."""
+        """The bytes of an item, or with `read` the open file of them; None where there is no such item."""
         row = self.rows.get(key)
         if row is None or (row.value is not None and not read):
             return None if row is None else row.value
@@ -82,13 +86,13 @@ class Snapshot:
             return file.read()
 
     def close(self) -> None:
-        """Nothing is held open."""
+        """Does nothing: no file is held open."""
 
 
 class BytesDisk(diskcache.Disk):  # type: ignore[misc]  # diskcache has no types
-    """Bytes and Buffers only, in both directions; the file names that diskcache makes, and no others.
+    """Storage for bytes and Buffers only, in files with the names that diskcache makes.
 
-    Short bytes lie in the database, long ones and all Buffers in files.
+    Short bytes are stored in the database, long ones and all Buffers in files.
     """
 
     def __init__(self, directory: str, **settings: Any) -> None:
@@ -123,8 +127,8 @@ class BytesDisk(diskcache.Disk):  # type: ignore[misc]  # diskcache has no types
         return path.stat().st_size, diskcache.core.MODE_BINARY, filename, None
 
     def _place(self, key: Any, value: Any) -> tuple[str, Path]:
-        """The name of a new file, below folders that are there. diskcache draws names at random: where
-        something of a user's stands in the way of one, the next is taken.
+        """The name of a new file, in folders that exist. diskcache draws names at random: where something of
+        a user's has such a name, the next one is taken.
         """
         for last in (False,) * PLACES + (True,):
             filename, full_path = self.filename(key, value)
@@ -152,7 +156,8 @@ class BytesDisk(diskcache.Disk):  # type: ignore[misc]  # diskcache has no types
 
 
 def make_steps(file: Path) -> None:
-    """The two folders above a file, and none above those: the folder of the cache may have been taken away.
+    """Makes the two folders above a file, and none above those: the folder of the cache may have been
+    removed.
 
     Raises OSError, also where one of them is a link.
     """

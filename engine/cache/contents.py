@@ -1,4 +1,4 @@
-"""What lies in a folder of ours, read without writing anything."""
+"""Reads what lies in a folder of ours, without writing anything."""
 
 from __future__ import annotations
 
@@ -12,8 +12,13 @@ from engine.cache.record import OtherFormat, Record, decode_record
 
 @dataclass(slots=True)
 class Contents:
-    """records: the whole ones, by name. damaged: names of those that are not; missing: whose tensors are not
-    there; loose: tensors of no record. formats: of records that another version of fortieth wrote.
+    """What a folder holds.
+
+    records: the whole ones, by name.
+    damaged: names of records that are not whole.
+    missing: names of records whose tensors are not there.
+    loose: names of tensors without a record.
+    formats: formats of records that another version of fortieth wrote.
     """
 
     items: Snapshot | None = None
@@ -25,7 +30,7 @@ class Contents:
 
 
 def read_contents(base: Path) -> Contents:
-    """Raises OSError, or sqlite3.Error where the database is damaged."""
+    """Reads the folder. Raises OSError, or sqlite3.Error where the database is damaged."""
     try:
         found = Contents(Snapshot(base))
     except (*FAILURES, *DAMAGE) as error:

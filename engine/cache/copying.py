@@ -1,4 +1,4 @@
-"""New large arrays, two at a time: on a CPU most of a copy is the system giving out fresh memory."""
+"""Computes large arrays, two at a time: on a CPU most of a copy is the system giving out fresh memory."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _own = threading.local()
 
 
 def stream(number: int) -> mx.Stream:
-    """One of this thread's two streams; what they compute, they compute side by side."""
+    """One of this thread's two streams, whose work runs side by side."""
     return _one_of("streams", mx.default_device(), number)
 
 
@@ -30,8 +30,9 @@ def _one_of(name: str, device: mx.Device | mx.DeviceType, number: int) -> mx.Str
 
 
 def compute(arrays: Sequence[mx.array], breaks: Throttle, stop: Callable[[], bool] = lambda: False) -> None:
-    """Compute them in order: two at a time, or while others decode one, with a break after it. stop: asked
-    before each; whether the rest is not wanted any more.
+    """Computes the arrays in order: two at a time, or one at a time with breaks while requests decode.
+
+    stop: asked before each array; whether the rest is not wanted any more.
     """
     at = 0
     while at < len(arrays) and not stop():

@@ -1,8 +1,8 @@
-"""The disk tier: one folder of segments, in diskcache. Bytes in, bytes out; knows nothing of MLX.
+"""The disk tier: one folder of segments, in diskcache. Bytes in, bytes out; it knows nothing of MLX.
 
-Each segment is two items: its tensors (a file), then its record (a row): what a crash leaves behind is a file
-that no record names, or nothing. Nothing is ever pickled: the record is msgpack with its own checksum, and
-holds the checksum of the tensors. What does not agree is removed and is a miss.
+Each segment is two items: its tensors (a file), then its record (a row), so that a crash leaves at most a
+    file that no record names. Nothing is ever pickled: the record is msgpack with its own checksum, and holds
+    the checksum of the tensors. What does not match is removed and counts as a miss.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ SLACK = 2 * 2**20  # the database may grow by this much within one write
 
 @dataclass(slots=True)
 class Folder:
-    """Opens `path` at once; raises OSError (NotOurs is one) or sqlite3.Error where nothing there can be read,
-    but for who is `patient`: that is looked at again by attend(), as everything is that ends writing.
+    """Opens `path` at once. Raises OSError (NotOurs is one) or sqlite3.Error where nothing there can be read.
 
-    One process at a time may write: another one that opens the same folder only reads, and so does one that
-    does not want to `write`, and one that may not. Who only reads changes nothing there. limit: bytes that
-    all of it may take on disk. Safe to use from several threads.
+    A `patient` folder does not raise: attend() looks again, as it does after everything that ends writing.
+        One process at a time may write. Another one that opens the folder only reads, as does one that does
+        not want to `write`, or may not; it changes nothing there. limit: bytes that the whole folder may
+        take. Safe to use from several threads.
     """
 
     path: Path
@@ -50,13 +50,13 @@ class Folder:
     entries: dict[bytes, CacheEntry] = field(default_factory=dict)
     protected: frozenset[bytes] = frozenset()  # not evicted
     counts: DiskCounts = field(default_factory=DiskCounts)
-    readonly: str = ""  # why nothing is written
+    readonly: str = ""  # why nothing is written; "" while it is
     _hold: Hold | None = None
     _items: Any = None  # a diskcache.Cache, or a Snapshot
     _found: Contents = field(default_factory=Contents)
-    _need: int = 0  # bytes that the disk did not take
+    _need: int = 0  # bytes that the disk refused
     _again: float = 0.0  # when writing is tried again
-    _since: float = 0.0  # of the outage
+    _since: float = 0.0  # when the outage began
     _mutex: threading.RLock = field(default_factory=threading.RLock)
 
     def __post_init__(self) -> None:
@@ -72,7 +72,9 @@ class Folder:
             self._found, self._items = Contents(), None
 
     def _open(self) -> None:
-        """To write, or where that cannot be to read. Raises OSError, sqlite3.Error where neither can be."""
+        """Opens to write, or where that fails to read. Raises OSError, sqlite3.Error where neither is
+        possible.
+        """
         found = look_at(self.path)
         if found.standing is Standing.foreign:
             raise NotOurs(found.why)
@@ -97,15 +99,16 @@ class Folder:
         return self.path / SEGMENTS
 
     def close(self) -> None:
-        """Lets others write. Idempotent."""
+        """Lets other processes write. Idempotent."""
         hold, self._hold = self._hold, None
         self.readonly = self.readonly or "it is closed"
         if hold is not None:
             hold.close()
 
     def attend(self) -> Change | None:
-        """To be called every few seconds by the thread that writes: notices a folder that is gone or another,
-        and takes up writing again where that can be. What is otherwise on disk for it, if anything.
+        """To be called every few seconds by the thread that writes: notices a folder that is gone or was
+        replaced, and resumes writing where that is possible. Returns what has changed on disk by that, if
+        anything.
         """
         if not self.write_wanted:
             return None
@@ -113,14 +116,14 @@ class Folder:
         if not self.readonly or (self.clock() < self._again and not lost):
             return None
         self._again = self.clock() + TRY_AGAIN_S
-        if self._hold is not None:  # nothing changed but what the disk takes
+        if self._hold is not None:  # nothing changed but what the disk refuses
             if not self._hold.refused(self._need):
                 self._resumed()
             return None
         return self._reopen(lost)
 
     def _lost(self) -> bool:
-        """Whether what was opened for writing is not what is at the path any more; then it is let go."""
+        """Whether the path holds something else than what was opened for writing, which is then closed."""
         why = self._hold.changed() if self._hold is not None else ""
         if self._hold is None or not why:
             return False
@@ -135,23 +138,15 @@ class Folder:
             self._since = self.clock()
         self._again = self.clock() + TRY_AGAIN_S
         if why != self.readonly:
-            log.warning(
-                "the cache at %s is no longer written: %s; writing is tried again from time to time",
-                self.path,
-                why,
-            )
+            log.warning("the cache at %s is no longer written: %s; writing is tried again", self.path, why)
         self.readonly = why
 
     def _resumed(self) -> None:
         self.readonly = ""
-        log.warning(
-            "the cache at %s is written again, after an outage of %.0f s",
-            self.path,
-            self.clock() - self._since,
-        )
+        log.warning("the cache at %s is written again, after %.0f s", self.path, self.clock() - self._since)
 
     def _reopen(self, lost: bool) -> Change | None:
-        """Try to write; where that cannot be, read what is there if what there was is lost."""
+        """Tries to write; where that fails, reads what is there if what there was is lost."""
         before, reading = self.readonly, self._items
         try:
             self._hold = Hold.take(self.path, self.limit)
@@ -179,10 +174,10 @@ class Folder:
         return Change(fresh, frozenset(old.keys() - self.entries.keys()))
 
     def load(self) -> list[Record]:
-        """Every whole record, parents before what goes on from them; what is damaged is removed."""
+        """Every whole record, parents before their continuations; damaged ones are removed."""
         found = self._found.records.values()
         records = sorted(found, key=lambda record: (record.start, record.end))
-        # who only reads may see what the writer is about to evict: that shows when it is read
+        # a reader may see what the writer is about to evict: that shows when it is read
         bad = self._found.damaged | (set() if self.readonly else self._found.missing)
         records = [record for record in records if record.name not in bad]
         self.counts.damaged += len(bad)
@@ -196,7 +191,7 @@ class Folder:
                 self._count_child(record.parent, 1)
         self._found = Contents()
         if not self.readonly:
-            self._make_room(0, None)  # the limit may be lower than it was
+            self._make_room(0, None)  # the limit may be lower than before
         return records
 
     def _note(self, record: Record) -> None:
@@ -211,7 +206,7 @@ class Folder:
         )
 
     def bytes_used(self) -> int:
-        """On disk, the database and its log included."""
+        """Bytes on disk, the database and its log included."""
         database = 0
         for name in DATABASE:
             with contextlib.suppress(OSError):
@@ -220,18 +215,18 @@ class Folder:
             return database + sum(blocks(entry.size) for entry in self.entries.values())
 
     def touch(self, names: Iterable[bytes], now: float) -> None:
-        """They were used, at this Unix time."""
+        """Notes that the segments were used, at this Unix time."""
         with self._mutex:
             for name in names:
                 if name in self.entries:
                     self.entries[name].used = now
 
     def write(self, record: Record, parts: Sequence[Any], breaks: Throttle = NO_BREAKS) -> list[bytes] | None:
-        """Store a segment; the names of those that went for it. None when it was not stored.
+        """Stores a segment; returns the names of those evicted for it, or None when it was not stored.
 
-        One whose parent is not stored is not either: it could never be used. Failure of the disk ends writing
-        until attend() finds that it goes on, with one warning. breaks: of the thread that writes. parts: of
-        single bytes.
+        A segment whose parent is not stored is not stored either: it could never be used. A failure of the
+            disk ends writing, with one warning, until attend() resumes it. breaks: of the thread that writes.
+            parts: of single bytes.
         """
         if self.readonly or self._lost() or not self._wanted(record):
             return None
@@ -264,17 +259,18 @@ class Folder:
             self.entries[parent].children += change
 
     def _failed(self, error: Exception, name: bytes, need: int) -> None:
-        """The disk did not take a segment, or what it holds is damaged."""
+        """Handles a segment that the disk refused, or a folder that is damaged."""
         self._outage(f"{type(error).__name__}: {error}")
         self._need = need
         with contextlib.suppress(*FAILURES, *DAMAGE):
             self._items.delete(b"t" + name)
         if self._hold is not None and is_damage(error):
             self._hold.close()
-            self._hold = None  # read on; it is opened, and started over where that must be, later
+            # reading goes on; the folder is opened later, and started anew if that is needed
+            self._hold = None
 
     def _make_room(self, need: int, parent: bytes | None) -> list[bytes] | None:
-        """Evict leaves, the longest unused first, until `need` bytes are free. None when that cannot be."""
+        """Evicts leaves, the longest unused first, until `need` bytes are free; None when that cannot be."""
         above: set[bytes] = set()
         gone: list[bytes] = []
         excess = self.bytes_used() + need - self.limit
@@ -299,7 +295,7 @@ class Folder:
         return gone
 
     def remove(self, name: bytes) -> None:
-        """Delete a segment; unknown names are fine."""
+        """Deletes a segment. Unknown names are ignored."""
         with self._mutex:
             entry = self.entries.pop(name, None)
             if entry is not None:
@@ -330,7 +326,8 @@ class Folder:
             return None
         if isinstance(file, BufferedReader):
             return file, entry
-        if self.readonly or (hold is not None and hold.changed()):  # who writes there evicts what it likes
+        # the process that writes there evicts what it likes
+        if self.readonly or (hold is not None and hold.changed()):
             self.counts.gone += 1
             self.remove(name)
         else:
@@ -338,7 +335,7 @@ class Folder:
         return None
 
     def spoiled(self, name: bytes) -> None:
-        """It is not what was written: counted, and removed."""
+        """The segment is not what was written: it is counted and removed."""
         self.counts.damaged += 1
         self.remove(name)
 
@@ -360,7 +357,7 @@ class Folder:
         return None
 
     def verify(self) -> list[bytes]:
-        """Read everything; the names of what was damaged, now removed if this process writes."""
+        """Reads everything; returns the names of damaged segments, now removed if this process writes."""
         bad: list[bytes] = []
         gone: list[bytes] = []
         for name in list(self.entries):
@@ -375,12 +372,12 @@ class Folder:
         return bad + lost
 
     def _still_named(self, names: list[bytes]) -> list[bytes]:
-        """Of those whose files are not there, the ones that the database names all the same."""
+        """Of segments whose files are missing, those that the database still names."""
         rows = Snapshot(self.base).rows if names else {}
         return [name for name in names if b"t" + name in rows]
 
     def purge(self, fingerprint: str | None = None) -> int:
-        """Remove all segments, or those of one fingerprint; how many."""
+        """Removes all segments, or those of one fingerprint; returns how many."""
         names = [name for name, entry in self.entries.items() if fingerprint in (None, entry.fingerprint)]
         for name in names:
             self.remove(name)
@@ -388,7 +385,7 @@ class Folder:
 
 
 def readable(path: Path) -> Contents:
-    """What of ours can be read there; nothing, where nothing can."""
+    """What of ours can be read there; empty where nothing can."""
     try:
         return read_contents(path / SEGMENTS) if look_at(path).usable else Contents()
     except (OSError, sqlite3.Error):

@@ -1,4 +1,4 @@
-"""A segment as the folder keeps it in mind, and what it counts."""
+"""What is kept in memory of each segment on disk, and the counters of the folder."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ BLOCK = 4096
 
 
 def blocks(size: int) -> int:
-    """What a file of this size takes on disk."""
+    """Bytes that a file of this size takes on disk."""
     return -(-size // BLOCK) * BLOCK
 
 
 @dataclass(slots=True)
 class CacheEntry:
-    """A record as the folder keeps it in mind: without its tokens. children: records that name it parent."""
+    """A record in memory: without its tokens. children: how many records name it as their parent."""
 
     fingerprint: str
     model: str
@@ -33,7 +33,7 @@ class CacheEntry:
 
 @dataclass(slots=True)
 class DiskCounts:
-    """gone: removed by another process. outages: times that writing stopped."""
+    """Counters of a folder. gone: removed by another process. outages: times that writing stopped."""
 
     written: int = 0
     read: int = 0
@@ -45,14 +45,14 @@ class DiskCounts:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What is otherwise on disk than it was. fresh: parents before what goes on from them."""
+    """What has changed on disk. fresh: new records, parents before their continuations."""
 
     fresh: tuple[Record, ...]
     gone: frozenset[bytes]
 
 
 def checks(file: BufferedReader, entry: CacheEntry, breaks: Throttle) -> bool:
-    """Whether it has the size and checksum of its record; leaves it at its beginning."""
+    """Whether the file has the size and checksum of its record; leaves the file at its beginning."""
     if file.seek(0, 2) != entry.size:
         return False
     file.seek(0)

@@ -1,4 +1,4 @@
-"""The right to write in a folder: its marker, its lock and its database, and whether they are still there."""
+"""The right to write in a folder: its marker, its lock and its database, whether they are still in place."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from engine.cache.record import FORMAT
 
 log = logging.getLogger("engine.cache")
 
-PROBE = 64 * 1024  # bytes that are written to see whether a disk takes any again
+PROBE = 64 * 1024  # bytes that are written to see whether a disk accepts any again
 Identity = tuple[tuple[int, int] | None, ...]
 
 
@@ -26,7 +26,9 @@ class NoHold(OSError):
 
 @dataclass(slots=True)
 class Hold:
-    """Made by take(). contents: what was there. damaged: whether it was so damaged that it starts empty."""
+    """The right to write. Made by take(). contents: what was there. damaged: it was so damaged that it starts
+    empty.
+    """
 
     path: Path
     items: Any
@@ -37,8 +39,9 @@ class Hold:
 
     @classmethod
     def take(cls, path: Path, limit: int) -> Hold:
-        """Make the folder ours, lock it and open its database. Raises OSError, leaving no lock behind."""
-        # asked first, by who waits for the lock again and again: to look whose a folder is takes longer
+        """Makes the folder ours, locks it and opens its database. Raises OSError, leaving no lock behind."""
+        # asked first, because a process that waits for the lock asks often: finding the folder's owner takes
+        # longer
         if is_marker(path / MARKER) and Lock.held(path / LOCK):
             raise NoHold("another process writes to it")
         claim(path)
@@ -55,13 +58,13 @@ class Hold:
             raise
 
     def changed(self) -> str:
-        """What has become of the folder since it was opened; "" for nothing."""
+        """What has happened to the folder since it was opened; "" for nothing."""
         if (now := identity(self.path)) == self._identity:
             return ""
         return "the folder or a part of it was removed" if None in now else "another folder took its place"
 
     def refused(self, need: int) -> str:
-        """Why a disk that did not take a write does not take one of `need` bytes now; "" where it does."""
+        """Why a disk that refused a write does not accept one of `need` bytes now; "" where it does."""
         try:
             free = shutil.disk_usage(self.path).free
             if free < need:
@@ -73,7 +76,7 @@ class Hold:
         return ""
 
     def close(self) -> None:
-        """Lets others write."""
+        """Lets other processes write."""
         with contextlib.suppress(*FAILURES, *DAMAGE):
             self.items.close()
         self._lock.release()
@@ -112,7 +115,7 @@ def open_again(base: Path, limit: int) -> Any:
 
 
 def identity(path: Path) -> Identity:
-    """What tells the folder and each thing that writing rests on from another of the same name."""
+    """Identifies the folder, and everything that writing depends on, among others of the same name."""
     base = path / SEGMENTS
     return tuple(map(inode, (path, path / MARKER, path / LOCK, base, base / DATABASE[0])))
 

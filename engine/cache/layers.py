@@ -1,7 +1,8 @@
-"""Cutting the caches of one sequence into segments and joining them again. Engine thread only.
+"""Cuts the caches of one sequence into segments and joins them again. Runs on the engine thread only.
 
-A layer whose cache is plain keys and values is kept as slices [1, heads, tokens, width]. Any other (rotating,
-state-space) is kept as its whole state at the end of the segment, which is the only place it can go on from.
+A layer whose cache is plain keys and values is kept as slices [1, heads, tokens, width]. Any other layer
+(rotating, state-space) is kept as its whole state at the end of the segment, which is the only position from
+which it can continue.
 """
 
 from __future__ import annotations
@@ -16,16 +17,18 @@ from engine.batch_cache import staggered
 from engine.cache.copying import stream
 from engine.tuning import CPU
 
-ANSWER_ROOM = 256  # tokens, as a cache of mlx_lm grows by
+ANSWER_ROOM = 256  # tokens by which a cache of mlx_lm grows
 
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """What is kept of tokens [start, end). slices: keys and values of each plain layer in turn.
+    """What is kept of tokens [start, end).
 
-    states: the arrays of the other layers; spec: how they lie in those layers' states, one JSON value each.
-    whole: whether the states are there, so that a sequence may go on from `end`; without them it is good for
-    the way to a later segment.
+    slices: keys and values of each plain layer in turn.
+    states: the arrays of the other layers.
+    spec: how those arrays lie in the layers' states, one JSON value each.
+    whole: whether the states are there, so that a sequence can continue from `end`; without them it only
+        leads to a later segment.
     """
 
     start: int
@@ -36,7 +39,7 @@ class Kept:
     whole: bool = True
 
     def thin(self) -> Kept:
-        """Without its states."""
+        """The same without its states."""
         return replace(self, states=(), spec=(), whole=False)
 
     @property
@@ -55,7 +58,7 @@ class Kept:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Tokens [start, end) of what is kept, which stays in memory while this does."""
+    """Tokens [start, end) of what is kept, which stays in memory as long as this does."""
 
     kept: Kept
     start: int
@@ -63,7 +66,10 @@ class Part:
 
 
 class Layout:
-    """How the caches of one model are cut. make: new caches for one sequence; plain: what can be sliced;
+    """How the caches of one model are cut.
+
+    make: makes new caches for one sequence.
+    plain: which layers can be sliced.
     stagger: as in DeviceTuning.
     """
 
@@ -74,13 +80,13 @@ class Layout:
 
     @property
     def sliceable(self) -> bool:
-        """Whether a segment may be used up to any of its tokens."""
+        """Whether a segment can be used up to any of its tokens."""
         return all(self._plain)
 
     def cut(self, caches: Sequence[Any], start: int, end: int) -> Kept:
-        """Tokens [start, end) of a sequence that has `end` or more; lazy: nothing is computed yet.
+        """Cuts tokens [start, end) out of a sequence of `end` or more tokens. The result is lazy.
 
-        Raises ValueError where it has fewer: what goes on from such a segment would answer wrongly.
+        Raises ValueError where the sequence has fewer: a continuation of such a segment would be wrong.
         """
         slices: list[mx.array] = []
         states: list[mx.array] = []
@@ -96,10 +102,11 @@ class Layout:
         return Kept(start, end, tuple(slices), tuple(states), tuple(spec))
 
     def join(self, parts: Sequence[Part], more: int = 0) -> list[Any]:
-        """Caches of a sequence of all tokens of the parts, which leave no gap; lazy. From any thread.
+        """The caches of a sequence of all tokens of the parts, which leave no gap. The result is lazy. From
+        any thread.
 
-        more: tokens that are going to be added, before an answer; the buffers have room for both and need
-        not grow. They double at most: room has to be filled with zeros before the first token is computed.
+        more: tokens that are going to be added before an answer. The buffers have room for both and need not
+            grow, but double at most: room has to be filled with zeros before the first token is computed.
         """
         room = min(more + ANSWER_ROOM, parts[-1].end) if more else 0
         caches = self._make()
@@ -119,7 +126,7 @@ class Layout:
 
 
 def leaves(layers: Any) -> Iterator[Any]:
-    """Some layers keep several caches (mlx_lm's CacheList)."""
+    """The caches of all layers; some layers keep several (mlx_lm's CacheList)."""
     for layer in layers:
         inner = getattr(layer, "caches", None)
         if inner is None:
@@ -129,8 +136,8 @@ def leaves(layers: Any) -> Iterator[Any]:
 
 
 def joined(parts: Sequence[Part], index: int, room: int) -> mx.array:
-    """One array of the whole length and `room` tokens of zeros; never one that is kept: caches write into
-    theirs.
+    """One array of the whole length and `room` tokens of zeros; never an array that is kept, because caches
+    write into theirs.
     """
     with mx.stream(stream(index)):
         arrays = [
@@ -145,7 +152,7 @@ def joined(parts: Sequence[Part], index: int, room: int) -> mx.array:
 
 
 def pack(value: Any, arrays: list[mx.array]) -> Any:
-    """A state as a JSON value; its arrays go into `arrays`, and their places there into the value."""
+    """A state as a JSON value. Its arrays are added to `arrays`, and their indices put into the value."""
     if isinstance(value, mx.array):
         arrays.append(mx.contiguous(value))
         return {"array": len(arrays) - 1}
@@ -157,7 +164,7 @@ def pack(value: Any, arrays: list[mx.array]) -> Any:
 
 
 def unpack(spec: Any, arrays: Sequence[mx.array]) -> Any:
-    """The state that pack() took apart. Arrays come as new objects: caches write into theirs."""
+    """The state that pack() took apart. Arrays are new objects, because caches write into theirs."""
     if isinstance(spec, dict):
         return arrays[spec["array"]][...]
     return [unpack(item, arrays) for item in spec] if isinstance(spec, list) else spec

@@ -32,19 +32,21 @@ from engine.types import CacheReport, CacheStats, GenerateRequest, SessionInfo
 log = logging.getLogger("engine.cache")
 
 PART = 256  # tokens of a long prompt that are kept at a time while others decode
-PROMPT_KEEP = 256  # tokens a prompt must add to be kept before its answer is there
+PROMPT_KEEP = 256  # tokens that a prompt must add to be kept before its answer is there
 LEAST_PATIENCE_S = 1.0  # a young process does not know yet how slow its prefill is
 MOST_PATIENCE_S = 30.0
-PATIENCE = 2.0  # times as long as computing it: others can use the machine meanwhile
+PATIENCE = 2.0  # times as long as computing it, because others can use the machine meanwhile
 EXPIRE_S = 5.0
-JOIN = 16  # tokens of a prefill under way that make it worth taking over
-FOLLOW = 64  # tokens that another request is about to compute, and that are worth waiting for
+JOIN = 16  # tokens of a running prefill that make it worth taking over
+FOLLOW = 64  # tokens that another request is about to compute, which are worth waiting for
 LEAST_AHEAD = 16  # fewer tokens are not worth a segment of their own before somebody asks for them
-MOST_MARKS = 5  # whole states are large: the first place that is marked, and the last ones
+MOST_MARKS = 5  # whole states are large: the first position that is marked, and the last ones
 
 
 class CacheManager:
-    """Nothing is kept when the model's config gives the cache no RAM; every call is fine all the same."""
+    """The prefix cache for the core. Keeps nothing where the model's settings give it no RAM; every call
+    still works.
+    """
 
     def __init__(self, model: LoadedModel, config: EngineConfig) -> None:
         budget = model.info.cache_ram if config.cache_ram is None else config.cache_ram
@@ -62,7 +64,7 @@ class CacheManager:
         self._expired = 0.0
 
     def arrive(self, request: GenerateRequest, prefill_token_s: float) -> Prefix:
-        """A request came; to be forgotten when it is over."""
+        """A request has come. forget() is due when it is over."""
 
         def patience(tokens: int) -> float:
             return min(MOST_PATIENCE_S, max(LEAST_PATIENCE_S, PATIENCE * tokens * prefill_token_s))
@@ -70,18 +72,18 @@ class CacheManager:
         return Prefix(request, self.cache.look(as_tokens(request.prompt), patience, rank_of(request)))
 
     def waits(self, prefix: Prefix) -> bool:
-        """Whether something of its prompt is still on its way from the disk."""
+        """Whether some of its prompt is still being read from disk."""
         return self.cache.waits(prefix.waiting)
 
     def start(self, prefix: Prefix) -> Taken:
-        """Its place is there: what it starts from."""
+        """What the request starts from, now that it has its place."""
         taken = self.cache.take(prefix.waiting)
-        prefix.taken = replace(taken, join=None)  # it holds what it joins
+        prefix.taken = replace(taken, join=None)  # holds what the request joins
         prefix.reason = self.sessions.explain(prefix.request.session, prefix.tokens, taken)
         return taken
 
     def marks(self, prefix: Prefix) -> tuple[int, ...]:
-        """Numbers of prompt tokens after which what has been computed should be kept; of one with a place."""
+        """Numbers of prompt tokens after which the work should be kept, for a request with a place."""
         taken = prefix.taken
         if self.cache.layout.sliceable or taken is None:
             return ()
@@ -99,8 +101,8 @@ class CacheManager:
         return request.prefill_only or not any(place >= size - LEAST_AHEAD for place in self.marks(prefix))
 
     def wants_part(self, prefix: Prefix, done: int) -> bool:
-        """Whether the first `done` tokens of its prompt, which others compute beside their answers, should be
-        kept before the rest is computed: to keep all of it at once would be a long step for them.
+        """Whether the first `done` tokens of its prompt, computed beside the answers of others, should be
+        kept before the rest is computed: keeping all of them at once would be a long step for the others.
         """
         return self.cache.layout.sliceable and done - self._known(prefix.tokens) >= PART
 
@@ -117,7 +119,7 @@ class CacheManager:
             self.sessions.turn(request.session, as_tokens(tokens), len(request.prompt), taken, prefix.reason)
 
     def report(self, prefix: Prefix) -> CacheReport:
-        """For its last event."""
+        """The cache report for the request's last event."""
         taken, reason = prefix.taken or Taken(), prefix.reason
         return CacheReport(
             tier=taken.tier,
@@ -134,13 +136,15 @@ class CacheManager:
         self.cache.forget(prefix.waiting)
 
     def shares(self, prefix: Prefix, request: GenerateRequest) -> bool:
-        """Whether a new request should take over this prefill under way, which is of its own prompt."""
+        """Whether a new request should take over this running prefill, which is of its own prompt."""
         prompt = as_tokens(request.prompt)
         return common(prefix.tokens, prompt) >= self._known(prompt) + JOIN
 
     def leader(self, request: GenerateRequest, others: Sequence[Prefix]) -> Prefix | None:
-        """Of these requests, whose prompts are still to be computed, the one that another should wait for
-        instead of computing the same: it shares most, and has not more to do than what is shared.
+        """The request that another should wait for instead of computing the same, if there is one.
+
+        It is the one of these, whose prompts are still to be computed, that shares most, and has not more to
+        compute than what is shared.
         """
         if not self.cache.ram.budget:
             return None
@@ -165,11 +169,11 @@ class CacheManager:
         return self.cache.radix.match(prompt, len(prompt)).length
 
     def discard(self) -> None:
-        """The model failed: what is still to be kept of its work is not."""
+        """The model failed: what was still to be kept of its work is dropped."""
         self.cache.discard()
 
     def tick(self, decoding: bool = False) -> bool:
-        """Between two steps, of which somebody who decodes waits for the next; whether there is more to be
+        """Works between two steps. decoding: somebody waits for the next step. Returns whether more is to be
         done at once.
         """
         more = self.cache.tick(decoding)
@@ -181,7 +185,7 @@ class CacheManager:
         return more
 
     def _give_back(self, now: float) -> None:
-        """RAM of what nobody has used for its time, once it is on disk."""
+        """Removes from RAM what was not used for the set time, once it is on disk."""
         if self._ram_ttl_s is None or self.cache.archive is None:
             return
         given = False
@@ -192,10 +196,10 @@ class CacheManager:
             else:
                 self.cache.write([segment])
         if given:
-            mx.clear_cache()  # to the machine, not to arrays to come
+            mx.clear_cache()  # to the machine, not to future arrays
 
     def handle(self, action: str, id: str) -> bool:
-        """list, pin, unpin or drop a session; whether it was known."""
+        """Lists, pins, unpins or drops a session; returns whether it was known."""
         match action:
             case "pin" | "unpin":
                 return self.sessions.pin(id, action == "pin")
@@ -205,7 +209,7 @@ class CacheManager:
 
     @property
     def nbytes(self) -> int:
-        """Of RAM, what waits to be written included."""
+        """Bytes of RAM, what waits to be written included."""
         archive = self.cache.archive
         held = self.cache.ram.held
         waiting = archive.pending.items() if archive is not None else ()
@@ -240,17 +244,17 @@ class CacheManager:
         )
 
     def listed(self) -> list[SessionInfo]:
-        """All sessions, the one heard of last first."""
+        """All sessions, the one seen last first."""
         return [self.sessions.info(id) for id in reversed(self.sessions.known)]
 
 
 def rank_of(request: GenerateRequest) -> Rank:
-    """Of what it needs and leaves behind."""
+    """The rank of what the request needs and leaves behind."""
     return Rank.active if request.session else Rank.common
 
 
 def open_archive(config: EngineConfig, ram: int, tuning: DeviceTuning) -> Archive | None:
-    """The disk tier; None without one. Where its folder cannot be used now, that is said and tried again."""
+    """The disk tier; None without one. Where its folder cannot be used, that is logged and tried again."""
     if config.cache_dir is None:
         return None
     folder = Folder(Path(config.cache_dir).expanduser(), config.cache_disk, patient=True)
@@ -260,7 +264,7 @@ def open_archive(config: EngineConfig, ram: int, tuning: DeviceTuning) -> Archiv
 
 
 def cache_fingerprint(model: str) -> str:
-    """What must be equal for kept keys and values to be used: the model (its dtype, tokenizer, template,
+    """Identifies what kept keys and values are valid for: the model (its dtype, tokenizer, template,
     quantisation and adapter are in its fingerprint), the libraries that compute them, and our own format.
     """
     versions = [importlib.metadata.version(name) for name in ("mlx", "mlx-lm")]

@@ -1,5 +1,4 @@
-"""Whose a folder is. Ours is one that holds our marker file; nothing is ever written into or removed from
-another.
+"""Decides whose a folder is: ours holds our marker file; nothing is written into or removed from another.
 
 Only claim() writes. Links are never followed below the folder's own path.
 """
@@ -26,13 +25,13 @@ TEXT = SIGNATURE + (
     b"\n\nfortieth keeps computed prompts in this folder and may delete them at any time. It deletes no\n"
     b"file that it did not make. Without this file it does not use the folder at all.\n"
 )
-SEGMENTS = "segments"  # of record.FORMAT; another format gets another name, and is left alone by this one
+SEGMENTS = "segments"  # for record.FORMAT; another format gets another name, and is not touched by this one
 LOCK = "lock"
 DATABASE = ("cache.db", "cache.db-wal", "cache.db-shm", "cache.db-journal")
 STEP = re.compile(r"[0-9a-f]{2}")
 FILENAME = re.compile(r"[0-9a-f]{2}/[0-9a-f]{2}/[0-9a-f]{28}\.val")
 SETTINGS = {"disk_min_file_size": 32 * 1024, "eviction_policy": "none", "cull_limit": 0}
-BEING_MADE_S = 0.3  # that another process may take to write the marker it has just made
+BEING_MADE_S = 0.3  # seconds that another process may take to write the marker it has just made
 
 
 class Standing(enum.Enum):
@@ -45,7 +44,7 @@ class Standing(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """why: a line for people, where the folder is not to be used."""
+    """Whose a folder is. why: a line for people, where the folder is not to be used."""
 
     standing: Standing
     why: str = ""
@@ -57,11 +56,11 @@ class Finding:
 
 
 class NotOurs(OSError):
-    """The folder is somebody else's. str() is a line for people."""
+    """The folder belongs to somebody else. str() is a line for people."""
 
 
 def look_at(path: Path) -> Finding:
-    """Whose it is, without writing anything. Raises OSError where that cannot be seen."""
+    """Whose the folder is, without writing anything. Raises OSError where that cannot be seen."""
     try:
         names = sorted(os.listdir(path))
     except FileNotFoundError:
@@ -90,7 +89,7 @@ def foreign(path: Path, what: str, advice: str = "name another folder with --cac
 
 
 def is_marker(file: Path) -> bool:
-    """Whether we made it. One that is empty is waited for: another process may have made it just now."""
+    """Whether we made this marker. An empty one is waited for: another process may have made it just now."""
     until = time.monotonic() + BEING_MADE_S
     while True:
         try:
@@ -104,7 +103,7 @@ def is_marker(file: Path) -> bool:
 
 
 def linked(path: Path) -> Finding | None:
-    """What stands where our files belong must be no link, and the database must not be another program's."""
+    """Finds links in the place of our files, and another program's database."""
     base = path / SEGMENTS
     for place in (base, path / LOCK, *(base / name for name in DATABASE)):
         if place.is_symlink():
@@ -117,8 +116,8 @@ def linked(path: Path) -> Finding | None:
 
 
 def is_earlier(path: Path) -> bool:
-    """Whether it is a cache of a version that made no marker, or one whose marker is damaged: all else in it
-    looks as only ours does.
+    """Whether the folder is a cache of a version without marker, or one whose marker is damaged: everything
+    else in it looks as only our files do.
     """
     base, lock = path / SEGMENTS, path / LOCK
     with contextlib.suppress(OSError, sqlite3.Error, NotBytes):
@@ -141,7 +140,7 @@ def is_earlier(path: Path) -> bool:
 
 
 def strays(base: Path) -> Iterator[Path]:
-    """What lies below the two steps of our file names and is not of our pattern."""
+    """What lies below the two levels of folders with our names and does not have a name of our pattern."""
     for first in steps(base):
         for second in sorted(first.iterdir()):
             if not STEP.fullmatch(second.name) or not is_folder(second):
@@ -154,14 +153,14 @@ def strays(base: Path) -> Iterator[Path]:
 
 
 def steps(folder: Path) -> Iterator[Path]:
-    """The folders in it that bear a step of our file names."""
+    """The folders in it that have names like the folders of our files."""
     for one in sorted(folder.iterdir()):
         if STEP.fullmatch(one.name) and is_folder(one):
             yield one
 
 
 def our_files(base: Path) -> Iterator[str]:
-    """Names of the files below it that are of our pattern, relative to it."""
+    """Names of the files below it that match our pattern, relative to it."""
     for first in steps(base):
         for second in steps(first):
             for file in second.iterdir():
@@ -175,7 +174,7 @@ def is_folder(path: Path) -> bool:
 
 
 def remove_file(base: Path, name: str) -> None:
-    """Delete one of our files and the steps to it that are empty then; what is not of our pattern stays."""
+    """Deletes one of our files, and folders above it that are empty then; files of other patterns stay."""
     if not FILENAME.fullmatch(name):
         return
     file = base / name
@@ -189,7 +188,7 @@ def remove_file(base: Path, name: str) -> None:
 
 
 def remove_all(base: Path) -> None:
-    """Delete the database and all files of our pattern; anything else stays."""
+    """Deletes the database and all files of our pattern; anything else stays."""
     for name in list(our_files(base)):
         remove_file(base, name)
     for name in DATABASE:
@@ -198,14 +197,14 @@ def remove_all(base: Path) -> None:
 
 
 class Lock:
-    """Of the one process that may write. Made by take()."""
+    """The lock of the one process that may write. Made by take()."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
 
     @classmethod
     def take(cls, file: Path) -> Lock | None:
-        """None where another process has it. Raises OSError where there can be none."""
+        """Takes the lock; None where another process has it. Raises OSError where there can be no lock."""
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
         descriptor = os.open(file, flags, 0o600)
         try:
@@ -220,7 +219,7 @@ class Lock:
 
     @classmethod
     def held(cls, file: Path) -> bool:
-        """Whether another process has it; makes nothing."""
+        """Whether another process has the lock; makes nothing."""
         try:
             with open_plain(file) as opened:
                 fcntl.flock(opened, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -231,12 +230,12 @@ class Lock:
         return False
 
     def release(self) -> None:
-        """Once."""
+        """Releases the lock; to be called once."""
         os.close(self._descriptor)
 
 
 def claim(path: Path) -> None:
-    """Make the folder, or an empty one or one of an earlier version, ours. Raises NotOurs, OSError."""
+    """Makes the folder ours: a new or empty one, or one of an earlier version. Raises NotOurs, OSError."""
     found = look_at(path)
     if found.standing is Standing.foreign:
         raise NotOurs(found.why)
@@ -247,13 +246,13 @@ def claim(path: Path) -> None:
 
 
 def make_marker(path: Path, anew: bool) -> None:
-    """anew: in the place of a damaged one. Raises OSError, leaving no empty marker behind."""
+    """Makes the marker. anew: replaces a damaged one. Raises OSError, leaving no empty marker behind."""
     file = path / MARKER
     flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
         descriptor = os.open(file, flags | (os.O_TRUNC if anew else os.O_EXCL), 0o600)
     except FileExistsError:
-        if is_marker(file):  # of another process that started beside us
+        if is_marker(file):  # made by another process that started beside this one
             return
         raise
     try:

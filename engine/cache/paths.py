@@ -1,4 +1,4 @@
-"""Where the disk tier lies when nobody says."""
+"""The default folder of the disk tier."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def cache_folder() -> Path:
-    """In the user's cache folder, as the platform has it."""
+    """A folder in the user's cache folder, as the platform has it."""
     if sys.platform == "darwin":
         return Path.home() / "Library" / "Caches" / "fortieth" / "prefix"
     base = os.environ.get("XDG_CACHE_HOME")

@@ -1,4 +1,4 @@
-"""One request as the prefix cache knows it."""
+"""What the prefix cache knows of one request."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ from engine.types import GenerateRequest
 
 @dataclass(slots=True, eq=False)
 class Prefix:
-    """What of a request's prompt is known already. taken, reason: what it started from and why that was not
-    more, once it has its place.
+    """How much of a request's prompt is known.
+
+    taken: what it started from, once it has its place.
+    reason: why that was not more.
     """
 
     request: GenerateRequest

@@ -1,9 +1,10 @@
-"""Which prefixes are kept, by their exact tokens. Pure: no MLX, no clock, no I/O.
+"""The radix tree of kept prefixes, by their exact tokens. Pure: no MLX, no clock, no I/O.
 
-A *segment* is an immutable run of tokens of one conversation and the unit that is kept, moved and evicted. A
-*node* is a run of tokens in the tree; one that is split where two conversations part stays with its segment,
-which then has several nodes. A segment is named by the digest of all tokens up to its end (the chain hash:
-parent's digest, then its own tokens), so equal prefixes have equal names however they were cut.
+A *segment* is an immutable run of tokens of one conversation, and the unit that is kept, moved and evicted. A
+*node* is a run of tokens in the tree. A node that is split where two conversations part stays with its
+segment, which then has several nodes. A segment is named by the digest of all tokens up to its end (the chain
+hash: its parent's digest, then its own tokens), so that equal prefixes have equal names however they were
+cut.
 """
 
 from __future__ import annotations
@@ -27,11 +28,16 @@ def as_tokens(tokens: Sequence[int] | Tokens) -> Tokens:
 
 @dataclass(slots=True, eq=False)
 class Segment:
-    """Tokens [start, end) of a conversation. name: digest of all tokens up to `end`, and the start.
+    """Tokens [start, end) of a conversation.
 
-    kept: what is in RAM, None when nothing is; nbytes: its size; spare: of that, what only those need who go
-    on from its end. stored: bytes on disk, 0 when not there. session: which computed it, "" for none. locks:
-    requests that are about to use it. rank, worth, used: see engine.cache.ram.
+    name: digest of all tokens up to `end`, and the start.
+    kept: what is in RAM; None when nothing is.
+    nbytes: size of what is kept.
+    spare: bytes of it that are only needed to continue from its end.
+    stored: bytes on disk; 0 when it is not there.
+    session: which session computed it; "" for none.
+    locks: requests that are about to use it.
+    rank, worth, used: see engine.cache.ram.
     """
 
     name: bytes
@@ -55,7 +61,7 @@ class Segment:
         return None if first.parent is None else first.parent.segment
 
     def children(self) -> Iterator[Segment]:
-        """The segments that go on from this one; one may come twice."""
+        """The segments that continue this one; one may occur twice."""
         for node in self.nodes:
             for child in node.children.values():
                 if child.segment is not None and child.segment is not self:
@@ -79,13 +85,13 @@ class Node:
 
     @property
     def closed(self) -> bool:
-        """Whether it ends where its segment does: only there a state that cannot be cut is kept."""
+        """Whether it ends where its segment does: a state that cannot be cut is kept only there."""
         return self.segment is not None and self.end == self.segment.end
 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Tokens [start, end) are to be taken from this segment."""
+    """Tokens [start, end), to be taken from this segment."""
 
     segment: Segment
     start: int
@@ -94,9 +100,11 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """The longest known prefix of some tokens. length: tokens that agree; pieces: in order, without gaps.
+    """The longest known prefix of some tokens.
 
-    A model whose state cannot be cut may use less than what agrees: the pieces end where it can.
+    length: tokens that agree.
+    pieces: where they are, in order, without gaps. For a model whose state cannot be cut they end where it
+        can continue, which may be earlier.
     """
 
     length: int
@@ -108,7 +116,7 @@ class Match:
 
 
 class Radix:
-    """The tree. sliceable: whether a segment may be used up to any of its tokens, or only whole."""
+    """The tree. sliceable: whether a segment can be used up to any of its tokens, or only whole."""
 
     def __init__(self, fingerprint: str, sliceable: bool) -> None:
         self.sliceable = sliceable
@@ -136,9 +144,9 @@ class Radix:
         return Match(length, tuple(pieces))
 
     def add(self, tokens: Tokens) -> Segment | None:
-        """Know all of `tokens`; a new segment for the part that was not known, None when all was.
+        """Adds all of `tokens`. Returns a new segment for the part that was not known, None when all was.
 
-        Where states cannot be cut, a known end at which none is kept gets a segment of its own.
+        Where states cannot be cut, a known end at which no state is kept gets a segment of its own.
         """
         path, length = self._walk(tokens)
         node = path[-1] if path else self.root
@@ -151,9 +159,10 @@ class Radix:
         return self._recover(node, node.start)
 
     def graft(self, parent: bytes | None, start: int, tokens: Tokens, name: bytes) -> Segment | None:
-        """A segment found on disk: it goes on from `start` within the segment named `parent`.
+        """Adds a segment found on disk: it continues the segment named `parent` from `start`.
 
-        None when that is not known, nothing in it is new, or `name` is not the digest of all its tokens.
+        Returns None when the parent is not known, nothing in it is new, or `name` is not the digest of all
+        its tokens.
         """
         node = self.root
         if parent is not None:
@@ -178,7 +187,7 @@ class Radix:
         return None if self.sliceable or last.closed else self._recover(last, start)
 
     def remove(self, segment: Segment) -> list[Segment]:
-        """Forget a segment and all that goes on from it; what was forgotten."""
+        """Forgets a segment and all its continuations; returns what was forgotten."""
         gone: list[Segment] = []
         waiting = [segment]
         while waiting:
@@ -194,12 +203,14 @@ class Radix:
         return gone
 
     def find(self, tokens: Tokens) -> Segment | None:
-        """The segment that the last of `tokens` lies in, when all are known."""
+        """The segment in which the last of `tokens` lies, when all are known."""
         path, length = self._walk(tokens)
         return path[-1].segment if path and length == len(tokens) else None
 
     def _walk(self, tokens: Tokens, node: Node | None = None) -> tuple[list[Node], int]:
-        """The nodes below `node` that agree with `tokens`, the last maybe in part; how many tokens agree."""
+        """The nodes below `node` that agree with `tokens`, the last perhaps in part; and how many tokens
+        agree.
+        """
         path: list[Node] = []
         node, at = node or self.root, 0
         while at < len(tokens):
@@ -215,7 +226,7 @@ class Radix:
         return path, at
 
     def _split(self, node: Node, at: int) -> Node:
-        """Cut a node at the absolute place `at`, strictly inside; the upper half."""
+        """Cuts a node at the absolute position `at`, strictly inside it; returns the upper half."""
         cut = at - node.start
         parent = node.parent
         assert parent is not None, "the root has no tokens to split"
@@ -230,7 +241,9 @@ class Radix:
         return upper
 
     def _extend(self, parent: Node, tokens: Tokens, start: int) -> Segment:
-        """A new node, and a segment that begins at `start`: there, or before where it was known already."""
+        """Adds a node, and a segment that begins at `start`: at the node, or earlier where tokens were known
+        already.
+        """
         digest = parent.digest.copy()
         digest.update(tokens.tobytes())
         node = Node(tokens.copy(), parent.end, parent, None, digest)
@@ -238,7 +251,7 @@ class Radix:
         return self._cover(node, start)
 
     def _recover(self, node: Node, start: int) -> Segment:
-        """Give a node that lies within a segment one of its own, with a state at its end."""
+        """Gives a node that lies within a segment a segment of its own, with a state at its end."""
         assert node.segment is not None
         node.segment.nodes.remove(node)
         return self._cover(node, start)
@@ -251,7 +264,7 @@ class Radix:
 
 
 def make_name(digest: hashlib.blake2b, start: int) -> bytes:
-    """The name of the segment from `start` to where `digest` has come."""
+    """The name of the segment that begins at `start` and ends where `digest` does."""
     return digest.digest() + start.to_bytes(4, "big")
 
 

@@ -1,4 +1,4 @@
-"""What is kept in RAM, and what goes first when it is full. Knows sizes only: no MLX, no clock."""
+"""The RAM tier: what is kept in RAM, and what is evicted first. It knows sizes only: no MLX, no clock."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from dataclasses import dataclass, field
 
 from engine.cache.radix import Segment
 
-DEPTH = 8192  # tokens; a token this deep in a conversation costs twice as much to compute as the first
+DEPTH = 8192  # tokens; a token at this depth costs twice as much to compute as the first
 
 
 class Rank(enum.IntEnum):
-    """Lower goes first, whatever it is worth."""
+    """What is evicted first: lower ranks, whatever they are worth."""
 
     superseded = 0  # an end that its session has left behind
     common = 1
-    active = 2  # on the way to the last turn of a session that was heard of lately
-    pinned = 3  # by hand
+    active = 2  # on the way to the last turn of a session that was seen lately
+    pinned = 3  # pinned by hand
 
 
 def cost(segment: Segment) -> float:
-    """What computing it again would take, in tokens at the beginning of a prompt."""
+    """The cost of computing it again, in tokens at the beginning of a prompt."""
     tokens = segment.end - segment.start
     return tokens * (1 + (segment.start + tokens / 2) / DEPTH)
 
@@ -31,10 +31,11 @@ class RamTier:
     """Segments in RAM, `budget` bytes of them at most.
 
     Evicts by GreedyDual-Size (Cao and Irani, 1997): a segment is worth its cost per byte on top of the worth
-    of the last one that was evicted, so cost counts against recency and what is not used grows old. `unit`:
-    bytes that one token takes, to make cost per byte a number near 1. Among equals the longest unused goes
-    first. A segment that others in RAM go on from stays until they have gone: roots outlive leaves. What it
-    can spare then goes before anything else, if it is on disk and only one goes on from it.
+        of the last one that was evicted, so that cost counts against recency, and what is not used ages.
+        `unit`: bytes that one token takes, which makes the cost per byte a number near 1. Among equals the
+        longest unused is evicted first. A segment with continuations in RAM stays until they are evicted:
+        roots outlive leaves. Its spare bytes are given up before anything else, if they are on disk and only
+        one segment continues it.
     """
 
     budget: int
@@ -47,11 +48,11 @@ class RamTier:
     def hold(
         self, segment: Segment, kept: object, nbytes: int, now: float, spare: int = 0
     ) -> list[Segment] | None:
-        """Keep it, in the place of what there was of it; the segments that had to go for it, or None when
-        there is no room that may be taken.
+        """Keeps a segment, in place of what was kept of it. Returns the segments that were evicted for it, or
+        None when there is no room that may be taken.
         """
         more = nbytes - segment.nbytes
-        segment.locks += 1  # its parents must not go for it
+        segment.locks += 1  # its parents must not be evicted for it
         gone = self.make_room(more, segment)
         segment.locks -= 1
         if gone is None:
@@ -63,20 +64,20 @@ class RamTier:
         return gone
 
     def touch(self, segments: Iterable[Segment], now: float) -> None:
-        """They were used."""
+        """Notes that the segments were used."""
         for segment in segments:
             segment.used = now
             segment.worth = self.floor + cost(segment) * self.unit / max(segment.nbytes, 1)
 
     def drop(self, segment: Segment) -> None:
-        """Let it go; not being there is fine."""
+        """Removes a segment; it need not be there."""
         if self.held.pop(segment.name, None) is not None:
             self.used -= segment.nbytes
             segment.kept, segment.nbytes, segment.spare = None, 0, 0
 
     def unused(self, before: float) -> Iterator[Segment]:
-        """What nobody has used since, the deepest first; not what others in RAM go on from, nor what is
-        pinned. May be dropped on the way.
+        """What has not been used since, the deepest first; without segments that have continuations in RAM,
+        and without pinned ones. May be removed on the way.
         """
         old = [one for one in self.held.values() if one.used < before and one.rank < Rank.pinned]
         for one in sorted(old, key=lambda one: -one.start):
@@ -84,7 +85,7 @@ class RamTier:
                 yield one
 
     def _thin(self, need: int, most: int, newcomer: Segment | None) -> int:
-        """Let go what can be spared, up to `need` bytes; what is still needed."""
+        """Gives up spare bytes, up to `need`; returns the bytes that are still needed."""
         spare = [one for one in self.held.values() if one.spare and one.rank <= most]
         found = [one for one in spare if on_the_way(one, newcomer)]
         for one in sorted(found, key=lambda one: (one.rank, one.worth, one.used)):
@@ -97,9 +98,9 @@ class RamTier:
         return need
 
     def make_room(self, nbytes: int, newcomer: Segment | None = None) -> list[Segment] | None:
-        """Evict until `nbytes` are free; None, and no segment evicted, when that cannot be.
+        """Evicts until `nbytes` are free; None, with no segment evicted, when that is impossible.
 
-        Nothing goes for a newcomer that outranks it.
+        Nothing is evicted for a newcomer of lower rank.
         """
         need = self.used + nbytes - self.budget
         if need <= 0:
@@ -131,8 +132,8 @@ class RamTier:
 
 
 def on_the_way(segment: Segment, newcomer: Segment | None) -> bool:
-    """Whether what it can spare is on disk, nobody waits for it, and one segment goes on from it, in RAM or
-    about to be.
+    """Whether its spare bytes can go: they are on disk, nobody waits for the segment, and one segment
+    continues it, in RAM or about to be.
     """
     if segment.locks or not segment.stored or segment.parent is None:
         return False
@@ -143,7 +144,7 @@ def on_the_way(segment: Segment, newcomer: Segment | None) -> bool:
 
 
 def ancestors(segment: Segment) -> Iterator[bytes]:
-    """The names of the segments that come before it."""
+    """The names of the segments before it."""
     above = segment.parent
     while above is not None:
         yield above.name

@@ -16,10 +16,15 @@ CHUNK = 2**20
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
-    """One segment. fingerprint: of what can use it; model: for people. parent: the segment it goes on from.
+    """The record of one segment.
 
-    tokens: [start, end) as little-endian int32. size, checksum: of its tensors. saved: Unix seconds. session:
-    a digest of the name of the session that computed it, "" for none.
+    fingerprint: identifies what can use it.
+    model: for people.
+    parent: the segment that it continues.
+    tokens: [start, end) as little-endian int32.
+    size, checksum: of its tensors.
+    saved: Unix seconds.
+    session: a digest of the name of the session that computed it; "" for none.
     """
 
     format: int = FORMAT
@@ -48,7 +53,7 @@ def encode_record(record: Record) -> bytes:
 
 
 def decode_record(data: bytes) -> Record | OtherFormat | None:
-    """None when it is damaged."""
+    """Reads a record; None when it is damaged."""
     mark, body = data[:DIGEST], data[DIGEST:]
     if digest_of((body,)) != mark:
         return None
@@ -61,7 +66,7 @@ def decode_record(data: bytes) -> Record | OtherFormat | None:
 
 def digest_of(parts: Iterable[Any], breaks: Throttle = NO_BREAKS) -> bytes:
     """The checksum of these bytes, one after the other. breaks: of the thread that computes it."""
-    digest = hashlib.sha256()  # for which processors have instructions: twice as fast as blake2b
+    digest = hashlib.sha256()  # processors have instructions for it: twice as fast as blake2b
     for part in parts:
         view = memoryview(part)
         for start in range(0, view.nbytes, CHUNK):

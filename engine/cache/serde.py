@@ -1,8 +1,8 @@
 """A segment's arrays as the bytes of a safetensors file, and back. For the threads that write and load.
 
 The format (github.com/huggingface/safetensors): 8 bytes little-endian length of a JSON header, the header,
-then the tensors end to end. At rest keys and values may be smaller than in use; states of other layers are
-not touched, because an error in them would grow with every token.
+    then the tensors one after the other. On disk keys and values may be smaller than in use; states of other
+    layers are stored as they are, because an error in them would grow with every token.
 """
 
 from __future__ import annotations
@@ -65,8 +65,8 @@ def encode(kept: Kept, at_rest: str) -> list[Any]:
 
 
 def form_of(index: int, kept: Kept, at_rest: str) -> str:
-    """How one of the arrays lies at rest. In `q8` the first and the last layer keep 16 bits: an error in the
-    last layer's keys moves the answer most (docs/cache.md).
+    """The form of one of the arrays on disk. In `q8` the first and the last layer keep 16 bits: an error in
+    the last layer's keys changes the answer most (docs/cache.md).
     """
     if index >= len(kept.slices):
         return "keep"
@@ -77,16 +77,16 @@ def form_of(index: int, kept: Kept, at_rest: str) -> str:
 
 
 class NotWhole(ValueError):
-    """A file is not what was written."""
+    """The file is not what was written."""
 
 
 def decode(
     file: BinaryIO, size: int, checksum: bytes, whole: bool = True, breaks: Throttle = NO_BREAKS
 ) -> Kept:
-    """Read an open file that encode() made; without `whole` no states of it. Raises NotWhole, OSError.
+    """Reads an open file that encode() made; without `whole` no states of it. Raises NotWhole, OSError.
 
-    What is verified is what has been read, and the file is read once: whatever becomes of it or of its name
-    meanwhile, no other bytes come out. breaks: of the thread that reads, after each array.
+    The bytes that are verified are the bytes that are used, and the file is read once: whatever happens to it
+    or its name meanwhile, no other bytes come out. breaks: of the thread that reads, after each array.
     """
     header, tensors, about = read_header(file, size)
     wanted = len(about["dtypes"]) if whole else about["slices"]
@@ -111,8 +111,8 @@ def decode(
 
 
 def read_header(file: BinaryIO, size: int) -> tuple[bytes, dict[str, Any], dict[str, Any]]:
-    """The header's bytes, the tensors that it tells of, which fill a file of `size` bytes, and what encode()
-    said of them. Raises NotWhole, OSError.
+    """The header's bytes, the tensors that it describes, which fill a file of `size` bytes, and what encode()
+    noted about them. Raises NotWhole, OSError.
     """
     if os.fstat(file.fileno()).st_size != size:
         raise NotWhole("its size does not match")
@@ -142,13 +142,13 @@ def read_header(file: BinaryIO, size: int) -> tuple[bytes, dict[str, Any], dict[
 
 
 def part_of(file: BinaryIO, begin: int, tensor: dict[str, Any]) -> bytes:
-    """The bytes of a tensor that nobody asks for."""
+    """The bytes of a tensor that is not asked for."""
     first, last = tensor["data_offsets"]
     return os.pread(file.fileno(), last - first, begin + first)
 
 
 def assemble(tensors: dict[str, mx.array], about: dict[str, Any], whole: bool, breaks: Throttle) -> Kept:
-    """What was kept, in the types it had."""
+    """What was kept, in the types that it had."""
     arrays: list[mx.array] = []
     count = about["slices"]
     for index, dtype in enumerate(about["dtypes"] if whole else about["dtypes"][:count]):
@@ -163,15 +163,15 @@ def assemble(tensors: dict[str, mx.array], about: dict[str, Any], whole: bool, b
 
 
 def raw(array: mx.array) -> memoryview:
-    """Its bytes, without a copy."""
-    if array.dtype == mx.bfloat16:  # which numpy does not know
+    """The bytes of an array, without a copy."""
+    if array.dtype == mx.bfloat16:  # numpy does not know this type
         array = array.view(mx.uint16)
     values: Any = np.asarray(array)
     return memoryview(values).cast("B") if array.size else memoryview(b"")
 
 
 def shrink(array: mx.array, form: str) -> dict[str, mx.array]:
-    """The tensors that stand for an array at rest, by suffix. Codes share their scale along the tokens of a
+    """The tensors that stand for an array on disk, by suffix. Codes share their scale along the tokens of a
     channel, because keys have channels that are far larger than others (KIVI, arXiv:2402.02750).
     """
     if form == "keep" or array.size == 0 or array.shape[-1] % 2:
@@ -191,14 +191,14 @@ def shrink(array: mx.array, form: str) -> dict[str, mx.array]:
 
 
 def by_group(array: mx.array, size: int) -> mx.array:
-    """[..., tokens, channels] as [..., groups, size, channels]; the last token fills up the last group."""
+    """[..., tokens, channels] as [..., groups, size, channels]; the last token fills the last group."""
     missing = -array.shape[-2] % size
     filled = mx.concatenate([array, *[array[..., -1:, :]] * missing], axis=-2) if missing else array
     return filled.reshape(*array.shape[:-2], -1, size, array.shape[-1])
 
 
 def grow(parts: dict[str, mx.array], form: str, dtype: mx.Dtype) -> mx.array:
-    """What shrink() made smaller, in the type it had."""
+    """What shrink() made smaller, in the type that it had."""
     if "" in parts:
         return parts[""].astype(dtype)
     codes = parts[".q"]

@@ -1,7 +1,7 @@
 """Which conversations belong together, what of them is protected, and why a turn did not reuse more.
 
-A session may hold several branches (a subagent, a title call): a turn goes on from the branch it has most in
-common with, or begins another.
+A session may hold several branches (a subagent, a title call): a turn continues the branch with which it has
+most in common, or begins another.
 """
 
 from __future__ import annotations
@@ -17,12 +17,13 @@ from engine.types import SessionInfo
 
 MOST_BRANCHES = 4
 MOST_SESSIONS = 1024
-WINDOW = 12  # tokens shown around the place where a prompt differs
+WINDOW = 12  # tokens shown around the position at which a prompt differs
 
 
-@dataclass(slots=True, eq=False)  # itself and no other: arrays of tokens do not compare to one truth
+# equal only to itself: arrays of tokens do not compare to a single truth value
+@dataclass(slots=True, eq=False)
 class Branch:
-    """tokens: all of its last turn, the answer included."""
+    """A branch of a session. tokens: all of its last turn, the answer included."""
 
     tokens: Tokens
     last_seen: float
@@ -30,9 +31,12 @@ class Branch:
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """Why not more was reused. cause: none (all that could be), cold, fingerprint, evicted, late (the disk
-    was too slow), boundary (this model's state cannot be cut there) or edited. at: the first token that is
-    new. was, now: for an edited prompt, tokens of the last turn and of this one around that place.
+    """Why a turn did not reuse more.
+
+    cause: none (all that could be was), cold, fingerprint, evicted, late (the disk was too slow), boundary
+        (this model's state cannot be cut there) or edited.
+    at: the first token that is new.
+    was, now: for an edited prompt, tokens of the last turn and of this one around that position.
     """
 
     cause: str
@@ -46,7 +50,12 @@ COLD = Reason("cold", 0)
 
 @dataclass(slots=True)
 class Session:
-    """turns, prompt_tokens, reused_tokens: so far. reason: of its last turn. pinned: by hand."""
+    """What is known of a session.
+
+    turns, prompt_tokens, reused_tokens: so far.
+    reason: of its last turn.
+    pinned: by hand.
+    """
 
     id: str
     last_seen: float
@@ -69,9 +78,10 @@ class Session:
 
 
 class CachedSessions:
-    """Protects in `cache` what active sessions will ask for next. ttl_s: how long one is active.
+    """Protects in `cache` what active sessions will ask for next.
 
-    quota: bytes of RAM that are protected for one session; what lies deeper is as common as anything.
+    ttl_s: how long a session counts as active.
+    quota: bytes of RAM that are protected for one session; deeper segments are not.
     """
 
     def __init__(self, cache: PrefixCache, ttl_s: float, quota: int, clock: Callable[[], float]) -> None:
@@ -107,7 +117,7 @@ class CachedSessions:
     def turn(self, id: str, tokens: Tokens, prompt_tokens: int, taken: Taken, reason: Reason) -> None:
         """A turn has ended: these are all its tokens."""
         session = self.known.pop(id, None) or Session(id, 0.0)
-        self.known[id] = session  # at the end: the longest unheard of is the first
+        self.known[id] = session  # at the end, so that the one seen longest ago is the first
         if len(self.known) > MOST_SESSIONS:
             self.forget(next(iter(self.known)))
         session.turns += 1
@@ -140,7 +150,7 @@ class CachedSessions:
             yield piece.segment
 
     def _protect(self, session: Session) -> None:
-        """Rank what its branches need; shared beginnings first, up to the quota."""
+        """Ranks what its branches need, shared beginnings first, up to the quota."""
         rank = Rank.pinned if session.pinned else Rank.active
         left = self._quota
         for branch in session.branches:
@@ -150,7 +160,7 @@ class CachedSessions:
 
     def prefetch(self, id: str) -> None:
         """A sign of life of a session: what its next turn will need is fetched from disk, up to the quota.
-        Also of one that this process knows nothing of yet.
+        Also for a session that this process does not know yet.
         """
         session = self.known.get(id)
         if session is not None:
@@ -163,7 +173,7 @@ class CachedSessions:
         self._cache.prefetch(path, self._quota)
 
     def expire(self) -> None:
-        """To be called now and then: sessions that were not heard of for `ttl_s` protect nothing any more."""
+        """To be called now and then: sessions that were not seen for `ttl_s` protect nothing any more."""
         over = self._clock() - self._ttl_s
         idle = [id for id in self._active if self.known[id].last_seen < over and not self.known[id].pinned]
         if idle:
@@ -196,7 +206,7 @@ class CachedSessions:
         )
 
     def pin(self, id: str, pinned: bool) -> bool:
-        """Protect a session until it is unpinned, on disk too; whether it is known."""
+        """Protects a session until it is unpinned, on disk too; returns whether it is known."""
         session = self._recall(id)
         if session is None:
             return False
@@ -216,7 +226,7 @@ class CachedSessions:
         return True
 
     def _recall(self, id: str) -> Session | None:
-        """A session that is known, or was to the last process and is still on disk; None of others."""
+        """A session that is known, or that the last process knew and is still on disk; None for others."""
         _, name = self._cache.left.get(digest_name(id), (0.0, b""))
         last = self._cache.radix.segments.get(name)
         if id not in self.known and last is not None:
@@ -225,13 +235,15 @@ class CachedSessions:
         return self.known.get(id)
 
     def forget(self, id: str) -> None:
-        """Know nothing of a session; what it left in the cache is as common as anything."""
+        """Forgets a session; what it left in the cache is no longer protected."""
         if self.known.pop(id, None) is not None and id in self._active:
             self._active.discard(id)
             self._rank_again()
 
     def drop(self, id: str) -> bool:
-        """Forget a session and delete what no other session uses, on disk too; whether it was known."""
+        """Forgets a session and deletes what no other session uses, on disk too; returns whether it was
+        known.
+        """
         session = self._recall(id)
         if session is None:
             return False
@@ -257,7 +269,7 @@ class CachedSessions:
 
 
 def above(segment: Segment) -> Iterator[Segment]:
-    """The segments that come before it, the nearest first."""
+    """The segments before it, the nearest first."""
     parent = segment.parent
     while parent is not None:
         yield parent

@@ -1,4 +1,4 @@
-"""What is to be kept is computed a little at a time, between two steps of the model. Engine thread only."""
+"""Computes what is to be kept, a little at a time, between two steps of the model. Engine thread only."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ class Settling:
 
 
 class Settler:
-    """done: takes a segment when all of it has been computed."""
+    """Computes arrays of segments. done: gets a segment when all of it has been computed."""
 
     def __init__(self, done: Callable[[Segment, Kept], None]) -> None:
         self._done = done
         self._waiting: deque[Settling] = deque()
 
     def add(self, segment: Segment, kept: Kept) -> None:
-        """Compute these arrays, which are lazy, and hand them over."""
+        """Adds arrays, which are lazy, to be computed and handed over."""
         self._waiting.append(Settling(segment, kept, list(kept.arrays)))
 
     def has(self, segment: Segment) -> bool:
         return any(settling.segment is segment for settling in self._waiting)
 
     def run(self, most: int | None = None) -> bool:
-        """Compute `most` bytes, or all; whether anything is left."""
+        """Computes `most` bytes, or all; returns whether anything is left."""
         done = 0
         while self._waiting and (most is None or done < most):
             first = self._waiting[0]
@@ -50,7 +50,7 @@ class Settler:
         return bool(self._waiting)
 
     def clear(self) -> list[Segment]:
-        """Forget all of it; the segments that were waiting."""
+        """Forgets everything; returns the segments that were waiting."""
         segments = [settling.segment for settling in self._waiting]
         self._waiting.clear()
         return segments

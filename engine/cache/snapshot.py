@@ -1,8 +1,8 @@
-"""A database of diskcache as it is now, read without writing anything: no lock, no index, no copy.
+"""Reads a database of diskcache as it is now, without writing anything: no lock, no index, no copy.
 
 SQLite itself writes beside a database that it only reads (the shared index of its log), and cannot read one
-on a read-only disk whose last writer was killed. The file and its log are read as bytes and put together in
-memory (sqlite.org/fileformat2.html, section 4).
+on a read-only disk whose last writer was killed. So the file and its log are read as bytes and put together
+in memory (sqlite.org/fileformat2.html, section 4).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from pathlib import Path
 FILE_HEADER = 100
 LOG_HEADER = 32
 FRAME_HEADER = 24
-LOG_MAGIC = 0x377F0682  # big-endian checksums have the lowest bit set
+LOG_MAGIC = 0x377F0682  # the lowest bit is set where checksums are big-endian
 READ_FORMS = slice(18, 20)  # of the file's header: 2 is with a log, 1 without
 TRIES = 20
 TRY_AGAIN_S = 0.05
@@ -35,7 +35,9 @@ class NotBytes(TypeError):
 
 
 def open_plain(path: Path) -> BufferedReader:
-    """For reading, and never through a link. Raises OSError; what is no file counts as missing."""
+    """Opens a file for reading, and never through a link. Raises OSError; what is not a file counts as
+    missing.
+    """
 
     def opener(name: str, flags: int) -> int:
         return os.open(name, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
@@ -49,8 +51,10 @@ def open_plain(path: Path) -> BufferedReader:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One item. filename: of its bytes, relative to the database's folder; value: its bytes, where they lie
-    in the database.
+    """One item.
+
+    filename: of the file with its bytes, relative to the database's folder.
+    value: its bytes, where they are in the database.
     """
 
     filename: str | None
@@ -73,7 +77,7 @@ def read_rows(base: Path) -> dict[bytes, Row]:
 
 
 def table_names(base: Path) -> set[str]:
-    """Of the database in this folder. Raises OSError, sqlite3.Error."""
+    """The tables of the database in this folder. Raises OSError, sqlite3.Error."""
     with closing(open_image(base)) as database:
         return {name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
 
@@ -118,7 +122,7 @@ def read_file(path: Path) -> bytes:
 
 
 def marks(base: Path) -> list[tuple[int, int, int]]:
-    """What changes when either is written."""
+    """Values that change when either file is written."""
     found: list[tuple[int, int, int]] = []
     for name in ("cache.db", "cache.db-wal"):
         try:
@@ -131,7 +135,7 @@ def marks(base: Path) -> list[tuple[int, int, int]]:
 
 
 def database_image(data: bytes, log: bytes) -> bytes:
-    """The database with what its log holds, as one that has no log."""
+    """The database with what its log holds, as a database without a log."""
     pages = bytearray(data)
     size = 0
     for number, page, total in committed(log):
@@ -148,7 +152,7 @@ def database_image(data: bytes, log: bytes) -> bytes:
 
 
 def committed(log: bytes) -> Iterator[tuple[int, bytes, int]]:
-    """(number, page, bytes of the whole database) of each page in the log, in whole transactions only."""
+    """(number, page, pages of the whole database) of each page in the log, in whole transactions only."""
     if len(log) < LOG_HEADER:
         return
     magic, _, page_size = struct.unpack_from(">III", log)
@@ -173,7 +177,7 @@ def committed(log: bytes) -> Iterator[tuple[int, bytes, int]]:
 
 
 def checksum(data: bytes, sums: tuple[int, int], swap: bool) -> tuple[int, int]:
-    """SQLite's, of a number of words that is even."""
+    """SQLite's checksum, of an even number of words."""
     words = array.array("I", data)
     if swap:
         words.byteswap()

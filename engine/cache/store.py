@@ -1,7 +1,7 @@
 """The prefix cache as the engine uses it: look, wait, take, keep. Engine thread only.
 
 A request looks for its longest known prefix when it comes; what lies on disk is fetched while it waits in the
-queue. When it gets its place it takes what is in RAM by then. What it computes is kept at the end of its
+queue. When it gets its place, it takes what is in RAM by then. What it computes is kept at the end of its
 prompt and at its own end.
 """
 
@@ -25,11 +25,11 @@ from engine.cache.settle import Settler
 from engine.cache.taken import StoreCounts, Taken, Waiting, Wanted
 from engine.tuning import CPU, DeviceTuning
 
-HEAD_BYTES = 32 * 4  # so many tokens tell one conversation from another
+HEAD_BYTES = 32 * 4  # so many first tokens tell one conversation from another
 
 
 class PrefixCache:
-    """RAM over disk over nothing. archive None: RAM only."""
+    """RAM first, then disk. archive: None for RAM only."""
 
     def __init__(
         self,
@@ -46,8 +46,8 @@ class PrefixCache:
         self.ram = ram
         self.archive = archive
         self.counts = StoreCounts()
-        self.foreign: set[bytes] = set()  # first tokens of what other models left on disk
-        # digest of a session: its last segment before this process
+        self.foreign: set[bytes] = set()  # first tokens of conversations that other models left on disk
+        # by digest of a session: its last segment before this process
         self.left: dict[str, tuple[float, bytes]] = {}
         self._fingerprint = fingerprint
         self._model = model
@@ -60,11 +60,11 @@ class PrefixCache:
             self._restore(archive)
 
     def _restore(self, archive: Archive) -> None:
-        """Know what the disk holds."""
+        """Learns what the disk holds."""
         self._graft(archive, archive.folder.load())
 
     def _graft(self, archive: Archive, records: Iterable[Record]) -> None:
-        """These are on disk, parents before what goes on from them."""
+        """Adds records that are on disk, parents before their continuations."""
         for record in records:
             if record.fingerprint != self._fingerprint:
                 if record.start == 0:
@@ -83,11 +83,11 @@ class PrefixCache:
                     self.left[record.session] = max(last, (record.saved, record.name))
 
     def look(self, tokens: Tokens, patience_s: Callable[[int], float], rank: Rank = Rank.common) -> Waiting:
-        """Find the longest prefix of a prompt and fetch what of it is on disk. To be followed by take() or
-        forget().
+        """Finds the longest prefix of a prompt and fetches what of it is on disk. take() or forget() has to
+        follow.
 
-        patience_s: of the tokens that a fetch saves, how long to wait for it. See waits(). rank: of what is
-        fetched; it may have had none since the last process.
+        patience_s: how long to wait, for each token that a fetch saves. See waits().
+        rank: of what is fetched; it may have had none since the last process.
         """
         self.settle()
         match = self.radix.match(tokens, len(tokens) - 1)
@@ -106,8 +106,8 @@ class PrefixCache:
         return Waiting(tokens, segments, missing, until, match.usable if lacking else at_hand)
 
     def _wanted(self, path: Sequence[Segment]) -> list[tuple[Segment, bool]]:
-        """The segments on the way to where a sequence goes on, each with whether its states are needed: those
-        of the last, and of all where there are none.
+        """The segments on the way to the position to continue from, each with whether its
+        states are needed too: those of the last one, or of all where a model has none.
         """
         return [(segment, self.layout.sliceable or segment is path[-1]) for segment in path]
 
@@ -121,7 +121,7 @@ class PrefixCache:
             self.archive.fetch(segment.name, whole)
 
     def prefetch(self, path: Sequence[Segment], most: int) -> None:
-        """Fetch what of these is on disk only, in this order, `most` bytes of it; nothing waits for them."""
+        """Fetches what of these is on disk only, in order, `most` bytes of it; nothing waits for them."""
         for segment, whole in self._wanted(path):
             if lacks(segment, whole) and segment.stored:
                 most -= segment.stored
@@ -135,11 +135,11 @@ class PrefixCache:
         return self._lacks(waiting) and self._clock() < waiting.until
 
     def _lacks(self, waiting: Waiting) -> bool:
-        """Whether any of it is still on its way from the disk."""
+        """Whether any of it is still being read from disk."""
         return any(self._fetching & {(name, True), (name, whole)} for name, whole in waiting.missing)
 
     def forget(self, waiting: Waiting) -> None:
-        """The request does not go on, or counts on this no more; again is fine."""
+        """The request ends, or no longer counts on this. May be called again."""
         for segment in waiting.locked:
             segment.locks -= 1
         waiting.locked.clear()
@@ -167,7 +167,7 @@ class PrefixCache:
         return Taken(join, length, tier, match.length, late, forks)
 
     def _at_hand(self, match: Match) -> tuple[Piece, ...]:
-        """The pieces that are in RAM up to the first that is not, ending where the model can go on."""
+        """The pieces that are in RAM, up to the first that is not, ending where the model can continue."""
         length = reach(match.pieces)
         pieces = [piece for piece in match.pieces if piece.end <= length]
         while pieces and not self.layout.sliceable and not can_go_on(pieces[-1]):
@@ -185,7 +185,7 @@ class PrefixCache:
     def keep(
         self, tokens: Sequence[int], caches: Sequence[Any], rank: Rank = Rank.common, session: str = ""
     ) -> None:
-        """Remember a sequence of exactly these tokens; what is known already costs nothing.
+        """Keeps a sequence of exactly these tokens; what is known already costs nothing.
 
         Nothing is computed yet: settle() does that, and look() before it looks.
         """
@@ -198,21 +198,25 @@ class PrefixCache:
             segment = piece.segment
             segment.rank = max(segment.rank, rank)
             segment.session = segment.session or session
-            # one that goes on beyond these tokens lies elsewhere as a whole, and here only in part
+            # a segment that continues beyond these tokens is stored elsewhere as a whole, and here only in
+            # part
             ends = segment.end == len(array) or (self.layout.sliceable and segment.end < len(array))
             if ends and lacks(segment, segment.end == len(array)) and not self._settler.has(segment):
                 kept = self.layout.cut(caches, segment.start, segment.end)
                 self._settler.add(segment, kept)
-                self._into_ram(segment, kept)  # now: what goes for it is memory that its copy can take
+                # now, because the memory of what is evicted can be used for its copy
+                self._into_ram(segment, kept)
             elif segment.kept is not None:
                 self._save(segment, segment.kept)
 
     def settle(self, most: int | None = None) -> bool:
-        """Compute what keep() left to do, `most` bytes of it; whether anything is left."""
+        """Computes what keep() left to do, `most` bytes of it; returns whether anything is left."""
         return self._settler.run(most)
 
     def _hold(self, segment: Segment, kept: Kept) -> None:
-        """It has been computed: to the disk, when it is not there yet. In RAM it has a place, or got none."""
+        """A segment has been computed: it goes to the disk, unless it is there. In RAM it has a place, or got
+        none.
+        """
         if segment.name in self.radix.segments:
             self._save(segment, kept)
             self._evicted([segment])
@@ -225,14 +229,14 @@ class PrefixCache:
         self._evicted([segment] if gone is None else gone)
 
     def _save(self, segment: Segment, kept: Kept, bounded: bool = True) -> None:
-        """To the disk, when it is not there yet and all of it is at hand, and computed."""
+        """Sends a segment to the disk, if it is not there yet, and all of it is at hand and computed."""
         if self.archive is None or not kept.whole or segment.stored or self._settler.has(segment):
             return
         if segment.name not in self.archive.pending:
             self.archive.save(self._record(segment), kept, bounded)
 
     def discard(self) -> None:
-        """Forget what keep() left to do: the model failed, and what it computed is not to be trusted."""
+        """Forgets what keep() left to do: the model failed, and what it computed is not to be trusted."""
         for segment in self._settler.clear():
             self._lose(segment)
 
@@ -254,7 +258,7 @@ class PrefixCache:
         )
 
     def _evicted(self, gone: Sequence[Segment]) -> None:
-        """Forget those that are nowhere any more."""
+        """Forgets segments that are neither in RAM nor on disk any more."""
         for segment in gone:
             self._fetched.discard(segment.name)
             pending = self.archive is not None and segment.name in self.archive.pending
@@ -269,12 +273,13 @@ class PrefixCache:
                 self.archive.drop(lost.name)
 
     def drop(self, segment: Segment) -> None:
-        """Forget a segment and all that goes on from it, on disk too."""
+        """Forgets a segment and all its continuations, on disk too."""
         self._lose(segment)
 
     def tick(self, decoding: bool = False) -> bool:
-        """Between two steps, of which those who decode wait for the next: take in what the disk did, compute
-        a little of what is to be kept. Whether some of that is left.
+        """Works between two steps: takes in what the disk did, and computes a little of what is to be kept.
+
+        decoding: requests wait for the next step. Returns whether some of the work is left.
         """
         if self.archive is not None:
             self.archive.breaks.hurry(not decoding)
@@ -296,7 +301,7 @@ class PrefixCache:
         return self.settle(self._settle_bytes)
 
     def _changed(self, change: Change) -> None:
-        """The folder is another, or may be written again."""
+        """The folder was replaced, or can be written again."""
         for name in change.gone:
             self._left_disk(name)
         if self.archive is not None:
@@ -323,28 +328,30 @@ class PrefixCache:
 
     @property
     def disk_bytes(self) -> int:
-        """As of the last write: measuring them is work for the disk."""
+        """Bytes on disk as of the last write: measuring them is work for the disk."""
         return self.archive.disk_bytes if self.archive is not None else 0
 
     def flush(self) -> None:
-        """Compute what is left, and give the disk all that is in RAM and not there yet."""
+        """Computes what is left, and sends the disk all that is in RAM and not there yet."""
         self.settle()
         self.tick()
         self.write(sorted(self.ram.held.values(), key=lambda segment: segment.start))
 
     def write(self, segments: Sequence[Segment]) -> None:
-        """Give the disk what of these is in RAM and not there yet."""
+        """Sends the disk what of these is in RAM and not there yet."""
         for segment in segments:
             self._save(segment, segment.kept, bounded=False)
 
     def close(self, grace_s: float | None = None) -> int:
-        """Write what is left, for so long at most; bytes that were not written. See Archive.close()."""
+        """Writes what is left, for so long at most; returns the bytes that were not written. See
+        Archive.close().
+        """
         self.flush()
         return self.archive.close(grace_s) if self.archive is not None else 0
 
 
 def lacks(segment: Segment, whole: bool) -> bool:
-    """Whether it is not in RAM, or without the states that are asked for."""
+    """Whether the segment is not in RAM, or lacks states that are asked for."""
     return segment.kept is None or (whole and not segment.kept.whole)
 
 
@@ -364,5 +371,5 @@ def reach(pieces: Sequence[Piece]) -> int:
 
 
 def digest_name(session: str) -> str:
-    """A session's name as it lies on disk."""
+    """A session's name as it is stored on disk."""
     return hashlib.blake2b(session.encode("utf-8", "replace"), digest_size=12).hexdigest() if session else ""

@@ -1,4 +1,4 @@
-"""What a request waits for and what it gets from the prefix cache."""
+"""What a request waits for in the prefix cache, and what it gets from it."""
 
 from __future__ import annotations
 
@@ -13,9 +13,12 @@ Wanted = tuple[bytes, bool]  # the name of a segment, and whether its states are
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Waiting:
-    """A request between its coming and its place. locked: segments it counts on; missing: those that were not
-    in RAM, with their states or without; until: when it stops waiting for them. reusable: tokens of its
-    prompt that need not be computed if it waits.
+    """A request between its arrival and its place.
+
+    locked: segments that it counts on.
+    missing: segments that were not in RAM, with their states or without.
+    until: when it stops waiting for them.
+    reusable: tokens of its prompt that need not be computed if it waits.
     """
 
     tokens: Tokens
@@ -27,11 +30,13 @@ class Waiting:
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """What a request starts from. join: makes the caches of its first `length` tokens, on any thread; None:
-    there are none.
+    """What a request starts from.
 
-    tier: ram, disk (some of it was fetched) or none. known: tokens that were known, used or not; forks: where
-    a model whose state cannot be cut should keep one, because conversations part there.
+    join: makes the caches of its first `length` tokens, on any thread; None where there are none.
+    tier: ram, disk (some of it was fetched) or none.
+    known: tokens that were known, used or not.
+    forks: positions at which a model whose state cannot be cut should keep one, because conversations part
+        there.
     """
 
     join: Callable[[], list[Any]] | None = None
@@ -49,7 +54,7 @@ class StoreCounts:
     ram: int = 0
     disk: int = 0
     none: int = 0
-    late: int = 0  # that stopped waiting for the disk
+    late: int = 0  # requests that stopped waiting for the disk
     reused_tokens: int = 0
     prompt_tokens: int = 0
     refused: int = 0  # segments for which there was no room in RAM

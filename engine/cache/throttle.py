@@ -1,4 +1,4 @@
-"""Threads that work beside those who decode take breaks: their work makes the steps of the others longer."""
+"""Gives the cache's threads breaks while requests decode, since their work makes the model's steps longer."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from collections.abc import Iterator
 
 
 class Stopped(OSError):
-    """The process ends: what a thread was in the middle of is left undone."""
+    """The process ends: a thread's piece of work is left undone."""
 
 
 class Throttle:
-    """Of some threads. share: seconds of break after each second of work, while others decode."""
+    """Breaks of some threads. share: seconds of break after each second of work, while requests decode."""
 
     def __init__(self, share: float) -> None:
         self.share = share
@@ -22,12 +22,12 @@ class Throttle:
         self._stopped = threading.Event()
 
     def stop(self) -> None:
-        """The next piece of work is not begun: work() raises Stopped. For any thread, and for good."""
+        """No further piece of work is begun: work() raises Stopped. From any thread, and for good."""
         self._stopped.set()
         self._hurried.set()
 
     def hurry(self, on: bool) -> None:
-        """Without breaks from now on, one that is being taken included; or with them. For any thread."""
+        """Turns breaks off, also one that is being taken, or on again. From any thread."""
         if on:
             self._hurried.set()
         else:
@@ -40,7 +40,7 @@ class Throttle:
 
     @contextlib.contextmanager
     def work(self) -> Iterator[None]:
-        """Around a piece of work, which a break may follow. Raises Stopped after stop()."""
+        """Encloses a piece of work, which a break may follow. Raises Stopped after stop()."""
         if self._stopped.is_set():
             raise Stopped("the process ends")
         began = time.perf_counter()
