@@ -1,6 +1,7 @@
 """Tool calls out of model text: text and schemas in, calls and findings out.
 
-No I/O, clock, logging or threads. This page is the library's public face; the modules behind it may change.
+The package does no I/O and uses no clock, logging or threads. This module is the library's public interface;
+the modules behind it may change.
 
 One whole turn of a model, in pieces or at once (docs/repair.md says what is repaired):
 
@@ -72,8 +73,8 @@ __all__ = [
     "tool_grammar",
 ]
 
-# Every module of the package imports this one first, and the validators' library takes a third of a second:
-# so a name is looked up in its module when it is first used.
+# Every module of the package imports this one first, and importing the validators' library takes a third of a
+# second: so a name is looked up in its module when it is first used.
 _MODULES = {
     "repair.formats": ("detect_format",),
     "repair.grammar": ("Grammar", "tool_grammar"),

@@ -1,4 +1,4 @@
-"""What is no call, but was meant as one: markers so broken that no format reads them, and loops.
+"""Finds what was meant as a call and is none: markers too broken for any format, half a call, loops.
 
 Such a turn is re-asked, never executed; a wrong guess costs one more attempt.
 """
@@ -32,7 +32,7 @@ _RESIDUE = re.compile(
         (
             *map(re.escape, _CLOSERS),
             r"^>>>[\w./-]{1,64}\n\s{0,20}[{\[\"]",
-            # a name with bytes in it that are no UTF-8, before its arguments
+            # a name with bytes in it that are not UTF-8, before its arguments
             r"\ufffd[\w./-]{0,64}(?:\[ARGS\]|\()?\s{0,3}[{\[]",
         )
     ),
@@ -42,8 +42,10 @@ _BROKEN_WORD = re.compile(r"\[?\w{5,9}\s{0,3}t\w{2,6}(?::\s{0,3}[\w./-]{1,64}\(|
 
 
 def find_attempt(text: str, tools: ToolSet, json_asked: bool = False) -> Problem | None:
-    """Whether a turn's content is a broken call: it begins with markup of a call and a declared tool, or ends
-    in what has a call's shape. json_asked: the answer was to be JSON.
+    """The problem of a turn whose content is a broken call; None where it is not.
+
+    It is one if it begins with a call's markup and a declared tool, or ends in the shape of a call.
+    json_asked: the answer was to be JSON.
     """
     if ends_in_call(text, tools, json_asked):
         return Problem("", "broken_markers", "the text ends like a tool call, but cannot be read as one")
@@ -57,8 +59,11 @@ def find_attempt(text: str, tools: ToolSet, json_asked: bool = False) -> Problem
 
 
 def find_residue(text: str, calls: list[ToolCall], tools: ToolSet) -> Problem | None:
-    """Whether the text beside a turn's calls holds what is left of another call: to execute the others
-    alone would be half of what was meant. Code in the text is quoted, and means nothing.
+    """The problem of a turn whose text, beside its calls, holds the rest of another call; None where it does
+    not.
+
+    Executing only the other calls would do half of what was meant. Code in the text is quoted, and is not
+    counted.
     """
     if is_blank(text):
         return None
@@ -76,19 +81,19 @@ def find_residue(text: str, calls: list[ToolCall], tools: ToolSet) -> Problem | 
 
 
 def _find_broken_word(text: str) -> re.Match[str] | None:
-    """A marker of words (`tool_call` and its like) that lost its brackets. As it may begin anywhere, it is
-    looked for only where one of its ends is.
+    """A marker of words (`tool_call` and the like) that lost its brackets. It may begin anywhere, so it is
+    looked for only before one of its ends.
     """
     return _BROKEN_WORD.search(text) if '="' in text or "(" in text else None
 
 
 def _find_object(text: str, tools: ToolSet) -> re.Match[str] | None:
-    """An object that is a call of a declared tool; the marker before it is broken, it may be."""
+    """An object that is a call of a declared tool, with or without a broken marker before it."""
     return next((found for found in _OBJECT.finditer(text) if found.group("name") in tools.names), None)
 
 
 def _find_untold(text: str, calls: list[ToolCall], tools: ToolSet) -> re.Match[str] | None:
-    """A declared name right before an object that is no accepted call's arguments."""
+    """A declared name right before an object that is not the arguments of an accepted call."""
     if "{" not in text:
         return None
     for found in _CALLED.finditer(text):

@@ -1,4 +1,4 @@
-"""What a marker of a call begins where no format reads a call: a marker written twice, or garbage."""
+"""Reads the text after a call's marker where no format reads a call: a marker written twice, or garbage."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from repair.regions import Format, Region, skip_space
 from repair.tools import ToolSet
 from repair.types import Fix, FixKind
 
-_AGAIN = 4  # opening markers one behind another that are one
+_AGAIN = 4  # opening markers in a row that count as one
 
 
 def read_broken(
     text: str, at: int, marker: str, formats: tuple[Format, ...], tools: ToolSet, finder: Finder
 ) -> tuple[Region, Format] | None:
-    """The region at `at`, in a text that is complete, and the format that reads it."""
+    """The region at `at`, in a complete text, and the format that reads it."""
     doubled = _read_doubled(text, at, marker, formats, tools)
     if doubled is not None:
         return doubled
@@ -27,7 +27,7 @@ def read_broken(
 def _read_doubled(
     text: str, at: int, marker: str, formats: tuple[Format, ...], tools: ToolSet
 ) -> tuple[Region, Format] | None:
-    """A call behind its opening marker, which stands before it more than once with nothing between."""
+    """A call whose opening marker is written more than once, with nothing between."""
     start = skip_space(text, at + len(marker))
     for _ in range(_AGAIN):
         if not text.startswith(marker, start):

@@ -1,5 +1,7 @@
-"""Schema-directed changes of values. A value changes only if its schema refuses it and accepts exactly
-one of the readings below; what the schema accepts is never touched.
+"""Schema-directed changes of values, such as "3" to 3 where the schema asks for an integer.
+
+A value changes only if its schema refuses it and accepts exactly one of the readings below; what the schema
+accepts is never touched.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ _NUMBER = re.compile(r"-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?", re.ASCII)
 _LEADING_ZERO = re.compile(r"-?0\d+", re.ASCII)
 _LIST_LIKE = re.compile(r"[,;|\n]")
 _EXACT_FLOAT = 2**53
-# what the text of a container may lack: its own closing tag or quote proves that nothing more was meant
+# what the text of a container may lack: its own closing tag or quote proves that no more was meant
 _CONTAINER_FIXES = {
     *(FixKind.single_quotes, FixKind.python_literal, FixKind.trailing_comma, FixKind.raw_control),
     *(FixKind.missing_closer, FixKind.extra_closer, FixKind.missing_comma, FixKind.unquoted_key),
@@ -92,14 +94,14 @@ class _Walk:
         return own
 
     def all_branches(self, own: Coercion, base: str, count: int, path: str) -> Coercion:
-        """What all branches together say."""
+        """The coercion by all branches together."""
         for index in range(count):
             tried = self.node(own.value, f"{base}/{index}", path)
             own = Coercion(tried.value, own.fixes + tried.fixes)
         return own
 
     def branches(self, own: Coercion, base: str, count: int, pointer: str, path: str) -> Coercion:
-        """What one branch, and only one, makes acceptable."""
+        """The coercion by the one branch that makes the value acceptable; none if several do."""
         found: dict[str, Coercion] = {}
         bare = has_bare(own.value)
         for index in range(count):
@@ -171,7 +173,7 @@ class _Walk:
         return self.changed(value, chosen, path) if chosen is not None else Coercion(value)
 
     def set_items(self, value: Bare, items: tuple[Any, ...], pointer: str, node: Any, path: str) -> Coercion:
-        """A Python set, as the array that the schema wants; anything else it is not."""
+        """A Python set as an array, where the schema wants one."""
         if "array" not in self.types(pointer, node, 0):
             return Coercion(value)
         below = self.node(list(items), pointer, path)
@@ -229,7 +231,7 @@ class _Walk:
 
 
 def _member_pointer(node: dict[str, Any], pointer: str, key: str) -> str | None:
-    """Where the schema of member `key` stands; None where none is declared."""
+    """Where the schema of member `key` is; None where none is declared."""
     properties = node.get("properties")
     if isinstance(properties, dict) and key in properties:
         return f"{pointer}/properties{escape(key)}"
@@ -252,7 +254,7 @@ def _type(value: Any) -> str:
 
 
 def _untyped(value: Any) -> Any:
-    """Where no schema speaks, Bare text that could be nothing but a string is one."""
+    """The value where no schema applies: Bare text that can only be a string becomes one."""
     if isinstance(value, dict):
         return {key: _untyped(item) for key, item in value.items()}
     if isinstance(value, list):
@@ -263,7 +265,7 @@ def _untyped(value: Any) -> Any:
 
 
 def _natural(text: str) -> list[Candidate]:
-    """What untyped text can be: itself, and the JSON (or Python) value it spells."""
+    """What untyped text can be: a string, and the JSON (or Python) value that it spells."""
     found = [Candidate(text)]
     word = text.strip()
     if _LEADING_ZERO.fullmatch(word):
@@ -276,7 +278,7 @@ def _natural(text: str) -> list[Candidate]:
     except ValueError:
         return found
     if end != len(word) or isinstance(value, str):
-        return found  # a string stays verbatim, quotes and all
+        return found  # a string stays verbatim, quotes included
     return [*found, Candidate(value)]
 
 
@@ -313,7 +315,7 @@ def _candidates(value: Any, options: list[Any]) -> Iterator[Candidate]:
 
 
 def _wrapped(value: Any, text: Any, candidates: list[Candidate]) -> Iterator[Candidate]:
-    """A scalar as the only item of an array; never text that might itself be a list."""
+    """A scalar as the only item of an array; never text that might be a list itself."""
     null = value is None or (isinstance(value, Bare) and value.text.strip() in ("null", "None"))
     blank = isinstance(value, Bare) and not value.text.strip()
     if null or blank or (isinstance(text, str) and _LIST_LIKE.search(text)):

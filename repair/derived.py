@@ -1,5 +1,7 @@
-"""Which format a model writes, proved by its own chat template: what that writes of known calls must be read
-back exactly. Formats that were detected, declared or derived are held to the same.
+"""Finds the format that a model writes, proved by its own chat template.
+
+What the template writes of known calls must be read back exactly. Detected, declared and derived formats all
+have to pass this.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ _MOST = 64
 _BARE = ("llama3", "bare_json", "bare_python")
 _PLAIN_SHAPES = ("objects", "python")
 _NO_LITERAL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ufffd\ud800-\udfff]")
-#: what templates write against their own format: raw line breaks, Python's literals, the end of the turn
+# what templates write against their own format: raw line breaks, Python's literals, the end of the turn
 _HARMLESS = {
     *(FixKind.raw_control, FixKind.python_literal, FixKind.parse_container),
     *(FixKind.extra_closer, FixKind.special_token),
@@ -53,8 +55,11 @@ CHECKS: tuple[tuple[tuple[Probe, ...], str], ...] = (
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """format: a name of the table, or what was declared or derived; None: unknown. row: its literals, where
-    it is none of the table. how: `detected`, `declared`, `derived` or `unknown`.
+    """The format that was found.
+
+    format: a name of the table, or a declared or derived format; None: unknown.
+    row: its literals, where it is not in the table.
+    how: `detected`, `declared`, `derived` or `unknown`.
     """
 
     format: str | Wire | None
@@ -67,7 +72,9 @@ def find_format(
 ) -> Found:
     """The format in which the template's own calls are read back: declared, detected, derived, in this order.
 
-    write: renders a turn. detected: of the table. any_known: all formats of the table are tried in the end.
+    write: renders a turn.
+    detected: a format of the table.
+    any_known: all formats of the table are tried in the end.
     """
     for row in declared:
         if is_sound(row) and reads_back(Wire.of(row), write):
@@ -135,7 +142,7 @@ def _texts(values: tuple[object, ...]) -> Iterator[str]:
 
 
 def _find_vague(form: RowFormat) -> str:
-    """A marker that words could be, in words."""
+    """A description of a marker that could be ordinary words; "" where there is none."""
     row = form.row
     markers = {
         "what opens a call": form.OPENERS,
@@ -150,12 +157,12 @@ def _find_vague(form: RowFormat) -> str:
 
 
 def reads_back(format: str | Wire, write: Write) -> bool:
-    """Whether all that the template writes of CHECKS is read back; at least a plain and a hard call."""
+    """Whether all that the template writes of CHECKS is read back, at least a plain and a hard call."""
     passed = 0
     for at, (probes, said) in enumerate(CHECKS):
         turn = write(probes, said)
         if said and turn is not None and not _is_beside(turn.text, said, write(probes, "")):
-            continue  # the template says text in another message, or not at all
+            continue  # the template writes text in another message, or not at all
         if turn is None and at < 2:
             return False
         if turn is not None and not _is_same(format, turn, probes, said):
@@ -167,7 +174,7 @@ def reads_back(format: str | Wire, write: Write) -> bool:
 
 
 def _is_beside(text: str, said: str, alone: WrittenTurn | None) -> bool:
-    """Whether the text stands right before what is written without it."""
+    """Whether the text directly precedes what is written without it."""
     before, _, behind = text.partition(said)
     return alone is not None and not before.strip() and behind.strip() == alone.text.strip()
 

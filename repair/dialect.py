@@ -29,7 +29,7 @@ _SHORTEST_LEAD = 4
 
 @dataclass(frozen=True)
 class Markers:
-    """Literals to search for, in order. first: a character that begins one."""
+    """Literals to search for, in order. first: matches a character that begins one."""
 
     literals: tuple[str, ...]
     pattern: re.Pattern[str]
@@ -42,7 +42,7 @@ class Markers:
         return after < len(self.literals) and self.literals[after].startswith(text)
 
     def search(self, text: str, at: int, final: bool) -> re.Match[str] | None:
-        """The first marker behind `at`; None also where it may begin a longer one, or be a part of one."""
+        """The first marker after `at`; None also where it may be the beginning or a part of a longer one."""
         found = self.pattern.search(text, at)
         if found is None or final or len(text) - found.start() >= self.longest:
             return found
@@ -58,12 +58,18 @@ class Markers:
 
 @dataclass(frozen=True)
 class Dialect:
-    """calls: opening marker -> formats to try, in order. words: those of them that begin with a name.
-    reasoning: opening -> closing marker. lone: closing markers that count without their
-    opening, and the beginnings of suffixed ones. dropped:
-    frame markers. messages: formats whose call is the whole message. framed: the frame's end markers count
-    from the start. closers: of all its formats. starts: what prompts of its formats end with, beginnings of
-    markers. own: names of the formats that the model is known to write; none where its format is not known.
+    """The markers of one model's formats.
+
+    calls: opening marker -> formats to try, in order.
+    words: those opening markers that begin with a name.
+    reasoning: opening -> closing marker.
+    lone: closing markers that count without their opening, and the beginnings of suffixed ones.
+    dropped: frame markers.
+    messages: formats whose call is the whole message.
+    framed: whether the frame's end markers count from the start.
+    closers: closing markers of all its formats.
+    starts: what prompts of its formats end with, which are beginnings of markers.
+    own: names of the formats that the model is known to write; empty where its format is not known.
     """
 
     calls: dict[str, tuple[Format, ...]]
@@ -79,8 +85,10 @@ class Dialect:
     own: frozenset[str] = frozenset()
 
     def lead(self, prompt: str) -> str:
-        """The end of a generation prompt that is a call's opening marker or begins one: what a model
-        writes goes on from there. Without a prompt, the start that the formats' own prompts have.
+        """The end of a generation prompt that is a call's opening marker or begins one: the model's text
+        continues it.
+
+        Without a prompt, the start that the formats' own prompts have.
         """
         if not prompt:
             return self.starts[0] if self.starts else ""
@@ -94,8 +102,10 @@ class Dialect:
         return next((one for one in tails if self.text.begins(one) and not one[0].isalnum()), "")
 
     def begin(self, text: str, lead: int, *, with_calls: bool, final: bool) -> int:
-        """Where a turn begins in `text`, whose first `lead` characters end its prompt: at 0 if an opening
-        marker of a call stands across them, else behind them; -1 where more text decides.
+        """Where a turn begins in `text`, whose first `lead` characters end its prompt.
+
+        0 if an opening marker of a call lies across them, else the index after them; -1 where more text
+        decides.
         """
         found = self.text.pattern.match(text) if with_calls else None
         if found and found.group() != FENCE and found.end() >= len(text[:lead].rstrip()):
@@ -103,7 +113,7 @@ class Dialect:
         return -1 if with_calls and not final and self.text.begins(text) else lead
 
     def thinking(self, closer: str, with_calls: bool) -> Markers:
-        """Markers inside a reasoning block that `closer` ends."""
+        """The markers inside a reasoning block that `closer` ends."""
         return _thinking(tuple(self.calls) if with_calls else (), closer)
 
     def may_begin(self, text: str, tools: ToolSet) -> bool | None:
@@ -113,7 +123,7 @@ class Dialect:
 
 
 def is_word(char: str) -> bool:
-    """Whether a name may go on behind this character."""
+    """Whether a name may continue after this character."""
     return char.isalnum() or (char in ("_", "-", ".") and char != "")
 
 

@@ -1,7 +1,7 @@
-"""A call, as far as it is written, that can no longer become one of a declared tool.
+"""Recognises a call that, as far as it is written, can no longer become one of a declared tool.
 
-Models that run away do so inside a call: in a name of thousands of tokens, or in keys that no tool has.
-A little more is waited for before it is given up, so that what ends by itself keeps its own text.
+Models that run away do so inside a call: in a name of thousands of tokens, or in keys that no tool has. A
+    little more text is awaited before the call is given up, so that what ends by itself keeps its own text.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from repair.names import resolve_name
 from repair.tools import Tool, ToolSet
 from repair.types import Problem
 
-# Characters behind the place at which the call was lost, after which it is given up.
+# Characters after the point at which the call was lost; then it is given up.
 PATIENCE = 256
 _FIRST_LOOK = 300
-# No name that a model makes up in earnest is longer, nor a key.
+# No name or key that a model invents in earnest is longer.
 _LONGEST = 200
-# After a marker, the name as it stands in JSON, or in a tag.
+# The name after a marker, as it is written in JSON, or in a tag.
 _NAMED = re.compile(
     r"""\s*<[^{"]{0,80}?\{\s*"name"\s*:\s*"(?P<json>(?:[^"\\]|\\[\s\S])*)(?P<json_end>"?)"""
     r"""|\s*<[^{"]{0,80}?<?(?:function=|invoke\ name="|function\ name=")(?P<tag>[^">]*)(?P<tag_end>[">]?)"""
@@ -37,8 +37,8 @@ class Holding(Protocol):
 
 
 class DoomedCalls:
-    """Watches the calls of one turn, in its text and beside it. problem: of the call that is lost, None
-    while none is.
+    """Watches the calls of one turn, in its text and beside it. problem: that of the lost call; None while
+    none is lost.
     """
 
     def __init__(self, tools: ToolSet) -> None:
@@ -49,11 +49,13 @@ class DoomedCalls:
         self.problem: Problem | None = None
 
     def look_at_call(self, name: str, arguments: str) -> None:
-        """A call that comes as structure, as far as it is written."""
+        """Looks at a call that comes as structure, as far as it is written."""
         self.problem = self.problem or find_doomed_call(name, arguments, self._tools)
 
     def look(self, more: int, turn: Holding) -> None:
-        """more: characters that were added. All is looked at when it has grown by half, at linear cost."""
+        """Looks at the text's call. more: characters that were added. The whole is looked at again when it
+        has grown by half, so that the cost is linear.
+        """
         self._since += more
         if self._since < self._next or self.problem is not None:
             return
@@ -66,7 +68,7 @@ class DoomedCalls:
 
 
 def find_doomed(held: str, tools: ToolSet) -> Problem | None:
-    """held: a call from its marker on."""
+    """The problem of a call that is lost. held: the call from its marker on."""
     named = _NAMED.match(held)
     if named is None:
         return None
@@ -81,8 +83,8 @@ def find_doomed(held: str, tools: ToolSet) -> Problem | None:
 
 
 def find_doomed_call(name: str, arguments: str, tools: ToolSet) -> Problem | None:
-    """Of a call that comes as structure, as far as it is written. The name has ended where arguments have
-    begun.
+    """The problem of a lost call that comes as structure, as far as it is written. Its name has ended where
+    arguments have begun.
     """
     if not arguments:
         return _find_endless(name, tools)
@@ -91,8 +93,8 @@ def find_doomed_call(name: str, arguments: str, tools: ToolSet) -> Problem | Non
 
 
 def _find_endless(name: str, tools: ToolSet) -> Problem | None:
-    """A name that has not ended, and is longer than a declared one with a server's name before it and a
-    marker behind it.
+    """The problem of a name that has not ended, and is longer than any declared one with a server's name
+    before it and a marker after it.
     """
     if len(name) <= max(_LONGEST, *map(len, tools.names)) + PATIENCE:
         return None
@@ -103,7 +105,9 @@ def _find_endless(name: str, tools: ToolSet) -> Problem | None:
 
 
 def _find_lost(name: str, text: str, end: int, arguments: int | None, tools: ToolSet) -> Problem | None:
-    """end: of the name, in `text`. arguments: where their object begins, if that is known."""
+    """The problem of a finished name or of its arguments. end: of the name, in `text`. arguments: where their
+    object begins, if that is known.
+    """
     resolved = resolve_name(name, tools)
     if isinstance(resolved, Problem):
         return resolved if len(text) - end > PATIENCE and resolved.rule == "unknown_tool" else None
@@ -111,8 +115,8 @@ def _find_lost(name: str, text: str, end: int, arguments: int | None, tools: Too
 
 
 def find_doomed_key(text: str, start: int, tool: Tool) -> Problem | None:
-    """In the arguments that begin at `start`: a key at the top that a closed schema does not have, or one
-    without an end.
+    """The problem of the arguments that begin at `start`: a top-level key that a closed schema does not have,
+    or one without an end.
     """
     closed = tool.schema.closed_keys and not tool.schema.root.get("patternProperties")
     for key, end in _top_keys(text, start):
@@ -123,7 +127,7 @@ def find_doomed_key(text: str, start: int, tool: Tool) -> Problem | None:
 
 
 def _top_keys(text: str, start: int) -> Iterator[tuple[str, int]]:
-    """The keys of the object that begins at `start`, and where each ends, as far as it is written."""
+    """The top-level keys of the object that begins at `start`, and where each ends, as far as written."""
     depth = 0
     for found in _TOKEN.finditer(text, start):
         token = found.group()

@@ -1,7 +1,7 @@
-"""Texts that end in something whose whole shape is a call, and that no format has read as one.
+"""Finds texts that end in something whose whole shape is a call, although no format has read it as one.
 
-An agent's run would end there without a word. Such a turn is asked again, and never executed: what decides is
-the end of the text, since words behind it make an example of it.
+An agent's run would end there without notice. Such a turn is asked again, and never executed. Only the end of
+the text decides, since words after a call make an example of it.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from repair.tools import ToolSet
 
 _FENCE = "```"
 _FENCE_LINE = re.compile(r"^[ \t]{0,9}```", re.MULTILINE)
-_BARS = "\uff5c\u2016\u2223\u2502\u2503\u00a6\u01c0"  # what is written for the bar of a marker
+_BARS = "\uff5c\u2016\u2223\u2502\u2503\u00a6\u01c0"  # what models write for the bar of a marker
 _FOLDED = str.maketrans({**dict.fromkeys(_BARS, "|"), "\u2581": "_"})
-_MARKERS = 64  # of a text that are looked at, the last ones
-_LINE_CHARS = 4000  # of a line that are looked at, in front of a marker
+_MARKERS = 64  # markers of a text that are looked at, the last ones
+_LINE_CHARS = 4000  # characters of a line that are looked at, before a marker
 _TRIES = 4  # beginnings of JSON that are tried, from the last one on
 _NAME = re.compile(r"[\w.:/-]{1,128}")
 _KEYS = ({"name", "arguments"}, {"name", "parameters"})
@@ -38,13 +38,13 @@ _TOOLS = re.compile(r"</?tools>\s{0,20}|<\w{0,20}:?tools?>\s{0,20}|</\w{0,20}:?t
 
 
 def _loose(marker: str) -> str:
-    """The marker with any bars for its own, and any joints, in a text that is folded."""
+    """A pattern for the marker with any bars in place of its own, and any joints, in a folded text."""
     return re.escape(_fold(marker)).replace(r"\|", r"\|{1,2}").replace("_", "[_ ]")
 
 
 def _fold(text: str) -> str:
-    """The text with one bar for all that look like it, and one joint; as long as it was. It is a text that is
-    folded and not the patterns, since classes of such characters take much memory in each place.
+    """The text, of the same length, with one bar for all characters that look like it, and one joint. The
+    text is folded and not the patterns, because classes of such characters take much memory in each place.
     """
     return text if text.isascii() else text.translate(_FOLDED)
 
@@ -53,7 +53,7 @@ _OPENING = sorted(
     {one for form in FORMATS.values() for one in form.OPENERS if one[0] in "<["},
     key=lambda one: (-len(one), one),
 )
-# every alternative begins with one of two characters, and what has neither is passed over at once
+# every alternative begins with one of two characters, so that other text is skipped at once
 _MARKER = re.compile(
     "|".join(
         (
@@ -72,13 +72,13 @@ _CLOSING = sorted(
     key=lambda one: (-len(one), one),
 )
 _CLOSED = re.compile(rf"(?P<last>(?:{'|'.join(map(_loose, _CLOSING))})\s{{0,20}})+\Z")
-_CLOSED_CHARS = 600  # at the end of a text, in which closing markers are looked for
+_CLOSED_CHARS = 600  # characters at the end of a text in which closing markers are looked for
 _FILLED = re.compile(r"\s{0,20}(?:\[\s{0,20})?\{\s{0,20}\"name\"\s{0,9}:\s{0,9}\"[\w.:/-]{1,128}\"\s{0,9},")
 
 
 def ends_in_call(text: str, tools: ToolSet, json_asked: bool = False) -> bool:
-    """Whether `text`, in which no call has been read, ends in what has a call's shape. json_asked: the answer
-    was to be JSON.
+    """Whether `text`, in which no call has been read, ends in the shape of a call. json_asked: the answer was
+    to be JSON.
     """
     tail = _without_tokens(text)
     if not tail or not tools:
@@ -97,8 +97,8 @@ def ends_in_call(text: str, tools: ToolSet, json_asked: bool = False) -> bool:
 
 
 def ends_in_marker(text: str) -> bool:
-    """Whether `text` ends in what the marker of a call opens, at the beginning of a line and in no fence;
-    whatever tools there are.
+    """Whether `text` ends in what the marker of a call opens, at the beginning of a line and outside of a
+    fence, whatever tools there are.
     """
     tail = _without_tokens(text)
     return bool(tail) and _last_fence(tail) is None and _is_marked(tail, ToolSet(()))
@@ -131,12 +131,12 @@ def _without_tokens(text: str) -> str:
 
 
 def _last_fence(tail: str) -> str | None:
-    """What stands in the fence that ends the text."""
+    """The contents of the fence that ends the text."""
     if not tail.endswith(_FENCE):
         return None
     marks = [found.end() for found in _FENCE_LINE.finditer(tail)]
     if marks and marks[-1] == len(tail) and len(marks) % 2 == 0:
-        start = marks[-2]  # others stand in strings
+        start = marks[-2]  # other fence marks stand in strings
     elif tail.count(_FENCE) % 2 == 0:
         start = tail.rfind(_FENCE, 0, -len(_FENCE)) + len(_FENCE)
     else:
@@ -162,7 +162,7 @@ def _is_json_call(text: str, tools: ToolSet) -> bool:
 
 
 def _is_broken(text: str, at: int) -> bool:
-    """Whether the JSON at `at` has no end, so that all behind it may be its own."""
+    """Whether the JSON at `at` has no end, so that everything after it may belong to it."""
     try:
         decode_strict(text, at)
     except ValueError:
@@ -193,7 +193,7 @@ def is_call_shape(value: Any) -> bool:
 
 
 def _is_marked(tail: str, tools: ToolSet) -> bool:
-    """Whether a marker of a call, of any family or nearly one, opens what the text ends in."""
+    """Whether a marker of a call, of any family or nearly one, opens the end of the text."""
     found = [one for one in _last_markers(tail) if not _is_quoted(tail, one.start())]
     if not found:
         return False
@@ -211,7 +211,7 @@ def _is_marked(tail: str, tools: ToolSet) -> bool:
 
 
 def _is_closed(tail: str, tools: ToolSet) -> bool:
-    """Whether the text ends in closing markers of a call whose beginning was lost: several, or one behind the
+    """Whether the text ends in closing markers of a call whose beginning was lost: several, or one after the
     end of JSON, and a declared tool's name before them.
     """
     if tail[-1] not in ">]":
@@ -255,7 +255,7 @@ def _is_named(tail: str, tools: ToolSet) -> bool:
 
 @functools.lru_cache(maxsize=256)
 def _named_opening(tools: tuple[str, ...]) -> re.Pattern[str]:
-    """One of the names at the beginning of a line, as a tag or before its arguments."""
+    """A pattern for one of the names at the beginning of a line, as a tag or before its arguments."""
     names = "|".join(re.escape(name) for name in sorted(tools, key=len, reverse=True))
     return re.compile(
         rf"^[ \t]{{0,3}}(?:<(?P<tag>{names})(?=[\s>/])"

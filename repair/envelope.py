@@ -1,4 +1,4 @@
-"""The object around a call, `{"name": ..., "arguments": ...}` in all its spellings, taken apart."""
+"""Takes the object around a call apart: `{"name": ..., "arguments": ...}` in all its spellings."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from repair.types import Fix, FixKind, Problem
 _NAMES = ("name", "tool_name", "function_name", "tool", "function")
 _ARGUMENTS = ("arguments", "parameters")
 _ALIASES = ("args", "input", "params", "tool_input", "tool_arguments", "kwargs")
-#: members that say nothing about the call
+# members that say nothing about the call
 IGNORED = {"id", "type", "tool_call_id", "call_id", "index"}
 _BLANK = re.compile(r"[ \t\n\r]*")
 _HEAD = re.compile(r'"(?:arguments|parameters|args|input|params|tool_input)"\s*:\s*')
@@ -27,8 +27,12 @@ ABSENT = object()
 
 @dataclass(frozen=True, slots=True)
 class Envelope:
-    """name: as emitted. arguments: their value, or ABSENT. text: their own bytes, where those are strict
-    JSON. beside: the arguments stood beside the name; they count if they are nothing but the tool's own.
+    """A call's envelope.
+
+    name: as emitted.
+    arguments: their value, or ABSENT.
+    text: the arguments' own bytes, where they are strict JSON.
+    beside: the arguments stood beside the name; they count only if all of them are the tool's own.
     """
 
     name: str
@@ -76,7 +80,7 @@ def _skip(text: str, at: int) -> int:
 def open_strict(text: str) -> Envelope | Problem:
     """The envelope that is all of `text`. Raises ValueError where `text` is not strict JSON."""
     head = _COMMON.match(text)
-    if head is not None:  # as nearly every model writes it: the arguments are decoded, and nothing else
+    if head is not None:  # as nearly every model writes it: only the arguments are decoded
         arguments, end = decode_strict(text, head.end())
         if _COMMON_END.match(text, end):
             return Envelope(head.group(1), arguments, text[head.end() : end])
@@ -135,6 +139,6 @@ def _open(members: Mapping[str, Any], sources: Mapping[str, str]) -> Envelope | 
 
 
 def misplaced(extra: set[str]) -> Problem:
-    """What is said of members that are neither the call's nor its arguments'."""
+    """The problem of members that belong neither to the call nor to its arguments."""
     listed = ", ".join(sorted(extra)[:10])
     return Problem("", "misplaced", f"members that belong neither to the call nor to its arguments: {listed}")

@@ -1,4 +1,4 @@
-"""What a StreamParser finds, in the order of the text."""
+"""The events of a StreamParser: what it finds, in the order of the text."""
 
 from __future__ import annotations
 
@@ -12,8 +12,12 @@ from repair.types import Fix
 
 
 class Place(StrEnum):
-    """What stands in front of a call. line: nothing on its line. behind: the end of a sentence, without a
-    space. glued: other words, without a space. within: it is inside of something, and no call.
+    """What precedes a call.
+
+    line: nothing on its line.
+    behind: the end of a sentence, without a space.
+    glued: other words, without a space.
+    within: the call is inside of something, and so is none.
     """
 
     line = "line"
@@ -31,16 +35,20 @@ class Text:
 
 @dataclass(frozen=True, slots=True)
 class Reasoning:
-    """Thinking, without its markers."""
+    """The model's reasoning, without its markers."""
 
     text: str
 
 
 @dataclass(frozen=True, slots=True)
 class Calls:
-    """A call region. raw: all its bytes. bare: nothing but its JSON marks it as a call. more: it is the
-    beginning of a section, of which the next event is more. place: of the region, or of its section. own:
-    it is in a format that the model is known to write.
+    """A call region.
+
+    raw: all its bytes.
+    bare: only its JSON marks it as a call.
+    more: it is the beginning of a section, and the next event continues it.
+    place: of the region, or of its section.
+    own: it is in a format that the model is known to write.
     """
 
     region: Region
@@ -61,7 +69,7 @@ class Junk:
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """The end of the reasoning from the first call in it on, when no answer follows. place: of that call."""
+    """The end of the reasoning, from the first call in it on, when no answer follows. place: of that call."""
 
     text: str
     place: Place = Place.line
@@ -69,7 +77,7 @@ class Draft:
 
 @dataclass(frozen=True, slots=True)
 class Unopened:
-    """The end of a reasoning block that nothing has opened, behind a call: what it ends was thought."""
+    """The end of a reasoning block that nothing has opened, after a call: all before it was reasoning."""
 
     raw: str
 
@@ -78,7 +86,7 @@ Event = Text | Reasoning | Calls | Junk | Draft | Unopened
 
 
 def text_of(event: Event) -> str:
-    """All its bytes."""
+    """All bytes of the event."""
     match event:
         case Calls(_, raw) | Junk(raw, _) | Unopened(raw):
             return raw
@@ -92,7 +100,7 @@ def texts_of(events: list[Event]) -> list[str]:
 
 
 def without_lead(event: Event, count: int) -> Event | None:
-    """The event without its first `count` characters, which are the prompt's own; None if nothing is left."""
+    """The event without its first `count` characters, which belong to the prompt; None if nothing is left."""
     rest = text_of(event)[count:]
     match event:
         case Calls():
@@ -106,9 +114,11 @@ def without_lead(event: Event, count: int) -> Event | None:
 
 
 def settle_reasoning(events: list[Event], drafts: bool) -> list[Event]:
-    """The same events; from the first call to the last end of a block that nothing has opened, all is
-    reasoning, and what was said before that call stays what it was, as it may have left already. drafts: a
-    call in it counts as long as no answer follows.
+    """The same events, where the end of a reasoning block may have come without its beginning.
+
+    From the first call to the last such end, everything is reasoning. What was said before that call stays as
+    it was, as it may have been shown already. drafts: a call in the reasoning counts as long as no answer
+    follows.
     """
     last = next((at for at in reversed(range(len(events))) if isinstance(events[at], Unopened)), None)
     if last is not None:
@@ -128,7 +138,7 @@ def _answers(event: Event) -> bool:
 
 
 def join_texts(events: Sequence[Event]) -> list[Event]:
-    """The same events, with what was cut only by the pieces of the stream put together again."""
+    """The same events; text that was cut only by the pieces of the stream is joined again."""
     if len(events) < 2:
         return list(events)
     result: list[Event] = []
@@ -142,7 +152,7 @@ def join_texts(events: Sequence[Event]) -> list[Event]:
 
 
 def join_sections(events: Iterable[Event]) -> list[Event]:
-    """The same events, with the calls of each section in one region again."""
+    """The same events; the calls of each section are in one region again."""
     result: list[Event] = []
     for event in events:
         last = result[-1] if result else None

@@ -1,4 +1,4 @@
-"""A whole message that is one markdown fence around enveloped calls."""
+"""Reads a whole message that is one markdown fence around enveloped calls."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _OPEN = re.compile(r"```[ \t]{0,9}[a-z_]{0,10}[ \t]{0,9}\r?\n\s{0,40}")
 
 
 def parse_fenced(text: str, at: int, dialect: Dialect, tools: ToolSet) -> Region | None:
-    """The region from the fence's opening to its closing; None unless nothing else stands in the text."""
+    """The region from the fence's opening to its closing; None if anything else stands in the text."""
     fence = _OPEN.match(text, at)
     if fence is None:
         return None
@@ -36,7 +36,7 @@ def parse_fenced(text: str, at: int, dialect: Dialect, tools: ToolSet) -> Region
 
 
 def _regions(text: str, at: int, form: Format, dialect: Dialect, tools: ToolSet) -> list[Region]:
-    """Regions of one format, one behind the other; the last may have problems."""
+    """The regions of one format, one after the other; the last may have problems."""
     found: list[Region] = []
     while len(found) <= LIMITS.calls:
         marker = dialect.text.pattern.match(text, at)

@@ -1,4 +1,4 @@
-"""Envelopes that hold nothing of a call."""
+"""Reads envelopes that hold nothing of a call."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Finder:
 
 
 def parse_garbage(text: str, at: int, marker: str, closers: tuple[str, ...], finder: Finder) -> Region | None:
-    """An envelope, closed before the next one opens, that holds nothing of a call."""
+    """An envelope that is closed before the next one opens, and holds nothing of a call."""
     body = at + len(marker)
     ends = [(pos, one) for one in closers if (pos := finder.find(text, one, body)) >= 0]
     if not ends:

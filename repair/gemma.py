@@ -1,4 +1,4 @@
-"""Gemma's arguments: unquoted keys, strings between two equal quoting tokens, JSON scalars."""
+"""Reads Gemma's arguments: unquoted keys, strings between two equal quoting tokens, JSON scalars."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from repair.strict import decode_strict, encode
 from repair.types import Bare, Fix, FixKind, Problem
 
 _KEY = re.compile(r"(?P<key>[\w.$ -]{1,256}?)\s*:")
-#: the quoting tokens of the family; one that is not this format's own is no part of a word either
+# the quoting tokens of the family; one that is not this format's own is no part of a word either
 _TOKENS = ('<|"|>', "<escape>")
 _SINGLE = re.compile(r"'(?P<text>[^'\\\n]*)'")
 _PLAIN_END = re.compile(r"[,}\])]")
@@ -22,14 +22,14 @@ _PLAIN_END = re.compile(r"[,}\])]")
 
 @dataclass(frozen=True, slots=True)
 class Quotes:
-    """token: stands before and after a string. The text between needs no escaping."""
+    """The quoting token, which stands before and after a string. The text between needs no escaping."""
 
     token: str
 
 
 @dataclass(slots=True)
 class Members:
-    """tree: the arguments. end: index after the closing brace."""
+    """Arguments that were read. tree: the arguments. end: index after the closing brace."""
 
     end: int
     tree: dict[str, Any] = field(default_factory=dict)
@@ -44,8 +44,10 @@ class _GemmaUnclear(Exception):
 
 
 def read_members(text: str, at: int, keys: tuple[str, ...], quotes: Quotes, ends: tuple[str, ...]) -> Members:
-    """The arguments whose opening bracket stands at `at`. keys: the tool's own, which bound unquoted
-    text. ends: what may follow the closing bracket, beside the end of the text.
+    """The arguments whose opening bracket stands at `at`.
+
+    keys: the tool's own, which bound unquoted text.
+    ends: what may follow the closing bracket, beside the end of the text.
     """
     result = Members(at)
     reader = _GemmaReader(text, keys, quotes, ends, result)
@@ -69,7 +71,7 @@ class _GemmaReader:
         self.next_key = re.compile(rf",\s*(?:{names})\s*:") if names else re.compile(r"(?!)")
 
     def after(self, at: int) -> str:
-        """The next character that is no white space."""
+        """The next character that is not white space."""
         at = skip_space(self.text, at)
         return self.text[at : at + 1]
 
@@ -110,7 +112,7 @@ class _GemmaReader:
         return found.group("key").strip(), found.end()
 
     def separator(self, at: int, closer: str) -> int:
-        """Step over a comma; the index of the next member or of the closer."""
+        """Skips a comma; the index of the next member or of the closer."""
         at = skip_space(self.text, at)
         if self.text.startswith(",", at):
             at = skip_space(self.text, at + 1)
@@ -143,7 +145,7 @@ class _GemmaReader:
 
     def plain_quoted(self, at: int, path: str) -> tuple[Any, int]:
         """A string in JSON's or Python's quotes. A backslash in it has two readings, an escape or Gemma's raw
-        text, and so has a quote that may end it or not.
+        text; so has a quote, which may end the string or not.
         """
         if self.text[at] == "'":
             found = _SINGLE.match(self.text, at)
@@ -175,7 +177,9 @@ class _GemmaReader:
         return items, at + 1
 
     def quoted(self, at: int, key: bool = False) -> tuple[str, int]:
-        """A string ends at the quoting token that structure follows; another one is part of it."""
+        """A string, which ends at the quoting token that structure follows; any other quoting token is part
+        of it.
+        """
         start = at + len(self.token)
         end = self.text.find(self.token, start)
         while end >= 0:

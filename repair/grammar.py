@@ -1,8 +1,8 @@
-"""Grammars for constrained decoding: tools and a wire format to Lark text as llguidance reads it.
+"""Grammars for constrained decoding: Lark text for llguidance, made from tools and a wire format.
 
-Text alone is built here; llguidance itself belongs to the engine. A grammar is armed lazily: anything may be
-said until a call opens; then comes the name of a declared tool, what its schema allows, and the end of the
-call. White space has one form, in which a model cannot lose itself; free text inside a value is not limited.
+Only text is built here; llguidance itself belongs to the engine. A grammar is lazy: anything may be said
+until a call opens; then follow the name of a declared tool, what its schema allows, and the end of the call.
+White space has one form, so that a model cannot lose itself in it; free text inside a value is not limited.
 """
 
 from __future__ import annotations
@@ -24,8 +24,11 @@ NO_TOKENS: Mapping[str, int] = {}
 
 @dataclass(frozen=True, slots=True)
 class Grammar:
-    """text: Lark for llguidance. left_out: JSON pointers and features of the schemas, a tool's behind its
-    name, that the text cannot hold a model to; validation still judges them.
+    """A grammar.
+
+    text: Lark for llguidance.
+    left_out: JSON pointers and features of the schemas, after the tool's name, to which the text cannot hold
+        a model; validation still judges them.
     """
 
     text: str
@@ -41,8 +44,9 @@ def answer_grammar(
 ) -> Grammar:
     """A completion that is one JSON value of `schema`, or any JSON object (None).
 
-    reasoning: markers of a block that may stand before it. open_reasoning: the closing marker of the block
-    that the prompt leaves open. tokens: marker -> id of those that are one token of the vocabulary.
+    reasoning: markers of a block that may precede it.
+    open_reasoning: the closing marker of the block that the prompt leaves open.
+    tokens: marker -> id of those that are one token of the vocabulary.
     """
     rules = Rules(tokens)
     start = f"{_SPACE} {_json_value(rules, schema)}"
@@ -51,7 +55,7 @@ def answer_grammar(
 
 
 def _json_value(rules: Rules, schema: Mapping[str, Any] | None, name: str = "") -> str:
-    """A rule for one JSON value of `schema`, or any JSON object (None). name: before what is left out."""
+    """A rule for one JSON value of `schema`, or any JSON object (None). name: put before what is left out."""
     reduced, left_out = reduce_schema({"type": "object"} if schema is None else schema)
     rules.left_out += [f"{name}{one}" for one in left_out]
     return rules.json({**reduced, "x-guidance": OPTIONS} if isinstance(reduced, Mapping) else {})
@@ -69,13 +73,14 @@ def tool_grammar(
     open_reasoning: str = "",
     tokens: Mapping[str, int] = NO_TOKENS,
 ) -> Grammar | None:
-    """A turn with calls in `format`; None where the format has no grammar, or no tool is there to call.
+    """A turn with calls in `format`; None where the format has no grammar, or there is no tool to call.
 
-    required: at least one call, nothing before it but reasoning, and nothing behind it but more calls.
-    tool_name: the only tool that may be called. parallel: False allows one call, and only white space behind
-    it. json_answer: a turn without a call is one JSON value of answer_schema (None: any object), and a turn
-    with one begins with it.
-    open_reasoning and tokens: as in answer_grammar.
+    required: at least one call, only reasoning before it, and only more calls after it.
+    tool_name: the only tool that may be called.
+    parallel: False allows one call, and only white space after it.
+    json_answer: a turn without a call is one JSON value of answer_schema (None: any object), and a turn with
+        one begins with it.
+    open_reasoning, tokens: as in answer_grammar.
     """
     chosen = [tool for name in tools.names if (tool := tools.get(name)) and tool_name in (None, name)]
     writer = _MESSAGES.get(str(format)) or (_triggered if form_for(format) is not None else None)
@@ -90,7 +95,7 @@ def tool_grammar(
 
 @dataclass(frozen=True, slots=True)
 class _Wish:
-    """answer: the rule of a turn without calls; "" for free text."""
+    """What a turn may be. answer: the rule of a turn without calls; "" for free text."""
 
     required: bool
     parallel: bool
@@ -99,7 +104,7 @@ class _Wish:
 
 
 def _reduced(rules: Rules, tools: list[Tool]) -> dict[str, Mapping[str, Any]]:
-    """Tool -> its schema, as far as it can be constrained."""
+    """Tool -> its schema, as far as decoding can be constrained to it."""
     result: dict[str, Mapping[str, Any]] = {}
     for tool in tools:
         schema, left_out = object_schema(tool.schema.root)
@@ -109,7 +114,7 @@ def _reduced(rules: Rules, tools: list[Tool]) -> dict[str, Mapping[str, Any]]:
 
 
 def _lead(rules: Rules, pairs: tuple[tuple[str, str], ...], open_reasoning: str) -> str:
-    """Reasoning that may, or where the prompt left it open must, stand first."""
+    """Reasoning that may come first, or must where the prompt left it open."""
     if open_reasoning:
         return rules.until(open_reasoning)
     blocks = [f"{_SPACE} {rules.literal(opener)} {rules.until(closer)}" for opener, closer in pairs]
@@ -117,7 +122,7 @@ def _lead(rules: Rules, pairs: tuple[tuple[str, str], ...], open_reasoning: str)
 
 
 def _speech(rules: Rules, *excluded: str, start: str = "") -> str:
-    """A terminal for free text. excluded: what it does not contain; start: how it does not begin, a regex."""
+    """A terminal for free text. excluded: what it does not contain. start: how it does not begin, a regex."""
     texts = [one for one in excluded if one and one not in rules.tokens]
     body = ANY
     if start:
@@ -132,13 +137,13 @@ def _format_of(format: str | Wire) -> Format:
 
 
 def _openings(rules: Rules, format: str | Wire) -> str:
-    """A regex of how reasoning begins, where its markers are text."""
+    """A regex for the beginning of reasoning, where its markers are text."""
     texts = [regex(one) for one, _ in _format_of(format).REASONING if one not in rules.tokens]
     return rf"\s*({'|'.join(texts)})" if texts else ""
 
 
 def _triggered(rules: Rules, format: str | Wire, tools: Mapping[str, Mapping[str, Any]], wish: _Wish) -> str:
-    """Calls behind a marker that opens each of them, or all."""
+    """Calls after a marker that opens each of them, or all."""
     form = form_for(format)
     assert form is not None
     calls = one_of([write_call(rules, form, name, schema) for name, schema in tools.items()])
@@ -147,7 +152,7 @@ def _triggered(rules: Rules, format: str | Wire, tools: Mapping[str, Mapping[str
     at_once = f"{_SPACE} {rules.literal(form.trigger)} {unit}"
     if wish.required:
         return f"{lead} ({at_once})+ {_SPACE}" if wish.parallel else f"{lead} {at_once} {_SPACE}"
-    # Of a model that may not begin another call, free text would be what it wrote instead of one.
+    # A model that may not begin another call would write free text instead of one.
     again = _SPACE
     if wish.parallel:
         tail = _tail(rules, format)
@@ -161,7 +166,7 @@ def _triggered(rules: Rules, format: str | Wire, tools: Mapping[str, Mapping[str
 
 
 def _unit(rules: Rules, form: Form, calls: str, parallel: bool) -> str:
-    """What stands behind one trigger."""
+    """What follows one trigger."""
     more = ""
     if form.joint is not None and parallel:
         more = f"({rules.literal(form.joint)} {calls})*"
@@ -170,8 +175,8 @@ def _unit(rules: Rules, form: Form, calls: str, parallel: bool) -> str:
 
 
 def _tail(rules: Rules, format: str | Wire) -> str:
-    """Text behind a call: none of the markers that would put its end in doubt, and nothing that
-    looks like more of it.
+    """Text after a call, without the markers that would put its end in doubt, and without anything that looks
+    like more of it.
     """
     start = r"\s*[\"':,;{}\[\]]" if is_unmarked(_format_of(format)) else ""
     return _speech(rules, *_format_of(format).CLOSERS, start=start)
@@ -217,7 +222,7 @@ def _bare_python(
 
 
 def _message(rules: Rules, format: str | Wire, body: str, start: str, wish: _Wish) -> str:
-    """`body` as the whole message, or text that does not begin as one."""
+    """`body` as the whole message, or text that does not begin like one."""
     lead = _lead(rules, _format_of(format).REASONING, wish.open_reasoning)
     if wish.required:
         return f"{lead} {_SPACE} {body}"

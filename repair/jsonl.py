@@ -1,4 +1,4 @@
-"""The guard without a server: one JSON line in, one object out. The core of `fortieth repair`."""
+"""The guard without a server: one JSON line in, one object out; the core of `fortieth repair`."""
 
 from __future__ import annotations
 
@@ -32,12 +32,14 @@ class LineError(ValueError):
 
 
 def repair_line(line: str) -> tuple[dict[str, Any], bool]:
-    """One request as JSON text to its answer, and whether the line was usable.
+    """Judges one request as JSON text; returns the answer, and whether the line was usable. Never raises.
 
-    In: `raw_output`, `tools` (OpenAI form), optionally `id`, `format`, `channel` (content, arguments,
-    name, tool_calls), `tool_name`, `tool_choice`, `parallel_tool_calls`, `finish_reason`, `chunks`,
-    `generation_prompt`, `preceding_calls`. Out: `id`, `verdict`, `content`, `reasoning`,
-    `tool_calls`, `fixes`, `problems`; or `error` alone beside the `id`. Never raises.
+    In: `raw_output`, `tools` (OpenAI form), optionally `id`, `format`, `channel` (content, arguments, name,
+        tool_calls), `tool_name`, `tool_choice`, `parallel_tool_calls`, `finish_reason`, `chunks`,
+        `generation_prompt`, `preceding_calls`.
+
+    Out: `id`, `verdict`, `content`, `reasoning`, `tool_calls`, `fixes`, `problems`; or `error` alone beside
+        the `id`.
     """
     identity: dict[str, Any] = {}
     try:
@@ -89,7 +91,9 @@ def _answer_channel(
 
 
 def _refuse_loop(answer: dict[str, Any], raw: str, preceding: Any) -> dict[str, Any]:
-    """The same call again and again: `preceding_calls` are those of the turns before."""
+    """The answer, refused where it repeats the same call again and again. preceding: the calls of the turns
+    before.
+    """
     if preceding is None:
         return answer
     if not isinstance(preceding, list) or not all(isinstance(one, dict) for one in preceding):
@@ -112,7 +116,8 @@ def repair_arguments(
 ) -> Accepted | Rejected:
     """One call of an OpenAI-shaped upstream: its name, and the JSON text of its arguments.
 
-    `finish_reason` "length" refuses what is not complete in itself, as does the text alone.
+    `finish_reason` "length" refuses arguments that are not complete in themselves; without it, so does the
+    text alone.
     """
     if finish_reason == "length" and not arguments.strip():
         return Rejected((Problem("", "truncated", "the output limit was reached before the arguments"),))
@@ -204,7 +209,7 @@ def _object(
 
 
 def _report(raw: str, outcomes: list[Accepted | Rejected]) -> dict[str, Any]:
-    """Calls of one turn: all are accepted, or none is."""
+    """The answer for the calls of one turn: all are accepted, or none is."""
     problems = tuple(one for outcome in outcomes if isinstance(outcome, Rejected) for one in outcome.problems)
     if problems:
         return _object(Verdict.reask, raw, "", (), (), problems)
@@ -224,7 +229,9 @@ def _name(raw: str, tools: ToolSet) -> dict[str, Any]:
 
 
 def _upstream_calls(raw: str, tools: ToolSet, finish: str | None) -> list[Accepted | Rejected]:
-    """An OpenAI `tool_calls` array; also bare `{"name", "arguments"}` objects, one or several."""
+    """The calls of an OpenAI `tool_calls` array; also of bare `{"name", "arguments"}` objects, one or
+    several.
+    """
     try:
         value = json.loads(raw)
     except ValueError:

@@ -1,4 +1,4 @@
-"""The ladder: name, syntax, coercion, full validation. The first rung that holds ends the climb."""
+"""The ladder that a call climbs: name, syntax, coercion, full validation. The first rung to hold ends it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _NAMED_HEAD = re.compile(
 
 
 def repair_call(raw: RawCall, tools: ToolSet) -> Accepted | Rejected:
-    """One delimited call, repaired as far as one reading goes, validated in full.
+    """Repairs one delimited call as far as there is only one reading, and validates it in full.
 
     Accepted.call.arguments is the model's own text wherever that validates.
     """
@@ -104,7 +104,7 @@ def _keyed_value(value: Any) -> Envelope | Problem:
 
 
 def _below_arguments(fixes: tuple[Fix, ...]) -> tuple[Fix, ...]:
-    """Paths of an envelope's reading, as paths into the arguments."""
+    """The fixes of an envelope, with their paths made paths into the arguments."""
     return tuple(
         replace(fix, path="/" + "/".join(fix.path.split("/")[2:]) if fix.path.count("/") > 1 else "")
         for fix in fixes
@@ -126,7 +126,7 @@ def _open(envelope: Envelope | Problem, tools: ToolSet, fixes: tuple[Fix, ...]) 
 
 
 def _climb(tool: Tool, text: str, closed: bool) -> Accepted | Rejected:
-    """The text of the arguments alone: strictly, tolerantly, by proposal."""
+    """Judges the text of the arguments alone: strictly, tolerantly, by proposal."""
     if text.strip() in _EMPTY:
         return _judge(tool, ABSENT if not text.strip() else None, None, ())
     try:
@@ -145,7 +145,7 @@ def _climb(tool: Tool, text: str, closed: bool) -> Accepted | Rejected:
 
 
 def _same_again(text: str, reading: Unreadable) -> Reading | None:
-    """Several objects where one is due: the same one again and again is one."""
+    """Several objects where one is due: if they are equal, they count as one."""
     if reading.rule != "trailing_text":
         return None
     values: list[str] = []
@@ -163,7 +163,7 @@ def _same_again(text: str, reading: Unreadable) -> Reading | None:
 
 
 def _proposed(tool: Tool, text: str, reading: Unreadable) -> Accepted | Rejected:
-    """Every proposal that validates must say the same."""
+    """Judges the proposals: all that validate must say the same."""
     accepted: dict[str, Accepted] = {}
     for proposal in _proposals(tool, text):
         outcome = _judge(tool, proposal.value, None, proposal.fixes)
@@ -180,7 +180,7 @@ def _proposals(tool: Tool, text: str) -> Iterator[Reading]:
 
 
 def _judge(tool: Tool, value: Any, text: str | None, fixes: tuple[Fix, ...]) -> Accepted | Rejected:
-    """Arguments as a value. text: their own bytes, passed on untouched if they validate."""
+    """Judges arguments as a value. text: their own bytes, which are passed on untouched if they validate."""
     if tool.schema.branching and depth(value) > LIMITS.branching:
         return _refuse("nesting", f"nested deeper than {LIMITS.branching} levels under a branching schema")
     leaked = _leaked(value) if isinstance(value, dict) else ""
@@ -202,7 +202,8 @@ def _judge(tool: Tool, value: Any, text: str | None, fixes: tuple[Fix, ...]) -> 
 
 def _leaked(value: dict[str, Any]) -> str:
     """The key of a text that ends in the closing tags of its own parameter and of a call, which nothing in it
-    has opened: they were the format's, and what else is not the value's cannot be told.
+    has opened; "" where there is none. They were the format's, and what else is not part of the value cannot
+    be told.
     """
     for key, item in value.items():
         found = _LEAKED.search(item[-200:]) if isinstance(item, str) and item.endswith(">") else None
@@ -223,7 +224,7 @@ def _empty(tool: Tool, value: Any, fixes: tuple[Fix, ...]) -> Accepted | Rejecte
 
 
 def _decoded(tool: Tool, text: str, fixes: tuple[Fix, ...]) -> Accepted | Rejected:
-    """Arguments encoded twice, one level of it."""
+    """Judges arguments that were encoded twice, by decoding them once."""
     if not text.strip():
         return _empty(tool, ABSENT, fixes)
     fix = Fix(FixKind.double_encoded, "", encode(text)[:80], text[:80])
@@ -269,7 +270,7 @@ def _untyped(value: dict[str, Any]) -> tuple[Problem, ...]:
 
 
 def _unwrapped(tool: Tool, value: dict[str, Any], fixes: tuple[Fix, ...]) -> Accepted | None:
-    """`{"parameters": {...}}` where no parameter has that name."""
+    """Judges `{"parameters": {...}}` as the inner object, where no parameter has that name."""
     if len(value) != 1:
         return None
     ((key, inner),) = value.items()

@@ -1,6 +1,6 @@
-"""JSON text to values: strictly first, then with the tolerance that leaves one reading.
+"""Reads JSON text tolerantly: strictly first, then with changes that leave only one reading.
 
-Nothing here looks at a schema. Every liberty taken is a Fix; what has two readings is Unreadable.
+Nothing here looks at a schema. Every change is a Fix; what has two readings is Unreadable.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from repair.types import Bare, Fix, FixKind
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """A value, the index after it, and the liberties taken. Leaves may be Bare only where allowed."""
+    """A value, the index after it, and the changes made. Leaves may be Bare only where that is allowed."""
 
     value: Any
     end: int
@@ -34,7 +34,7 @@ class Unreadable:
 
 
 class ReadError(Exception):
-    """No single reading; `reason` says why. Only for readers built on Reader."""
+    """There is no single reading; `reason` says why. Only for readers built on Reader."""
 
     def __init__(self, rule: str, message: str, at: int) -> None:
         super().__init__(message)
@@ -58,8 +58,11 @@ _PYTHON: dict[str, Any] = {"True": True, "False": False, "None": None}
 
 
 class Reader:
-    """One pass over `text`. stops: literals that end every open container whose values are complete;
-    closed: so does the end of the text. bare: unquoted words are values too, typed by the schema.
+    """One pass over `text`.
+
+    stops: literals that end every open container whose values are complete.
+    closed: the end of the text does so too.
+    bare: unquoted words are values too, typed by the schema.
     """
 
     def __init__(
@@ -184,8 +187,8 @@ class Reader:
     def escaped(self, quote: str) -> tuple[str, str]:
         """The text of the escape at the backslash, and whether it is neutral, valid or invalid.
 
-        A quote or slash may be escaped by any writer; the letters, and a doubled backslash, tell
-        that this writer escapes, so a lone backslash beside them has two readings.
+        A quote or slash may be escaped by any writer. The letters, and a doubled backslash, tell that this
+        writer escapes, so that a single backslash beside them has two readings.
         """
         char = self.text[self.at + 1 : self.at + 2]
         if char == "u":
@@ -311,7 +314,7 @@ class Reader:
         return Bare(self.text[start : self.at], items=tuple(found))
 
     def missing_comma(self, path: str, before: Any) -> None:
-        """A quoted key and its colon, after a value that is no string: only a comma can be missing."""
+        """Accepts a quoted key and its colon after a value that is no string: only a comma can be missing."""
         if isinstance(before, str) or not _NEXT_KEY.match(self.text, self.at):
             self.fail("syntax", f"a comma is due, got {self.text[self.at : self.at + 20]!r}")
         self.fix(FixKind.missing_comma, path, "", ",")
@@ -350,7 +353,7 @@ class Reader:
 def read_value(
     text: str, at: int = 0, stops: tuple[str, ...] = (), closed: bool = False
 ) -> Reading | Unreadable:
-    """The value at `at`, tolerantly. Bare leaves stand for numbers with a leading zero."""
+    """Reads the value at `at` tolerantly. Numbers with a leading zero become Bare leaves."""
     reader = Reader(text, at, stops, closed)
     try:
         value = reader.value("")
@@ -363,7 +366,7 @@ _TAIL = re.compile(r'(?:[\s\x00-\x1f\ufeff}\]]|"")*')
 
 
 def read_body(text: str, closed: bool) -> Reading | Unreadable:
-    """All of `text` as one value; closers and empty quotes may be left over after it."""
+    """Reads all of `text` as one value; closers and empty quotes may be left over after it."""
     reading = read_value(text, closed=closed)
     if isinstance(reading, Unreadable):
         return reading

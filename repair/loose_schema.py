@@ -1,7 +1,7 @@
-"""What can still be validated of a schema that breaks the rules of JSON Schema.
+"""Keeps what can still be validated of a schema that breaks the rules of JSON Schema.
 
-What has one meaning is read so, and the rest is left out and named. Nothing that is left out makes what
-remains stricter.
+What has one meaning is read as that; everything else is left out and named. Leaving something out never makes
+the rest stricter.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-# Google's API writes types in capitals, and many hand-written tools Python's names.
+# Google's API writes types in capitals, and many hand-written tools use Python's names.
 _TYPES = {
     **{name: name for name in ("string", "number", "integer", "boolean", "object", "array", "null")},
     **{"str": "string", "int": "integer", "float": "number", "double": "number", "bool": "boolean"},
@@ -23,10 +23,10 @@ _NUMBERS = frozenset(
 )
 _NAMED = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas")
 _DATA = ("enum", "const", "default", "examples", "example")
-# Inside these a looser part may refuse more, so they are left out as a whole.
+# Inside these a looser part may refuse more, so that they are left out as a whole.
 _ALL_OR_NOTHING = ("not", "oneOf", "if", "then", "else", "dependentSchemas", "dependencies")
 _CONDITION = ("if", "then", "else")
-# What depends on the other keywords of its object.
+# Keywords that depend on the other keywords of their object.
 _DEPENDENT = {
     "properties": ("additionalProperties", "unevaluatedProperties"),
     "patternProperties": ("additionalProperties", "unevaluatedProperties"),
@@ -37,13 +37,13 @@ _DEPENDENT = {
 _STEPS = 100
 _TOLD_CHARS = 160
 
-Fault = tuple[str, str]  # JSON pointer into the schema, and what is wrong there
+Fault = tuple[str, str]  # a JSON pointer into the schema, and what is wrong there
 
 
 def loosen(
     root: dict[str, Any], find_fault: Callable[[dict[str, Any]], Fault | None]
 ) -> tuple[dict[str, Any], list[str]]:
-    """A schema in which find_fault finds nothing, and what of `root` it no longer validates."""
+    """A schema in which find_fault finds nothing, and what it no longer validates of `root`."""
     root = _read(root)
     left_out: list[str] = []
     for _ in range(_STEPS):
@@ -61,7 +61,9 @@ def loosen(
 
 
 def _read(node: Any, names: bool = False) -> Any:
-    """What has one meaning in the words of JSON Schema. names: the keys of `node` are names of its author."""
+    """The node with everything that has one meaning written as JSON Schema. names: the keys of `node` are
+    names of its author.
+    """
     if isinstance(node, list):
         return [_read(item) for item in node]
     if not isinstance(node, dict):
@@ -78,7 +80,7 @@ def _read(node: Any, names: bool = False) -> Any:
 
 
 def _as_schema(node: Any) -> Any:
-    """A schema, where the name of a type stands for one."""
+    """The value as a schema: the name of a type stands for a schema of that type."""
     return {"type": node} if isinstance(node, str) and node.lower() in _TYPES else node
 
 
@@ -107,7 +109,9 @@ def _number(text: str) -> Any:
 
 
 def _with_required(node: dict[str, Any]) -> dict[str, Any]:
-    """Draft 3 and hand-written tools say of the property itself that it is required."""
+    """The node with `required` as a list: Draft 3 and hand-written tools mark the property itself as
+    required.
+    """
     properties = node.get("properties")
     if not isinstance(properties, Mapping):
         return node
@@ -136,7 +140,7 @@ def _flag(part: Any) -> bool | None:
 
 
 def _place(root: Any, path: str) -> tuple[str, ...]:
-    """Where the keyword stands that a fault at a JSON pointer is about; empty where there is none."""
+    """Where the keyword is that a fault at a JSON pointer is about; empty where there is none."""
     tokens = [token.replace("~1", "/").replace("~0", "~") for token in path.split("/")[1:]]
     at = 0
     node = root
@@ -167,8 +171,8 @@ def _item(items: list[Any], token: str) -> Any:
 
 
 def _without(root: dict[str, Any], place: tuple[str, ...]) -> dict[str, Any]:
-    """place: of a keyword, which goes with all that depends on it; or of a named schema, which then accepts
-    anything.
+    """The schema without the keyword at `place` and everything that depends on it. A named schema at `place`
+    then accepts anything.
     """
     copy: dict[str, Any] = json.loads(json.dumps(root))
     node: Any = copy
@@ -185,7 +189,7 @@ def _without(root: dict[str, Any], place: tuple[str, ...]) -> dict[str, Any]:
 
 
 def _lost_reference(root: Any) -> str:
-    """The JSON pointer of the first `$ref` to nowhere, else of the first of all; "" where there is none."""
+    """The JSON pointer of the first `$ref` to nowhere, else of the first `$ref`; "" where there is none."""
     found = list(_references(root, ""))
     return next(
         (pointer for pointer, target in found if not _resolves(root, target)), found[0][0] if found else ""

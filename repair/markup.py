@@ -20,14 +20,19 @@ from repair.types import Bare, Body, Fix, FixKind, Problem, RawCall
 
 @dataclass(frozen=True, slots=True)
 class MarkupGrammar:
-    """open: matches a parameter's opening tag, group "key"; its group "typed", if it has one, tells
-    whether the value is a string ("true", "string") or JSON (anything else). close: its closing tag.
-    ends: closing tags of the call itself, the right one first. outer: markers that bound the call from
-    outside. newline: one line break after the opening and before the closing tag belongs to the format.
-    cdata: markers inside which a value is verbatim. parameter: the literal that begins an opening tag, where
-    closing tags may begin as it does. value: where a key has a tag of its own, the literal that opens the
-    value; where it is missing, `open` has a group "lost", where a key's stands for it, a group "wrong".
-    half: an opening without the one of its value.
+    """How parameters are written in tags.
+
+    open: matches a parameter's opening tag, with the group "key". The group "typed", if there is one, tells
+        whether the value is a string ("true", "string") or JSON (anything else).
+    close: the closing tag of a parameter.
+    ends: closing tags of the call itself, the right one first.
+    outer: markers that bound the call from outside.
+    newline: one line break after the opening and before the closing tag belongs to the format.
+    cdata: markers inside which a value is verbatim.
+    parameter: the literal that begins an opening tag, where closing tags may begin like it.
+    value: where a key has a tag of its own, the literal that opens the value. `open` has a group "lost" where
+        that literal is missing, and a group "wrong" where a key's literal replaces it.
+    half: matches an opening tag without that of its value.
     """
 
     open: re.Pattern[str]
@@ -43,9 +48,12 @@ class MarkupGrammar:
 
 @dataclass(frozen=True, slots=True)
 class Tagged:
-    """A format of tagged calls. openers: markers of the envelope, the right one first; closers: theirs.
-    aliases: openers that are as right as the first. call: how a call begins, parameter: how a parameter
-    does, both literal; head: the whole opening tag of a call, group "name".
+    """A format of tagged calls.
+
+    openers, closers: markers of the envelope, the right one first.
+    aliases: openers that are as right as the first.
+    call, parameter: how a call and a parameter begin, both literal.
+    head: matches the whole opening tag of a call, with the group "name".
     """
 
     openers: tuple[str, ...]
@@ -63,8 +71,11 @@ class Tagged:
 
 @dataclass(slots=True)
 class Parameters:
-    """tree: key -> Bare text, or the value where the format tells its type. end: index after the call's
-    own closing tag. closed: something proves that no parameter is missing at the end.
+    """Parameters that were read.
+
+    tree: key -> Bare text, or the value where the format tells its type.
+    end: index after the call's own closing tag.
+    closed: something proves that no parameter is missing at the end.
     """
 
     end: int
@@ -107,7 +118,7 @@ def read_parameters(text: str, at: int, tool: Tool | None, grammar: MarkupGramma
 
 
 def _value_tag(opening: re.Match[str], key: str, grammar: MarkupGrammar) -> Fix | None:
-    """What stands where the opening tag of the value is due, if that does not."""
+    """The fix for what stands where the opening tag of the value is due; None where that tag is there."""
     groups = opening.groupdict()
     if groups.get("wrong") is not None:
         return Fix(FixKind.corrupted_marker, escape(key), groups["wrong"], grammar.value)
@@ -119,7 +130,7 @@ def _value_tag(opening: re.Match[str], key: str, grammar: MarkupGrammar) -> Fix 
 def _read_one(
     text: str, start: int, key: str, tool: Tool | None, grammar: MarkupGrammar, result: Parameters
 ) -> int:
-    """One value; returns the index after its closing tag."""
+    """Reads one value; returns the index after its closing tag."""
     if grammar.cdata and text.startswith(grammar.cdata[0], skip_space(text, start)):
         return _read_verbatim(text, skip_space(text, start), key, grammar, result)
     at = text.find(grammar.close, start)
@@ -141,7 +152,7 @@ def _read_one(
         result.refuse("ambiguous_end", f"where the value of {key!r} ends is not certain", bound)
         return bound
     result.fixes.append(Fix(FixKind.missing_closer, escape(key), "", grammar.close))
-    # a line break that stands where the closing tag is due is layout, in formats without any in the value too
+    # a line break before the closing tag is layout; in formats without layout it is part of the value
     end = bound if grammar.newline else _before_line_break(text, start, bound)
     _store(text, start, end, key, tool, grammar, result)
     return bound
@@ -166,7 +177,7 @@ def _read_verbatim(text: str, start: int, key: str, grammar: MarkupGrammar, resu
 def _is_structure(text: str, at: int, grammar: MarkupGrammar) -> bool:
     """Whether a closing tag that is followed by text[at:] can end a value.
 
-    Another parameter that opens right behind it is one, declared or not: validation judges it.
+    A parameter that opens directly after it counts, declared or not: validation judges it.
     """
     if at >= len(text) or match_literal(text, at, (*grammar.ends, *grammar.outer, *SPECIAL_TOKENS)):
         return True
@@ -174,7 +185,9 @@ def _is_structure(text: str, at: int, grammar: MarkupGrammar) -> bool:
 
 
 def _is_cut(text: str, at: int, grammar: MarkupGrammar) -> bool:
-    """Whether the text ends inside a closing tag of the call, and not in what may begin another parameter."""
+    """Whether the text ends inside a closing tag of the call, and not inside what may begin another
+    parameter.
+    """
     rest = text[at:].rstrip() if len(text) - at < 64 else ""
     if len(rest) <= 1 or grammar.parameter.startswith(rest):
         return False
@@ -191,8 +204,8 @@ def _take(
     grammar: MarkupGrammar,
     result: Parameters,
 ) -> int:
-    """A value that ends at the last of a run of closing tags, the others being data; or at the first, if
-    each stands on its own line after one line of text without any markup.
+    """Takes a value that ends at the last of a run of closing tags, the others being data; or at the first,
+    if each is on its own line after one line of text without any markup.
     """
     end = last
     before = text[start:first].strip()
@@ -225,7 +238,7 @@ def _store(
 
 
 def _doubled(value: str, tool: Tool | None, grammar: MarkupGrammar) -> str:
-    """Why what was read as a value may be more than one, where keys have tags of their own."""
+    """Why what was read as one value may be several, where keys have their own tags; "" where it is one."""
     if grammar.value and value.lstrip().startswith(grammar.value):
         return f"begins with {grammar.value!r}: data, or a tag too many"
     for inner in grammar.half.finditer(value) if grammar.half else ():
@@ -274,7 +287,9 @@ def _end(text: str, at: int, grammar: MarkupGrammar, result: Parameters) -> Para
 
 def read_tagged(text: str, at: int, form: Tagged, tools: ToolSet, inside: bool = False) -> Region | None:
     """The region at `at`: an envelope with calls, or calls that have lost theirs; one call where the format
-    has no envelope. inside: `at` is the next call of an envelope that has opened before.
+    has no envelope.
+
+    inside: `at` is the next call of an envelope that was opened before.
     """
     opener = form.openers[0] if inside else match_literal(text, at, form.openers)
     body = at + len(opener) if opener and not inside else at
@@ -317,7 +332,7 @@ def read_tagged(text: str, at: int, form: Tagged, tools: ToolSet, inside: bool =
 
 
 def read_first_tagged(text: str, at: int, form: Tagged, tools: ToolSet) -> Region | None:
-    """The first call behind text[:at], all of an envelope so far, if the opening tag of another one follows
+    """The first call after text[:at], with the envelope so far, if the opening tag of another call follows
     it.
     """
     head = form.head.match(text, skip_space(text, at))
@@ -362,7 +377,7 @@ def _tagged_call(text: str, head: re.Match[str], form: Tagged, tools: ToolSet) -
 
 
 def _tagged_json(text: str, name: str, at: int, form: Tagged) -> tuple[RawCall, int, bool]:
-    """A JSON object instead of the parameters."""
+    """A JSON object in place of the parameters."""
     ends = form.grammar.ends
     span = read_span(text, at, (*ends, *form.closers), (form.call,))
     fixes: list[Fix] = []

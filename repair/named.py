@@ -1,4 +1,4 @@
-"""Calls whose name stands before their JSON: the reader that such formats share."""
+"""Reads calls whose name stands before their JSON; several formats share this reader."""
 
 from __future__ import annotations
 
@@ -18,17 +18,21 @@ from repair.regions import (
 from repair.types import Body, Fix, FixKind, Problem, RawCall
 
 _FENCE = re.compile(r"```(?:json)?[ \t]*\r?\n?")
-_FENCE_END = re.compile(r"\s*(?:```|`{1,2}\s*\Z)")  # or the beginning of one, cut off
+_FENCE_END = re.compile(r"\s*(?:```|`{1,2}\s*\Z)")  # a fence's end or its beginning, cut off
 _IDENTIFIER = re.compile(r"[\w.-]{0,64}\Z")
 
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """sections: opening markers around all calls, the right one first; section_ends: theirs. opener:
-    begins one call. head: from there to the arguments, group "name". closers: end one call; empty where
-    the JSON ends it. fenced: the JSON may stand in a markdown fence. begun: a pattern, of at most 80
-    characters, of what ends the head of a call and begins its arguments. spellings: how many of the sections
-    are right.
+    """A format of named calls.
+
+    sections, section_ends: markers around all calls, the right one first.
+    spellings: how many of the sections are right.
+    opener: begins one call.
+    head: matches from there to the arguments, with the group "name".
+    begun: matches, in at most 80 characters, what ends the head of a call and begins its arguments.
+    closers: end one call; empty where the JSON ends it.
+    fenced: the JSON may stand in a markdown fence.
     """
 
     opener: str
@@ -42,8 +46,10 @@ class Named:
 
 
 def read_named(text: str, at: int, form: Named, inside: bool = False) -> Region | None:
-    """The region at `at`: a section with its calls, or calls without their section; one call where the
-    format has no sections. inside: `at` is the next call of a section that has opened before.
+    """The region at `at`: a section with its calls, or calls without their section; one call where the format
+    has no sections.
+
+    inside: `at` is the next call of a section that was opened before.
     """
     section = form.sections[0] if inside else match_literal(text, at, form.sections)
     body = at + len(section) if section and not inside else at
@@ -81,7 +87,7 @@ def read_named(text: str, at: int, form: Named, inside: bool = False) -> Region 
 
 
 def read_first_named(text: str, at: int, form: Named) -> Region | None:
-    """The first call behind text[:at], all of a section so far, if the head of another one follows it."""
+    """The first call after text[:at], with the section so far, if the head of another call follows it."""
     start = skip_space(text, at)
     if not text.startswith(form.opener, start):
         return None
@@ -96,7 +102,7 @@ def read_first_named(text: str, at: int, form: Named) -> Region | None:
 
 
 def _read_call(text: str, at: int, form: Named) -> tuple[RawCall | None, int, bool]:
-    """One call; None where nothing like a call follows the opener."""
+    """Reads one call; None where nothing like a call follows the opener."""
     fixes: list[Fix] = []
     start = at + len(form.opener)
     head = form.head.match(text, start)

@@ -1,4 +1,4 @@
-"""Which declared tool a name in the text means. Never a choice between two, never by distance."""
+"""Resolves a name in the text to a declared tool: never by choosing between two, never by similarity."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from repair.tools import Tool, ToolSet
 from repair.types import Fix, FixKind, Problem
 
 _PREFIX = re.compile(r"functions[./:]")
-# what stands before a tool's name where several servers offer tools, or a name was taken for a call's id
+# what precedes a tool's name where several servers offer tools, or where a name was taken for a call's id
 _SERVER = re.compile(r"(?:tool|tools|function|[A-Za-z][\w-]{0,63}?)(?:__|[.:/])(?=\w)")
 _JOINTS = ("__", ".", ":", "/")
 _NUMBERED = re.compile(r"functions?_(?P<name>.+)_\d{1,4}\Z")
@@ -16,9 +16,10 @@ _SUFFIX = re.compile(r"(?:<[|\uff5c].*|:\d+)\Z", re.DOTALL)
 
 
 def resolve_name(name: str, tools: ToolSet) -> tuple[Tool, tuple[Fix, ...]] | Problem:
-    """Exact; else after a `functions.` prefix, a glued marker or call index, and case are folded away.
+    """The declared tool that a name means.
 
-    A fold counts only if exactly one declared tool is left.
+    It is the exact name, else the one tool that is left when a `functions.` prefix, a glued marker or call
+    index, and case are ignored.
     """
     exact = tools.get(name)
     if exact is not None:
@@ -43,7 +44,7 @@ def resolve_name(name: str, tools: ToolSet) -> tuple[Tool, tuple[Fix, ...]] | Pr
 
 
 def _without_server(name: str, tools: ToolSet) -> tuple[Tool, tuple[Fix, ...]] | None:
-    """`server__f`, `server.f`, `tool:f`, `functions_f_0`, where exactly one tool answers to what is left."""
+    """`server__f`, `server.f`, `tool:f`, `functions_f_0`, where exactly one tool has the remaining name."""
     numbered = _NUMBERED.match(name)
     ends = [numbered.group("name")] if numbered else []
     ends += [name[found.end() :] for found in (_SERVER.match(name),) if found]
@@ -52,7 +53,7 @@ def _without_server(name: str, tools: ToolSet) -> tuple[Tool, tuple[Fix, ...]] |
         return None
     ((known, tool),) = found.items()
     if any(one.endswith(tuple(f"{mark}{known}" for mark in _JOINTS)) for one in tools.names):
-        return None  # another server's tool answers to it, too
+        return None  # another server's tool has it, too
     return tool, (Fix(FixKind.name_prefix, "", name, known),)
 
 

@@ -15,7 +15,7 @@ from repair.events import Calls, Event, Junk, Place, Text
 from repair.regions import is_blank
 from repair.types import Problem
 
-_HEAD = 40  # characters of a line that are kept: more than any indentation that is none of code
+_HEAD = 40  # characters of a line that are kept: more than any indentation that is not code
 _INDENT = 4  # columns: CommonMark's indented code
 _OPENING = frozenset("\"'`([{<>|*_~=/\\,\u201c\u201e\u201a\u2018\u00ab\u2039\u300c\u300e\u300a\uff08")
 _ENDING = frozenset(".!?\u2026\u3002\uff01\uff1f")
@@ -26,8 +26,12 @@ _MARK = re.compile(f'["{_GERMAN}{"".join(mark for pair in _PAIRS for mark in pai
 
 
 class InText(StrEnum):
-    """Which calls in the text count. placed: those that stand where a call stands. alone: those of the
-    model's own formats with nothing around them, since this upstream sends calls as structure. never: none.
+    """Which calls in the text count.
+
+    placed: those in a place where a call can stand.
+    alone: those of the model's own formats with nothing around them, since this upstream sends calls as
+        structure.
+    never: none.
     """
 
     placed = "placed"
@@ -36,17 +40,17 @@ class InText(StrEnum):
 
 
 class Line:
-    """The line of content in front of what comes next, as far as it decides about a call there. last: its
-    last character.
+    """The line of content before what comes next, as far as it decides about a call there. last: its last
+    character.
     """
 
     def __init__(self) -> None:
         self.clear()
 
     def clear(self) -> None:
-        """What comes next stands in front of everything."""
+        """Forgets everything: what comes next is at the beginning."""
         self.last = ""
-        self._pieces: list[str] = []  # of content that nobody has asked about yet
+        self._pieces: list[str] = []  # content that nobody has asked about yet
         self._fresh = True
         self._begin()
 
@@ -57,12 +61,12 @@ class Line:
         self._counts: dict[str, int] = {}
 
     def add(self, text: str) -> None:
-        """text: more of the content, not empty."""
+        """Adds content, which is not empty."""
         self._pieces.append(text)
         self.last = text[-1]
 
     def _read(self) -> None:
-        """Take in what was added; most of a turn's text is never asked about."""
+        """Takes in what was added; most of a turn's text is never asked about."""
         if not self._pieces:
             return
         text, self._pieces = "".join(self._pieces), []
@@ -79,7 +83,7 @@ class Line:
 
     @property
     def fresh(self) -> bool:
-        """Whether no words stand between the line and the beginning, or the call or marker before it."""
+        """Whether no words stand between the beginning, or the last call or marker, and this line."""
         self._read()
         return self._fresh
 
@@ -98,7 +102,7 @@ class Line:
 
     @property
     def quotes(self) -> bool:
-        """Whether it is a quotation or a table, or what follows it stands in quotes or brackets."""
+        """Whether it is a quotation or a table, or what follows stands in quotes or brackets."""
         self._read()
         return self._head.lstrip()[:1] in (">", "|") or self._is_open() or self.last in _OPENING
 
@@ -114,7 +118,7 @@ class Line:
 
 
 def settle_bare(events: list[Event]) -> list[Event]:
-    """A bare call is one only if no text stands beside it."""
+    """A bare call counts only if no text stands beside it."""
     bare = any(isinstance(event, Calls) and event.bare for event in events)
     if not bare or not any(isinstance(event, Text) and not is_blank(event.text) for event in events):
         return events
@@ -122,7 +126,7 @@ def settle_bare(events: list[Event]) -> list[Event]:
 
 
 def settle_inline(events: Sequence[Event]) -> list[Event]:
-    """The same events, in which a call with words of one line on both sides is text."""
+    """The same events; a call between words of one line becomes text."""
     if not any(isinstance(one, Calls) and one.place is Place.glued for one in events):
         return list(events)
     settled: list[Event] = []
@@ -162,9 +166,11 @@ def find_misplaced(
     """Why not all of a turn's calls in the text are certain to be calls; None where they are, and for calls
     that are refused anyway.
 
-    spoken: whether words have been said before these events. place: of the first of them. In the model's
-    own formats words may follow on lines of their own where none stand before; in any other a call ends the
-    turn.
+    spoken: whether words were said before these events.
+    place: of the first of them.
+
+    In the model's own formats words may follow on lines of their own where none stand before; in any other
+    format a call ends the turn.
     """
     if place is Place.within:
         return Problem("", "misplaced_call", _MESSAGES[which])

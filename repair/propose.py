@@ -1,5 +1,7 @@
-"""Readings of text that the tolerant reader gives up on. Each is one proposal, verified here against the
-text and afterwards by the ladder against the schema; whatever is not provably the only reading is None.
+"""Proposes readings of text on which the tolerant reader gives up.
+
+Each proposal is verified here against the text, and afterwards by the ladder against the schema. Whatever is
+not provably the only reading is None.
 """
 
 from __future__ import annotations
@@ -45,8 +47,8 @@ def read_over_escaped(text: str) -> Reading | None:
 def read_unescaped_quotes(text: str, tool: Tool) -> Reading | None:
     """An object of declared keys in which one string, of a free-text parameter, holds raw quotes.
 
-    The keys bound the values. None if a key stands twice, if the text of the value holds a backslash
-    (its writer escapes, or does not: two readings) or what could be another key.
+    The keys bound the values. None if a key occurs twice, or if the text of the value holds a backslash (its
+    writer escapes, or does not: two readings) or something that could be another key.
     """
     body = text.strip()
     if not (body.startswith("{") and body.endswith("}")) or not tool.keys:
@@ -104,7 +106,7 @@ def _free_text(part: str, schema: Any) -> str | None:
 
 
 def read_missing_separators(text: str) -> Reading | None:
-    """json-repair's reading, if all it did was to add commas or colons that have only one place."""
+    """The reading of json-repair, if all that it did was to add commas or colons that have only one place."""
     if len(text) > LIMITS.proposal_chars:
         return None
     skeleton = _STRING.sub("S", text)
@@ -123,7 +125,7 @@ def read_missing_separators(text: str) -> Reading | None:
 
 
 def _only_separators_added(text: str, skeleton: str, proposal: str) -> bool:
-    """Raises ValueError for a string with an invalid escape."""
+    """Whether the proposal only adds separators. Raises ValueError for a string with an invalid escape."""
     after = _STRING.sub("S", proposal)
     if [json.loads(one) for one in _strings(text)] != [json.loads(one) for one in _strings(proposal)]:
         return False

@@ -1,4 +1,4 @@
-"""Python call syntax, `f(a='x', b=[1, 2])`: the reader that the pythonic formats share."""
+"""Reads and writes Python call syntax, `f(a='x', b=[1, 2])`, which the pythonic formats share."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _NATIVE = {FixKind.single_quotes, FixKind.python_literal}
 
 @dataclass(slots=True)
 class PythonCalls:
-    """calls: in order; end: index after the last, or after the closing bracket."""
+    """Calls that were read, in order. end: index after the last, or after the closing bracket."""
 
     end: int
     calls: list[RawCall] = field(default_factory=list)
@@ -30,10 +30,11 @@ def may_be_call(text: str, at: int) -> bool:
 
 
 def read_python_calls(text: str, at: int, listed: bool, inside: bool = False) -> PythonCalls | None:
-    """Calls in square brackets (listed), or one after another on lines of their own. inside: `at` is the next
-    call of a list that has opened before.
+    """Calls in square brackets (listed), or one after another on lines of their own. None where there is no
+    call.
 
-    None where no call stands at `at`. A call that cannot be read is the last, with a problem.
+    A call that cannot be read is the last, with a problem. inside: `at` is the next call of a list that was
+    opened before.
     """
     position = skip_space(text, at)
     if listed and not inside:
@@ -67,8 +68,9 @@ def read_python_calls(text: str, at: int, listed: bool, inside: bool = False) ->
 
 
 def read_first_python(text: str, at: int, inside: bool) -> Region | None:
-    """The first call of the list at `at`, if another call follows it. inside: the list has opened before, and
-    `at` is its next call.
+    """The first call of the list at `at`, if another call follows it.
+
+    inside: the list was opened before, and `at` is its next call.
     """
     start = skip_space(text, at)
     if not inside:

@@ -1,6 +1,4 @@
-"""A Python call in which one string holds raw quotes of its own kind, as a shell command does:
-`run(cmd='grep 'x y' a.txt')`.
-"""
+"""Reads a Python call in which one string holds raw quotes of its own kind: `run(cmd='grep 'x y' a.txt')`."""
 
 from __future__ import annotations
 
@@ -22,8 +20,10 @@ _STRUCTURE_BEHIND = re.compile(r"[=(\[{:,]\s*\Z")
 def read_raw_quotes(
     text: str, start: int, body: int, listed: bool, closers: tuple[str, ...], tools: ToolSet
 ) -> Region | None:
-    """The only call between `body` and the first of `closers`, if declared keys bound its values and one of
-    them, free text, holds pairs of quotes that cannot be structure. None for anything else.
+    """The only call between `body` and the first of `closers`, or None.
+
+    Its values must be bounded by declared keys, and one value, free text, must hold pairs of quotes that
+    cannot be structure.
     """
     at = skip_space(text, body)
     if listed and text[at : at + 1] != "[":
@@ -78,8 +78,8 @@ def _read_members(inner: str, tool: Tool) -> tuple[dict[str, Any], Fix] | None:
 
 
 def _free_text(part: str, schema: Any) -> str | None:
-    """What stands between the outer quotes, if the inner ones come in pairs and around words alone: two
-    strings side by side are one to Python, and a quote beside a comma or bracket may end the value.
+    """The text between the outer quotes, if the inner ones come in pairs and around words alone; else None:
+    Python reads two strings side by side as one, and a quote beside a comma or bracket may end the value.
     """
     free = isinstance(schema, dict) and schema.get("type") == "string"
     if not free or "enum" in schema or "const" in schema or "\\" in part or "\n" in part:

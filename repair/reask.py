@@ -1,4 +1,4 @@
-"""Problems -> the correction message that the model sees, after its own refused attempt."""
+"""Writes the correction message: the problems of a refused attempt, as the model gets to see them."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ _HINTS = {
     "block": _GENERAL,
     "call_count": "Send only the calls that were not executed.",
 }
-#: the answer to a right call whose neighbours were wrong
+# the result of a right call whose neighbours were wrong
 WAITS = "This call is right. It waits until the others are right too; do not send it again."
-# A schema up to this length is shown whole, else only the part in which a problem lies, up to that length.
+# A schema up to this length is shown whole; of a longer one only the part with a problem, up to that length.
 _WHOLE_CHARS = 2000
 _PART_CHARS = 800
 _MESSAGE_CHARS = 1500
@@ -38,9 +38,11 @@ _MESSAGE_CHARS = 1500
 def correction(
     problems: Sequence[Problem], tools: ToolSet, tool_name: str | None = None, kept: Sequence[str] = ()
 ) -> str:
-    """Plain text: each problem with its place, rule and value, the schema that matters, then what to do.
+    """The correction as plain text: each problem with its place, rule and value, the schema that matters,
+    then what to do.
 
-    tool_name: whose schema is shown. kept: tools whose calls in the same turn were right.
+    tool_name: the tool whose schema is shown.
+    kept: tools whose calls in the same turn were right.
     """
     lines = [f"The call of {tool_name} was not executed:" if tool_name else "The tool call was not executed:"]
     for problem in problems:
@@ -63,7 +65,7 @@ def _short(message: str) -> str:
 
 
 def _schemas(problems: Sequence[Problem], tool: Tool) -> list[str]:
-    """The schema whole where it is short, else the part of each place that has a problem."""
+    """The whole schema where it is short, else the part at each place that has a problem."""
     whole = json.dumps(tool.definition.parameters, ensure_ascii=False)
     if len(whole) <= _WHOLE_CHARS:
         return [f"The parameters of {tool.name} are: {whole}"]
@@ -78,7 +80,9 @@ def _schemas(problems: Sequence[Problem], tool: Tool) -> list[str]:
 
 
 def schema_at(schema: Mapping[str, Any], path: str) -> Mapping[str, Any]:
-    """The part of a schema that judges the value at a JSON pointer; the nearest one above where none does."""
+    """The part of a schema that judges the value at a JSON pointer; where there is none, the nearest part
+    above.
+    """
     part = _follow(schema, schema)
     for token in path.split("/")[1:]:
         key = token.replace("~1", "/").replace("~0", "~")
@@ -97,7 +101,7 @@ def _below(part: Mapping[str, Any], key: str) -> Mapping[str, Any] | None:
 
 
 def _follow(root: Mapping[str, Any], part: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Through local references, a few deep: a circle of them says nothing."""
+    """Follows local references, a few levels deep: a circle of them says nothing."""
     for _ in range(8):
         target = part.get("$ref")
         if not isinstance(target, str) or not target.startswith("#/"):
@@ -113,7 +117,7 @@ def _follow(root: Mapping[str, Any], part: Mapping[str, Any]) -> Mapping[str, An
 
 
 def _outline(part: Mapping[str, Any]) -> dict[str, Any]:
-    """What a long schema asks for: its keywords without descriptions, its properties by their types."""
+    """An outline of a long schema: its keywords without descriptions, its properties by their types."""
     kept = {key: part[key] for key in ("type", "enum", "required", "additionalProperties") if key in part}
     properties = part.get("properties")
     if isinstance(properties, Mapping):

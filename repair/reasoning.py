@@ -1,5 +1,6 @@
-"""How models mark their reasoning. The markers belong to the model, not to the format of its calls: the same
-calls are written with and without thinking, and with several markers of it.
+"""The markers of models' reasoning, which belong to the model and not to the format of its calls.
+
+The same calls are written with and without reasoning, and with several markers of it.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from repair.regions import match_literal, skip_space
 
 Pair = tuple[str, str]
 
-#: (opening, closing) literals of published models
+# (opening, closing) literals of published models
 KNOWN: tuple[Pair, ...] = (
     ("<think>", "</think>"),
     ("<mm:think>", "</mm:think>"),
@@ -22,7 +23,7 @@ KNOWN: tuple[Pair, ...] = (
     ("<|START_THINKING|>", "<|END_THINKING|>"),
     ("<|inner_prefix|>", "<|inner_suffix|>"),
 )
-#: pairs whose opening stands in prompts alone: in an answer the same words are prose
+# pairs whose opening occurs only in prompts: in an answer the same words are prose
 IN_PROMPTS: tuple[Pair, ...] = (("Here are my reasoning steps:", "[BEGIN FINAL RESPONSE]"),)
 
 # closing markers that end any message of their family: alone they say nothing about reasoning
@@ -35,13 +36,15 @@ _BEGUN = re.compile(r"</?think:[\w.-]{0,40}\Z")
 
 
 def closes_alone(closer: str) -> bool:
-    """Whether `closer` marks what stands before it as reasoning even where nothing has opened it."""
+    """Whether `closer` makes the text before it reasoning even where nothing has opened it."""
     return closer not in _ENDS_ANYTHING
 
 
 def read_marker(text: str, at: int, marker: str, final: bool) -> tuple[int, str | None]:
-    """A marker that ends a block, or has a suffix: the index after it, and the literal that closes what it
-    opens: "" where it ends a block itself, None where it is no marker. -1 where more text decides.
+    """Reads a marker that ends a block, or that has a suffix.
+
+    Returns the index after it, and the literal that closes what it opens: "" where it ends a block itself,
+    None where it is not a marker. The index is -1 where more text decides.
     """
     if marker not in (SUFFIXED, SUFFIXED_END):
         return at + len(marker), ""
@@ -54,8 +57,8 @@ def read_marker(text: str, at: int, marker: str, final: bool) -> tuple[int, str 
 
 
 def left_open(prompt: str, pairs: Iterable[Pair]) -> str:
-    """The closing marker of the block that a generation prompt leaves open, or "": of `pairs`, of those that
-    stand in prompts alone, or of a suffixed one; the opening that stands last decides.
+    """The closing marker of the block that a generation prompt leaves open, or "". The opening that stands
+    last decides: of `pairs`, of pairs that occur only in prompts, or of a suffixed one.
     """
     if not prompt:
         return ""
@@ -66,8 +69,8 @@ def left_open(prompt: str, pairs: Iterable[Pair]) -> str:
 
 
 def skip_opener(text: str, at: int, pairs: Mapping[str, str], closer: str, final: bool) -> int:
-    """The index behind an opening marker of the block that the prompt has opened, which models sometimes
-    write again; `at` where there is none, -1 where more text decides.
+    """The index after an opening marker of the block that the prompt has opened, which models sometimes write
+    again; `at` where there is none, -1 where more text decides.
     """
     start = skip_space(text, at)
     openers = [opening for opening, closing in pairs.items() if closing == closer]

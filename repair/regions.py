@@ -1,7 +1,7 @@
-"""What a wire format finds in the text, and the readers that several formats share.
+"""Regions: what a wire format finds in the text, and the readers that several formats share.
 
-All readers see the whole rest of the turn; none looks at more text than it consumes, save for the
-search for its own closing marker.
+All readers see the whole rest of the turn. None looks at more text than it consumes, except for the search
+for its own closing marker.
 """
 
 from __future__ import annotations
@@ -34,9 +34,11 @@ SPECIAL_TOKENS = (
 
 @dataclass(frozen=True, slots=True)
 class Region:
-    """One envelope: text[start:end] with its calls, in order. closed: its closing marker (or whatever
-    ends it for certain) was there. body_start: where the envelope's content begins. fragile: literals
-    that put the end of the region in doubt if they stand in the text after it.
+    """One envelope: text[start:end] with its calls, in order.
+
+    closed: its closing marker (or whatever ends it for certain) was there.
+    body_start: where the envelope's content begins.
+    fragile: literals that put the end of the region in doubt if they occur in the text after it.
     """
 
     start: int
@@ -77,12 +79,12 @@ def match_literal(text: str, at: int, literals: tuple[str, ...]) -> str | None:
 
 
 def problem_call(text: str, rule: str, message: str) -> RawCall:
-    """A call that is known to be none."""
+    """A call that is known to be invalid."""
     return RawCall("", Body.call, text, False, problems=(Problem("", rule, message),))
 
 
 def too_many(text: str, at: int) -> Region:
-    """All from `at` on, in a turn that has as many calls as it may have."""
+    """Everything from `at` on, in a turn that has as many calls as it may have."""
     call = problem_call("", "too_many_calls", f"more than {LIMITS.calls} calls in one turn")
     return Region(at, len(text), at, (call,), closed=False)
 
@@ -111,8 +113,11 @@ def skip_space(text: str, at: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """One JSON value in the text. end: after it. closed: it is complete, or its end is certain. strict: it
-    was read as strict JSON.
+    """One JSON value in the text.
+
+    end: index after it.
+    closed: it is complete, or its end is certain.
+    strict: it was read as strict JSON.
     """
 
     text: str
@@ -123,7 +128,7 @@ class Span:
 
 
 def read_span(text: str, at: int, closers: tuple[str, ...], openers: tuple[str, ...] = ()) -> Span:
-    """The JSON value at `at`: strictly, tolerantly, else all up to the only closing marker."""
+    """The JSON value at `at`: read strictly, else tolerantly, else all up to the only closing marker."""
     try:
         _, end = decode_strict(text, at)
         return Span(text[at:end], end, True, strict=True)
@@ -147,7 +152,7 @@ def read_span(text: str, at: int, closers: tuple[str, ...], openers: tuple[str, 
 
 
 def _is_run(text: str, first: int, last: int, closers: tuple[str, ...]) -> bool:
-    """Whether nothing but closing markers stands between two of them."""
+    """Whether only closing markers stand between two of them."""
     at = first
     while at < last:
         found = match_literal(text, at, closers)
@@ -158,7 +163,7 @@ def _is_run(text: str, first: int, last: int, closers: tuple[str, ...]) -> bool:
 
 
 def skip_extra_closers(text: str, at: int, fixes: list[Fix]) -> int:
-    """Step over closing brackets behind a value that is complete; at where there are none."""
+    """Skips closing brackets after a complete value; `at` where there are none."""
     extra = _EXTRA.match(text, at)
     if extra is None:
         return at
@@ -170,12 +175,12 @@ _GOES_ON = "the value seems to go on behind its end: a quote in it may not have 
 
 
 def goes_on(text: str, at: int) -> bool:
-    """Whether what stands behind a complete value is rather the rest of it: `{"a": "x = "}"; y"}`."""
+    """Whether the text after a complete value is rather the rest of it: `{"a": "x = "}"; y"}`."""
     return _REST.match(text, at) is not None
 
 
 def is_blank(text: str) -> bool:
-    """White space, control characters and byte-order marks alone."""
+    """Whether there is only white space, control characters and byte-order marks."""
     return _NOT_SPACE.search(text) is None
 
 
@@ -197,9 +202,11 @@ def read_json_calls(
     wrapped: bool = False,
     listed: bool = False,
 ) -> Region | None:
-    """Objects (one, several, or an array of them) from `body` to a closing marker; None if no JSON is
-    there. With no `closers` the JSON ends the region by itself. wrapped: a closing bracket may follow
-    that belongs to the caller. listed: `body` is the next item of an array that has opened before.
+    """Objects (one, several, or an array of them) from `body` to a closing marker; None if there is no JSON.
+
+    closers: without any, the JSON ends the region by itself.
+    wrapped: a closing bracket may follow that belongs to the caller.
+    listed: `body` is the next item of an array that was opened before.
     """
     at = skip_space(text, body)
     if text[at : at + 1] not in ("{", "[") or match_literal(text, at, closers):
@@ -232,8 +239,9 @@ def read_json_calls(
 def read_first_item(
     text: str, at: int, closers: tuple[str, ...], openers: tuple[str, ...], kind: Body, inside: bool
 ) -> Region | None:
-    """The first object of the array at `at`, if another object follows it. inside: the array has opened
-    before, and `at` is its next object.
+    """The first object of the array at `at`, if another object follows it.
+
+    inside: the array was opened before, and `at` is its next object.
     """
     found = (_OBJECT if inside else _ARRAY).match(text, at)
     if found is None:
@@ -246,8 +254,8 @@ def read_first_item(
 
 
 def _only_item(span: Span) -> Span:
-    """A broken object that was delimited by the closing marker alone, without the bracket of the list whose
-    only item it is.
+    """A broken object that only the closing marker delimited, without the bracket of the list whose only item
+    it is.
     """
     text = span.text.rstrip()
     item = text.removesuffix("]").rstrip()
@@ -296,10 +304,10 @@ def _finish(
 def close_region(
     text: str, at: int, closers: tuple[str, ...], fixes: list[Fix]
 ) -> tuple[int, bool, RawCall | None]:
-    """Step over the closing marker, or what stands in its place.
+    """Skips the closing marker, or what replaces it.
 
-    Returns the index after the region, whether it was really closed, and a problem where the text
-    before the marker is more than junk.
+    Returns the index after the region, whether it was really closed, and a problem where the text before the
+    marker is more than junk.
     """
     if not closers:
         broken = goes_on(text, skip_space(text, at))
@@ -338,8 +346,8 @@ def close_region(
 
 
 def _skip_wrong_end(text: str, at: int, closers: tuple[str, ...], fixes: list[Fix]) -> int:
-    """The index after a closing tag of another format, where the right one or the end of the text follows
-    it; 0 where there is none.
+    """The index after a closing tag of another format, where the right one or the end of the text follows it;
+    0 where there is none.
     """
     found = _WRONG_END.match(text, at) if closers[0].startswith("</") else None
     if found is None:

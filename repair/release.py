@@ -1,8 +1,8 @@
-"""When a call region may leave: no text that may still follow can change what it is.
+"""Decides when a call region may leave: when no text that may still follow can change what it is.
 
-A region is certain if it was read from left to right without a liberty and its end was seen. The strict and
-the tolerant reader look at nothing behind the value they read, and an end marker that stands where it is
-due ends the region whatever comes. All else (broken JSON, whose end is searched for; lost or doubled markers;
+A region is certain if it was read from left to right without a change, and its end was seen. The strict and
+the tolerant reader look at nothing after the value that they read, and an end marker in its due place ends
+the region whatever comes. Everything else (broken JSON, whose end is searched for; lost or doubled markers;
 prose inside an envelope) depends on the rest of the turn.
 """
 
@@ -23,7 +23,7 @@ from repair.types import Body, RawCall
 
 
 class Certainty(Enum):
-    """What a region is before its turn has ended. soon: the next character behind it decides."""
+    """What a region is before its turn has ended. soon: the next character after it decides."""
 
     yes = "yes"
     soon = "soon"
@@ -31,8 +31,8 @@ class Certainty(Enum):
 
 
 def judge_release(text: str, region: Region, form: Format, inside: bool = False) -> Certainty:
-    """Whether `region`, read by `form` from a text that may go on, is certain. inside: it is what is
-    left of a section that has opened before.
+    """Whether `region`, read by `form` from a text that may go on, is certain. inside: it is the rest of a
+    section that was opened before.
     """
     if not region.closed or any(one.fixes or one.problems for one in region.calls):
         return Certainty.no
@@ -54,7 +54,7 @@ def judge_release(text: str, region: Region, form: Format, inside: bool = False)
 
 
 def is_read(call: RawCall) -> bool:
-    """Whether the body was read as it stands: its end was not searched for."""
+    """Whether the body was read as it is, so that its end was not searched for."""
     if call.body is Body.tree or call.strict:
         return True
     try:
@@ -94,8 +94,8 @@ _OVERLAP = 80  # more than the longest marker
 class Wait:
     """Text that waits for what decides about it: a match of `wanted` in what arrives.
 
-    Fruitless looks at the whole are rationed: after a few, the text must have doubled. So all of them
-    together cost no more than a few times the text, however small the pieces.
+    The number of fruitless looks at the whole is limited: after a few, the text must have doubled. So all of
+        them together cost no more than a few times the text, however small the pieces.
     """
 
     def __init__(self, text: str, wanted: re.Pattern[str], before: Wait | None = None) -> None:
@@ -116,7 +116,7 @@ class Wait:
         return text[max(at, len(text) - _OVERLAP) :]
 
     def add(self, piece: str) -> bool:
-        """Whether it is time to look at the text again."""
+        """Adds a piece; returns whether it is time to look at the text again."""
         self._pieces.append(piece)
         self._size += len(piece)
         self._tail = self._unmatched(self._tail + piece)

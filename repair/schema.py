@@ -1,4 +1,4 @@
-"""One tool's JSON Schema, compiled: the validator, and the validators of its subschemas for coercion."""
+"""Compiles a tool's JSON Schema: the validator, and the validators of its subschemas for coercion."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _NAMED = ("properties", "patternProperties", "$defs", "definitions", "dependentS
 
 
 class SchemaError(ValueError):
-    """A tool's parameters are not a usable JSON Schema. `path` is a JSON pointer into the schema."""
+    """A tool's parameters are not a usable JSON Schema. path: a JSON pointer into the schema."""
 
     def __init__(self, tool_name: str, path: str, message: str) -> None:
         super().__init__(f"tool {tool_name!r}: parameters{path}: {message}")
@@ -62,10 +62,12 @@ def lookup(root: Any, pointer: str) -> Any:
 
 
 class CompiledSchema:
-    """A schema whose draft is known, that is free of `$ref` loops, and whose validators are built.
+    """A schema whose draft is known, that has no `$ref` loops, and whose validators are built.
 
-    Sub-validators are compiled when the first call needs coercion. left_out: what of the schema is not
-    validated because it breaks the rules of JSON Schema, each as `place: reason`.
+    The validators of subschemas are compiled when the first call needs coercion.
+
+    left_out: what of the schema is not validated because it breaks the rules of JSON Schema, each as `place:
+        reason`.
     """
 
     def __init__(self, root: dict[str, Any], left_out: tuple[str, ...] = ()) -> None:
@@ -93,7 +95,7 @@ class CompiledSchema:
         return validator is not None and validator.is_valid(value)
 
     def resolve(self, pointer: str) -> tuple[str, Any]:
-        """Follow local `$ref`s from the node at `pointer`: the last pointer and its node."""
+        """Follows local `$ref`s from the node at `pointer`; returns the last pointer and its node."""
         node = lookup(self.root, pointer)
         while isinstance(node, Mapping) and isinstance(node.get("$ref"), str):
             target = node["$ref"]
@@ -105,11 +107,11 @@ class CompiledSchema:
 
 
 def compile_schema(parameters: Mapping[str, Any]) -> CompiledSchema:
-    """Compile `parameters`, from the cache when the same schema was seen before.
+    """Compiles `parameters`, or takes them from the cache when the same schema was seen before.
 
-    What breaks the rules (an unknown type, a broken regex, a `$ref` to nowhere or to a URL, which is never
-    fetched, or one that loops) is read by its one meaning, else left out: see CompiledSchema.left_out.
-    Raises UnusableSchema for what is no JSON or nested too deeply.
+    What breaks the rules (an unknown type, a broken regex, a `$ref` that loops or leads nowhere or to a URL,
+    which is never fetched) is read by its one meaning, or left out: see CompiledSchema.left_out. Raises
+    UnusableSchema for what is not JSON, or nested too deeply.
     """
     try:
         text = json.dumps(parameters, allow_nan=False)
@@ -155,7 +157,7 @@ def _build(root: dict[str, Any]) -> jsonschema_rs.Validator:
 
 
 def _normalise(node: Any, depth: int, names: bool = False) -> Any:
-    """OpenAPI's `nullable: true`, which JSON Schema does not know, becomes a null type.
+    """The node with OpenAPI's `nullable: true`, which JSON Schema does not know, as a null type.
 
     names: the keys of `node` are names of the schema's author, not keywords.
     """
@@ -177,7 +179,7 @@ def _normalise(node: Any, depth: int, names: bool = False) -> Any:
 
 
 def _branches(node: Any, inside: bool) -> bool:
-    """Whether a `$ref` stands inside an `anyOf` or `oneOf`."""
+    """Whether there is a `$ref` inside an `anyOf` or `oneOf`."""
     if isinstance(node, list):
         return any(_branches(item, inside) for item in node)
     if not isinstance(node, dict):
@@ -188,7 +190,9 @@ def _branches(node: Any, inside: bool) -> bool:
 
 
 def _refuse_loops(root: dict[str, Any]) -> None:
-    """A schema that refers to itself without consuming any of the instance has no meaning."""
+    """Raises UnusableSchema for a schema that refers to itself without consuming any of the instance: it has
+    no meaning.
+    """
     done: set[str] = set()
     for start in _references(root, ""):
         path: list[str] = []

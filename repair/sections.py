@@ -1,8 +1,8 @@
-"""Calls that leave an open section: one by one, each as soon as the next one has begun.
+"""Lets the calls of an open section leave one by one, each as soon as the next one has begun.
 
-What follows a call inside its section may still change it as long as it may be the last one: what is
-wrong with the section's end, or with a marker that should begin another call, counts for the last call that
-was read. Once another call has begun behind it, it is no longer the last.
+As long as a call may be the last of its section, what follows may still change it: what is wrong with the
+section's end, or with a marker that should begin another call, counts for the last call that was read. Once
+another call has begun after it, it is no longer the last.
 """
 
 from __future__ import annotations
@@ -37,10 +37,14 @@ _Reader = Callable[[str, int, ToolSet, bool], Region | None]
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """How a format's calls stand in one envelope. openers: of the envelope. begun: a pattern, of at most 80
-    characters, without which no further call begins. first: the first call behind an index, if another one
-    follows; it ends where that begins. rest: all that is left, with the section's end. Both are told
-    whether a call of the section has been read before.
+    """How a format's calls stand in one envelope.
+
+    openers: of the envelope.
+    begun: matches, in at most 80 characters, what every further call begins with.
+    first: reads the first call after an index, if another one follows; it ends where that begins.
+    rest: reads everything that is left, with the section's end.
+
+    Both are told whether a call of the section was read before.
     """
 
     openers: tuple[str, ...]
@@ -49,8 +53,8 @@ class Section:
     rest: Callable[[str, int, ToolSet], Region | None]
 
     def read_first(self, text: str, at: int, tools: ToolSet, inside: bool) -> Region | None:
-        """The first call behind an index if it is certain, whatever follows: read from left to right
-        without a liberty, and not the last one.
+        """The first call after an index if it is certain whatever follows: read from left to right without a
+        change, and not the last one.
         """
         region = self.first(text, at, tools, inside)
         if region is None or not region.closed:
@@ -69,7 +73,7 @@ class OpenSection:
 
     @classmethod
     def of(cls, form: Format) -> OpenSection:
-        """Of a format that has sections."""
+        """The open section of a format that has sections."""
         section = section_of(form)
         assert section is not None
         return cls(form, section)
@@ -85,7 +89,7 @@ def _named(form: Named) -> Section:
 
 
 def _row(form: RowFormat) -> Section | None:
-    """How the calls of a row stand in its section; None where it has none, or nothing ends it."""
+    """How the calls of a row stand in its section; None where it has none, or where nothing ends it."""
     row = form.row
     if not row.section.strip() or not row.section_end.strip():
         return None
@@ -125,7 +129,8 @@ def _python(form: Format) -> Section:
     )
 
 
-# the arguments are the last member of an item as models write it; where not, the call leaves with a later one
+# the arguments are the last member of an item as models write it; where they are not, the call leaves with a
+# later one
 _ITEM_BEGUN = r"\}\s{0,20}\}\s{0,9},\s{0,40}\{"
 _ATTRIBUTE = r"[\"']?[^<>\n\"']{1,50}[\"']?\s{0,3}>"
 
@@ -155,12 +160,12 @@ _row_section = functools.lru_cache(maxsize=256)(_row)
 
 
 def section_of(form: Format) -> Section | None:
-    """How the calls of a format stand in one envelope; None where each has its own."""
+    """How the calls of a format stand in one envelope; None where each call has its own."""
     return _row_section(form) if isinstance(form, RowFormat) else _SECTIONS.get(form.NAME)
 
 
 def open_section(text: str, at: int, form: Format, tools: ToolSet) -> Region | None:
-    """The first call of the section that opens at `at`, with the opening marker, if it is certain."""
+    """The first call of the section that opens at `at`, with the opening marker, if the call is certain."""
     section = section_of(form)
     opener = match_literal(text, at, section.openers) if section else None
     if section is None or opener is None:

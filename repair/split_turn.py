@@ -1,4 +1,4 @@
-"""The calls of a refused turn one by one, so that those which are right need not be asked for again."""
+"""Splits a refused turn into its calls, so that those which are right need not be asked for again."""
 
 from __future__ import annotations
 
@@ -30,8 +30,11 @@ _HEAD = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One call. name: the declared tool that it names, "" where it names none. right: of a refused one, the
-    arguments in which nothing is wrong. sound: of a refused one, see sound_call().
+    """One call.
+
+    name: the declared tool that it names; "" where it names none.
+    right: of a refused call, the arguments in which nothing is wrong.
+    sound: of a refused call, see sound_call().
     """
 
     name: str
@@ -42,8 +45,11 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """A turn's calls in order. said: the text around them. open_ended: the last part stands for one call or
-    more. raws: all that was read as a call.
+    """A turn's calls in order.
+
+    said: the text around them.
+    open_ended: the last part stands for one call or more.
+    raws: everything that was read as a call.
     """
 
     calls: tuple[Part, ...]
@@ -62,14 +68,16 @@ def take_apart(
     cut: bool = False,
     stops: tuple[str, ...] = (),
 ) -> Parts | None:
-    """The calls of a whole turn that was refused for `problems`. cut: the upstream's `length`. stops: as in
-    TurnPolicy.
+    """The calls of a whole turn that was refused for `problems`; None where it can only be asked for as a
+    whole.
 
-    A call stands for itself only where its bounds are certain: a block of calls that is closed, and in
-    which whatever is refused is sound in its syntax (a quote that was not escaped may end a call too early,
-    and what follows it is no other call). The last block may be otherwise; it then is one part as a whole.
-    None where that does not hold, or something else than single calls is wrong: the turn can only be asked
-    for as a whole.
+    cut: the upstream's finish was `length`.
+    stops: as in TurnPolicy.
+
+    A call stands for itself only where its bounds are certain: in a closed block of calls in which every
+        refused call is sound in its syntax (a quote that was not escaped may end a call too early, and what
+        follows is then not another call). The last block may be otherwise, and is then one part as a whole.
+        None where that does not hold, or where something else than single calls is wrong.
     """
     parser = StreamParser(tools, format, generation_prompt=generation_prompt)
     events = ContentStops(stops).close([*parser.feed(text), *parser.close()])
@@ -135,14 +143,14 @@ def _refused(raw: RawCall, name: str, tools: ToolSet, outcome: Rejected) -> Part
 
 
 def refused_part(call: ToolCall, tools: ToolSet, outcome: Rejected) -> Part:
-    """call: as the model wrote it, by the declared name."""
+    """The part of a refused call. call: as the model wrote it, by the declared name."""
     right = right_arguments(call, tools, outcome.problems)
     return Part(call.name, outcome, right, sound_call(call, tools))
 
 
 def sound_call(call: ToolCall, tools: ToolSet) -> ToolCall | None:
-    """The call itself where its tool is declared, its arguments are a sound JSON object, and its schema
-    refuses them: whoever validates it can tell the model what is wrong. None where it is refused for anything
+    """The call itself where its tool is declared, its arguments are a sound JSON object, and only its schema
+    refuses them: a validating client can tell the model what is wrong. None where it is refused for anything
     else.
     """
     tool = tools.get(call.name)
@@ -156,7 +164,7 @@ def sound_call(call: ToolCall, tools: ToolSet) -> ToolCall | None:
 
 
 def _is_sound(raw: RawCall) -> bool:
-    """Whether only the meaning of a call can be what is wrong with it."""
+    """Whether only the meaning of a call can be wrong."""
     if raw.problems or raw.fixes:
         return False
     if raw.body is Body.tree:

@@ -1,5 +1,6 @@
-"""The client's stop strings. They are matched in the content alone: one that stands in a call or in the
-reasoning cuts nothing.
+"""Matches the client's stop strings, in the content alone.
+
+A stop string inside a call or inside the reasoning cuts nothing.
 """
 
 from __future__ import annotations
@@ -12,10 +13,10 @@ from repair.types import ReasoningDelta, TextDelta
 
 
 class StopFinder:
-    """Passes text through until a stop string completes, holding back only what may begin one.
+    """Passes text through until a stop string completes, and holds back only what may begin one.
 
-    The stop string that completes first wins; of those completing together the one that began first. found:
-    which one it was.
+    The stop string that completes first wins; of those that complete together, the one that began first.
+    found: which one it was.
     """
 
     def __init__(self, stops: tuple[str, ...]) -> None:
@@ -42,7 +43,7 @@ class StopFinder:
         return text[: len(text) - keep], False
 
     def flush(self) -> str:
-        """What was held back: no stop string will complete any more."""
+        """What was held back, since no stop string will complete any more."""
         held, self._held = self._held, ""
         return held
 
@@ -58,15 +59,16 @@ class StopFinder:
 class ContentStops:
     """The events of one turn, up to the stop string that completes in its content.
 
-    White space that stands alone before a call, between calls or behind the last one is no content: the
+    White space that stands alone before a call, between calls or after the last one is not content: the
     client does not see it where nothing else is said, and every second model writes a line break there.
-    Between the reasoning and the answer it is none either, and is left out where it holds a stop string.
+    Between the reasoning and the answer it is not content either, and is left out where it holds a stop
+    string.
     """
 
     def __init__(self, stops: tuple[str, ...]) -> None:
         self._stops = stops
         self._finder = StopFinder(stops)
-        self._blank = ""  # white space of which it is not known yet what stands behind it
+        self._blank = ""  # white space of which it is not known yet what follows it
         self._spoken = self._called = self._reasoned = False
         self.reached = False
 
@@ -76,7 +78,7 @@ class ContentStops:
         return self._finder.found
 
     def take(self, events: list[Event]) -> list[Event]:
-        """Those that are certain: what may begin a stop string waits."""
+        """Those events that are certain: what may begin a stop string waits."""
         if not self._stops:
             return events
         passed: list[Event] = []
@@ -93,7 +95,7 @@ class ContentStops:
         return passed
 
     def close(self, events: list[Event]) -> list[Event]:
-        """The last ones, and what had waited."""
+        """The last events, and what had waited."""
         passed = self.take(events)
         if self._blank and not self._called and not self.reached:
             self._spoken = True
@@ -119,8 +121,8 @@ class ContentStops:
 def cut_content(
     deltas: Sequence[TextDelta | ReasoningDelta], stops: tuple[str, ...]
 ) -> tuple[tuple[TextDelta | ReasoningDelta, ...], str | None]:
-    """The deltas without what of their text stands behind a stop string, and which one it was. For text that
-    turned out to be content at the end, such as a call that is quoted.
+    """The deltas without the text after a stop string, and which one that was. For text that turned out to be
+    content at the end, such as a call that is quoted.
     """
     finder, kept, reached = StopFinder(stops), list[TextDelta | ReasoningDelta](), False
     for delta in deltas:

@@ -69,7 +69,7 @@ class StreamParser:
         self._draft_place = Place.line
 
     def feed(self, text: str) -> list[Event]:
-        """Events that are certain now."""
+        """The events that are certain now."""
         if self._wait is None:
             self._run(self._carry + text, final=False)
         elif self._wait.add(text):
@@ -88,7 +88,7 @@ class StreamParser:
         return self.read_all(text)
 
     def read_all(self, text: str) -> list[Event]:
-        """All events of a text that is complete: as feed() and close(), but nothing is looked at twice."""
+        """All events of a complete text: as feed() and close(), but nothing is looked at twice."""
         self._finder = Finder()
         self._run(self._carry + text, final=True)
         if self._draft is not None:
@@ -129,7 +129,7 @@ class StreamParser:
             self._carry = text[at:]
 
     def _hold(self, text: str, at: int, wanted: re.Pattern[str]) -> int:
-        """Keep everything from `at` on until something `wanted` arrives, or the end."""
+        """Keeps everything from `at` on until something `wanted` arrives, or the end."""
         self._wait = Wait(text[at:], wanted, self._resumed if at == 0 else None)
         self._carry = ""
         return at
@@ -137,7 +137,7 @@ class StreamParser:
     # reasoning
 
     def _reason(self, text: str, at: int, final: bool) -> int:
-        """Consume reasoning from `at`; the index reached, or -1 to wait for more."""
+        """Consumes reasoning from `at`; returns the index reached, or -1 to wait for more."""
         if self._fresh:
             step = skip_opener(text, at, self._dialect.reasoning, self._thinking, final)
             self._fresh = step < 0
@@ -170,7 +170,7 @@ class StreamParser:
     # content
 
     def _content(self, text: str, at: int, final: bool) -> int:
-        """Consume content from `at`; the index reached, or -1 to wait for more."""
+        """Consumes content from `at`; returns the index reached, or -1 to wait for more."""
         if not self._started:
             start = skip_space(text, at)
             if start > at:
@@ -209,7 +209,7 @@ class StreamParser:
         return end
 
     def _message(self, text: str, at: int) -> int:
-        """The content from `at` as nothing but a call, in the whole rest of the text."""
+        """Reads the content from `at`, in the whole rest of the text, as nothing but a call."""
         self._begin()
         for one in self._dialect.messages:
             region = one.parse(text, at, self._tools)
@@ -225,7 +225,7 @@ class StreamParser:
         return at + size
 
     def _begin(self) -> None:
-        """Content has begun: what was held back before it is not a call's surroundings alone."""
+        """Content has begun: what was held back before it does not belong to a call."""
         self._started = True
         if self._draft is not None:
             self._emit(Reasoning("".join(self._draft)))
@@ -266,7 +266,7 @@ class StreamParser:
         return self._call(text, at, marker) if final else self._open_call(text, at, marker)
 
     def _reasoning_marker(self, text: str, at: int, marker: str, quoted: bool, final: bool) -> int:
-        """A marker with a suffix, or the end of a block that nothing has opened."""
+        """Reads a marker with a suffix, or the end of a block that nothing has opened."""
         end, closer = read_marker(text, at, marker, final)
         if end < 0:
             return -1
@@ -293,7 +293,7 @@ class StreamParser:
         return end
 
     def _open_call(self, text: str, at: int, marker: str) -> int:
-        """The region that `marker` begins, if it is certain already; else wait for what may end it."""
+        """Reads the region that `marker` begins, if it is certain already; else waits for what may end it."""
         placed = self._line.place() is not Place.within
         formats = self._dialect.calls[marker]
         wanted = possible_parts(formats) if self._regions <= LIMITS.calls else NOTHING
@@ -313,7 +313,7 @@ class StreamParser:
         return self._hold(text, at, wanted)
 
     def _call(self, text: str, at: int, marker: str) -> int:
-        """The region that `marker` begins, in the whole rest of the text."""
+        """Reads the region that `marker` begins, in the whole rest of the text."""
         if self._regions > LIMITS.calls:
             self._say(text[at:])
             return len(text)
@@ -333,7 +333,7 @@ class StreamParser:
         return at + len(marker)
 
     def _part(self, text: str, region: Region, opened: OpenSection) -> int:
-        """One call of a section, of which there is more."""
+        """Takes one call of a section that continues."""
         self._begin()
         self._regions += 1
         self._emit(self._calls(text, region, opened.format, more=True))
@@ -342,7 +342,7 @@ class StreamParser:
         return region.end
 
     def _inside(self, text: str, at: int, opened: OpenSection, final: bool) -> int:
-        """Consume the next call of an open section, or what is left of it, or wait for more."""
+        """Consumes the next call of an open section, or the rest of the section, or waits for more."""
         if self._regions > LIMITS.calls:
             return self._overflow(text, at) if final else self._hold(text, at, NOTHING)
         first = opened.section.read_first(text, at, self._tools, inside=True)
@@ -356,7 +356,7 @@ class StreamParser:
         return self._region(text, region, opened.format, said=opened.said) if region else at
 
     def _overflow(self, text: str, at: int) -> int:
-        """What is left of a turn with too many calls, as one that is none."""
+        """Takes the rest of a turn with too many calls, as an invalid call."""
         self._section = None
         self._emit(Calls(too_many(text, at), text[at:]))
         return len(text)
@@ -364,7 +364,7 @@ class StreamParser:
     def _region(
         self, text: str, region: Region, format: Format, bare: bool = False, said: Sequence[str] = ()
     ) -> int:
-        """said: what its section has said before, if it is what is left of one."""
+        """Takes a region. said: what its section has said before, if the region is the rest of one."""
         if self._line.place() is Place.within:
             self._say(text[region.start : region.end])
             return region.end
@@ -386,7 +386,7 @@ class StreamParser:
         return Calls(region, raw, bare, more, self._line.place(), form.NAME in self._dialect.own)
 
     def _behind(self, text: str, at: int, trail: Trail, final: bool) -> int:
-        """Consume what is left over behind a region, or wait for more."""
+        """Consumes what is left over after a region, or waits for more."""
         junk = trail.read(text, at, final)
         if junk is None:
             return self._hold(text, at, ANYTHING)

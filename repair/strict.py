@@ -1,4 +1,4 @@
-"""Strict JSON: what any reader takes, and takes alike."""
+"""Reads and writes strict JSON: what all readers accept, and understand alike."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def finite(text: str) -> float:
-    """Raises ValueError for a number beyond the range of a float."""
+    """The number. Raises ValueError where it is beyond the range of a float."""
     number = float(text)
     if not math.isfinite(number):
         raise ValueError(f"{text} is no finite number")
@@ -37,8 +37,8 @@ _DECODER = json.JSONDecoder(object_pairs_hook=_unique, parse_float=finite, parse
 def decode_strict(text: str, start: int = 0) -> tuple[Any, int]:
     """The JSON value at `start` (after white space) and the index after it.
 
-    Stricter than json.loads: no NaN, no infinite numbers, no duplicate keys, no lone surrogates.
-    Raises ValueError, also for nesting beyond the limit.
+    Stricter than json.loads: no NaN, no infinite numbers, no duplicate keys, no lone surrogates. Raises
+        ValueError, also for nesting beyond the limit.
     """
     try:
         value, end = _DECODER.raw_decode(text, _blank(text, start))

@@ -1,6 +1,6 @@
-"""When a closing bracket is missing, could it be missing somewhere else?
+"""Decides whether a missing closing bracket could only be missing in one place.
 
-`{"a": {"b": 1, "c": 2}` may have lost its last bracket or the one before `"c"`. The schema must leave
+`{"a": {"b": 1, "c": 2}` may have lost its last bracket or the one before `"c"`. The schema must leave only
 one of the two.
 """
 
@@ -31,7 +31,7 @@ def is_only_placement(arguments: dict[str, Any], schema: CompiledSchema) -> bool
 
 
 def _placements(value: Any) -> Iterator[Any]:
-    """`value` with the tail of one nested container moved up into its parent."""
+    """`value` with the tail of one nested container moved up into its parent, in every possible way."""
     if isinstance(value, dict):
         for key, child in value.items():
             if isinstance(child, dict):
@@ -55,7 +55,7 @@ def _splits(items: list[Any]) -> Iterator[tuple[list[Any], list[Any]]]:
 
 
 def _declared(value: Any, schema: CompiledSchema, pointer: str) -> bool:
-    """Whether every member of every object is one that its schema names, where it names any."""
+    """Whether every member of every object is one that its schema names, where the schema names any."""
     pointer, node = schema.resolve(pointer)
     if not isinstance(node, dict):
         return True

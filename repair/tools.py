@@ -31,9 +31,11 @@ class Tool:
 
 
 class ToolSet:
-    """The declared tools by name. Equal schemas are compiled once per process. names: in their order.
-    replacement: U+FFFD may stand in a call, since the conversation holds it too; elsewhere it stands for
-    bytes that were no UTF-8.
+    """The declared tools by name. Equal schemas are compiled once per process.
+
+    names: in their order.
+    replacement: U+FFFD may occur in a call, since the conversation holds it too; elsewhere it stands for
+        bytes that were not UTF-8.
     """
 
     def __init__(self, tools: Iterable[Tool], replacement: bool = False) -> None:
@@ -47,7 +49,9 @@ class ToolSet:
 
     @classmethod
     def compile(cls, tools: Sequence[ToolDefinition], replacement: bool = False) -> ToolSet:
-        """Raises SchemaError: parameters that are no schema, one name for two schemas, too many tools."""
+        """Compiles the tools. Raises SchemaError for parameters that are not a schema, one name with two
+        schemas, and too many tools.
+        """
         if len(tools) > LIMITS.tools:
             raise SchemaError("", "", f"at most {LIMITS.tools} tools, got {len(tools)}")
         compiled: dict[str, Tool] = {}

@@ -1,4 +1,4 @@
-"""What may be left over behind a region: its own content once more, and stray closing markers."""
+"""What may be left over after a region: its own content once more, and stray closing markers."""
 
 from __future__ import annotations
 
@@ -13,8 +13,11 @@ _NONE = Junk("", Fix(FixKind.extra_closer, "", "", ""))
 
 @dataclass(slots=True)
 class Trail:
-    """inner: the region's content, of which an echo may follow; "" when none counts any more. strays: markers
-    that may be left over. fragile: those that are none.
+    """What may follow a region.
+
+    inner: the region's content, of which an echo may follow; "" when none counts any more.
+    strays: markers that may be left over.
+    fragile: markers that are not left over.
     """
 
     inner: str
@@ -25,7 +28,7 @@ class Trail:
     def behind(
         content: str, fragile: tuple[str, ...], closers: tuple[str, ...], strays: tuple[str, ...]
     ) -> Trail:
-        """The trail of a region, or section, with this content, whose own end markers are `closers`; the
+        """The trail of a region, or section, with this content, whose own end markers are `closers`. The
         content is "" where no marker begins it.
         """
         closer = next((one for one in closers if content.endswith(one)), "")
@@ -35,8 +38,8 @@ class Trail:
         return Trail(inner, (*strays, *SPECIAL_TOKENS), fragile[1:])
 
     def read(self, text: str, at: int, final: bool) -> Junk | None:
-        """The next thing left over at `at`, with the space before it; an empty one where there is none,
-        and None where more text decides.
+        """The next thing left over at `at`, with the space before it: empty where there is none, and None
+        where more text decides.
         """
         start = skip_space(text, at)
         if self.inner:

@@ -46,11 +46,15 @@ from repair.types import (
 
 @dataclass(frozen=True, slots=True)
 class TurnPolicy:
-    """tool_choice: `auto`, `none`, `required`, or `named` with tool_name. parallel: several calls are
-    allowed. calls_in_reasoning: a call that ends the reasoning, with no answer after it, counts.
-    enabled: False hands on what parses strictly, unrepaired and unvalidated. in_text: which calls in the
-    text count. json_answer: the text was asked to be JSON. stops: the turn ends where one of them completes
-    in its content.
+    """What a turn may hold.
+
+    tool_choice: `auto`, `none`, `required`, or `named` with tool_name.
+    parallel: several calls are allowed.
+    calls_in_reasoning: a call that ends the reasoning, with no answer after it, counts.
+    enabled: False passes on what parses strictly, unrepaired and unvalidated.
+    in_text: which calls in the text count.
+    json_answer: the text was asked to be JSON.
+    stops: the turn ends where one of them completes in its content.
     """
 
     tool_choice: str = "auto"
@@ -65,8 +69,8 @@ class TurnPolicy:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """The end of a turn. events: what had still been held. With `reask` there are no calls, and the
-    events complete the model's own text, byte for byte.
+    """The end of a turn. events: what was still held. With `reask` there are no calls, and the events
+    complete the model's own text, byte for byte.
     """
 
     events: tuple[TextDelta | ReasoningDelta, ...]
@@ -81,7 +85,9 @@ _PLAIN = (Text, Reasoning)
 
 
 class Turn:
-    """Incremental, pure, and the same for every split of the text. close() may be called once."""
+    """One model turn: incremental, pure, and the same for every split of the text. close() may be called
+    once.
+    """
 
     def __init__(
         self,
@@ -109,9 +115,9 @@ class Turn:
 
     @property
     def problems(self) -> tuple[Problem, ...]:
-        """Why this turn will be `reask` whatever still comes; empty while that is open. So a caller may give
-        up a turn in mid-stream. It is open until a block of reasoning was read: before, a closing marker
-        whose opening stood in the prompt may still make all calls part of the reasoning.
+        """Why this turn will be `reask` whatever still comes, so that it may be given up early; empty while
+        that is open, which it is until a block of reasoning was read: a closing marker whose opening stood in
+        the prompt may still make all calls part of the reasoning.
         """
         if not self._parser.reasoned:
             return ()
@@ -131,7 +137,7 @@ class Turn:
 
     @property
     def held(self) -> str:
-        """The call that is being written, from its marker on; "" outside of one."""
+        """The call that is being written, from its marker on; "" outside of a call."""
         return self._parser.held()
 
     def feed(self, text: str) -> list[TextDelta | ReasoningDelta]:
@@ -163,8 +169,8 @@ class Turn:
         return _deltas(events[:split])
 
     def _settled(self, events: list[Event]) -> list[Event]:
-        """What is kept was thought if `events` hold the end of a block that nothing has opened: then it is
-        among the events returned.
+        """The events, which may show that what is kept was reasoning: they then hold the end of a block that
+        nothing has opened, and what is kept is returned with them.
         """
         if not self._drafted and not any(isinstance(one, Unopened | Draft) for one in events):
             return events
@@ -176,7 +182,7 @@ class Turn:
         return events
 
     def close(self, finish_reason: str | None) -> Outcome:
-        """finish_reason: the upstream's; only `length` is believed."""
+        """Judges the turn. finish_reason: the upstream's; only `length` is believed."""
         events = join_texts([*self._kept, *self._last()])
         if self._policy.enabled and all(isinstance(one, _PLAIN) for one in events):
             return self._without_calls(events)
@@ -204,7 +210,7 @@ class Turn:
         return Outcome(_around(events), tuple(calls), verdict, tuple(fixes))
 
     def _last(self) -> list[Event]:
-        """What close() finds."""
+        """The last events."""
         if self.stopped:
             return self._settled([])
         events = self._parser.close()
@@ -243,7 +249,7 @@ class Turn:
         return calls, fixes, problems
 
     def _judge_draft(self, events: list[Event], draft: Draft, cut: bool) -> Outcome:
-        """Calls that end the reasoning: promoted if all are accepted and nothing follows them."""
+        """Judges calls that end the reasoning: they count if all are accepted and nothing follows them."""
         inner = StreamParser(self._tools, self._format, drafts=False)
         parts = settle_bare(settle_reasoning(inner.read_all(draft.text), drafts=False))
         last = next((index for index, one in enumerate(reversed(parts)) if isinstance(one, Calls)), None)
@@ -270,8 +276,8 @@ class Turn:
 
 
 def _leaving(events: list[Event], silent: bool) -> int:
-    """How many of `events` leave at once: all before the first call, and before the white space that alone
-    stands before it (silent: nothing else has been said).
+    """How many of `events` are sent at once: all before the first call, and before white space that stands
+    alone before it (silent: nothing else was said).
     """
     first = next((index for index, one in enumerate(events) if isinstance(one, Calls | Draft)), None)
     if first is None:
@@ -282,7 +288,7 @@ def _leaving(events: list[Event], silent: bool) -> int:
 
 
 def _deltas(events: list[Event], raw: bool = False) -> list[TextDelta | ReasoningDelta]:
-    """raw: calls and junk are text too, in the model's own order."""
+    """The deltas of the events. raw: calls and junk are text too, in the model's own order."""
     result: list[TextDelta | ReasoningDelta] = []
     for event in events:
         match event:
@@ -329,7 +335,7 @@ def _judge_region(event: Calls, tools: ToolSet) -> _Judged:
 def _judge(
     events: list[Event], tools: ToolSet, cut: bool, known: Sequence[tuple[Calls, _Judged]] = ()
 ) -> tuple[list[ToolCall], list[Fix], list[Problem]]:
-    """Every call of the turn; fixes are in the calls' order. known: what regions of it were judged."""
+    """Every call of the turn, with fixes in the calls' order. known: how its regions were judged already."""
     fixes: list[Fix] = []
     problems: list[Problem] = []
     enveloped: list[ToolCall] = []
@@ -373,8 +379,8 @@ def _doubts(event: Calls, following: list[Event], cut: bool) -> list[Problem]:
 
 
 def _plain(events: list[Event], tools: ToolSet, placed: bool) -> Outcome:
-    """The guard is off: what parses strictly and has a name is handed on as it is; all else is text. placed:
-    the calls stand where calls stand.
+    """The outcome with the guard off: a call that parses strictly counts. placed: calls are where they can
+    stand.
     """
     kept: list[Event] = []
     calls: list[ToolCall] = []

@@ -1,4 +1,4 @@
-"""The values that repair works on. All frozen; equal values are interchangeable."""
+"""The values that repair works on. All are frozen, and equal values are interchangeable."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 
 class Verdict(StrEnum):
-    """What became of one turn. `reask`: no call of this turn may be executed."""
+    """The verdict on one turn. `reask`: no call of this turn may be executed."""
 
     none = "none"
     clean = "clean"
@@ -18,7 +18,7 @@ class Verdict(StrEnum):
 
 
 class FixKind(StrEnum):
-    """One member per repair we perform. What each may change is told in docs/repair.md."""
+    """One member for each kind of repair. docs/repair.md says what each may change."""
 
     # syntax of the JSON (or Python) text
     trailing_comma = "trailing_comma"
@@ -66,7 +66,11 @@ class FixKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Fix:
-    """One change. path: JSON pointer into the arguments, "" for the whole call; before, after: text."""
+    """One change.
+
+    path: JSON pointer into the arguments; "" for the whole call.
+    before, after: text.
+    """
 
     kind: FixKind
     path: str
@@ -76,7 +80,7 @@ class Fix:
 
 @dataclass(frozen=True, slots=True)
 class ToolDefinition:
-    """One function tool of a request. `parameters` is its JSON Schema (an object schema)."""
+    """One function tool of a request. parameters: its JSON Schema (an object schema)."""
 
     name: str
     description: str = ""
@@ -86,7 +90,7 @@ class ToolDefinition:
 
 @dataclass(frozen=True, slots=True)
 class ToolCall:
-    """An accepted call. `arguments` is JSON text: byte for byte the model's own where that was valid."""
+    """An accepted call. arguments: JSON text, byte for byte the model's own where that was valid."""
 
     name: str
     arguments: str
@@ -96,8 +100,9 @@ class ToolCall:
 class Problem:
     """One reason why a call cannot be accepted.
 
-    path: JSON pointer into the arguments ("" is the whole). rule: a stable name such as
-    `required`, `type`, `unknown_tool`, `truncated`. message: says what, where and what was got.
+    path: JSON pointer into the arguments; "" is the whole.
+    rule: a stable name such as `required`, `type`, `unknown_tool`, `truncated`.
+    message: says what, where and what was got.
     """
 
     path: str
@@ -108,8 +113,9 @@ class Problem:
 @dataclass(frozen=True, slots=True)
 class Bare:
     """Text that its wire format leaves untyped (an XML parameter, an unquoted word); the schema types it.
+
     element: what an array or object is written as where it holds something, and so an empty one too.
-    items: of a Python set, its scalars in order: an array, and nothing else, where the schema wants one.
+    items: the scalars of a Python set, in order; a set is only read as an array, where the schema wants one.
     """
 
     text: str
@@ -130,9 +136,11 @@ class Body(StrEnum):
 class RawCall:
     """One call as the wire format delimits it, before any judgement.
 
-    text: the bytes of the body. closed: something after the body proves that it had ended (a closing
-    marker, a following call). tree: for Body.tree, the arguments; leaves may be Bare.
-    fixes: what had to be overlooked to delimit it. problems: why it cannot be a call at all.
+    text: the bytes of the body.
+    closed: something after the body proves that it had ended (a closing marker, a following call).
+    tree: for Body.tree, the arguments; leaves may be Bare.
+    fixes: what had to be ignored to delimit it.
+    problems: why it cannot be a call at all.
     strict: it was delimited by reading it as strict JSON.
     """
 
@@ -148,7 +156,7 @@ class RawCall:
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """The call may be executed. `fixes` is empty when the model's own bytes are passed on."""
+    """The call may be executed. fixes: empty when the model's own bytes are passed on."""
 
     call: ToolCall
     fixes: tuple[Fix, ...] = ()
@@ -156,7 +164,7 @@ class Accepted:
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """The call must not be executed; at least one problem says why."""
+    """The call must not be executed. problems: at least one, which says why."""
 
     problems: tuple[Problem, ...]
 
@@ -170,6 +178,6 @@ class TextDelta:
 
 @dataclass(frozen=True, slots=True)
 class ReasoningDelta:
-    """The model's thinking, without its markers."""
+    """The model's reasoning, without its markers."""
 
     text: str

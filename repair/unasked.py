@@ -1,5 +1,6 @@
-"""Calls in a turn in which none may be made: no tools, or `tool_choice: none`. Nothing here is executed; what
-is decided is whether the model is asked for words instead.
+"""Finds calls in a turn in which none may be made: no tools, or `tool_choice: none`.
+
+Nothing is executed here. What is decided is whether the model is asked for an answer in words instead.
 """
 
 from __future__ import annotations
@@ -10,30 +11,34 @@ from collections.abc import Callable, Iterable
 from repair.endings import ends_in_call, ends_in_marker, find_marker
 from repair.tools import ToolSet
 
-# The longest marker has fewer characters; so many of a line that may begin with one wait.
+# The longest marker has fewer characters; so many characters of a line that may begin with one wait.
 _MARKER_CHARS = 64
 _START = re.compile(r"(?:^|(?<=\n))[ \t]{0,3}(?=[<\[{])")
 _OBJECT = re.compile(r"\[?\s{0,9}\{\s{0,9}\"name\"\s{0,9}:")
 _FENCE = "```"
-_KEPT = 8  # characters of a line that has left: whether it is blank, and the beginning of a fence
+_KEPT = 8  # characters kept of a line that was sent: whether it is blank, and the beginning of a fence
 
 
 class Unasked:
-    """One attempt's text. texts: of the conversation; where it writes markup of calls itself, the client has
-    a protocol of its own or speaks of such markup, and nothing is held or judged.
+    """One attempt's text.
+
+    texts: those of the conversation. Where one writes markup of calls itself, the client has a protocol of
+        its own or speaks of such markup, and nothing is held or judged.
     """
 
     def __init__(self, tools: ToolSet, texts: Callable[[], Iterable[str]], json_asked: bool) -> None:
         self._tools = tools
         self._texts = texts
         self._json_asked = json_asked
-        self._line = ""  # of the text that has left, the line that is being written
+        self._line = ""  # the line that is being written, of the text that was sent
         self._fences = 0
         self._held = ""
-        self._open = False  # a marker has come, and all behind it waits
+        self._open = False  # a marker has come, and everything after it waits
 
     def feed(self, text: str) -> str:
-        """What may leave: all but what stands behind a marker that begins a line, or may become one."""
+        """What may be sent: everything but the text after a marker that begins a line, or after what may
+        become one.
+        """
         self._held += text
         if self._open:
             return ""
@@ -62,12 +67,12 @@ class Unasked:
         return len(whole)
 
     def close(self) -> str:
-        """What had still been held."""
+        """What was still held."""
         held, self._held = self._held, ""
         return held
 
     def wrote_call(self, text: str) -> bool:
-        """Whether the attempt's whole text ends in what has a call's shape."""
+        """Whether the attempt's whole text ends in the shape of a call."""
         found = (
             ends_in_call(text, self._tools, self._json_asked)
             if self._tools

@@ -1,4 +1,4 @@
-"""What of a refused call was right, so that the model need not write it again."""
+"""Finds the arguments of a refused call that were right, so that the model need not write them again."""
 
 from __future__ import annotations
 
@@ -12,20 +12,21 @@ from repair.strict import decode_strict
 from repair.tools import ToolSet
 from repair.types import Problem, ToolCall
 
-# Of a schema's top: one argument's value may bear on another's.
+# Keywords at the top of a schema by which one argument's value can depend on another's.
 _TANGLED = frozenset(
     "allOf anyOf oneOf not if $ref $dynamicRef dependentSchemas dependentRequired dependencies propertyNames "
     "patternProperties minProperties maxProperties unevaluatedProperties".split()
 )
-# About the arguments together, and yet about none of those that stand there and are declared.
+# Rules about all arguments together that concern none of those which are there and declared.
 _OF_OTHERS = frozenset(("required", "additionalProperties"))
 
 
 def right_arguments(call: ToolCall, tools: ToolSet, problems: Sequence[Problem]) -> dict[str, Any]:
-    """The declared arguments, at the top, in which nothing is wrong: neither by the schema nor by `problems`.
+    """The declared arguments, at the top level, in which neither the schema nor `problems` finds anything
+    wrong.
 
-    call: as the model wrote it. None are right where its arguments are no sound JSON object, or where the
-    schema makes one depend on another.
+    None are right where the arguments are not a sound JSON object, or where the schema makes one depend on
+    another. call: as the model wrote it.
     """
     tool = tools.get(call.name)
     if tool is None or _TANGLED & tool.schema.root.keys():
@@ -57,5 +58,5 @@ def _wrong(arguments: Mapping[str, Any], schema: CompiledSchema) -> set[str] | N
 
 
 def _first(path: str) -> str:
-    """The argument that a JSON pointer leads into; "" for the whole, which names none."""
+    """The argument that a JSON pointer leads into; "" for the whole."""
     return path.split("/")[1].replace("~1", "/").replace("~0", "~") if path else ""

@@ -1,4 +1,4 @@
-"""Full JSON Schema validation of arguments (jsonschema-rs), as Problems."""
+"""Validates arguments in full against their JSON Schema (jsonschema-rs), and reports Problems."""
 
 from __future__ import annotations
 
@@ -35,5 +35,7 @@ def find_problems(arguments: Any, schema: CompiledSchema) -> tuple[Problem, ...]
 
 
 def _message(text: str) -> str:
-    """Long instances are quoted in full by the validator; the model needs no copy of its own text."""
+    """The message, shortened: the validator quotes long instances in full, and the model needs no copy of its
+    own text.
+    """
     return text if len(text) <= 300 else f"{text[:150]} ... {text[-150:]}"

@@ -1,4 +1,4 @@
-"""Arguments as the untyped text that XML-like formats write."""
+"""Writes arguments as the untyped text of the XML-like formats."""
 
 from __future__ import annotations
 
