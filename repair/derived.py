@@ -24,7 +24,7 @@ _MOST = 64
 _BARE = ("llama3", "bare_json", "bare_python")
 _PLAIN_SHAPES = ("objects", "python")
 _NO_LITERAL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ufffd\ud800-\udfff]")
-# what templates write against their own format: raw line breaks, Python's literals, the end of the turn
+#: what templates write against their own format: raw line breaks, Python's literals, the end of the turn
 _HARMLESS = {
     *(FixKind.raw_control, FixKind.python_literal, FixKind.parse_container),
     *(FixKind.extra_closer, FixKind.special_token),

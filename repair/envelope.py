@@ -13,7 +13,7 @@ from repair.types import Fix, FixKind, Problem
 _NAMES = ("name", "tool_name", "function_name", "tool", "function")
 _ARGUMENTS = ("arguments", "parameters")
 _ALIASES = ("args", "input", "params", "tool_input", "tool_arguments", "kwargs")
-# members that say nothing about the call
+#: members that say nothing about the call
 IGNORED = {"id", "type", "tool_call_id", "call_id", "index"}
 _BLANK = re.compile(r"[ \t\n\r]*")
 _HEAD = re.compile(r'"(?:arguments|parameters|args|input|params|tool_input)"\s*:\s*')

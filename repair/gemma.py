@@ -14,7 +14,7 @@ from repair.strict import decode_strict, encode
 from repair.types import Bare, Fix, FixKind, Problem
 
 _KEY = re.compile(r"(?P<key>[\w.$ -]{1,256}?)\s*:")
-# the quoting tokens of the family; one that is not this format's own is no part of a word either
+#: the quoting tokens of the family; one that is not this format's own is no part of a word either
 _TOKENS = ('<|"|>', "<escape>")
 _SINGLE = re.compile(r"'(?P<text>[^'\\\n]*)'")
 _PLAIN_END = re.compile(r"[,}\])]")

@@ -27,7 +27,7 @@ _HINTS = {
     "block": _GENERAL,
     "call_count": "Send only the calls that were not executed.",
 }
-# the result of a right call whose neighbours were wrong
+#: the result of a right call whose neighbours were wrong
 WAITS = "This call is right. It waits until the others are right too; do not send it again."
 # A schema up to this length is shown whole; of a longer one only the part with a problem, up to that length.
 _WHOLE_CHARS = 2000

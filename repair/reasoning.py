@@ -12,7 +12,7 @@ from repair.regions import match_literal, skip_space
 
 Pair = tuple[str, str]
 
-# (opening, closing) literals of published models
+#: (opening, closing) literals of published models
 KNOWN: tuple[Pair, ...] = (
     ("<think>", "</think>"),
     ("<mm:think>", "</mm:think>"),
@@ -23,7 +23,7 @@ KNOWN: tuple[Pair, ...] = (
     ("<|START_THINKING|>", "<|END_THINKING|>"),
     ("<|inner_prefix|>", "<|inner_suffix|>"),
 )
-# pairs whose opening occurs only in prompts: in an answer the same words are prose
+#: pairs whose opening occurs only in prompts: in an answer the same words are prose
 IN_PROMPTS: tuple[Pair, ...] = (("Here are my reasoning steps:", "[BEGIN FINAL RESPONSE]"),)
 
 # closing markers that end any message of their family: alone they say nothing about reasoning

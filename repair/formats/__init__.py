@@ -1,4 +1,4 @@
-"""The wire formats: a table of modules, and which of them a model's text is read with."""
+"""The wire formats: a table of modules, and the choice of those with which a model's text is read."""
 
 from __future__ import annotations
 
@@ -79,10 +79,10 @@ _ALL: tuple[Format, ...] = (
 FORMATS: dict[str, Format] = {one.NAME: one for one in _ALL}
 AUTO = "auto"
 
-# a tool's name between these two is an opening marker too
+# a tool's name between these two is an opening marker, too
 NAMED_OPENERS = {one.NAME: one.NAMED_OPENER for one in (mistral, functionary, gemma4)}
 
-# formats that may end a call with nothing but the marker of the next one
+# formats in which a call may end with only the marker of the next one
 _UNMARKED = frozenset(one.NAME for one in (mistral, functionary, llama3, phi4, harmony))
 # what ends a whole region, where that is not any of CLOSERS
 _ENDS: dict[str, tuple[str, ...]] = {
@@ -103,12 +103,12 @@ _ENDS: dict[str, tuple[str, ...]] = {
 
 
 def region_ends(form: Format) -> tuple[str, ...]:
-    """The markers of which one ends a whole region of the format."""
+    """The markers one of which ends a whole region of the format."""
     return form.ENDS if isinstance(form, RowFormat) else _ENDS.get(form.NAME, form.CLOSERS)
 
 
 def is_unmarked(form: Format) -> bool:
-    """Whether a call may end with nothing but the marker of the next one."""
+    """Whether a call may end with only the marker of the next one."""
     if isinstance(form, RowFormat):
         return not form.ENDS and (form.row.shape == "objects" or not form.row.section.strip())
     return form.NAME in _UNMARKED
@@ -120,7 +120,7 @@ MESSAGES: dict[str, Callable[[str, ToolSet], bool | None]] = {
     bare_python.NAME: bare_python.may_begin,
 }
 
-# markers that belong to a message's frame and to nobody's content
+# markers that belong to a message's frame and are not content
 _DROPPED = {one.NAME: one.DROPPED for one in (harmony, command, muse, gemma4)}
 FRAMED = frozenset((harmony.NAME,))
 FRAMES = frozenset(harmony.DROPPED)
@@ -130,12 +130,12 @@ _STARTS = {harmony.NAME: harmony.START, muse.NAME: muse.START}
 
 
 def dropped(form: Format) -> tuple[str, ...]:
-    """Markers of the format that are nobody's content."""
+    """Markers of the format that are not content."""
     return form.row.dropped if isinstance(form, RowFormat) else _DROPPED.get(form.NAME, ())
 
 
 def start(form: Format) -> str:
-    """What the generation prompt of the format ends with, where a marker begins there; or ""."""
+    """What the generation prompt of the format ends with, if a marker begins there; else ""."""
     return form.row.start if isinstance(form, RowFormat) else _STARTS.get(form.NAME, "")
 
 
@@ -194,8 +194,10 @@ _TEMPLATE_MARKS = (
 
 @dataclass(frozen=True)
 class Wire:
-    """How one model writes, where that is no format of the table: declared, or derived from its template.
-    formats: to try, in order. reasoning: pairs of markers beside those that are known.
+    """How one model writes, where that is not a format of the table: declared, or derived from its template.
+
+    formats: to try, in order.
+    reasoning: pairs of markers besides the known ones.
     """
 
     name: str
@@ -211,9 +213,9 @@ class Wire:
 
 
 def formats_for(name: str | Wire) -> tuple[Format, ...]:
-    """The formats that text of a model of format `name` is read with, in order.
+    """The formats with which text of a model of format `name` is read, in order.
 
-    `auto` is all of them; a named format is itself, the ones that its models slip into, and bare JSON.
+    `auto` is all of them; a named format is itself, the formats that its models slip into, and bare JSON.
     Raises KeyError for a name that is not in the table.
     """
     if isinstance(name, Wire):
@@ -225,7 +227,7 @@ def formats_for(name: str | Wire) -> tuple[Format, ...]:
 
 
 def detect_format(chat_template: str | None) -> str:
-    """The format that a chat template (Jinja text) teaches; `auto` where it shows none that we know."""
+    """The format that a chat template (Jinja text) teaches; `auto` where it shows none that is known."""
     if not chat_template:
         return AUTO
     if "<\uff5ctool\u2581calls\u2581begin\uff5c>" in chat_template:

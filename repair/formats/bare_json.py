@@ -58,8 +58,8 @@ def may_begin(text: str, tools: ToolSet) -> bool | None:
 
 
 def parse(text: str, at: int, tools: ToolSet) -> Region | None:
-    """The call or calls at `at`, if every one names a declared tool. The caller sees to it that nothing
-    but other calls follows.
+    """The call or calls at `at`, if every one names a declared tool. The caller makes sure that only calls
+    follow.
     """
     body, fixes, fence = at, [], _FENCE.match(text, at)
     if fence:
@@ -95,7 +95,7 @@ def _is_declared(calls: tuple[RawCall, ...], tools: ToolSet) -> bool:
     """Whether every call names a declared tool and has the members of a call, not of a record."""
     for index, call in enumerate(calls):
         if call.problems and index:
-            continue  # what is cut off after a declared call is a call too
+            continue  # what is cut off after a declared call is a call, too
         reading = read_value(call.text)
         if isinstance(reading, Reading) and isinstance(reading.value, dict):
             tool = _tool(_name(reading.value) or "", tools)

@@ -39,7 +39,7 @@ def parse(text: str, at: int, tools: ToolSet) -> Region | None:
 
 
 def parse_list(text: str, at: int, body: int, inside: bool = False) -> Region | None:
-    """The array at `body` and its end. inside: `body` is the next object of one that has opened before."""
+    """The array at `body` and its end. inside: `body` is the next object of an array opened before."""
     region = read_json_calls(text, at, body, (CLOSE,), (OPEN,), listed=inside)
     return replace(region, closed=True) if region and _ends_with_list(region) else region
 

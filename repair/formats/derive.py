@@ -1,4 +1,4 @@
-"""A wire format found in what a model's own chat template writes of known calls.
+"""Derives a wire format from what a model's own chat template writes of known calls.
 
 The template is asked for turns whose names and values nobody else uses (Probe). What stands between them is
 the format: literals of one of the shapes. A format is accepted only if turns with other names and with hard
@@ -14,15 +14,15 @@ from dataclasses import dataclass, replace
 
 from repair.formats.row import Row
 
-#: calls, and the text before them, to the turn that the model would have written; None where the template
-#: refuses, or leaves something out
+#: makes calls, and the text before them, into the turn that the model would have written; None where the
+#: template refuses, or leaves something out
 Write = Callable[[tuple["Probe", ...], str], "WrittenTurn | None"]
 TEXT = "Qtextsentinel."
 
 
 @dataclass(frozen=True, slots=True)
 class WrittenTurn:
-    """A turn as a template writes it. prompt: what stands before it that is the prompt's."""
+    """A turn as a template writes it. prompt: the part of the prompt before it."""
 
     text: str
     prompt: str = ""
@@ -53,7 +53,7 @@ _MARK_KINDS = ("Ps", "Pe", "Pi", "Pf", "So", "Sm")  # of Unicode: brackets, quot
 
 @dataclass(frozen=True, slots=True)
 class _Span:
-    """One call in a turn: text[start:end] is what `shape` writes of it, all else is literal."""
+    """One call in a turn: text[start:end] is what `shape` writes of it, everything else is literal."""
 
     start: int
     end: int
@@ -61,9 +61,14 @@ class _Span:
 
 
 def cut_turn(full: str, before: str, opened: str, plain: str) -> WrittenTurn:
-    """The last turn of a rendered conversation. before: the conversation up to it. opened: with the prompt
-    for an answer. plain: with a turn that says TEXT. What ends every turn is no part of this one, whatever
-    ends the text inside it: that of calls may have an end of its own.
+    """The last turn of a rendered conversation.
+
+    before: the conversation up to it.
+    opened: with the prompt for an answer.
+    plain: with a turn that says TEXT.
+
+    What ends every turn is not part of this one, whatever ends the text inside it: that of calls may have an
+    end of its own.
     """
     before = before[: _common_head(before, full)]
     turn, head = full[len(before) :], plain[len(before) :].partition(TEXT)[0]
@@ -77,7 +82,7 @@ def cut_turn(full: str, before: str, opened: str, plain: str) -> WrittenTurn:
 
 
 def _turn_end(told: str, tail: str) -> int:
-    """The length of the token that ends a turn of calls and one of text alike."""
+    """The length of the token that ends a turn of calls and a turn of text alike."""
     shared = _common_tail(told, tail)
     end = told[len(told) - shared :]
     named = any(map(_is_mark, end)) and any(map(str.isalnum, end))
@@ -92,7 +97,7 @@ def derive(write: Write) -> Iterator[Row]:
     one, both, prompt = written.text, pair.text if pair else None, written.prompt
     begin = one
     if told is not None and TEXT in told.text:
-        begin = told.text.partition(TEXT)[2]  # nothing but the call stands behind the text
+        begin = told.text.partition(TEXT)[2]  # only the call follows the text
     seen: set[Row] = set()
     for text, two in ((begin, both), (one, both), (begin, None), (one, None)):
         for row in _rows(text, two, prompt):
@@ -111,7 +116,7 @@ def _rows(one: str, both: str | None, prompt: str) -> Iterator[Row]:
 
 
 def _spans(text: str, at: int) -> Iterator[_Span]:
-    """The ways in which the first call behind `at` may be written."""
+    """The ways in which the first call after `at` may be written."""
     python = _PYTHON.search(text, at)
     if python:
         yield _Span(python.start(), python.end(), Row("derived", "python"))
@@ -160,7 +165,9 @@ def _tagged_spans(text: str, at: int, found: re.Match[str]) -> Iterator[_Span]:
 
 
 def _with_type(first: str, second: str) -> str | None:
-    """What stands between key and value, of a text and of a number; with a place for the type if told."""
+    """What stands between key and value, of a text and of a number; with a placeholder for the type if it is
+    told.
+    """
     if first == second:
         return first
     for placeholder, text, number in (("{string}", "true", "false"), ("{type}", "string", "number")):
@@ -180,7 +187,7 @@ def _between(both: str, span: _Span) -> str | None:
 
 
 def _literals(row: Row, before: str, between: str | None, after: str) -> Iterator[Row]:
-    """The row with what stands around its calls told apart: of each call, and of all."""
+    """The row with what stands around its calls split: into what belongs to each call, and to all."""
     before, after = _named(before, ONE), after.rstrip("\n") if not after.strip() else after
     listed = before.rstrip().endswith("[") and after.lstrip().startswith("]")
     if listed and row.shape in ("objects", "python"):
@@ -212,7 +219,7 @@ def _named(text: str, probe: Probe) -> str:
 
 
 def _indexed(first: str, second: str) -> Iterator[tuple[str, str]]:
-    """The literals before two calls, with a place for the call's number if they count."""
+    """The literals before two calls, with a placeholder for the call's number if they count."""
     for low, high in (("0", "1"), ("1", "2")):
         ours = [one.start() for one in re.finditer(rf"(?<!\d){low}(?!\d)", first)]
         theirs = [one.start() for one in re.finditer(rf"(?<!\d){high}(?!\d)", second)]
@@ -225,7 +232,7 @@ def _indexed(first: str, second: str) -> Iterator[tuple[str, str]]:
 
 
 def _with_start(row: Row, prompt: str) -> Iterator[Row]:
-    """The row; where a call begins with words, it is the end of the prompt that marks it."""
+    """The row. Where a call begins with words, the end of the prompt marks it."""
     opener = row.section or row.call
     if opener[:1] and (opener[:1].isalnum() or opener[:1].isspace()):
         marker = re.search(r"<[^<>]+>\w*\s*\Z", prompt)
@@ -244,7 +251,7 @@ def _is_marked(row: Row) -> bool:
 
 
 def is_marker(text: str) -> bool:
-    """Whether a literal is a marker, and no word that prose could hold."""
+    """Whether a literal is a marker, and not a word that prose could hold."""
     return len(text.strip()) >= 3 and any(map(_is_mark, text))
 
 
@@ -253,14 +260,14 @@ def _is_mark(char: str) -> bool:
 
 
 def _common_head(one: str, other: str) -> int:
-    """How far two texts agree, up to a place at which a marker may end."""
+    """How many characters of two texts agree, up to a position at which a marker may end."""
     pairs = enumerate(zip(one, other, strict=False))
     size = next((at for at, (a, b) in pairs if a != b), min(len(one), len(other)))
     return next((at for at in range(size, 0, -1) if _is_cut(one, at) and _is_cut(other, at)), 0)
 
 
 def _common_tail(one: str, other: str) -> int:
-    """How much two texts agree at their ends, from a place at which a marker may begin."""
+    """How many characters of two texts agree at their ends, from a position at which a marker may begin."""
     pairs = enumerate(zip(reversed(one), reversed(other), strict=False))
     size = next((at for at, (a, b) in pairs if a != b), min(len(one), len(other)))
     return next(
@@ -270,7 +277,7 @@ def _common_tail(one: str, other: str) -> int:
 
 
 def _is_cut(text: str, at: int) -> bool:
-    """Whether two literals may part here: not inside `<...>` or other brackets, and not inside a word."""
+    """Whether a literal may end here: not inside `<...>` or other brackets, and not inside a word."""
     if at in (0, len(text)):
         return True
     bracket = next((kind for char in reversed(text[:at]) if (kind := _bracket(char))), "Pe")

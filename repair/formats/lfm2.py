@@ -35,8 +35,9 @@ def parse_python(
     listed: bool = True,
     inside: bool = False,
 ) -> Region | None:
-    """Python calls between markers; JSON in their place is read too. None where neither stands. inside: as
-    read_python_calls has it.
+    """Python calls between markers; JSON in their place is read too. None where neither is there.
+
+    inside: as in read_python_calls.
     """
     found = read_python_calls(text, body, listed, inside)
     if found is None or not found.calls:

@@ -56,7 +56,7 @@ def render(calls: tuple[ToolCall, ...]) -> str:
 
 
 def render_invoke(call: ToolCall) -> str:
-    """One invocation; a value with a line break at an end gets the two that a reader takes off."""
+    """One invocation; a value with a line break at an end gets the two that a reader removes."""
     parts = [f'{INVOKE}"{call.name}">']
     for key, text in plain_parameters(call.arguments):
         wrapped = f"\n{text}\n" if text.startswith(("\n", "\r\n")) or text.endswith("\n") else text

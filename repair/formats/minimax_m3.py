@@ -1,5 +1,4 @@
-"""MiniMax M3: every tag behind a mark of its own; a parameter is an element, an object or array is elements
-in it.
+"""MiniMax M3: every tag has a mark before it; a parameter is an element, an object or array holds elements.
 
 ]<]minimax[>[<tool_call>
 ]<]minimax[>[<invoke name="f">]<]minimax[>[<k>v]<]minimax[>[</k>]<]minimax[>[</invoke>

@@ -23,8 +23,12 @@ _TWO_TAGS = re.compile(r"(?P<end>\S+?)\s*(?P<value><[^/<][^<]*)\Z", re.DOTALL)
 
 @dataclass(frozen=True)
 class Pairs:
-    """open, close: markers of a call; separator: what may stand behind its name; key, key_end, value and
-    value_end: those of its parameters; section, section_end: around all calls, or "".
+    """Literals of calls in pairs of tags.
+
+    open, close: markers of a call.
+    separator: what may follow its name.
+    key, key_end, value, value_end: markers of its parameters.
+    section, section_end: around all calls, or "".
     """
 
     open: str
@@ -41,7 +45,9 @@ class Pairs:
     def of(
         cls, section: str, section_end: str, call: str, call_end: str, parameter: str, parameter_end: str
     ) -> Pairs:
-        """From literals with placeholders, as a Row has them. Raises ValueError where they are no pairs."""
+        """Made from literals with placeholders, as a Row has them. Raises ValueError where they are not
+        pairs.
+        """
         before, _, behind = call.partition("{name}")
         key, _, rest = parameter.partition("{key}")
         found = _TWO_TAGS.match(rest.strip())
@@ -67,7 +73,7 @@ class Pairs:
         key, key_end, value, call = map(re.escape, (self.key, self.key_end, self.value, self.open))
         end = re.escape(self.value_end)
         half = rf"(?:{key}|{call})\s*(?:{key}\s*)?(?P<key>[^<>\n]{{1,256}}?)\s*{key_end}"
-        # without its own tag a value begins behind the key's, or on the next line
+        # without its own tag a value begins after the key's, or on the next line
         lost = rf"\n?(?P<lost>)(?=[^<\s][^<]*{end})"
         wrong = rf"\s*(?P<wrong>{key})(?=[^<]*{end})"
         opening = rf"{half}(?:\s*{key_end})*(?:\s*{value}|{wrong}|{lost})"

@@ -1,7 +1,7 @@
 """A wire format as a row of literals: what one model family writes around names and arguments.
 
-Placeholders stand in literals: {name} the tool, {key} a parameter, {id} and {index} of the call, {string}
-whether a value is text (`true`, `false`), {type} its JSON type.
+Literals hold placeholders: {name} for the tool, {key} for a parameter, {id} and {index} for those of the
+    call, {string} for whether a value is text (`true`, `false`), {type} for its JSON type.
 """
 
 from __future__ import annotations
@@ -28,13 +28,21 @@ _VALUES = {
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """shape: one of SHAPES. section, section_end: around all calls of a turn; "" where each stands alone.
-    call: from the beginning of a call to its arguments, call_end: behind them; joint: between two calls.
-    listed: the calls are items of an array. name_key, arguments_key: members of an `objects` call; without
-    a name_key the name is the object's only key. parameter, parameter_end: before and behind a value of
-    `tags` and `pairs`. reasoning: pairs beside those that are known. dropped: markers of nobody's content.
-    start: what the generation prompt ends with, where that is the beginning of `call` or `section`. also:
-    other spellings of what opens the first call.
+    """One wire format.
+
+    shape: one of SHAPES.
+    section, section_end: around all calls of a turn; "" where each call stands alone.
+    call: from the beginning of a call to its arguments.
+    call_end: after the arguments.
+    joint: between two calls.
+    listed: the calls are items of an array.
+    name_key, arguments_key: members of an `objects` call; without a name_key the name is the object's only
+        key.
+    parameter, parameter_end: before and after a value of `tags` and `pairs`.
+    reasoning: pairs of markers besides the known ones.
+    dropped: markers that are not content.
+    start: what the generation prompt ends with, where that is the beginning of `call` or `section`.
+    also: other spellings of what opens the first call.
     """
 
     name: str
@@ -56,14 +64,16 @@ class Row:
 
 
 def literal_head(text: str) -> str:
-    """A literal up to its first placeholder, without the white space around it."""
+    """A literal up to its first placeholder, without the white space around that part."""
     return _PLACEHOLDER.split(text, maxsplit=1)[0].strip().removesuffix('"')
 
 
 def pattern(text: str) -> str:
-    """A regular expression for a literal with placeholders. Where it has a line break, where two tags meet
-    and beside a placeholder, any white space may stand; quotes around a placeholder may be other ones or
-    none, and an attribute that tells a value's type may be missing.
+    """A regular expression for a literal with placeholders.
+
+    Any white space may stand where the literal has a line break, where two tags meet, and beside a
+    placeholder. Quotes around a placeholder may be other ones or none, and an attribute that tells a value's
+    type may be missing.
     """
     parts = _QUOTED_PLACEHOLDER.split(text.strip())
     result = ""

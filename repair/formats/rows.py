@@ -1,4 +1,4 @@
-"""The formats that are nothing but literals."""
+"""The table of formats that are nothing but literals."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def _array(name: str, section: str, section_end: str) -> Row:
 
 
 def _invokes(name: str, mark: str, space: str, section: str) -> Row:
-    """DeepSeek's tags behind another mark."""
+    """DeepSeek's tags with another mark."""
     return Row(
         name,
         "tags",
@@ -31,7 +31,7 @@ def _invokes(name: str, mark: str, space: str, section: str) -> Row:
 
 
 def _pairs(name: str, mark: str, tag: str, line: str) -> Row:
-    """GLM's tags under other names."""
+    """GLM's tags with other names."""
     return Row(
         name,
         "pairs",

@@ -58,7 +58,7 @@ class RowFormat:
 
     @property
     def begun(self) -> str:
-        """A pattern without which no further call of a section begins: all of its head but short names."""
+        """A pattern that every further call of a section begins with: all of its head but short names."""
         _, *_, behind = self.row.call.rsplit("}", 1)
         return re.escape(literal_head(self.row.call)) + r"[^\n]{1,60}" + re.escape(behind.strip().lstrip('"'))
 
@@ -102,7 +102,7 @@ def _parse_objects(form: RowFormat, text: str, at: int, tools: ToolSet) -> Regio
 
 
 def _parse_told_twice(form: RowFormat, text: str, at: int) -> Region | None:
-    """An object whose name stands before it, too."""
+    """An object whose name also stands before it."""
     loose = pattern(form.row.call).replace(r"[^<>\n", r"[^\n")  # something may be glued to the name
     head = re.compile(loose).match(text, at)
     region = read_json_calls(text, at, head.end(), form.CLOSERS) if head else None
@@ -115,12 +115,12 @@ def _parse_told_twice(form: RowFormat, text: str, at: int) -> Region | None:
 
 
 def has_own_keys(row: Row) -> bool:
-    """Whether name and arguments stand under keys that are no other format's."""
+    """Whether name and arguments have keys that no other format has."""
     return row.name_key not in ("name", "") or row.arguments_key not in ("arguments", "parameters")
 
 
 def _with_own_keys(row: Row, region: Region | None) -> Region | None:
-    """Calls whose name and arguments stand under the format's own keys, told apart from each other."""
+    """Calls whose name and arguments have the format's own keys, told apart from each other."""
     if region is None or not has_own_keys(row):
         return region
     return replace(region, calls=tuple(_with_own_key(row, call) for call in region.calls))
@@ -254,7 +254,7 @@ def _parameters(row: Row, call: ToolCall) -> str:
 
 
 def _wrapped(text: str) -> str:
-    """A value with a line break at an end gets the two that a reader takes off."""
+    """A value; one with a line break at an end gets the two that a reader removes."""
     return f"\n{text}\n" if text.startswith(("\n", "\r\n")) or text.endswith("\n") else text
 
 

@@ -49,7 +49,7 @@ def parse(text: str, at: int, tools: ToolSet) -> Region | None:
 
 
 def parse_first(text: str, at: int, tools: ToolSet) -> Region | None:
-    """The first call behind text[:at], all of a section so far, if another one opens behind it."""
+    """The first call after text[:at], with the section so far, if another one opens after it."""
     region = read_tagged(text, skip_space(text, at), FORM, tools)
     after = skip_space(text, region.end) if region else at
     if region is None or not text.startswith(OPEN, after):

@@ -1,1 +1,1 @@
-"""The wire formats as Lark rules: one module per way of writing arguments."""
+"""The wire formats as Lark rules for constrained decoding: one module per way of writing arguments."""

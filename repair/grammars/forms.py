@@ -1,4 +1,4 @@
-"""How the wire formats write a call: what stands before, between and behind names and arguments."""
+"""How the wire formats write a call in a grammar: what is before, between and after names and arguments."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from repair.grammars.tagged import Tags, write_parameters
 from repair.grammars.written import Notation, Values
 from repair.pythonic import write_literal
 
-# writes the arguments of the tool `name` by its reduced schema: an expression
+# writes the arguments of the tool `name` by its reduced schema, as an expression
 Arguments = Callable[[Rules, Mapping[str, Any], str], str]
 
 
@@ -83,10 +83,15 @@ PYTHON = Notation(
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """trigger: the text that opens a call, or the section of all calls. head: from there, or from the last
-    call of the section, to the arguments; `{name}` and `{index}` stand for the tool and a number. tail:
-    behind the arguments. opening, joint, closing: behind the trigger, between the calls, and at the end of
-    the section; joint is None where every call has its own trigger.
+    """How a format writes a call.
+
+    trigger: the text that opens a call, or the section of all calls.
+    opening: after the trigger.
+    head: from there, or from the last call of the section, to the arguments; `{name}` and `{index}` stand for
+        the tool and a number.
+    tail: after the arguments.
+    joint: between the calls; None where every call has its own trigger.
+    closing: at the end of the section.
     """
 
     trigger: str
@@ -123,7 +128,7 @@ _GLM = Tags(
 
 
 def form_of(row: Row) -> Form | None:
-    """How a row writes calls; None where values are typed by an attribute, which no grammar here has."""
+    """How a row writes calls; None where values are typed by an attribute, which no grammar here supports."""
     inside = bool(row.section.strip())
     trigger = row.section.strip() or literal_head(row.call)
     told_twice = row.shape == "objects" and "{name}" in row.call

@@ -1,7 +1,7 @@
-"""Lark text as llguidance reads it: https://github.com/guidance-ai/llguidance/blob/main/docs/syntax.md.
+"""Builds Lark text for llguidance.
 
-A marker that is one token of the model stands as that token, because text cannot match it; every other
-one as text.
+Its syntax: https://github.com/guidance-ai/llguidance/blob/main/docs/syntax.md. A marker that is a single
+token of the model is written as that token, because text cannot match it; every other one is written as text.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Rules:
     _forcing: bool = True
 
     def add(self, body: str, kind: str = "r") -> str:
-        """A rule of its own; its name."""
+        """Adds a rule; returns its name."""
         self._count += 1
         name = f"{kind}{self._count}"
         self.lines.append(f"{name}: {body}")
@@ -42,7 +42,7 @@ class Rules:
         return self.add(f"%json {text}")
 
     def parts(self, text: str, markers: Collection[str] | None = None) -> list[str | int]:
-        """`text` as pieces of text and tokens. markers: those that stand as tokens in it; None: all."""
+        """`text` as pieces of text and tokens. markers: those that are tokens in it; None: all."""
         known = self.tokens if markers is None else [one for one in markers if one in self.tokens]
         if not known:
             return [text] if text else []
@@ -61,7 +61,7 @@ class Rules:
         return self.literal(text, ())
 
     def until(self, text: str, before: str = ANY) -> str:
-        """Any text up to the first `text`, and that; a rule. before: what may stand before it."""
+        """A rule for any text up to the first `text`, and that. before: what may precede it."""
         first, *rest = self.parts(text)
         if isinstance(first, int):
             head = f"{before} {_written(first)}"
@@ -72,8 +72,8 @@ class Rules:
         return self.add(" ".join((head, *(_written(one) for one in rest))))
 
     def _note_markers(self, data: str) -> None:
-        """Text that can go on in one way only is written in the tokens that the tokenizer has for it: where
-        data is spelled like a marker, that would be the marker.
+        """Notes the markers that data spells. Text that can continue in only one way is written in the tokens
+        that the tokenizer has for it, which for such data would be the marker.
         """
         self._forcing = self._forcing and not any(one in data for one in self.tokens)
 

@@ -1,7 +1,7 @@
-"""A JSON Schema reduced to what llguidance can hold a text to.
+"""Reduces a JSON Schema to what llguidance can hold a text to.
 
-What it knows: https://github.com/guidance-ai/llguidance/blob/main/docs/json_schema.md. A keyword beyond that
-is left out, and the rest of its schema stays; validation still judges all of it.
+What it supports: https://github.com/guidance-ai/llguidance/blob/main/docs/json_schema.md. A keyword beyond
+    that is left out, and the rest of its schema stays; validation still judges all of it.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ _BEYOND = re.compile(r"\(\?(?!:)|(?<!\\)(?:\\\\)*\\[bBkAzZ<>1-9]")
 
 
 def reduce_schema(schema: Any, pointer: str = "") -> tuple[Any, list[str]]:
-    """`schema` with only what can be constrained, and "pointer: feature" for all else."""
+    """`schema` with only what can be constrained, and "pointer: feature" for everything else."""
     left_out: list[str] = []
     return _reduced(schema, pointer, left_out), left_out
 
@@ -80,7 +80,9 @@ def _reduced(node: Any, pointer: str, left_out: list[str]) -> Any:
 
 
 def _contradictions(node: Mapping[str, Any]) -> list[str]:
-    """Keywords that leave no value together with the others: one such schema would cost the whole grammar."""
+    """Keywords that leave no value together with the others: one such schema would make the whole grammar
+    impossible.
+    """
     found = [
         key
         for least, most in (("minimum", "maximum"), ("minLength", "maxLength"), ("minItems", "maxItems"))
@@ -133,7 +135,7 @@ def _is_kept(key: str, item: Any) -> bool:
 
 
 def _modern(node: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A tuple of older drafts, whose `items` is a list, as `prefixItems`."""
+    """The node with a tuple of older drafts, whose `items` is a list, as `prefixItems`."""
     if not isinstance(node.get("items"), list):
         return node
     rest = {key: item for key, item in node.items() if key not in ("items", "additionalItems")}
@@ -153,7 +155,7 @@ def _members(key: str, item: Mapping[str, Any], at: str, left_out: list[str]) ->
 
 
 def object_schema(root: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """A tool's arguments: always an object."""
+    """The schema of a tool's arguments, which are always an object."""
     reduced, left_out = reduce_schema(root)
     return {"type": "object", **reduced, "x-guidance": OPTIONS}, left_out
 
@@ -169,8 +171,8 @@ def part_schema(root: Mapping[str, Any], key: str) -> dict[str, Any]:
 
 
 def call_schema(tools: Mapping[str, Mapping[str, Any]], key: str) -> dict[str, Any]:
-    """The schema of a call written as `{"name": ..., key: {...}}`. tools: name -> schema of the arguments,
-    reduced.
+    """The schema of a call written as `{"name": ..., key: {...}}`. tools: name -> reduced schema of the
+    arguments.
     """
     calls = [
         {
@@ -192,7 +194,7 @@ def _has_references(node: Any) -> bool:
 
 
 def _moved(node: Any, root: str) -> Any:
-    """`node`, free of options, with its local references pointing to where its root now stands."""
+    """`node`, without options, with its local references pointing to where its root now is."""
     if isinstance(node, Mapping):
         return {
             key: root + item[1:] if key == "$ref" and isinstance(item, str) else _moved(item, root)

@@ -1,5 +1,6 @@
-"""Arguments in tags, `<parameter=k>text</parameter>`: free text ends at a closing tag that structure follows,
-as the reader has it (repair.markup).
+"""Grammar of arguments in tags, `<parameter=k>text</parameter>`.
+
+Free text ends at a closing tag that structure follows, as in the reader (repair.markup).
 """
 
 from __future__ import annotations
@@ -18,9 +19,14 @@ _TEXT_ONLY = ("pattern", "format", "minLength", "maxLength")
 
 @dataclass(frozen=True, slots=True)
 class Tags:
-    """opening: before a key; middle: between key and value; closing: after a value; end: of the call.
+    """The literals of tagged arguments.
 
-    close: the closing tag without the white space around it; bounds: what makes it one if it follows.
+    opening: before a key.
+    middle: between key and value.
+    closing: after a value.
+    end: of the call.
+    close: the closing tag without the white space around it.
+    bounds: what makes it a closing tag if it follows.
     """
 
     opening: str

@@ -1,4 +1,4 @@
-"""Values that are not written as JSON (Python source, Gemma's notation), held to their schema."""
+"""Grammar of values that are not written as JSON (Python source, Gemma's notation), held to their schema."""
 
 from __future__ import annotations
 
@@ -21,9 +21,14 @@ _DEEPEST = 12
 
 @dataclass(frozen=True, slots=True)
 class Notation:
-    """string: a rule for any string. constant: a value as text. key: a member's key and what separates it
-    from its value; any_key: the same for a key that no schema declares. joint: between members or items.
-    markers: of the notation itself, which are no text in what constant and key write.
+    """A notation of values.
+
+    string: a rule for any string.
+    constant: writes a value as text.
+    key: writes a member's key and what separates it from its value.
+    any_key: the same for a key that no schema declares.
+    joint: between members or items.
+    markers: of the notation itself, which are not text in what constant and key write.
     """
 
     string: Callable[[Rules], str]
@@ -36,7 +41,7 @@ class Notation:
 
 @dataclass(slots=True)
 class Values:
-    """Rules for the values of one schema (reduced) in one notation. name: of the tool, for left_out."""
+    """Rules for the values of one reduced schema in one notation. name: of the tool, for left_out."""
 
     rules: Rules
     notation: Notation
