@@ -1,9 +1,9 @@
-"""The repair benchmark: `python -m corpora.bench_repair [--injections N] [--bfcl FOLDER]`, or
-`make bench-repair`.
+"""The repair benchmark, as `make bench-repair` runs it: `python -m corpora.bench_repair [--injections N]`.
 
 Draws true calls, damages them with a label, repairs them, and prints Markdown tables: per format, per
-malformation, the same argument texts through other readers, text that is no call, and the speed. The exit
-status is 1 if a single call came out wrong, or was made out of nothing.
+malformation, the same argument texts through other readers, text that is no call, and the speed. With `--bfcl
+FOLDER` real tools are used, too. The exit status is 1 if a single call came out wrong, or was made out of
+nothing.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _REQUESTS = ("What is the weather like on Mars?", "Write a poem about rivers.", 
 
 @dataclass(slots=True)
 class Tally:
-    """Counts of (label, mark) under a name, and what was worth showing."""
+    """Counts of (label, mark) under a name, and examples worth showing."""
 
     counts: dict[str, Counter[tuple[Label, Mark]]] = field(default_factory=dict)
     shown: list[str] = field(default_factory=list)
@@ -64,12 +64,12 @@ class Run:
 
     @property
     def wrong(self) -> int:
-        """Calls with a changed value, and calls that should not be."""
+        """Calls with a changed value, and calls where there should be none."""
         return sum(self.overall.total(name, (Mark.wrong,)) for name in (_SINGLE, _DOUBLE))
 
 
 def measure(specimens: Iterable[Specimen], show: int) -> Run:
-    """Judge every specimen; keep the texts of up to `show` that came out wrong, leaked or missed."""
+    """Judges every specimen; keeps the texts of up to `show` that came out wrong, leaked or missed."""
     run = Run()
     for specimen in specimens:
         tools = ToolSet.compile(specimen.tools)
@@ -88,7 +88,7 @@ def measure(specimens: Iterable[Specimen], show: int) -> Run:
 
 
 def compare(specimens: Iterable[Specimen]) -> Tally:
-    """Specimens of one call's arguments alone, through every reader."""
+    """Counts for specimens of one call's arguments alone, through every reader."""
     tally = Tally()
     for specimen in specimens:
         tally.add([_OURS], specimen, judge(specimen, read(specimen, ToolSet.compile(specimen.tools))))
@@ -109,7 +109,7 @@ def _describe(specimen: Specimen, answer: Answer, mark: Mark) -> str:
 
 
 def table(title: str, tally: Tally, names: Iterable[str]) -> str:
-    """One row per name: what became of its specimens."""
+    """One row for each name, with what became of its specimens."""
     lines = [
         f"| {title} | injections | recoverable: exact | 95% interval | refused | leaked "
         "| destroying: refused | open: exact | refused | **wrong** |",
@@ -186,7 +186,7 @@ def count_clean(seed: int, count: int, source: Source | None = None) -> tuple[in
 def count_invented(
     cases: Iterable[tuple[tuple[ToolDefinition, ...], str]], seed: int
 ) -> tuple[int, list[str]]:
-    """Texts that are no call: how many were read, and those that a call came out of."""
+    """How many texts that are no call were read, and those out of which a call came."""
     rng = Random(f"{seed}:negatives")
     failures = []
     count = 0
@@ -250,7 +250,7 @@ def _examine(
     source: Source | None,
     requests: Sequence[tuple[tuple[ToolDefinition, ...], str]],
 ) -> bool:
-    """Print one section; whether nothing was wrong."""
+    """Prints one section; returns whether nothing was wrong."""
     run = measure(draw_damaged(options.seed, options.injections, source), options.show)
     texts_alone = draw_damaged(options.seed + 1, options.injections // 5, source, (ARGUMENTS,))
     others = compare(texts_alone)

@@ -1,4 +1,4 @@
-"""Conversations about tools, in OpenAI message form: what the bundled model is trained and examined on."""
+"""Conversations about tools, in OpenAI message form: the bundled model is trained and examined on them."""
 
 from __future__ import annotations
 
@@ -28,8 +28,11 @@ Message = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """`tools` in OpenAI form; `messages` end with the assistant. Only assistant messages are learned, and of
-    those none that says `"learned": False`.
+    """A conversation.
+
+    tools: in OpenAI form.
+    messages: end with the assistant. Only assistant messages are learned, except those that say `"learned":
+        False`.
     """
 
     tools: tuple[dict[str, Any], ...]
@@ -38,7 +41,7 @@ class Conversation:
 
 @dataclass(frozen=True, slots=True)
 class Difficulty:
-    """Bounds of one stage of the curriculum. Shares are probabilities."""
+    """Limits of one stage of the curriculum. Shares are probabilities."""
 
     most_tools: int = 5
     most_parameters: int = 4
@@ -70,7 +73,7 @@ FIRST_STEPS = Difficulty(2, 2, 5, 0.2, 0.0, 0.03, 0.15)
 class Request:
     """One wish: the tool that serves it, its arguments in schema order, and the words.
 
-    joint: how the words go on from those of the wish before, where they lean on it.
+    joint: how the words continue those of the wish before, where they depend on it.
     """
 
     tool: Tool
@@ -171,7 +174,7 @@ def _follow_up(rng: Random, tools: Sequence[Tool], level: Difficulty, last: Requ
 
 
 def _leaning(rng: Random, level: Difficulty, last: Request) -> Request | None:
-    """The tool of the last request once more, in words that lean on it; mostly None."""
+    """The tool of the last request once more, in words that depend on the last; mostly None."""
     if rng.random() >= level.echo_share:
         return None
     if last.tool.intent == last.tool.description:

@@ -1,4 +1,4 @@
-"""The tools that agents and examples really have: shells, files, searches, the weather of every manual."""
+"""Everyday tools, such as agents and manuals have: shells, files, searches, the weather."""
 
 from __future__ import annotations
 

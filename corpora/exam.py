@@ -21,7 +21,7 @@ from corpora.world.score import VALID, Judge, Judgement, Kind, same
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """What became of one question."""
+    """The result of one question."""
 
     question: Question
     judgement: Judgement
@@ -55,7 +55,7 @@ class Mark:
 
 
 def mark(question: Question, answer: Answer) -> Mark:
-    """Judge one answer."""
+    """Judges one answer."""
     judge = Judge(question.tools)
     return Mark(question, judge.judge(question.expected, answer.message, answer.finish), answer)
 
@@ -66,7 +66,9 @@ async def examine(
     asking: Asking = GREEDY,
     streams: int = 8,
 ) -> list[Mark]:
-    """Ask all, `streams` at a time; marks in the questions' order. Ends the program where a request fails."""
+    """Asks all questions, `streams` at a time; returns marks in the questions' order. Ends the program where
+    a request fails.
+    """
     gate = asyncio.Semaphore(streams)
     async with httpx.AsyncClient(base_url=base_url.rstrip("/"), timeout=300) as client:
 

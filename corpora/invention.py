@@ -1,4 +1,4 @@
-"""Tools that nobody has seen: random names, parameters and schemas, and values for them."""
+"""Invents tools that nobody has seen: random names, parameters and schemas, and values for them."""
 
 from __future__ import annotations
 

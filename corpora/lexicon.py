@@ -1,4 +1,4 @@
-"""Words of our own for invented tools, and open material that can only be copied, never memorised."""
+"""Vocabulary for invented tools, and random material that can only be copied, never memorised."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ EXAM_SEED = 900_040
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """One request and the calls that are due, none where text is. kinds: (argument, kind) where known."""
+    """One request and the calls that are due; none where text is. kinds: (argument, kind) where known."""
 
     tools: tuple[Mapping[str, Any], ...]
     messages: tuple[Message, ...]

@@ -1,7 +1,7 @@
-"""Attempts gone wrong, what the guard answers to them, and the call that was meant: the model learns to mend.
+"""Broken attempts, the guard's answers to them, and the calls that were meant, for training.
 
-The answers are repair.reask's own, in the form in which the hidden fork of a guarded turn shows them. The
-broken attempt itself is never learned.
+The model learns from them to correct itself. The answers are repair.reask's own, in the form in which the
+hidden fork of a guarded turn shows them. The broken attempt itself is never learned.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How people ask for things: arguments turned into sentences that hold every value once."""
+"""How people ask for things: sentences that hold every value of a call's arguments once."""
 
 from __future__ import annotations
 

@@ -1,5 +1,6 @@
-"""True calls over invented tools, damaged on purpose, each with a label that says what a reader owes.
+"""Malformed calls: true calls over invented tools, damaged on purpose and labelled.
 
-The label is decided by the one who does the damage, from the rules in docs/repair.md, and never by the
-repairer. `table.MALFORMATIONS` lists every kind of damage; everything is drawn from a seed.
+A label says how a reader has to treat the call. It is decided by the code that does the damage, from the
+rules in docs/repair.md, and never by the repairer. `table.MALFORMATIONS` lists every kind of damage;
+everything is drawn from a seed.
 """

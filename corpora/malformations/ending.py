@@ -1,5 +1,6 @@
-"""A turn whose end has the shape of a call that no reading accepts: to be asked again, neither executed nor
-passed on without a word. And calls with bytes in them that are no UTF-8.
+"""Turns that end in the shape of a call that no reading accepts, and calls with bytes that are not UTF-8.
+
+Such a turn is to be asked again: neither executed nor passed on without notice.
 """
 
 from __future__ import annotations
@@ -66,8 +67,8 @@ def _words(text: str) -> set[str]:
 
 
 def undecodable(specimen: Specimen, rng: Random) -> Specimen | None:
-    """U+FFFD, as a decoder writes it for such bytes, in a name, a key or a value; never in a marker, which
-    may be read without it.
+    """U+FFFD, as a decoder writes it for such bytes, in a name, a key or a value; never in a marker, without
+    which the call may still be read.
     """
     marks = set() if specimen.format == ARGUMENTS else _words(FORMATS[specimen.format].render((_PROBE,)))
     own = {word for one in specimen.written for word in _words(f"{one.name} {json.dumps(one.value)}")}

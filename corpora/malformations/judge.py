@@ -1,4 +1,4 @@
-"""What a reader made of a damaged specimen, against its label."""
+"""Judges what a reader made of a damaged specimen against its label."""
 
 from __future__ import annotations
 
@@ -15,10 +15,15 @@ from repair.types import Accepted, TextDelta, ToolCall, Verdict
 
 
 class Mark(StrEnum):
-    """exact: the true calls, and the content. leaked: the true calls, but a marker shows in the content, or
-    text is lost. wrong: a changed value, a call that must not be, not all of the calls, or a call's shape
-    that passes as text. missed: refused though recoverable. refused: rightly. spared: refused where the
-    rules leave it open.
+    """The result of one specimen.
+
+    exact: the true calls, and the content.
+    leaked: the true calls, but a marker shows in the content, or text is lost.
+    wrong: a changed value, a call where none may be, not all of the calls, or a call's shape that passes as
+        text.
+    missed: refused, although it could be recovered.
+    refused: rightly refused.
+    spared: refused where the rules leave it open.
     """
 
     exact = "exact"
@@ -31,7 +36,12 @@ class Mark(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """calls: (name, arguments text). content: what was shown beside them. silent: the turn passed as text."""
+    """What a reader returned.
+
+    calls: (name, arguments text).
+    content: what was shown beside the calls.
+    silent: the turn passed as text.
+    """
 
     calls: tuple[ToolCall, ...]
     content: str = ""
@@ -41,7 +51,7 @@ class Answer:
 
 
 def read(specimen: Specimen, tools: ToolSet) -> Answer:
-    """The specimen through the guard."""
+    """Reads the specimen as the guard does."""
     if specimen.format == ARGUMENTS:
         outcome = repair_arguments(specimen.written[0].name, specimen.text, tools, specimen.finish)
         if isinstance(outcome, Accepted):
@@ -58,7 +68,7 @@ def read(specimen: Specimen, tools: ToolSet) -> Answer:
 
 
 def judge(specimen: Specimen, answer: Answer) -> Mark:
-    """The answer against the label."""
+    """Judges the answer against the label."""
     if not answer.calls:
         if specimen.ask_again and answer.silent:
             return Mark.wrong
@@ -75,7 +85,7 @@ def judge(specimen: Specimen, answer: Answer) -> Mark:
 
 
 def is_untouched(specimen: Specimen, answer: Answer) -> bool:
-    """Of a clean specimen: nothing was repaired, and JSON arguments are byte for byte the model's."""
+    """Whether a clean specimen came through unrepaired, its JSON arguments byte for byte the model's."""
     if not answer.clean or judge(specimen, answer) is not Mark.exact:
         return False
     sent = [one.arguments for one in answer.calls]

@@ -1,4 +1,4 @@
-"""Where in the arguments a value stands, and what its schema says there."""
+"""Finds values in the arguments, and what the schema says about each."""
 
 from __future__ import annotations
 
@@ -12,8 +12,11 @@ from corpora.malformations.specimen import ELEMENTS, TAGGED, Specimen, resolve
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """path: keys and indexes from the arguments of call `call` down. schema: resolved. optional: a
-    member that its object does not require.
+    """Where a value is.
+
+    path: keys and indexes from the arguments of call `call` down.
+    schema: that of the value, resolved.
+    optional: a member that its object does not require.
     """
 
     call: int

@@ -1,4 +1,4 @@
-"""A call that the model reports and does not make: somebody else's text, in which no call may be executed."""
+"""Calls that the model quotes and does not make: somebody else's text, of which no call may be executed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What others make of the same argument texts: the standard reader and json-repair, each as people use it."""
+"""Other readers for the same argument texts: json.loads and json-repair, each as people use it."""
 
 from __future__ import annotations
 

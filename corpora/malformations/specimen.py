@@ -1,4 +1,4 @@
-"""One turn on its way from a true call to damaged text, and the label it carries."""
+"""A specimen: one turn on its way from a true call to damaged text, with its label."""
 
 from __future__ import annotations
 
@@ -31,10 +31,12 @@ BARE = frozenset(("bare_json", "bare_python"))
 
 
 class Label(StrEnum):
-    """What a reader owes.
+    """How the reader has to treat a specimen.
 
-    recoverable: exactly the true calls. destroying: no call at all. undecided: the damage leaves more
-    than one reading, or the rules leave it open; the true calls or no call, anything else is wrong.
+    recoverable: exactly the true calls.
+    destroying: no call at all.
+    undecided: the damage leaves more than one reading, or the rules leave it open: the true calls or no call;
+        anything else is wrong.
     """
 
     recoverable = "recoverable"
@@ -61,11 +63,14 @@ class Written:
 
 @dataclass(frozen=True, slots=True)
 class Specimen:
-    """truth: the calls that were meant, (name, arguments). written: what the text says instead.
+    """A turn, and what is known about it.
 
-    content: what a reader must show beside the calls. choice, finish: the turn's `tool_choice` and
-    `finish_reason`. done: the malformations so far, by name. ask_again: the turn must be refused, for as
-    mere text it would end an agent's run without a word.
+    truth: the calls that were meant, (name, arguments).
+    written: what the text says instead.
+    content: what a reader must show beside the calls.
+    choice, finish: the turn's `tool_choice` and `finish_reason`.
+    done: the malformations so far, by name.
+    ask_again: the turn must be refused, because as mere text it would end an agent's run without notice.
     """
 
     format: str
@@ -110,9 +115,10 @@ Injector = Callable[[Specimen, Random], Specimen | None]
 
 @dataclass(frozen=True, slots=True)
 class Malformation:
-    """One kind of damage. inject: the damaged specimen, its label set; None where it does not apply.
+    """One kind of damage.
 
-    alone: it never goes together with another one, for they would interact.
+    inject: returns the damaged specimen with its label; None where the damage does not apply.
+    alone: it is never combined with another one, because they would interact.
     """
 
     name: str

@@ -1,0 +1,1 @@
+"""The training recipe of the bundled model: tokenizer, network, curriculum, training loop, export."""

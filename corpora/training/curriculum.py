@@ -1,7 +1,7 @@
-"""What the bundled model sees, and when: stages, rows of tokens, and batches of few shapes.
+"""The curriculum of the bundled model: stages, rows of tokens, and batches of few shapes.
 
-Rows are drawn in pools. A pool depends on the seed and its number alone, so that several processes draw them
-at once, a run goes on from any pool, and the number of processes changes nothing.
+Rows are drawn in pools. A pool depends only on the seed and its number, so that several processes can draw
+pools at once, a run can continue from any pool, and the number of processes changes nothing.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ SCRIPT_WEIGHTS = (40, 45, 12, 3)
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """A part of the curriculum: difficulty, shares of repeated spans, long conversations and scripts of the
-    tool world, longest row in tokens, share of conversations that end in a mended slip.
+    """A part of the curriculum: difficulty, shares of repeated spans, of long conversations and of scripts of
+    the tool world, the longest row in tokens, and the share of conversations that end in a corrected slip.
     """
 
     level: Difficulty

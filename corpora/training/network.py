@@ -1,5 +1,7 @@
-"""The Qwen3 network in torch, with the parameter names of the published checkpoints, so that the
-trained weights are a standard model directory as they are."""
+"""The Qwen3 network in torch, with the parameter names of the published checkpoints.
+
+The trained weights therefore need no conversion to be a standard model directory.
+"""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""How much a network under training can do: questions kept aside, their right calls under teacher forcing.
+"""Measures a network during training: questions kept aside, with their right calls under teacher forcing.
 
-A call counts where every token of it, and of its end, is the network's first choice: then decoding greedily
-gives just that call. Other ways to write a right call count as wrong, so the shares are lower bounds. The
-questions are not the examination's.
+A call counts where every token of it, and of its end, is the network's first choice: decoding greedily then
+gives just that call. Other ways to write a right call count as wrong, so that the shares are lower bounds.
+The questions are not the examination's.
 """
 
 from __future__ import annotations

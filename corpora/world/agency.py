@@ -1,4 +1,4 @@
-"""Flights, hotels and bookings: the tools of the travel toolbox and the state behind them."""
+"""The state behind the travel toolbox: flights, hotels and bookings, and the tools that change them."""
 
 from __future__ import annotations
 

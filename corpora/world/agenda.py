@@ -1,4 +1,4 @@
-"""A calendar: events, who comes, reminders and minutes."""
+"""The calendar toolbox: wishes about events, guests, reminders and minutes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The calendar itself: its tools, its events, and what a call does to them."""
+"""The calendar behind its toolbox: its tools, its events, and what a call does to them."""
 
 from __future__ import annotations
 

@@ -41,10 +41,12 @@ class Wish:
 class Toolbox:
     """Tools that belong together.
 
-    open: a fresh state of JSON values. run: does a schema-valid call on the state, in place, and returns
-    its result, a JSON value; what cannot be done (no such id, sold out) is `{"error": "..."}` and
-    changes nothing. wishes: each draws one wish that the state it is given can serve, and never
-    changes that state itself; its weight is how often it comes. purpose: for a system prompt.
+    open: returns a fresh state of JSON values.
+    run: does a schema-valid call on the state, in place, and returns its result, a JSON value. What cannot be
+        done (no such id, sold out) is `{"error": "..."}` and changes nothing.
+    wishes: each draws one wish that the given state can serve, and never changes that state itself; its
+        weight is how often it comes.
+    purpose: for a system prompt.
     """
 
     name: str
@@ -55,7 +57,7 @@ class Toolbox:
     wishes: Mapping[Callable[[Random, State], Wish], int]
 
     def serve(self, state: State, name: str, arguments: Mapping[str, Any]) -> Any:
-        """As run, for a call that nobody planned: an argument that the tool does not declare is an error."""
+        """Runs a call that was not planned: an argument that the tool does not declare is an error."""
         declared = self.definition(name)["parameters"]["properties"]
         unknown = next((one for one in arguments if one not in declared), None)
         if unknown is not None:

@@ -1,4 +1,4 @@
-"""Files of invented code, their tests and commits: the state behind the repository toolbox."""
+"""The state behind the repository toolbox: files of invented code, their tests and commits."""
 
 from __future__ import annotations
 

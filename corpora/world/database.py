@@ -1,4 +1,4 @@
-"""A database of three small tables: queries with filters, inserts, updates, deletes and aggregates."""
+"""The database toolbox: wishes for queries, inserts, updates, deletes and sums over three tables."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Plays the user of a script over any OpenAI base_url, runs the calls on a live world, and keeps a record.
 
 The model's own messages stay in its context, mistakes included, as in any agent. After a turn that is not
-right the task has failed: what it called is run all the same, and the user goes on to the next wish.
+right the task has failed: what the model called is run all the same, and the user goes on to the next wish.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from corpora.world.script import Script, Task, to_text
 
 @dataclass(frozen=True, slots=True)
 class Asking:
-    """How the model is asked. seed: sent where it is given; only matters above temperature 0."""
+    """How the model is asked. seed: sent where it is given; it only matters above temperature 0."""
 
     model: str = "default"
     temperature: float = 0.0
@@ -46,7 +46,7 @@ GREEDY = Asking()
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One assistant message. verdict and fixes: the guard's, from the headers; "" from another server."""
+    """One assistant message. verdict, fixes: the guard's, from the headers; "" from another server."""
 
     message: Mapping[str, Any]
     finish: str
@@ -57,7 +57,12 @@ class Answer:
 
 
 class Ended(StrEnum):
-    """served: every task was asked. context: the conversation outgrew the model. failed: a request failed."""
+    """Why a run ended.
+
+    served: every task was asked.
+    context: the conversation outgrew the model.
+    failed: a request failed.
+    """
 
     served = "served"
     context = "context"
@@ -76,8 +81,10 @@ class Failure:
 class Step:
     """One assistant turn.
 
-    task: its place in the script. turn: the script's number of the tool turn, from 1; for a turn that needs
-    no call, of the last one before it. ran: the results of the calls, as the model will see them.
+    task: its index in the script.
+    turn: the script's number of the tool turn, from 1; for a turn that needs no call, that of the last one
+        before it.
+    ran: the results of the calls, as the model will see them.
     """
 
     task: int
@@ -95,7 +102,9 @@ class Step:
 
     @property
     def is_call_text(self) -> bool:
-        """Ended as an answer does, in the text of a call: most agents stop here without a word."""
+        """Whether the turn ended like an answer, but in the text of a call: most agents stop here without
+        notice.
+        """
         said = self.answer.message
         text = str(said.get("content") or "")
         return not said.get("tool_calls") and self.answer.finish == "stop" and is_call_text(text)
@@ -103,7 +112,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A whole run. state: of the toolbox in the end. reason: why it ended early, "" if it did not."""
+    """A whole run. state: of the toolbox in the end. reason: why the run ended early; "" if it did not."""
 
     script: Script
     steps: tuple[Step, ...]
@@ -117,7 +126,7 @@ class Run:
 
     @property
     def served(self) -> frozenset[int]:
-        """The tasks of which every turn was asked and right, the closing words among them."""
+        """The tasks of which every turn was asked and right, the closing words included."""
         wrong = {step.task for step in self.steps if step.kind not in RIGHT}
         asked = {
             index
@@ -128,7 +137,7 @@ class Run:
 
     @property
     def completed(self) -> bool:
-        """Every task was served and the world is as it ought to be."""
+        """Whether every task was served and the world is as it should be."""
         return len(self.served) == len(self.script.tasks) and same(self.state, self.script.end)
 
     @property

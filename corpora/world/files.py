@@ -1,4 +1,4 @@
-"""A folder tree of text files: reading, writing, searching, sharing."""
+"""The files toolbox: wishes to read, write, search and share text files in a folder tree."""
 
 from __future__ import annotations
 

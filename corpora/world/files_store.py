@@ -1,4 +1,4 @@
-"""The files themselves: the tools for them, their contents, and what a call does to them."""
+"""The files behind their toolbox: the tools, their contents, and what a call does to them."""
 
 from __future__ import annotations
 

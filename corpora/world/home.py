@@ -1,4 +1,4 @@
-"""A home: lights, heating, doors, music, sensors, scenes."""
+"""The home toolbox: wishes about lights, heating, doors, music, sensors and scenes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The home itself: its tools, rooms and devices, and what a call does to them."""
+"""The home behind its toolbox: its tools, rooms and devices, and what a call does to them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An inbox, contacts and channels: the tools of the messages toolbox and the state behind them."""
+"""The state behind the messages toolbox: an inbox, contacts and channels, and the tools that change them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Mail and chat: messages to send, search, read, answer, mark and delete."""
+"""The messages toolbox: wishes to send, search, read, answer, mark and delete mail and chat."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A code repository: files to read, search and write, tests to run, commits to make."""
+"""The repository toolbox: wishes to read, search and write code, to run tests and to commit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How people speak to a toolbox: templates with alternatives, openers and closers, and its closing words."""
+"""The wording of wishes: templates with alternatives, openers and closers, and a toolbox's closing words."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Judging one assistant turn: which calls were due, what the model emitted, and what was wrong with it."""
+"""Judges one assistant turn: which calls were due, what the model emitted, and what was wrong with it."""
 
 from __future__ import annotations
 

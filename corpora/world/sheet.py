@@ -1,4 +1,4 @@
-"""Score sheets: what examinations and loops of one served variant add up to, as values, JSON and Markdown."""
+"""Score sheets: the sums of examinations and loops of one served variant, as values, JSON and Markdown."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A shop: products, prices, stock and orders."""
+"""The shop toolbox: wishes about products, prices, stock and orders."""
 
 from __future__ import annotations
 

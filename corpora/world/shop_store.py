@@ -1,4 +1,4 @@
-"""The shop itself: its tools, its products and orders, and what a call does to them."""
+"""The shop behind its toolbox: its tools, its products and orders, and what a call does to them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Three small tables and what can be done to them: the state behind the database toolbox."""
+"""The state behind the database toolbox: three small tables, and the tools that change them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A ticket tracker: tickets to open, find, assign, label, comment and close."""
+"""The tickets toolbox: wishes to open, find, assign, label, comment and close tickets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tickets of two projects: the tools of the tickets toolbox and the state behind them."""
+"""The state behind the tickets toolbox: tickets of two projects, and the tools that change them."""
 
 from __future__ import annotations
 

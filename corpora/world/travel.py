@@ -1,4 +1,4 @@
-"""Travel: flights and hotels to search, bookings to make, to change and to cancel."""
+"""The travel toolbox: wishes to search flights and hotels, and to make, change and cancel bookings."""
 
 from __future__ import annotations
 
