@@ -1,4 +1,4 @@
-"""The disk tier: one folder of segments, in diskcache. Bytes in, bytes out; it knows nothing of MLX.
+"""The disk tier: one folder of segments in diskcache, written, read, evicted and verified; nothing of MLX.
 
 Each segment is two items: its tensors (a file), then its record (a row), so that a crash leaves at most a
     file that no record names. Nothing is ever pickled: the record is msgpack with its own checksum, and holds

@@ -1,8 +1,9 @@
-"""A segment's arrays as the bytes of a safetensors file, and back. For the threads that write and load.
+"""A segment's arrays as the bytes of a safetensors file, and back, where checksum and size are verified.
 
-The format (github.com/huggingface/safetensors): 8 bytes little-endian length of a JSON header, the header,
-    then the tensors one after the other. On disk keys and values may be smaller than in use; states of other
-    layers are stored as they are, because an error in them would grow with every token.
+For the threads that write and load. The format (github.com/huggingface/safetensors): 8 bytes little-endian
+length of a JSON header, the header, then the tensors one after the other. On disk keys and values may be
+smaller than in use; states of other layers are stored as they are, because an error in them would grow with
+every token.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Reads a database of diskcache as it is now, without writing anything: no lock, no index, no copy.
+"""Reads another process's database of diskcache as it is now, without writing: no lock, no index, no copy.
 
 SQLite itself writes beside a database that it only reads (the shared index of its log), and cannot read one
 on a read-only disk whose last writer was killed. So the file and its log are read as bytes and put together
