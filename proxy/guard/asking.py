@@ -40,7 +40,7 @@ class Way(StrEnum):
 
 
 def choose_way(
-    number: int, attempts: int, standing: PartialTurn, problems: Sequence[Problem], tool: str
+    number: int, attempts: int, partial: PartialTurn, problems: Sequence[Problem], tool: str
 ) -> Way:
     """The way of one re-ask. Kept calls and loops are only told by a correction.
 
@@ -48,7 +48,7 @@ def choose_way(
     attempts: how many re-asks there may be.
     tool: the tool whose arguments alone could be asked for, or "".
     """
-    told = bool(standing.kept) or any(problem.rule == "loop" for problem in problems)
+    told = bool(partial.kept) or any(problem.rule == "loop" for problem in problems)
     if number > 0 and number + 1 == attempts and tool:
         return Way.structured
     return Way.untouched if number == 1 and not told else Way.correction
@@ -78,18 +78,18 @@ def sampling_for(given: Sampling, way: Way, number: int, room: int, repeated: bo
 
 
 def ask_for_calls(
-    request: ChatRequest, messages: tuple[Message, ...], standing: PartialTurn, sampling: Sampling
+    request: ChatRequest, messages: tuple[Message, ...], partial: PartialTurn, sampling: Sampling
 ) -> ChatRequest:
     """The request for the missing calls only: for one tool where it is known and an answer in words will not
     do.
     """
     choice = request.tool_choice
-    if choice.mode is ToolMode.auto and not standing.may_answer:
-        if standing.only_tool:
-            choice = ToolChoice(ToolMode.named, standing.only_tool)
-        elif standing.slots:
+    if choice.mode is ToolMode.auto and not partial.may_answer:
+        if partial.only_tool:
+            choice = ToolChoice(ToolMode.named, partial.only_tool)
+        elif partial.slots:
             choice = ToolChoice(ToolMode.required)
-    one = len(standing.missing) == 1 and not standing.open_ended
+    one = len(partial.missing) == 1 and not partial.open_ended
     return replace(
         request,
         messages=messages,
@@ -97,7 +97,7 @@ def ask_for_calls(
         parallel_tool_calls=request.parallel_tool_calls and not one,
         sampling=sampling,
         constrained=bool(request.tools) and choice.mode is not ToolMode.none,
-        settled=standing.settled,
+        settled=partial.settled,
         fork=True,
     )
 

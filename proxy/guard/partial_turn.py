@@ -101,7 +101,7 @@ class Settled:
 class Retry:
     """An attempt that does not complete the turn. problems: what the model is told."""
 
-    standing: PartialTurn
+    partial: PartialTurn
     problems: tuple[Problem, ...]
 
 
@@ -120,14 +120,14 @@ def keep_accepted(attempt: Attempt, problems: tuple[Problem, ...], policy: TurnP
             fixes += part.outcome.fixes
         else:
             slots.append(Slot(part.name, right=part.right))
-    standing = PartialTurn(tuple(slots), attempt.parts.open_ended, may_answer, fixes)
+    partial = PartialTurn(tuple(slots), attempt.parts.open_ended, may_answer, fixes)
     several = not policy.parallel and len(slots) > 1
-    other = policy.tool_choice == "named" and any(call.name != policy.tool_name for call in standing.kept)
-    return PartialTurn(may_answer=may_answer) if several or other else standing
+    other = policy.tool_choice == "named" and any(call.name != policy.tool_name for call in partial.kept)
+    return PartialTurn(may_answer=may_answer) if several or other else partial
 
 
 def settle(
-    standing: PartialTurn, attempt: Attempt, problems: tuple[Problem, ...], policy: TurnPolicy
+    partial: PartialTurn, attempt: Attempt, problems: tuple[Problem, ...], policy: TurnPolicy
 ) -> Settled | Retry:
     """What the next attempt adds to the turn.
 
@@ -135,34 +135,34 @@ def settle(
 
     Where nothing is kept, the attempt is the whole turn. Else it must bring exactly the missing calls.
     """
-    if standing.kept:
-        return _fill(standing, attempt, problems, policy)
+    if partial.kept:
+        return _fill(partial, attempt, problems, policy)
     if problems:
         return Retry(keep_accepted(attempt, problems, policy), problems)
     if attempt.calls:
         return Settled(attempt.calls, attempt.fixes)
-    if attempt.text.strip() and standing.may_answer and not attempt.cut:
+    if attempt.text.strip() and partial.may_answer and not attempt.cut:
         return Settled((), text=attempt.text)
-    return Retry(standing, (Problem("", "call_required", "the corrected call was due, and none came"),))
+    return Retry(partial, (Problem("", "call_required", "the corrected call was due, and none came"),))
 
 
 def _fill(
-    standing: PartialTurn, attempt: Attempt, problems: tuple[Problem, ...], policy: TurnPolicy
+    partial: PartialTurn, attempt: Attempt, problems: tuple[Problem, ...], policy: TurnPolicy
 ) -> Settled | Retry:
     came = _came(attempt, problems, policy)
     if not came:
-        due = Problem("", "call_required", f"{len(standing.missing)} calls were due, and none came")
-        return Retry(standing, problems or (due,))
-    known = {meaning(call) for call in standing.kept}
+        due = Problem("", "call_required", f"{len(partial.missing)} calls were due, and none came")
+        return Retry(partial, problems or (due,))
+    known = {meaning(call) for call in partial.kept}
     new = [slot for slot in came if slot.call is None or meaning(slot.call) not in known]
-    count = len(standing.missing)
-    if len(new) != count and not (standing.open_ended and len(new) > count):
+    count = len(partial.missing)
+    if len(new) != count and not (partial.open_ended and len(new) > count):
         told = f"{count} calls were due, {len(new)} came"
-        return Retry(standing, (*problems, Problem("", "call_count", told)))
+        return Retry(partial, (*problems, Problem("", "call_count", told)))
     slots: list[Slot] = []
     wrong: list[Problem] = []
     queue = list(new)
-    for slot in standing.slots:
+    for slot in partial.slots:
         if slot.call is not None:
             slots.append(slot)
             continue
@@ -173,7 +173,7 @@ def _fill(
             )
             found = Slot(slot.name)
         slots.append(found if found.call is not None else slot)
-    filled = replace(standing, slots=(*slots, *queue), fixes=(*standing.fixes, *_fixes(attempt)))
+    filled = replace(partial, slots=(*slots, *queue), fixes=(*partial.fixes, *_fixes(attempt)))
     if filled.missing:
         return Retry(filled, (*problems, *wrong))
     return Settled(filled.kept, filled.fixes)

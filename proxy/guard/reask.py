@@ -61,7 +61,7 @@ class Reask:
         self._limits = limits
         self._refuse = refuse
         self._messages = request.messages
-        self._standing = PartialTurn()
+        self._partial = PartialTurn()
         self._problems: tuple[Problem, ...] = ()
         self._attempts: list[AttemptRecord] = []
         self._tokens = 0
@@ -78,7 +78,7 @@ class Reask:
         first: the attempt that was refused.
         problems: why it was refused.
         """
-        self._standing = keep_accepted(first, problems, self._policy)
+        self._partial = keep_accepted(first, problems, self._policy)
         self._problems = problems
         self._tell(first)
         self._room = self._room_after(first, first)
@@ -97,7 +97,7 @@ class Reask:
         """Adds the attempt and its problems to the fork. Its calls are only called right if they are kept."""
         problems = self._problems
         uncounted = any(problem.rule == "call_count" for problem in problems)
-        if attempt.parts is not None and (uncounted or not self._standing.slots):
+        if attempt.parts is not None and (uncounted or not self._partial.slots):
             count = len(attempt.parts.calls)
             attempt = replace(attempt, parts=None)
             if not self._policy.parallel and count > 1:
@@ -130,33 +130,33 @@ class Reask:
     async def _once(self, first: Attempt) -> Settled | Retry:
         tool = self._tool_to_write()
         way = choose_way(
-            self._number, self._limits.attempts, self._standing, self._problems, tool.name if tool else ""
+            self._number, self._limits.attempts, self._partial, self._problems, tool.name if tool else ""
         )
         if self._too_long and way is Way.correction:
             way = Way.untouched
         try:
             attempt = await self._hear(self._next_request(way, tool), way)
         except ContextTooLong:
-            if way is not Way.correction or self._standing.kept:
+            if way is not Way.correction or self._partial.kept:
                 raise
             self._too_long = True
             self._number += 1
-            return Retry(self._standing, self._problems)
+            return Retry(self._partial, self._problems)
         self._number += 1
         if attempt is None:
             self._room = None
-            return Retry(self._standing, self._problems)
+            return Retry(self._partial, self._problems)
         if way is Way.structured and tool is not None:
-            attempt = read_arguments(attempt, tool, self._tools, self._standing.may_answer)
+            attempt = read_arguments(attempt, tool, self._tools, self._partial.may_answer)
         return self._settle(first, attempt)
 
     def _settle(self, first: Attempt, attempt: Attempt) -> Settled | Retry:
         problems = attempt.problems
-        if not problems and not self._standing.kept:
+        if not problems and not self._partial.kept:
             problems = self._refuse(attempt)
-        result = settle(self._standing, attempt, problems, self._policy)
+        result = settle(self._partial, attempt, problems, self._policy)
         if isinstance(result, Retry):
-            self._standing, self._problems = result.standing, result.problems
+            self._partial, self._problems = result.partial, result.problems
             self._tell(attempt)
             self._room = self._room_after(first, attempt)
             self._repeated, self._unheld = attempt.repeated, attempt.unconstrained
@@ -166,24 +166,24 @@ class Reask:
         """The tool whose arguments alone could be asked for: that of the one missing call, where no grammar
         holds it.
         """
-        standing, choice = self._standing, self._request.tool_choice
-        if not self._unheld or standing.open_ended or len(standing.missing) > 1:
+        partial, choice = self._partial, self._request.tool_choice
+        if not self._unheld or partial.open_ended or len(partial.missing) > 1:
             return None
-        name = standing.only_tool
-        if not standing.slots:
+        name = partial.only_tool
+        if not partial.slots:
             name = choice.name if choice.mode is ToolMode.named else ""
             name = name or (self._tools.names[0] if len(self._tools) == 1 else "")
         return self._tools.get(name) if name else None
 
     def _next_request(self, way: Way, tool: Tool | None) -> ChatRequest:
-        request, standing = self._request, self._standing
+        request, partial = self._request, self._partial
         assert self._room is not None
         sampling = sampling_for(request.sampling, way, self._number, self._room, self._repeated)
         if way is Way.structured and tool is not None:
-            asked = ask_for_arguments(request, tool, standing.may_answer, sampling)
+            asked = ask_for_arguments(request, tool, partial.may_answer, sampling)
         else:
             messages = self._messages if way is Way.correction else request.messages
-            asked = ask_for_calls(request, messages, standing, sampling)
+            asked = ask_for_calls(request, messages, partial, sampling)
         return without_ours(asked, request) if self._plain and way is not Way.structured else asked
 
     async def _hear(self, request: ChatRequest, way: Way) -> Attempt | None:
@@ -271,7 +271,7 @@ class Reask:
         """Tokens of the first attempt that the client has or will get: those of the text shown and the calls
         kept.
         """
-        kept = sum(len(call.name) + len(call.arguments) for call in self._standing.kept)
+        kept = sum(len(call.name) + len(call.arguments) for call in self._partial.kept)
         size = max(
             1, len(first.text) + len(first.reasoning) + sum(len(one.arguments) for one in first.emitted)
         )

@@ -65,7 +65,7 @@ class State:
     limits: Limits
     api_key: str | None
     metrics: Metrics
-    roster: SessionStats
+    session_stats: SessionStats
     ledger: Ledger | None = None
 
     @property
@@ -264,7 +264,7 @@ def _warm(state: State, codec: Codec) -> Endpoint:
 def _sessions(state: State) -> Endpoint:
     async def sessions(request: Request) -> Response:
         _authorise(state, request)
-        return JSONResponse(await list_sessions(state.roster, state.can.sessions))
+        return JSONResponse(await list_sessions(state.session_stats, state.can.sessions))
 
     return sessions
 
@@ -280,7 +280,9 @@ def _pin(state: State, pinned: bool) -> Endpoint:
 def _drop(state: State) -> Endpoint:
     async def drop(request: Request) -> Response:
         _authorise(state, request)
-        return JSONResponse(await drop_session(state.roster, state.can.sessions, request.path_params["id"]))
+        return JSONResponse(
+            await drop_session(state.session_stats, state.can.sessions, request.path_params["id"])
+        )
 
     return drop
 

@@ -14,7 +14,7 @@ from proxy.records.session_stats import SessionStats, row_object
 from proxy.upstreams.capabilities import SessionKeeper
 
 
-async def list_sessions(roster: SessionStats, keeper: SessionKeeper | None) -> dict[str, Any]:
+async def list_sessions(session_stats: SessionStats, keeper: SessionKeeper | None) -> dict[str, Any]:
     """All sessions, the one seen last first. `cache` is what the engine keeps of a session, null where that
     is not known.
     """
@@ -22,7 +22,7 @@ async def list_sessions(roster: SessionStats, keeper: SessionKeeper | None) -> d
     if keeper is not None:
         with contextlib.suppress(EngineUnavailable):  # everything else is known all the same
             kept = {one.id: one for one in await keeper.sessions()}
-    rows = [{**row_object(row), "cache": _kept_object(kept.get(row.id))} for row in roster.rows]
+    rows = [{**row_object(row), "cache": _kept_object(kept.get(row.id))} for row in session_stats.rows]
     return {"object": "list", "data": rows}
 
 
@@ -46,19 +46,19 @@ async def pin_session(keeper: SessionKeeper | None, id: str, pinned: bool) -> di
     return {"object": "fortieth.session", "id": id, "pinned": pinned}
 
 
-async def drop_session(roster: SessionStats, keeper: SessionKeeper | None, id: str) -> dict[str, Any]:
+async def drop_session(session_stats: SessionStats, keeper: SessionKeeper | None, id: str) -> dict[str, Any]:
     """Deletes a session. Raises NotFound where nobody knows it."""
     dropped = await _ask(keeper, "drop", id) if keeper is not None else False
-    if not (roster.forget(id) or dropped):
+    if not (session_stats.forget(id) or dropped):
         raise NotFound(f"there is no session {id[:80]!r}")
     return {"object": "fortieth.session", "id": id, "deleted": True}
 
 
-async def warm_one(foresight: Prefiller | None, request: ChatRequest) -> dict[str, Any]:
+async def warm_one(prefiller: Prefiller | None, request: ChatRequest) -> dict[str, Any]:
     """Computes a prompt's beginning. Raises RequestError; NotFound where there is no engine to keep it."""
-    if foresight is None:
+    if prefiller is None:
         raise NotFound("this server's upstream keeps no prefixes")
-    done = await foresight.warm(request)
+    done = await prefiller.warm(request)
     return {"object": "fortieth.warmed", "tokens": done.prompt_tokens - 1, "cached": done.cached_tokens}
 
 
