@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 GIB = 2**30
 
 cache_app = typer.Typer(
-    name="cache", help="Look at, check and empty the prefix cache on disk.", no_args_is_help=True
+    name="cache", help="Look at, check, empty and warm the prefix cache.", no_args_is_help=True
 )
 
 Dir = Annotated[

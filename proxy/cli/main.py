@@ -54,7 +54,7 @@ class KvAtRest(StrEnum):
 
 _NoCanonical = Annotated[list[str] | None, typer.Option(metavar="RULE")]
 _CacheDir = Annotated[str | None, typer.Option(metavar="FOLDER|off")]
-_Model = Annotated[str | None, typer.Argument(metavar="[MODEL]")]
+_Model = Annotated[str | None, typer.Argument(metavar="MODEL")]
 _WarmPrompts = Annotated[Path | None, typer.Option(metavar="FILE")]
 _Config = Annotated[Path | None, typer.Option(help="Settings file. Default: fortieth.toml, if it is there.")]
 _IdleUnload = Annotated[str | None, typer.Option(metavar="MINUTES|off")]
@@ -118,7 +118,7 @@ def serve(
     log_level: LogLevel | None = None,
     config: _Config = None,
 ) -> None:
-    """Serve a model to OpenAI clients.
+    """Serve a model over the APIs of OpenAI and Anthropic.
 
     Every option is also a key of the settings file and an environment variable (--port: FORTIETH_PORT).
     An API key that clients must show is set there too, as api_key or FORTIETH_API_KEY.
@@ -219,7 +219,7 @@ def demo(
 @cli.command()
 def doctor(
     model: Annotated[
-        str | None, typer.Argument(metavar="[MODEL]", help="As for serve: a model directory or a hub id.")
+        str | None, typer.Argument(metavar="MODEL", help="As for serve: a model directory or a hub id.")
     ] = None,
     divergence: Annotated[
         bool, typer.Option("--divergence", help="Compare texts decoded in a batch with texts decoded alone.")
@@ -228,7 +228,10 @@ def doctor(
         int, typer.Option(min=1, max=10_000, help="How many prompts --divergence compares.")
     ] = 50,
     format: Annotated[
-        bool, typer.Option("--format", help="Print the derived format of the model's calls as a [[format]].")
+        bool,
+        typer.Option(
+            "--format", help="Print the derived format of the model's calls as a table of fortieth.toml."
+        ),
     ] = False,
 ) -> None:
     """Check the installation and a model: versions, files, tool format, engine, speed.

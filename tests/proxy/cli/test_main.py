@@ -6,9 +6,12 @@ import io
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import typer
+from typer.core import TyperCommand
 from typer.testing import CliRunner
 
 from proxy import __version__
@@ -111,3 +114,25 @@ def test_the_exit_code(sent: str, code: int) -> None:
     assert done.returncode == code
     assert done.stderr == ""
     assert len(done.stdout.splitlines()) == len(sent.splitlines())
+
+
+def commands(group: typer.core.TyperGroup, *before: str) -> Iterator[tuple[tuple[str, ...], TyperCommand]]:
+    """Every command below the group, with the words that call it."""
+    for name, command in group.commands.items():
+        if isinstance(command, typer.core.TyperGroup):
+            yield from commands(command, *before, name)
+        elif isinstance(command, TyperCommand):
+            yield (*before, name), command
+
+
+def test_help_shows_its_texts_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Square brackets in a help text are markup: what stands in them would be left out."""
+    monkeypatch.setenv("COLUMNS", "400")
+    group = typer.main.get_command(cli)
+    assert isinstance(group, typer.core.TyperGroup)
+    lost = []
+    for words, command in commands(group):
+        shown = " ".join(CliRunner().invoke(cli, [*words, "--help"]).stdout.split())
+        told = [str(getattr(one, "help", None) or "") for one in command.params]
+        lost += [(*words, text) for text in told if text not in shown]
+    assert lost == []
