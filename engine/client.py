@@ -110,7 +110,7 @@ class EngineClient:
             config,
             on_events=self._receive,
             on_ready=self._replay,
-            on_death=self._mourn,
+            on_death=self._process_died,
             on_sessions=self._answer,
         )
         self._asked: dict[int, asyncio.Future[SessionList]] = {}
@@ -320,7 +320,7 @@ class EngineClient:
             self._supervisor.send(Abort(stream.wire_id))
         stream.put(DeadlineExceeded(stream.request.deadline_s or 0.0))
 
-    def _mourn(self, reason: str) -> None:
+    def _process_died(self, reason: str) -> None:
         """The process has died: requests that emitted something fail, the others are given to the next
         process, once.
         """

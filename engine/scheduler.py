@@ -133,7 +133,7 @@ class Room:
     longest: int
 
     def admit(self, entry: Queued) -> bool:
-        """Takes a place for this request, if there is one."""
+        """Takes a place for this request; returns whether there was one."""
         probe = entry.priority is Priority.probe
         longest = max(self.longest, entry.size)
         fits = (self.rows + 1) * longest <= self.limits.kv_tokens or not self.rows

@@ -217,17 +217,17 @@ class Supervisor:
                 self._process = None
                 if self._served or loop.time() - since > self._backoff.healthy_s:
                     attempt = 0
-                self._mourn(reason)
+                self._process_died(reason)
             await asyncio.sleep(self._backoff.delay(attempt))
             attempt += 1
             try:
                 await self._launch()
             except EngineFailed as error:
-                self._mourn(str(error))
+                self._process_died(str(error))
             else:
                 self._on_ready()
 
-    def _mourn(self, reason: str) -> None:
+    def _process_died(self, reason: str) -> None:
         log.warning("engine restarting: %s", reason)
         self.restarts += 1
         self._set("restarting", reason)

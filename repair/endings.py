@@ -171,7 +171,7 @@ def _is_broken(text: str, at: int) -> bool:
 
 
 def is_call_shape(value: Any) -> bool:
-    """An object that is exactly a name and its arguments, in OpenAI's wrapping or not, or a list of them."""
+    """Whether it is only a name and its arguments, wrapped as by OpenAI or not, or a list of such objects."""
     if isinstance(value, list):
         return bool(value) and all(is_call_shape(one) for one in value)
     if not isinstance(value, dict):

@@ -217,7 +217,7 @@ def inject(specimen: Specimen, malformations: tuple[Malformation, ...], rng: Ran
 
 
 def equal(left: Any, right: Any) -> bool:
-    """Equal as JSON Schema has it: 1 and 1.0 are one number, 1 and true are two values."""
+    """Whether two values are equal in JSON Schema: 1 and 1.0 are one number, 1 and true are two values."""
     if isinstance(left, dict) and isinstance(right, dict):
         return left.keys() == right.keys() and all(equal(left[key], right[key]) for key in left)
     if isinstance(left, list) and isinstance(right, list):

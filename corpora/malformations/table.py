@@ -58,7 +58,7 @@ def damage_twice(specimen: Specimen, rng: Random) -> Specimen | None:
 
 
 def _interact(*names: str) -> bool:
-    """A cut that takes only a bracket too many away leaves a whole call."""
+    """Whether both kinds of damage interact: a cut that only takes a surplus bracket leaves a whole call."""
     return "extra closing bracket" in names and any(name.startswith("cut") for name in names)
 
 

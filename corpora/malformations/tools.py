@@ -239,7 +239,7 @@ def draw_string(rng: Random, format: str) -> str:
 
 
 def is_plain(text: str) -> bool:
-    """Text that no reader could take for anything but words."""
+    """Whether no reader could take the text for anything but words."""
     return bool(text) and all(char.isalnum() or char == " " for char in text) and not _reads_as_json(text)
 
 

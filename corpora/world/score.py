@@ -157,7 +157,7 @@ def _refuse(constant: str) -> Any:
 
 
 def same(got: Any, wanted: Any) -> bool:
-    """Equal as JSON: 1 and true differ, 3 and 3.0 do not; the order of keys means nothing."""
+    """Whether two values are equal as JSON: 1 and true differ, 3 and 3.0 do not; key order means nothing."""
     if isinstance(got, bool) or isinstance(wanted, bool):
         return got is wanted
     if isinstance(got, Mapping) and isinstance(wanted, Mapping):

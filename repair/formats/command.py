@@ -45,7 +45,7 @@ def parse_list(text: str, at: int, body: int, inside: bool = False) -> Region | 
 
 
 def _ends_with_list(region: Region) -> bool:
-    """The array ends the calls by itself; its closing marker is a stop token that servers swallow."""
+    """Whether the array ends the calls by itself: its closing marker is a stop token that servers swallow."""
     return bool(region.calls) and all(call.closed and not call.problems for call in region.calls)
 
 
