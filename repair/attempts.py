@@ -8,8 +8,9 @@ from __future__ import annotations
 import json
 import re
 
+from repair.dialect import dialect
 from repair.endings import ends_in_call
-from repair.formats import FORMATS, FRAME_ENDS
+from repair.formats import AUTO, FORMATS, Wire, remains_of
 from repair.limits import LIMITS
 from repair.regions import is_blank
 from repair.strict import decode_strict
@@ -26,11 +27,10 @@ _OBJECT = re.compile(
     r"\{\s{0,20}\"name\"\s{0,9}:\s{0,9}\"(?P<name>[^\"\\]{1,80})\"\s{0,9},\s{0,20}\"(?:arguments|parameters)\""
 )
 _CODE = re.compile(r"```(?:(?!```).)*```|`[^`\n]*`", re.DOTALL)
-_CLOSERS = sorted({one for form in FORMATS.values() for one in form.CLOSERS} - set(FRAME_ENDS))
 _RESIDUE = re.compile(
     "|".join(
         (
-            *map(re.escape, _CLOSERS),
+            *map(re.escape, sorted(remains_of(FORMATS.values()))),
             r"^>>>[\w./-]{1,64}\n\s{0,20}[{\[\"]",
             # a name with bytes in it that are not UTF-8, before its arguments
             r"\ufffd[\w./-]{0,64}(?:\[ARGS\]|\()?\s{0,3}[{\[]",
@@ -58,18 +58,25 @@ def find_attempt(text: str, tools: ToolSet, json_asked: bool = False) -> Problem
     return Problem("", "broken_markers", "the text begins like a tool call, but its markers cannot be read")
 
 
-def find_residue(text: str, calls: list[ToolCall], tools: ToolSet) -> Problem | None:
+def find_residue(
+    text: str, calls: list[ToolCall], tools: ToolSet, format: str | Wire = AUTO
+) -> Problem | None:
     """The problem of a turn whose text, beside its calls, holds the rest of another call; None where it does
     not.
 
     Executing only the other calls would do half of what was meant. Code in the text is quoted, and is not
     counted.
+
+    format: of the turn, which may be one that only this server has.
     """
     if is_blank(text):
         return None
     plain = _CODE.sub("", text) if "`" in text else text
+    own = dialect(format, tools.names).remains
+    left = next((one for one in own if one in plain), None)
     found = (
-        _RESIDUE.search(plain)
+        (re.search(re.escape(left), plain) if left else None)
+        or _RESIDUE.search(plain)
         or _find_broken_word(plain)
         or _find_untold(plain, calls, tools)
         or _find_object(plain, tools)

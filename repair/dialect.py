@@ -17,6 +17,7 @@ from repair.formats import (
     Wire,
     dropped,
     formats_for,
+    remains_of,
     start,
 )
 from repair.reasoning import KNOWN, SUFFIXED, SUFFIXED_END, closes_alone
@@ -68,6 +69,7 @@ class Dialect:
     messages: formats whose call is the whole message.
     framed: whether the frame's end markers count from the start.
     closers: closing markers of all its formats.
+    remains: literals that stand in a call only, behind its opening marker; in text they are left of one.
     starts: what prompts of its formats end with, which are beginnings of markers.
     own: names of the formats that the model is known to write; empty where its format is not known.
     """
@@ -81,6 +83,7 @@ class Dialect:
     framed: bool
     text: Markers
     closers: tuple[str, ...] = ()
+    remains: tuple[str, ...] = ()
     starts: tuple[str, ...] = ()
     own: frozenset[str] = frozenset()
 
@@ -177,6 +180,7 @@ def dialect(name: str | Wire, names: tuple[str, ...]) -> Dialect:
         framed,
         compile_markers(literals),
         tuple(closer for one in formats for closer in one.CLOSERS),
+        remains_of(formats),
         starts,
         frozenset(one.NAME for one in formats) if name != AUTO else frozenset(),
     )

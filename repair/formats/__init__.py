@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from repair.formats import (
@@ -125,6 +125,19 @@ _DROPPED = {one.NAME: one.DROPPED for one in (harmony, command, muse, gemma4)}
 FRAMED = frozenset((harmony.NAME,))
 FRAMES = frozenset(harmony.DROPPED)
 FRAME_ENDS = harmony.FRAME_ENDS
+
+
+def remains_of(forms: Iterable[Format]) -> tuple[str, ...]:
+    """Literals that stand in calls of these formats only, behind what opens them: closing markers, and what
+    parts a name from its arguments.
+    """
+    found: dict[str, None] = {}
+    for form in forms:
+        between = form.BETWEEN if isinstance(form, RowFormat) else ()
+        found.update(dict.fromkeys((*form.CLOSERS, *between)))
+    return tuple(one for one in found if one not in FRAME_ENDS)
+
+
 # what the generation prompt ends with where that is the beginning of a call's opening marker
 _STARTS = {harmony.NAME: harmony.START, muse.NAME: muse.START}
 

@@ -68,6 +68,14 @@ def literal_head(text: str) -> str:
     return _PLACEHOLDER.split(text, maxsplit=1)[0].strip().removesuffix('"')
 
 
+def literal_tail(text: str) -> str:
+    """A literal from behind its last placeholder, without the white space around that part; "" where it has
+    none.
+    """
+    _, *parts = _PLACEHOLDER.split(text)
+    return parts[-1].strip() if parts else ""
+
+
 def pattern(text: str) -> str:
     """A regular expression for a literal with placeholders.
 

@@ -11,7 +11,7 @@ from functools import cached_property
 from repair.envelope import IGNORED, split_members
 from repair.formats.lfm2 import parse_python
 from repair.formats.pairs import Pairs, read_pairs
-from repair.formats.row import Row, fill, literal_head, pattern
+from repair.formats.row import Row, fill, literal_head, literal_tail, pattern
 from repair.markup import MarkupGrammar, Tagged, read_tagged
 from repair.named import Named, read_named
 from repair.pythonic import may_be_call, render_python
@@ -23,6 +23,7 @@ from repair.values import plain_parameters
 
 Parse = Callable[[str, int, ToolSet], Region | None]
 _FENCE = "```json\n"
+_LEAST_MARKER = 4  # characters: shorter literals stand in other text too
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,12 @@ class RowFormat:
         ends = (self.row.section_end, self.row.call_end, literal_head(self.row.parameter_end))
         own = (one.strip() for one in ends)
         return tuple(dict.fromkeys(one for one in own if one and one not in _BRACKETS))
+
+    @cached_property
+    def BETWEEN(self) -> tuple[str, ...]:
+        """What stands between a name and its arguments, where that is a marker."""
+        between = literal_tail(self.row.call) if self.row.shape == "named" else ""
+        return (between,) if len(between) >= _LEAST_MARKER else ()
 
     @property
     def REASONING(self) -> tuple[Pair, ...]:

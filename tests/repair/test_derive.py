@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -205,6 +206,23 @@ def test_no_prefix_of_a_declared_call_is_executed(row: Row) -> None:
         found = [(one.name, json.loads(one.arguments)) for one in turn.close("stop").calls]
         assert found in ([], [("f", {"a": "b", "c": "d"})]), text[:end]
     assert found
+
+
+NAMED = Row("x", "named", call="[[fn: {name}]]\n((args)) ", call_end="[[/fn]]", joint="\n")
+
+
+@pytest.mark.parametrize(
+    "row", [NAMED, replace(NAMED, call_end=""), PAIRED, TAGGED], ids=lambda row: row.call_end
+)
+def test_a_declared_call_is_not_executed_without_the_one_before_it(row: Row) -> None:
+    """A turn is all its calls or none: one character too many in the first one's opening marker."""
+    calls = (ToolCall("f", '{"a": "b"}'), ToolCall("f", '{"a": "c"}'))
+    written = RowFormat(row).render(calls)
+    opener = RowFormat(row).OPENERS[0]
+    for at in range(len(opener)):
+        turn = Turn(ToolSet.compile([ToolDefinition("f")]), Wire.of(row))
+        turn.feed(written[:at] + opener[at] + written[at:])
+        assert len(turn.close("stop").calls) != 1, at
 
 
 def test_a_turn_is_cut_out_of_a_conversation() -> None:
