@@ -1,7 +1,7 @@
 """StreamParser: a model's text, in any pieces, to text, reasoning and call regions.
 
-Text and reasoning leave as soon as they cannot be the beginning of a marker. A call leaves as soon as it is
-certain, else all from its marker on, held(), is kept. The events are a function of the whole text.
+Text and reasoning are given out once they cannot begin a marker, a call once it is certain; until then
+everything from its marker on, held(), is kept. The events depend on the whole text only, not on its pieces.
 """
 
 from __future__ import annotations

@@ -56,7 +56,12 @@ STAGES: tuple[tuple[int, Stage], ...] = (
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """tokens: (rows, length); weights: of the loss, alike. true: tokens that are no padding."""
+    """A batch of rows.
+
+    tokens: (rows, length).
+    weights: of the loss, in the same shape.
+    true: tokens that are not padding.
+    """
 
     tokens: NDArray[np.int64]
     weights: NDArray[np.float32]

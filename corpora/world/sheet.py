@@ -37,7 +37,7 @@ NOTHING = Share(0, 0)
 
 @dataclass(frozen=True, slots=True)
 class TurnScore:
-    """All loops' tool turns of one number."""
+    """All tool turns of the loops with one number."""
 
     turn: int
     asked: int
@@ -47,9 +47,12 @@ class TurnScore:
 
 @dataclass(frozen=True, slots=True)
 class Sheet:
-    """One variant's scores. shares: by measure. flaws: by kind and flaw, of the loops' tool turns.
+    """One variant's scores.
 
-    survived: of each loop, the tool turns before the first that was not valid. ended: loops by their end.
+    shares: by measure.
+    flaws: by kind and flaw, of the loops' tool turns.
+    survived: of each loop, the tool turns before the first that was not valid.
+    ended: loops by how they ended.
     """
 
     label: str
@@ -77,7 +80,7 @@ class Sheet:
 
 
 def exam_shares(part: str, marks: Sequence[Mark]) -> dict[str, Share]:
-    """The measures of one part of the examination. part: as people read it."""
+    """The measures of one part of the examination. part: its name for people."""
     if all(not mark.question.expected for mark in marks):
         return {f"{part}: no call": Share(sum(m.judgement.kind is Kind.spoken for m in marks), len(marks))}
     return {
@@ -139,7 +142,7 @@ def loop_flaws(runs: Sequence[Run]) -> dict[str, int]:
 
 
 def loop_sheet(label: str, runs: Sequence[Run]) -> Sheet:
-    """Some loops' own sheet."""
+    """The sheet of some loops."""
     return Sheet(
         label,
         loop_shares(runs),
@@ -151,7 +154,7 @@ def loop_sheet(label: str, runs: Sequence[Run]) -> Sheet:
 
 
 def added(label: str, sheets: Sequence[Sheet]) -> Sheet:
-    """One sheet of all that several hold, of other loops each."""
+    """One sheet for everything that several hold, each of other loops."""
     shares: dict[str, Share] = {}
     turns: dict[int, TurnScore] = {}
     flaws: Counter[str] = Counter()
