@@ -26,12 +26,12 @@ from repair.trail import Trail
 
 
 class StreamParser:
-    """One model turn. feed() any pieces, then close() once.
+    """One model turn: feed() any pieces, then close() once. Raises KeyError for an unknown format.
 
-    with_calls: look for calls at all. drafts: also inside reasoning. generation_prompt: what the chat
-    template put after the prompt; an opening reasoning marker in it counts, and so does the beginning of
-    a call. reasoned: a block of reasoning has begun or was read, so that a closing marker alone is text.
-    Raises KeyError for an unknown format.
+    with_calls: look for calls at all.
+    drafts: look for calls inside reasoning, too.
+    generation_prompt: what the chat template put after the prompt, which may open reasoning or begin a call.
+    reasoned: a block of reasoning has begun or was read, so that a closing marker alone is text.
     """
 
     def __init__(

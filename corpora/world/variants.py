@@ -29,7 +29,12 @@ BITS = (None, 8, 4, 3, 2)
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """bits: None is full precision. guard: the server's mode. context: tokens, None is the model's own."""
+    """One variant of the bundled model.
+
+    bits: None is full precision.
+    guard: the server's mode.
+    context: tokens; None is the model's own.
+    """
 
     bits: int | None
     temperature: float
