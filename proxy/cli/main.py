@@ -118,7 +118,7 @@ def serve(
     log_level: LogLevel | None = None,
     config: _Config = None,
 ) -> None:
-    """Serve a model over the APIs of OpenAI and Anthropic.
+    """Serve a model over the APIs of OpenAI, Anthropic and Ollama.
 
     Every option is also a key of the settings file and an environment variable (--port: FORTIETH_PORT).
     An API key that clients must show is set there too, as api_key or FORTIETH_API_KEY.
