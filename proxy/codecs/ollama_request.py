@@ -77,8 +77,7 @@ def decode_prompt(data: bytes) -> Decoded:
 
 def decode_name(data: bytes) -> Decoded:
     """A request that names a model and asks for no answer. Raises BadRequest."""
-    body = Fields(parse_object(data))
-    name = body.string("model") or body.string("name")
+    name = _named(Fields(parse_object(data)))
     return Decoded(ChatRequest(name, (), n=0), OllamaShape(name))
 
 
@@ -90,7 +89,7 @@ def _body(data: bytes) -> Fields:
 
 
 def _decoded(body: Fields, messages: tuple[Message, ...], as_message: bool) -> Decoded:
-    name = body.string("model") or body.string("name")
+    name = _name(body) if messages else _named(body)
     tools = decode_tools(body)
     thinking = _thinking(body)
     json_answer, schema = _format(body)
@@ -114,6 +113,15 @@ def _decoded(body: Fields, messages: tuple[Message, ...], as_message: bool) -> D
         warnings=() if as_message else tuple(why for key, why in _LEFT_OUT.items() if body.values.get(key)),
     )
     return Decoded(request, OllamaShape(name, as_message, time.monotonic_ns(), tools.paths))
+
+
+def _name(body: Fields) -> str:
+    return body.string("model") or body.string("name")
+
+
+def _named(body: Fields) -> str:
+    """Of a request that asks for nothing but a model. Raises BadRequest where it names none."""
+    return _name(body) or body.required_string("model")
 
 
 def _thinking(body: Fields) -> Thinking:

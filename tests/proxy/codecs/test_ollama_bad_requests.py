@@ -105,6 +105,15 @@ def test_a_body_that_cannot_be_read(stage: Stage, name: str, path: str) -> None:
 
 
 @pytest.mark.parametrize("path", ["/api/chat", "/api/generate", "/api/show"])
+def test_who_asks_for_a_model_alone_names_it(stage: Stage, path: str) -> None:
+    for body, found in (({}, "expected a string, got nothing"), ({"model": ""}, "must not be empty")):
+        response = send(stage.server, body, path)
+        assert response.status_code == 400
+        assert response.json()["error"].startswith("model")
+        assert found in response.json()["error"]
+
+
+@pytest.mark.parametrize("path", ["/api/chat", "/api/generate", "/api/show"])
 def test_an_unknown_model(stage: Stage, path: str) -> None:
     for stream in (False, True):
         response = send(stage.server, {**chat(), **prompt(), "model": "llama3.2", "stream": stream}, path)
