@@ -50,6 +50,7 @@ class ChatTemplate:
     def __init__(self, tokenizer: Any, source: str) -> None:
         self._tokenizer = tokenizer
         self._controls = control_pattern(control_tokens(tokenizer))
+        self._before = tokens_before(tokenizer)
         self.source = source
         # the added tokens, special or not, by their text
         self.markers: dict[str, int] = {
@@ -131,9 +132,27 @@ class ChatTemplate:
             text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
         return tuple(self._tokenizer.encode(text, add_special_tokens=False))
 
+    def encode_prompt(self, text: str) -> tuple[int, ...]:
+        """As encode(), of a whole prompt: the tokenizer puts before it what it was trained to put there,
+        unless the text begins with that already.
+        """
+        plain = self.encode(text)
+        return plain if plain[: len(self._before)] == self._before else self._before + plain
+
     def decode(self, tokens: tuple[int, ...]) -> str:
         """The text of token ids, special tokens included."""
         return str(self._tokenizer.decode(list(tokens), skip_special_tokens=False))
+
+    def spell(self, tokens: tuple[int, ...]) -> tuple[str, ...]:
+        """Each token as the vocabulary writes it."""
+        return tuple(self._tokenizer.convert_ids_to_tokens(list(tokens)))
+
+    def check_tokens(self, tokens: tuple[int, ...]) -> None:
+        """Raises InvalidRequest where the vocabulary has no such token."""
+        size = len(self._tokenizer)
+        wrong = next((token for token in tokens if not 0 <= token < size), None)
+        if wrong is not None:
+            raise InvalidRequest("tokens", f"tokens must be in [0, {size}), got {wrong}")
 
     def count(self, text: str) -> int:
         """The number of tokens of `text`."""
@@ -163,6 +182,13 @@ class ChatTemplate:
             raise InvalidRequest(
                 "messages", f"the model's chat template refused the conversation: {error}"
             ) from error
+
+
+def tokens_before(tokenizer: Any) -> tuple[int, ...]:
+    """What a tokenizer puts before a text of its own accord: mostly nothing, or one token."""
+    plain = tokenizer.encode("x", add_special_tokens=False)
+    whole = tokenizer.encode("x", add_special_tokens=True)
+    return tuple(whole[: whole.index(plain[0])]) if plain and plain[0] in whole else ()
 
 
 def control_tokens(tokenizer: Any) -> list[str]:

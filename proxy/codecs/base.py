@@ -20,7 +20,8 @@ from proxy.conversation.request import ChatRequest
 class Operation(StrEnum):
     """What a route is asked for. answer: one turn of a conversation. count_tokens: of its prompt.
     models: what is served. model: one of them, named by the path's parameter `model_id`. named_model: one of
-    them, named by the body as in any request. kept: what the codec itself keeps.
+    them, named by the body as in any request. kept: what the codec itself keeps. tokenize: the tokens of a
+    prompt. detokenize: the text of tokens.
     """
 
     answer = "answer"
@@ -29,27 +30,12 @@ class Operation(StrEnum):
     model = "model"
     named_model = "named_model"
     kept = "kept"
+    tokenize = "tokenize"
+    detokenize = "detokenize"
 
 
 Kept = Callable[[Mapping[str, Any]], bytes]
 """Answers from what a codec keeps, by the parameters of the path. Raises RequestError."""
-
-
-@dataclass(frozen=True, slots=True)
-class CodecRoute:
-    """path: as FastAPI takes it, `{model_id:path}` for the name of a model. kept: of Operation.kept."""
-
-    method: str
-    path: str
-    operation: Operation
-    kept: Kept | None = None
-
-
-def under_v1(
-    method: str, path: str, operation: Operation, kept: Kept | None = None
-) -> tuple[CodecRoute, CodecRoute]:
-    """Once under /v1 and once bare, since some clients' base URLs leave it out."""
-    return CodecRoute(method, f"/v1{path}", operation, kept), CodecRoute(method, path, operation, kept)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +46,53 @@ class Decoded:
 
     request: ChatRequest
     shape: Any = None
+
+
+class TokenForm(Protocol):
+    """How one dialect asks for the tokens of a prompt, and for the text of tokens."""
+
+    def decode_prompt(self, body: bytes) -> Decoded:
+        """The request of which the prompt is meant. Raises BadRequest naming the field."""
+        ...
+
+    def encode_tokens(self, asked: Decoded, card: ModelCard, tokens: Tokens) -> bytes: ...
+
+    def decode_tokens(self, body: bytes) -> tuple[str, tuple[int, ...]]:
+        """The name of a model, and token ids. Raises BadRequest naming the field."""
+        ...
+
+    def encode_text(self, text: str) -> bytes: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """ids: of a prompt. spelled: each of them as the vocabulary writes it."""
+
+    ids: tuple[int, ...]
+    spelled: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CodecRoute:
+    """path: as FastAPI takes it, `{model_id:path}` for the name of a model. kept: of Operation.kept. form: of
+    Operation.tokenize and Operation.detokenize.
+    """
+
+    method: str
+    path: str
+    operation: Operation
+    kept: Kept | None = None
+    form: TokenForm | None = None
+
+
+def under_v1(
+    method: str, path: str, operation: Operation, kept: Kept | None = None, form: TokenForm | None = None
+) -> tuple[CodecRoute, CodecRoute]:
+    """Once under /v1 and once bare, since some clients' base URLs leave it out."""
+    return (
+        CodecRoute(method, f"/v1{path}", operation, kept, form),
+        CodecRoute(method, path, operation, kept, form),
+    )
 
 
 @dataclass(frozen=True, slots=True)

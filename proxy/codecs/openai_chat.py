@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from proxy.codecs.base import Decoded, ErrorReply, Head, Operation, under_v1
-from proxy.codecs.openai_common import encode_model, encode_models, logprobs_object
+from proxy.codecs.openai_common import encode_model, encode_models, logprobs_object, usage_object
 from proxy.codecs.openai_errors import error_object, status_of
 from proxy.codecs.openai_request import ChatShape, decode_request
 from proxy.codecs.verdict import verdict_comment
@@ -29,7 +29,6 @@ from proxy.conversation.events import (
     OfChoice,
     Started,
     ToolCallReady,
-    Usage,
     total,
 )
 from proxy.conversation.logprobs import Logprobs, TextWithLogprobs
@@ -69,7 +68,7 @@ class OpenAIChat:
                 "model": head.model,
                 "system_fingerprint": head.fingerprint,
                 "choices": [_choice_object(i, answer, asked) for i, answer in enumerate(answers)],
-                "usage": _usage_object(finish.usage),
+                "usage": usage_object(finish.usage),
             }
         )
 
@@ -151,7 +150,7 @@ class OpenAIChatStream:
     def close(self, finish: Finish) -> bytes:
         parts = [self._finish(index, finish) for index in tuple(self._open)]
         if self._include_usage:
-            usage = msgspec.json.encode(_usage_object(finish.usage))
+            usage = msgspec.json.encode(usage_object(finish.usage))
             parts.append(self._envelope + b',"choices":[],"usage":' + usage + b"}\n\n")
         parts.append(verdict_comment(finish))
         parts.append(b"data: [DONE]\n\n")
@@ -187,11 +186,10 @@ def _choice_object(index: int, answer: Answer, asked: Decoded) -> dict[str, Any]
         message["function_call"] = _call_object(answer.calls[0])["function"]
     elif answer.calls:
         message["tool_calls"] = [_call_object(call) for call in answer.calls]
-    scored = asked.request.sampling.logprobs is not None
     return {
         "index": index,
         "message": message,
-        "logprobs": logprobs_object(answer.scores) if scored else None,
+        "logprobs": logprobs_object(answer.scores),
         "finish_reason": _reason(answer.finish, legacy),
     }
 
@@ -222,13 +220,3 @@ def _call_deltas(call: ToolCallReady, legacy: bool) -> tuple[bytes, bytes]:
     head = {"index": call.index, "id": call.id, "type": "function", "function": opening}
     rest = {"index": call.index, "function": arguments}
     return msgspec.json.encode({"tool_calls": [head]}), msgspec.json.encode({"tool_calls": [rest]})
-
-
-def _usage_object(usage: Usage) -> dict[str, Any]:
-    return {
-        "prompt_tokens": usage.prompt_tokens,
-        "completion_tokens": usage.completion_tokens,
-        "total_tokens": usage.prompt_tokens + usage.completion_tokens,
-        "prompt_tokens_details": {"cached_tokens": usage.cached_tokens},
-        "completion_tokens_details": {"reasoning_tokens": usage.reasoning_tokens},
-    }

@@ -1,4 +1,4 @@
-"""What OpenAI's APIs say alike: the list of models, and log probabilities."""
+"""What OpenAI's APIs say alike: the list of models, token counts, and log probabilities."""
 
 from __future__ import annotations
 
@@ -7,12 +7,21 @@ from typing import Any
 
 import msgspec
 
+from proxy.conversation.events import Usage
 from proxy.conversation.logprobs import Candidate, TokenLogprob
 from proxy.conversation.model_card import ModelCard
 
+# vLLM's name, OpenRouter's, and those of LiteLLM and Anthropic. Prompt and answer share the context, so
+# that either may be as long as it is.
+_LENGTHS = ("max_model_len", "context_length", "max_input_tokens", "max_output_tokens", "max_tokens")
+
 
 def encode_models(cards: Sequence[ModelCard]) -> bytes:
-    return msgspec.json.encode({"object": "list", "data": [_card_object(card) for card in cards]})
+    """`models` is where Codex looks, and it fails on a list without it. The rows that it knows would bring
+    the system prompt with them, which is not ours to tell; an empty list leaves it its own.
+    """
+    data = [_card_object(card) for card in cards]
+    return msgspec.json.encode({"object": "list", "data": data, "models": []})
 
 
 def encode_model(card: ModelCard) -> bytes:
@@ -20,19 +29,27 @@ def encode_model(card: ModelCard) -> bytes:
 
 
 def _card_object(card: ModelCard) -> dict[str, Any]:
-    """OpenAI's model object, with the context length under the name that agents look for."""
+    """OpenAI's model object, with the context length under each name that clients look for, and under none
+    where it is not known.
+    """
+    known = dict.fromkeys(_LENGTHS, card.context_length) if card.context_length else {}
+    return {"id": card.id, "object": "model", "created": card.created, "owned_by": "fortieth", **known}
+
+
+def usage_object(usage: Usage) -> dict[str, Any]:
+    """As Chat Completions and completions have it."""
     return {
-        "id": card.id,
-        "object": "model",
-        "created": card.created,
-        "owned_by": "fortieth",
-        "max_model_len": card.context_length,
+        "prompt_tokens": usage.prompt_tokens,
+        "completion_tokens": usage.completion_tokens,
+        "total_tokens": usage.prompt_tokens + usage.completion_tokens,
+        "prompt_tokens_details": {"cached_tokens": usage.cached_tokens},
+        "completion_tokens_details": {"reasoning_tokens": usage.reasoning_tokens},
     }
 
 
-def logprobs_object(tokens: Sequence[TokenLogprob]) -> dict[str, Any]:
-    """As a choice of a chat answer has it."""
-    return {"content": logprob_objects(tokens), "refusal": None}
+def logprobs_object(tokens: Sequence[TokenLogprob]) -> dict[str, Any] | None:
+    """As a choice of a chat answer has it: None where there are none to tell."""
+    return {"content": logprob_objects(tokens), "refusal": None} if tokens else None
 
 
 def logprob_objects(tokens: Sequence[TokenLogprob]) -> list[dict[str, Any]]:

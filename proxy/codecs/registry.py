@@ -6,6 +6,7 @@ from proxy.codecs.anthropic import Anthropic
 from proxy.codecs.base import Codec
 from proxy.codecs.ollama import OllamaChat, OllamaGenerate, OllamaShow
 from proxy.codecs.openai_chat import OpenAIChat
+from proxy.codecs.openai_completions import OpenAICompletions
 from proxy.codecs.openai_responses import OpenAIResponses
 
 # The first one also has what no dialect claims: unknown routes, and the routes under /v1/fortieth.
@@ -13,6 +14,7 @@ CODECS: tuple[Codec, ...] = (
     OpenAIChat(),
     Anthropic(),
     OpenAIResponses(),
+    OpenAICompletions(),
     OllamaChat(),
     OllamaGenerate(),
     OllamaShow(),

@@ -135,13 +135,17 @@ async def collect(events: AsyncIterator[Event]) -> Answer:
 _WORST_FIRST = (Verdict.failed, Verdict.reasked, Verdict.repaired, Verdict.clean, Verdict.none)
 
 
-def total(finishes: Sequence[Finish]) -> Finish:
-    """One finish for several answers: their prompt counts once, the generated tokens are added up."""
+def total(finishes: Sequence[Finish], prompts: int = 1) -> Finish:
+    """One finish for several answers: each prompt counts once, the generated tokens are added up.
+
+    prompts: how many prompts were answered. Each has the same number of answers, which stand together.
+    """
     first = finishes[0]
+    of_each = finishes[:: len(finishes) // prompts]
     usage = Usage(
-        first.usage.prompt_tokens,
+        sum(finish.usage.prompt_tokens for finish in of_each),
         sum(finish.usage.completion_tokens for finish in finishes),
-        first.usage.cached_tokens,
+        sum(finish.usage.cached_tokens for finish in of_each),
         sum(finish.usage.reasoning_tokens for finish in finishes),
     )
     verdict = min((finish.verdict for finish in finishes), key=_WORST_FIRST.index)

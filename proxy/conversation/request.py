@@ -52,6 +52,18 @@ class Sampling:
 
 
 @dataclass(frozen=True, slots=True)
+class RawPrompt:
+    """What the model is to go on from as it stands, without a chat template. content: text, in which control
+    tokens count as such, or token ids of the model. suffix: the text before which the answer will stand.
+    special: the tokenizer puts before a text what it was trained to put there.
+    """
+
+    content: str | tuple[int, ...]
+    suffix: str = ""
+    special: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class SessionId:
     """An agent session, and how it is known.
 
@@ -88,6 +100,7 @@ class ChatRequest:
     told_in_place: names of tools that can be called and that a message declares. A prompt need not declare
         them at its head, which would then change.
     warnings: what the codec had to leave out, for the client.
+    prompts: given in place of messages and tools: the model continues each as it stands, n times.
     """
 
     model: str
@@ -112,6 +125,17 @@ class ChatRequest:
     fork: bool = False
     told_in_place: frozenset[str] = frozenset()
     warnings: tuple[str, ...] = ()
+    prompts: tuple[RawPrompt, ...] = ()
+
+    @property
+    def raw(self) -> RawPrompt | None:
+        """The prompt of a request that has one in place of messages; of several the first."""
+        return self.prompts[0] if self.prompts else None
+
+    @property
+    def answers(self) -> int:
+        """How many answers are asked for in all: n to the conversation, or to each prompt in turn."""
+        return self.n * max(1, len(self.prompts))
 
     @property
     def listed_tools(self) -> tuple[ToolDefinition, ...]:

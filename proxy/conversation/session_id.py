@@ -27,6 +27,8 @@ CACHE_KEY = "prompt_cache_key"
 USER_ID = "metadata.user_id"
 USER = "user"
 _MAX_CHARS = 256
+# Of a prompt without messages, how much of its beginning tells the session.
+_RAW_BEGINNING = 256
 
 
 def from_headers(headers: Mapping[str, str]) -> SessionId:
@@ -92,6 +94,8 @@ def prefix_of(request: ChatRequest) -> str:
     the way, and compact their history without any.
     """
     digest = hashlib.sha256()
+    if request.raw is not None:
+        digest.update(repr(request.raw.content[:_RAW_BEGINNING]).encode("utf-8", "replace"))
     for message in request.messages:
         text = message.text
         if message.role is Role.system:

@@ -28,6 +28,7 @@ from repair.tools import ToolSet
 from repair.turn import Outcome, Turn, TurnPolicy
 from repair.types import Fix, Problem, ReasoningDelta, TextDelta, ToolCall, Verdict
 from repair.unasked import Unasked
+from repair.verbatim import VerbatimTurn
 
 Delta = TextDelta | ReasoningDelta
 
@@ -81,13 +82,23 @@ class AttemptReader:
     """Reads one generation to its end: feed() returns what may be shown, close() judges the whole, once."""
 
     def __init__(
-        self, tools: ToolSet, generation: Generation, policy: TurnPolicy, unasked: Unasked | None = None
+        self,
+        tools: ToolSet,
+        generation: Generation,
+        policy: TurnPolicy,
+        unasked: Unasked | None = None,
+        verbatim: bool = False,
     ) -> None:
+        """verbatim: nothing in the text is looked for but the client's stop strings."""
         self._tools = tools
         self._policy = policy
         self._format = generation.format
         self._generation_prompt = generation.generation_prompt
-        self._turn = Turn(tools, generation.format, policy, generation.generation_prompt)
+        self._turn: Turn | VerbatimTurn = (
+            VerbatimTurn(policy.stops)
+            if verbatim
+            else Turn(tools, generation.format, policy, generation.generation_prompt)
+        )
         self._unasked = unasked
         self._calls: list[UpstreamCall] = []
         self._raw: list[str] = []
@@ -140,7 +151,7 @@ class AttemptReader:
             case UpstreamText():
                 self._raw.append(event.text)
                 shown = self._show(self._leaving(self._turn.feed(event.text)), event.tokens)
-                if self._doomed is not None and not shown:
+                if self._doomed is not None and not shown and isinstance(self._turn, Turn):
                     self._doomed.look(len(event.text), self._turn)
                 return shown
             case UpstreamReasoning():

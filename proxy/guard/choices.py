@@ -45,7 +45,7 @@ class Delivery:
         return self._answer(self._sources[0]) if len(self._sources) == 1 else self._all()
 
     async def _all(self) -> AsyncIterator[Event]:
-        finishes: list[Finish] = []
+        finishes: dict[int, Finish] = {}
         started = False
         async for index, event in merged([self._answer(source) for source in self._sources]):
             if isinstance(event, Started):
@@ -54,10 +54,11 @@ class Delivery:
                 started = True
                 continue
             if isinstance(event, Finish):
-                finishes.append(event)
+                finishes[index] = event
             assert not isinstance(event, OfChoice | Logprobs)
             yield OfChoice(index, event)
-        yield total(finishes)
+        in_order = [finishes[index] for index in sorted(finishes)]
+        yield total(in_order, max(1, len(self._asked.prompts)))
 
     async def answers(self) -> tuple[Answer, ...]:
         """The whole answers, in order. Raises RequestError."""
@@ -101,7 +102,7 @@ async def open_delivery(
     open_one: Callable[[ChatRequest], Awaitable[EventSource]], asked: ChatRequest, deadline: Deadline
 ) -> Delivery:
     """Opens an exchange for each answer. If one is refused, the others are closed and the error is raised."""
-    requests = [_nth(asked, index) for index in range(asked.n)]
+    requests = [_nth(asked, index) for index in range(asked.answers)]
     opening = [asyncio.ensure_future(open_one(request)) for request in requests]
     try:
         sources = await deadline.keep(asyncio.gather(*opening))
@@ -115,7 +116,12 @@ async def open_delivery(
 
 
 def _nth(asked: ChatRequest, index: int) -> ChatRequest:
-    """The request of answer `index`: a given seed is counted up, without one each answer draws its own."""
+    """The request of answer `index`: a given seed is counted up for the answers to one prompt, without a seed
+    each answer draws its own.
+    """
+    if asked.prompts:
+        asked = replace(asked, prompts=(asked.prompts[index // asked.n],))
+        index %= asked.n
     seed = asked.sampling.seed
     if index == 0 or seed is None:
         return asked

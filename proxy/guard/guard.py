@@ -66,7 +66,11 @@ class Exchange:
         self._unasked = _unasked(about, tools)
         as_emitted = about.mode in (GuardMode.off, GuardMode.observe)
         self._reader = AttemptReader(
-            tools, generation, plain if as_emitted else self._turn_policy, self._unasked
+            tools,
+            generation,
+            plain if as_emitted else self._turn_policy,
+            self._unasked,
+            verbatim=about.request.raw is not None,
         )
         watching = about.mode is GuardMode.observe
         self._observer = AttemptReader(tools, generation, self._turn_policy) if watching else None
@@ -273,7 +277,8 @@ class Guard:
             self.drift.note(about.key, about.turn, valid, constrained=about.request.constrained)
 
     def _circumstances(self, request: ChatRequest, caller: Caller, tools: ToolSet) -> RequestContext:
-        mode = self.policy.mode_of(request.model, caller.mode)
+        # a prompt without a conversation has no tools, and its text is what was asked for
+        mode = GuardMode.off if request.raw else self.policy.mode_of(request.model, caller.mode)
         session = identify(request, caller.session)
         request = replace(request, session=session)
         key = SessionKey(request.model, session.id)

@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 from fastapi import APIRouter, Request, Response
 from starlette.requests import ClientDisconnect
 
-from proxy.codecs.base import Codec, Decoded, Kept, Operation
+from proxy.codecs.base import Codec, CodecRoute, Decoded, Kept, Operation, TokenForm
 from proxy.codecs.verdict import verdict_headers
-from proxy.conversation.errors import ModelNotFound, NotFound, RequestError, Unauthorized
+from proxy.conversation.errors import ModelNotFound, RequestError, Unauthorized
 from proxy.conversation.events import total
 from proxy.conversation.model_card import ModelCard
 from proxy.conversation.request import ChatRequest
@@ -29,6 +29,7 @@ from proxy.http.ledger import list_requests, show_request
 from proxy.http.replies import JSONResponse, error_response, request_id_of
 from proxy.http.sessions import drop_session, list_sessions, pin_session, warm_one
 from proxy.http.sse import ClientGone, EventStream, defects_reported, run_while_connected
+from proxy.http.tokens import detokenize_body, tokenize_body, tokenizer_of
 from proxy.records.ledger import Ledger
 from proxy.records.metrics import CONTENT_TYPE, Metrics
 from proxy.records.session_stats import SessionStats
@@ -81,8 +82,7 @@ def build_router(state: State, codecs: Sequence[Codec]) -> APIRouter:
     served: dict[tuple[str, str], list[_Served]] = {}
     for codec in codecs:
         for route in codec.routes:
-            endpoint = _kept(state, route.kept) if route.kept else _ENDPOINTS[route.operation](state, codec)
-            served.setdefault((route.path, route.method), []).append((codec, endpoint))
+            served.setdefault((route.path, route.method), []).append((codec, _endpoint(state, codec, route)))
     for path, method, endpoint in _own_routes(state, codecs[0]):
         served[path, method] = [(codecs[0], endpoint)]
     for (path, method), dialects in served.items():
@@ -92,6 +92,14 @@ def build_router(state: State, codecs: Sequence[Codec]) -> APIRouter:
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 _Served = tuple[Codec, Endpoint]
+
+
+def _endpoint(state: State, codec: Codec, route: CodecRoute) -> Endpoint:
+    if route.kept is not None:
+        return _kept(state, route.kept)
+    if route.form is not None:
+        return _tokens(state, route.form, route.operation)
+    return _ENDPOINTS[route.operation](state, codec)
 
 
 def _own_routes(state: State, codec: Codec) -> Iterator[tuple[str, str, Endpoint]]:
@@ -188,10 +196,18 @@ async def _count_tokens(state: State, request: Request, asked: ChatRequest) -> i
     cannot tell them.
     """
     card = _find(state.upstream, asked.model)
-    if state.can.count_tokens is None:
-        raise NotFound(f"no tokens can be counted for {card.id}: its upstream does not tell them")
     session = identify(asked, from_headers(request.headers))
-    return await state.can.count_tokens(replace(asked, model=card.id, session=session))
+    return len(await tokenizer_of(state.can, card).tokenize(replace(asked, model=card.id, session=session)))
+
+
+def _tokens(state: State, form: TokenForm, operation: Operation) -> Endpoint:
+    async def tokens(request: Request) -> Response:
+        _authorise(state, request)
+        body = await read_body(request, state.limits.max_body_bytes)
+        told = tokenize_body if operation is Operation.tokenize else detokenize_body
+        return JSONResponse(await told(form, body, state.can, lambda name: _find(state.upstream, name)))
+
+    return tokens
 
 
 def _models(state: State, codec: Codec) -> Endpoint:

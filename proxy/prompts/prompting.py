@@ -15,6 +15,7 @@ from proxy.prompts.answer_tokens import Due, OwnTurns, Recalled, place_of
 from proxy.prompts.boundaries import Marks, settled, write_prompt, written_before
 from proxy.prompts.canonical import ALL_RULES, Canon, Rule
 from proxy.prompts.miss_report import Outlook, Prompts, Seen
+from proxy.prompts.raw_prompt import render_raw
 from proxy.prompts.thinking import limit_thinking
 from repair.formats import Wire
 
@@ -23,13 +24,14 @@ from repair.formats import Wire
 class Prepared:
     """A prompt, and what is needed when its answer has come.
 
+    due: None for a raw prompt, whose answer is no message.
     spliced: how many of our own answers are in it as they were generated.
     marks: positions at which later prompts may differ.
     """
 
     rendered: Rendered
     thinking: ThinkingLimit | None
-    due: Due
+    due: Due | None
     outlook: Outlook
     seen: Seen | None
     spliced: int
@@ -69,6 +71,9 @@ class Prompter:
         """The prompt of a request. Raises InvalidRequest where the template accepts the conversation in no
         form.
         """
+        if request.raw is not None:
+            raw = render_raw(self._template, request.raw)
+            return Prepared(raw, None, None, *self._prompts.note(request, raw.tokens), 0)
         asked, recalled = self._recall(request)
         written = write_prompt(self._template, asked, self._in_place)
         joined = self._turns.join(written.text, recalled.own)
@@ -84,15 +89,17 @@ class Prompter:
         outlook, seen = self._prompts.note(asked, rendered.tokens)
         return Prepared(rendered, thinking, due, outlook, seen, joined.spliced, marks)
 
-    def count(self, request: ChatRequest) -> int:
-        """The number of tokens of a request's prompt, of which nothing is remembered. Raises InvalidRequest
-        like prepare().
+    def tokens(self, request: ChatRequest) -> tuple[int, ...]:
+        """The tokens of a request's prompt, of which nothing is remembered. Raises InvalidRequest like
+        prepare().
         """
+        if request.raw is not None:
+            return render_raw(self._template, request.raw).tokens
         asked, recalled = self._recall(request)
         written = write_prompt(self._template, asked, self._in_place)
         tokens = self._turns.join(written.text, recalled.own).tokens
         plain = Rendered(tokens, written.plain, written.generation_prompt)
-        return len(limit_thinking(self._template, self._format, plain, request)[0].tokens)
+        return limit_thinking(self._template, self._format, plain, request)[0].tokens
 
     def _recall(self, request: ChatRequest) -> tuple[ChatRequest, Recalled]:
         """The canonical request, with our own answers in it restored."""
@@ -128,7 +135,7 @@ class Prompter:
         generated = finished.completion
         ends = [token in self._end_tokens for token in generated]
         whole = bool(ends) and ends[-1] and sum(ends) == 1
-        said = self._turns.keep(prepared.due, text, generated) if whole else None
+        said = self._turns.keep(prepared.due, text, generated) if whole and prepared.due else None
         self._prompts.answered(prepared.seen, generated, said)
 
 

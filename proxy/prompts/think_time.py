@@ -44,10 +44,10 @@ class Prefiller(Protocol):
 
 def reply_of(request: ChatRequest, events: Sequence[Event]) -> Message | None:
     """The answer as the client got it. None where the next prompt cannot be foreseen: the answer was cut off,
-    or is one of several.
+    is one of several, or belongs to no conversation.
     """
     finish = events[-1]
-    if request.n > 1 or not isinstance(finish, Finish) or finish.reason not in _GOES_ON:
+    if request.n > 1 or request.raw or not isinstance(finish, Finish) or finish.reason not in _GOES_ON:
         return None
     text = "".join(one.text for one in events if isinstance(one, TextDelta | TextWithLogprobs))
     reasoning = "".join(one.text for one in events if isinstance(one, ReasoningDelta))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -23,6 +23,22 @@ class SessionKeeper(Protocol):
     def prefetch_session(self, id: str) -> None: ...
 
 
+class Tokenizer(Protocol):
+    """Knows the model's tokens. Each method raises RequestError."""
+
+    async def tokenize(self, request: ChatRequest) -> tuple[int, ...]:
+        """The tokens of the prompt that the request becomes."""
+        ...
+
+    async def detokenize(self, tokens: tuple[int, ...]) -> str:
+        """Their text, special tokens included."""
+        ...
+
+    async def spell(self, tokens: tuple[int, ...]) -> tuple[str, ...]:
+        """Each token as the vocabulary writes it."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Capabilities:
     """Abilities of an upstream; None means that it lacks one.
@@ -31,7 +47,7 @@ class Capabilities:
     constraint: it can hold what it decodes to a grammar.
     sessions: it keeps prefixes by session.
     prefiller: it computes prompts before they come.
-    count_tokens: returns the tokens of the prompt that a request becomes; raises RequestError.
+    tokenizer: it tells the tokens of prompts, and their text.
     stats: returns the figures of an engine of its own.
     """
 
@@ -39,5 +55,5 @@ class Capabilities:
     constraint: bool = False
     sessions: SessionKeeper | None = None
     prefiller: Prefiller | None = None
-    count_tokens: Callable[[ChatRequest], Awaitable[int]] | None = None
+    tokenizer: Tokenizer | None = None
     stats: Callable[[], EngineStats] | None = None

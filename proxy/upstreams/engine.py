@@ -42,6 +42,7 @@ from proxy.prompts.think_time import run as run_ahead
 from proxy.prompts.thinking import knows_thinking
 from proxy.upstreams.capabilities import Capabilities
 from proxy.upstreams.engine_generation import RETRY_AFTER_S, EngineGeneration, translate
+from proxy.upstreams.engine_tokenizer import EngineTokenizer
 from proxy.upstreams.sampling import SamplingDefaults, sampling_params, unasked_tokens
 from proxy.upstreams.wire import find_wire
 from repair.formats import AUTO
@@ -70,13 +71,6 @@ class EngineUpstream:
         self.models = (card,)
         self.template = template
         self._client = client
-        self.capabilities = Capabilities(
-            constraint=True,
-            sessions=client,
-            prefiller=self,
-            count_tokens=self._count_tokens,
-            stats=client.stats,
-        )
         self._format = find_wire(template, declared).format or AUTO
         info = client.info
         self._prompter = Prompter(template, self._format, info.eos_token_ids, rules, not info.sliceable)
@@ -89,6 +83,13 @@ class EngineUpstream:
         # Tokenizers are not safe to share between threads; a thread of their own also keeps the event loop
         # free.
         self._renderer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="render")
+        self.capabilities = Capabilities(
+            constraint=True,
+            sessions=client,
+            prefiller=self,
+            tokenizer=EngineTokenizer(self._prompter, template, self._renderer),
+            stats=client.stats,
+        )
 
     @classmethod
     async def start(
@@ -173,13 +174,6 @@ class EngineUpstream:
         try:
             tokens = await self._begin_next(request, None)
             return await run_ahead(self._client, prefill(tokens, deadline_s=None))
-        except EngineError as error:
-            raise translate(error) from error
-
-    async def _count_tokens(self, request: ChatRequest) -> int:
-        loop = asyncio.get_running_loop()
-        try:
-            return await loop.run_in_executor(self._renderer, self._prompter.count, request)
         except EngineError as error:
             raise translate(error) from error
 

@@ -6,7 +6,7 @@ While a long call is written, its beginning is given out now and then.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -95,7 +95,7 @@ class Assembly:
         if reasoning:
             events.append(UpstreamReasoning(reasoning))
             self._watch("reasoning", reasoning)
-        if content := getattr(delta, "content", None):
+        if content := getattr(delta, "content", None) or getattr(choice, "text", None):
             events.append(UpstreamText(content, scores=_scores(getattr(choice, "logprobs", None))))
             self._watch("text", content)
         for piece in getattr(delta, "tool_calls", None) or ():
@@ -177,11 +177,34 @@ def _stop_sequence(choice: Any) -> str | None:
 
 def _scores(logprobs: Any) -> tuple[TokenLogprob, ...]:
     """The log probabilities in a choice's `logprobs`, which is an object or a dict."""
+    if isinstance(logprobs, dict) and isinstance(logprobs.get("tokens"), list):
+        return _listed_scores(logprobs)
     content = _get(logprobs, "content") if logprobs else None
     return tuple(
         TokenLogprob(_candidate(one), tuple(_candidate(top) for top in _get(one, "top_logprobs") or ()))
         for one in content or ()
     )
+
+
+def _listed_scores(logprobs: Mapping[str, Any]) -> tuple[TokenLogprob, ...]:
+    """In the older form, which has a list of tokens, one of their log probabilities and one of the likeliest.
+    A token that has none, as the first of a prompt, is left out.
+    """
+    tokens, chosen = logprobs["tokens"], logprobs.get("token_logprobs") or ()
+    tops = logprobs.get("top_logprobs") or [None] * len(tokens)
+    return tuple(
+        TokenLogprob(_named(token, score), tuple(_named(*one) for one in _best_first(top)))
+        for token, score, top in zip(tokens, chosen, tops, strict=False)
+        if score is not None
+    )
+
+
+def _best_first(top: Mapping[str, float] | None) -> list[tuple[str, float]]:
+    return sorted((top or {}).items(), key=lambda one: -one[1])
+
+
+def _named(token: Any, score: Any) -> Candidate:
+    return Candidate(str(token).encode("utf-8", "replace"), float(score))
 
 
 def _candidate(token: Any) -> Candidate:

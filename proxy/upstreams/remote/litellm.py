@@ -102,7 +102,15 @@ class HostedSource:
         self.place = aim
 
     async def open(self, request: ChatRequest) -> None:
-        """Asks the model. Raises what LiteLLM raises."""
+        """Asks the model. Raises what LiteLLM raises, and BadRequest for a raw prompt, which only servers
+        take.
+        """
+        if request.raw is not None:
+            raise BadRequest(
+                f"prompt: {self._group.card.id} is a hosted model and takes conversations alone; "
+                "send it as messages to /v1/chat/completions",
+                param="prompt",
+            )
         params = completion_params(request, open_server=False)
         self._stream = await self._router.acompletion(self.place, disable_fallbacks=True, **params)
         if self._stream is None:  # what LiteLLM returns for a 422 where it drops parameters

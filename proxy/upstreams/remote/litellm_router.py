@@ -15,7 +15,7 @@ from proxy.conversation.errors import BadRequest, RequestError
 from proxy.conversation.request import ChatRequest
 from proxy.upstreams.remote.assembly import Assembly
 from proxy.upstreams.remote.deployments import NO_KEY, Deployment, Group
-from proxy.upstreams.remote.mapping import completion_params
+from proxy.upstreams.remote.mapping import completion_params, raw_params
 from proxy.upstreams.remote.servers import ServerStream, ask_server
 
 
@@ -80,12 +80,17 @@ class ServerSource:
         """Asks the server. Raises ServerFailed, aiohttp.ClientError."""
         place = self._visit.place
         assert place.target.base_url is not None
+        if request.raw is None:
+            params, path = completion_params(request, open_server=True), "chat/completions"
+        else:
+            params, path = raw_params(request, request.raw), "completions"
         self._stream = await ask_server(
             self._session,
             place.target.base_url,
             place.secret or NO_KEY,
             place.model.removeprefix("openai/"),
-            completion_params(request, open_server=True),
+            params,
+            path,
         )
 
     async def next(self) -> Any | None:

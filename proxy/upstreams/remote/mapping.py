@@ -18,7 +18,7 @@ from proxy.conversation.message import (
     UnknownPart,
     placeholder,
 )
-from proxy.conversation.request import ChatRequest, ToolMode, tool_object
+from proxy.conversation.request import ChatRequest, RawPrompt, ToolMode, tool_object
 from proxy.prompts.rendering import read_arguments, without_empty_tail
 
 # Parameters that servers of open models take beside OpenAI's. Elsewhere an unknown field can be an error.
@@ -50,6 +50,26 @@ def completion_params(request: ChatRequest, *, open_server: bool) -> dict[str, A
     if request.thinking_budget and not open_server:
         params["thinking"] = {"type": "enabled", "budget_tokens": request.thinking_budget}
     return params
+
+
+def raw_params(request: ChatRequest, raw: RawPrompt) -> dict[str, Any]:
+    """For a server's /completions: everything but the model. What it cannot do of that it refuses itself."""
+    numbers = _sampling(request)
+    top = {"logprobs": numbers.pop("top_logprobs")} if numbers.pop("logprobs", None) else {}
+    given = {
+        "prompt": raw.content,
+        "suffix": raw.suffix or None,
+        "stop": list(request.sampling.stop) or None,
+        "add_special_tokens": None if raw.special else False,
+    }
+    return {
+        "stream": True,
+        "stream_options": {"include_usage": True},
+        **{name: value for name, value in given.items() if value is not None},
+        **numbers,
+        **top,
+        **_extra(request),
+    }
 
 
 def _sampling(request: ChatRequest) -> dict[str, Any]:

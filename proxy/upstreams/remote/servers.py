@@ -65,11 +65,14 @@ class Delta(msgspec.Struct):
 
 
 class Choice(msgspec.Struct):
+    """text: in place of delta, where a raw prompt is gone on from."""
+
     delta: Delta | None = None
     finish_reason: str | None = None
     logprobs: Any = None
     stop_reason: Any = None
     matched_stop: Any = None
+    text: str | None = None
 
 
 class Counts(msgspec.Struct):
@@ -165,14 +168,19 @@ def make_session() -> aiohttp.ClientSession:
 
 
 async def ask_server(
-    session: aiohttp.ClientSession, base_url: str, secret: str, model: str, params: Mapping[str, Any]
+    session: aiohttp.ClientSession,
+    base_url: str,
+    secret: str,
+    model: str,
+    params: Mapping[str, Any],
+    path: str = "chat/completions",
 ) -> ServerStream:
-    """Sends a request. params: as for an OpenAI client, `extra_body` among them. Raises ServerFailed,
-    aiohttp.ClientError.
+    """Sends a request. params: as for an OpenAI client, `extra_body` among them. path: what follows the
+    base_url. Raises ServerFailed, aiohttp.ClientError.
     """
     body = {key: value for key, value in params.items() if key != "extra_body"}
     body |= {**params.get("extra_body", {}), "model": model}
-    url = f"{base_url}/chat/completions"
+    url = f"{base_url}/{path}"
     headers = {"authorization": f"Bearer {secret}", **_HEADERS}
     content = json.dumps(body).encode()
     try:

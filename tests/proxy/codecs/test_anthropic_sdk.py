@@ -23,6 +23,7 @@ from tests.proxy.codecs.messages import TOOL
 from tests.proxy.conftest import Stage
 from tests.proxy.live import LiveServer, serving
 from tests.proxy.requests import CALL, HOPELESS_CALL, SLOPPY_CALL, user
+from tests.proxy.tokenizer import ByteTokenizer
 
 WEATHER_TOOL: Any = TOOL
 ASKED: dict[str, Any] = {"model": "scripted", "max_tokens": 100}
@@ -177,12 +178,12 @@ def test_models(sdk: anthropic.Anthropic) -> None:
         sdk.models.retrieve("else")
 
 
-async def _counted(request: ChatRequest) -> int:
-    return 10 * len(request.messages) + len(request.tools)
+def _counted(request: ChatRequest) -> tuple[int, ...]:
+    return (0,) * (10 * len(request.messages) + len(request.tools))
 
 
 def test_count_tokens(sdk: anthropic.Anthropic) -> None:
-    upstream = ScriptedUpstream(Attempts(), capabilities=Capabilities(count_tokens=_counted))
+    upstream = ScriptedUpstream(Attempts(), capabilities=Capabilities(tokenizer=ByteTokenizer(_counted)))
     with serving(upstream) as server, client(server) as counting:
         counted = counting.messages.count_tokens(
             model="scripted", messages=[user("hi")], system="Be brief.", tools=[WEATHER_TOOL]

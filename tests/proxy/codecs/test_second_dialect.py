@@ -23,6 +23,7 @@ from tests.proxy.codecs.plain import Plain
 from tests.proxy.conftest import Stage
 from tests.proxy.live import Playbook, serving
 from tests.proxy.requests import CALL, SLOPPY_CALL, WEATHER, body
+from tests.proxy.tokenizer import ByteTokenizer
 
 CAN = {"get_weather": WEATHER["function"]["parameters"]}
 TICKET = {"x-request-id": "ticket-7"}
@@ -197,10 +198,10 @@ def test_models(both: Stage) -> None:
 
 
 def test_tokens_are_counted_through_the_codec() -> None:
-    async def count(request: ChatRequest) -> int:
-        return len(request.messages[-1].text) + 1000 * len(request.session.id)
+    def count(request: ChatRequest) -> tuple[int, ...]:
+        return (0,) * (len(request.messages[-1].text) + 1000 * len(request.session.id))
 
-    can = Capabilities(count_tokens=count)
+    can = Capabilities(tokenizer=ByteTokenizer(count))
     upstream = ScriptedUpstream(Playbook(Script(("x",))), capabilities=can)
     with serving(upstream, codecs=(*CODECS, Plain())) as server:
         asked = {"x-session-id": "s1"}

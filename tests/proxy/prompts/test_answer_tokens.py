@@ -14,9 +14,8 @@ from engine.types import Finished, FinishReason
 from proxy.conversation.cache_report import MissCause
 from proxy.conversation.message import Message, Role
 from proxy.conversation.request import ChatRequest
-from proxy.prompts.answer_meaning import AnswerMeaning, Readers
+from proxy.prompts.answer_meaning import AnswerMeaning, Reader, Readers
 from proxy.prompts.answer_tokens import Due, OwnTurns, place_of
-from proxy.prompts.prompting import Prepared
 from tests.proxy.prompts.loops import (
     END,
     SEARCH,
@@ -194,18 +193,20 @@ def test_the_memory_is_bounded(plain: ChatTemplate) -> None:
 def test_answers_to_the_same_tools_share_their_declarations(plain: ChatTemplate) -> None:
     """Decoded anew for each request, they would be most of what an agent's server remembers."""
 
-    def prepared(**changed: Any) -> Prepared:
+    def reader(**changed: Any) -> Reader:
         parameters = json.loads(json.dumps(SEARCH.parameters))
         tools = (replace(SEARCH, parameters=parameters),)
-        return server.prompter.prepare(asked(*OPENING, **{"tools": tools, **changed}))
+        due = server.prompter.prepare(asked(*OPENING, **{"tools": tools, **changed})).due
+        assert due is not None
+        return due.reader
 
     server = Server(plain)
-    first = prepared().due.reader
-    assert prepared().due.reader is first
-    assert prepared(tools=()).due.reader is not first
-    assert prepared(parallel_tool_calls=False).due.reader is not first
-    assert prepared(tools=(replace(SEARCH, parameters={"type": "object"}),)).due.reader is not first
-    assert prepared().due.reader is first
+    first = reader()
+    assert reader() is first
+    assert reader(tools=()) is not first
+    assert reader(parallel_tool_calls=False) is not first
+    assert reader(tools=(replace(SEARCH, parameters={"type": "object"}),)) is not first
+    assert reader() is first
 
 
 def test_many_short_answers_are_forgotten_too(plain: ChatTemplate) -> None:

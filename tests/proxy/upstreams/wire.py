@@ -183,6 +183,8 @@ def _models(models: Sequence[dict[str, Any]] | None) -> Reply:
 
 
 def _first_user(body: dict[str, Any]) -> str:
+    if "prompt" in body:
+        return str(body["prompt"])
     users = [message["content"] for message in body["messages"] if message["role"] == "user"]
     return users[0] if users else ""
 

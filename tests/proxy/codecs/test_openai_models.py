@@ -1,0 +1,51 @@
+"""The list of models, with what each client looks for in it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import httpx
+import pytest
+
+from proxy.codecs.base import Codec
+from proxy.codecs.openai_chat import OpenAIChat
+from proxy.codecs.openai_completions import OpenAICompletions
+from proxy.codecs.openai_responses import OpenAIResponses
+from proxy.conversation.model_card import ModelCard
+from tests.proxy.conftest import Stage
+
+CARD = {
+    "id": "scripted",
+    "object": "model",
+    "created": 0,
+    "owned_by": "fortieth",
+    "max_model_len": 4096,
+    "context_length": 4096,
+    "max_input_tokens": 4096,
+    "max_output_tokens": 4096,
+    "max_tokens": 4096,
+}
+
+
+def test_the_list_and_one_of_it(stage: Stage) -> None:
+    for root in (stage.server.base_url, stage.server.root):
+        assert httpx.get(f"{root}/models").json() == {"object": "list", "data": [CARD], "models": []}
+        assert httpx.get(f"{root}/models/scripted").json() == CARD
+    missing = httpx.get(f"{stage.server.base_url}/models/owner/else")
+    assert (missing.status_code, missing.json()["error"]["code"]) == (404, "model_not_found")
+
+
+def test_the_sdk_reads_it(stage: Stage) -> None:
+    client = stage.server.client()
+    (model,) = client.models.list().data
+    assert model == client.models.retrieve("scripted")
+    assert (model.model_extra or {})["max_model_len"] == 4096
+
+
+@pytest.mark.parametrize("codec", [OpenAIChat(), OpenAIResponses(), OpenAICompletions()], ids=lambda c: "")
+def test_a_context_length_that_is_not_known_is_left_out(codec: Codec) -> None:
+    card = ModelCard("m", 1, 0, "fp")
+    told: dict[str, Any] = json.loads(codec.encode_model(card))
+    assert told == {"id": "m", "object": "model", "created": 1, "owned_by": "fortieth"}
+    assert json.loads(codec.encode_models([card]))["data"] == [told]
