@@ -17,7 +17,7 @@ from proxy.codecs.anthropic_tools import checked, decode_choice, decode_tools
 from proxy.codecs.base import Decoded
 from proxy.codecs.fields import Fields, parse_object
 from proxy.codecs.hints import polling_tools
-from proxy.codecs.limits import MAX_INT, stop_strings
+from proxy.codecs.limits import MAX_INT, stop_strings, usable_schema
 from proxy.codecs.thinking import Thinking, decode_thinking
 from proxy.conversation.request import ChatRequest, Sampling
 from proxy.conversation.session_id import from_body
@@ -106,5 +106,5 @@ def _answer_schema(body: Fields) -> dict[str, Any] | None:
     """What the text of the answer is to match; older clients send it as `output_format`."""
     for wanted in (body.object("output_config").object("format"), body.object("output_format")):
         if wanted.values.get("type") == "json_schema":
-            return dict(wanted.object("schema").values)
+            return usable_schema(wanted)
     return None

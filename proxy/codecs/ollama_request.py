@@ -15,7 +15,7 @@ from typing import Any
 from proxy.codecs.base import Decoded
 from proxy.codecs.fields import Fields, describe, parse_object, refuse
 from proxy.codecs.hints import polling_tools
-from proxy.codecs.limits import MAX_INT, stop_strings
+from proxy.codecs.limits import MAX_INT, stop_strings, usable_schema
 from proxy.codecs.ollama_messages import decode_history, image_parts
 from proxy.codecs.openai_messages import decode_messages
 from proxy.codecs.openai_request import MAX_TOP_LOGPROBS, decode_tools
@@ -146,8 +146,8 @@ def _format(body: Fields) -> tuple[bool, dict[str, Any] | None]:
             return False, None
         case "json":
             return True, None
-        case dict(schema):
-            return True, schema
+        case dict():
+            return True, usable_schema(body, "format")
         case str(other):
             raise BadRequest(f'format must be "json" or a JSON Schema, got {describe(other)}', param="format")
         case other:

@@ -14,7 +14,7 @@ from typing import Any
 from proxy.codecs.base import Decoded
 from proxy.codecs.fields import Fields, check_range, describe, parse_object, refuse
 from proxy.codecs.hints import polling_tools
-from proxy.codecs.limits import MAX_INT, check_choice, stop_strings
+from proxy.codecs.limits import MAX_INT, check_choice, stop_strings, usable_schema
 from proxy.codecs.openai_messages import decode_messages
 from proxy.codecs.thinking import decode_thinking
 from proxy.conversation.errors import BadRequest
@@ -118,7 +118,7 @@ def decode_answer_format(wanted: Fields) -> tuple[bool, dict[str, Any] | None]:
             return True, None
         case "json_schema":
             inner = wanted.object("json_schema") if "json_schema" in wanted.values else wanted
-            return True, dict(inner.object("schema").values)
+            return True, usable_schema(inner)
         case kind:
             _log.debug("%s: unknown type %r, ignored", wanted.at("type"), kind)
             return False, None

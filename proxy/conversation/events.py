@@ -149,16 +149,20 @@ def total(finishes: Sequence[Finish], prompts: int = 1) -> Finish:
         sum(finish.usage.reasoning_tokens for finish in finishes),
     )
     verdict = min((finish.verdict for finish in finishes), key=_WORST_FIRST.index)
-    valid = [finish.answer_valid for finish in finishes if finish.answer_valid is not None]
     return Finish(
         first.reason,
         usage,
         verdict,
         sum(finish.fixes for finish in finishes),
         max(finish.attempts for finish in finishes),
-        all(valid) if valid else None,
+        _all_valid([finish.answer_valid for finish in finishes]),
         first.cache,
         next((finish.given_up for finish in finishes if finish.given_up is not None), None),
         first.warnings,
         first.stop_sequence,
     )
+
+
+def _all_valid(found: Sequence[bool | None]) -> bool | None:
+    """One that is invalid counts for all, and one that was not checked leaves nothing to be said."""
+    return False if False in found else None if None in found else True

@@ -17,6 +17,7 @@ from proxy.guard.attempt import Attempt, AttemptReader, misfits, unshown
 from proxy.guard.caller import NOBODY, Caller, turn_of
 from proxy.guard.drift import DEFAULT_RULE, DriftStore, SessionKey
 from proxy.guard.give_up import give_up
+from proxy.guard.json_answer import unchecked
 from proxy.guard.leaks import StructuredSessions, calls_in_text
 from proxy.guard.loops import nudge, refuse_loop
 from proxy.guard.policy import REASKING, Announce, GuardPolicy, LoopLimits, ReaskLimits
@@ -305,10 +306,11 @@ class Guard:
         )
 
     def _warnings(self, request: ChatRequest, tools: ToolSet) -> tuple[str, ...]:
-        """What the codec left out, and which parts of the tools' schemas are not validated. Each is logged
-        once.
+        """What the codec left out, and which parts of the tools' schemas and of the answer's are not
+        validated. Each is logged once.
         """
-        warnings = (*request.warnings, *(f"not validated: {one}" for one in tools.left_out))
+        answer = [f"the answer's schema: {one}" for one in unchecked(request.answer_schema)]
+        warnings = (*request.warnings, *(f"not validated: {one}" for one in (*tools.left_out, *answer)))
         for warning in warnings:
             if warning not in self._warned and len(self._warned) < _WARNED:
                 self._warned.add(warning)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
+from typing import Any
 
 from proxy.conversation.events import Event, Finish, FinishReason
 from proxy.conversation.logprobs import TextWithLogprobs
 from proxy.conversation.request import ChatRequest
-from repair.schema import CompiledSchema, UnusableSchema, compile_schema
+from repair.schema import UnusableSchema, compile_schema
 from repair.types import TextDelta
 
 _log = logging.getLogger(__name__)
@@ -27,28 +28,32 @@ async def checked(events: AsyncIterator[Event], asked: ChatRequest) -> AsyncIter
             problem = await asyncio.to_thread(answer_problem, "".join(text), asked)
             if problem:
                 _log.warning("the answer is not what response_format asks for: %s", problem)
-            event = replace(event, answer_valid=not problem)
+            checked_whole = not unchecked(asked.answer_schema)
+            event = replace(event, answer_valid=False if problem else True if checked_whole else None)
         yield event
 
 
+def unchecked(schema: Mapping[str, Any] | None) -> tuple[str, ...]:
+    """The parts of an answer's schema that are not checked, each as `place: reason`."""
+    if schema is None:
+        return ()
+    try:
+        return compile_schema(schema).left_out
+    except UnusableSchema as error:
+        return (f"all of it: {error.message}",)
+
+
 def answer_problem(text: str, asked: ChatRequest) -> str:
-    """Why the text is not the JSON that the request asks for; "" where it is."""
+    """Why the text is not the JSON that the request asks for; "" where nothing is found to be wrong."""
     try:
         value = json.loads(text)
     except (ValueError, RecursionError) as error:
         return f"it is not valid JSON: {error}"
     if asked.answer_schema is None:
         return "" if isinstance(value, dict) else "it is not a JSON object"
-    schema = _compiled(asked)
-    if schema is None:
+    try:
+        schema = compile_schema(asked.answer_schema)
+    except UnusableSchema:
         return ""
     refusal = next(iter(schema.validator.iter_errors(value)), None)
     return "" if refusal is None else str(refusal.message)[:300]
-
-
-def _compiled(asked: ChatRequest) -> CompiledSchema | None:
-    try:
-        return compile_schema(asked.answer_schema or {})
-    except UnusableSchema as error:
-        _log.warning("response_format: the schema cannot be used: %s", error.message)
-        return None
