@@ -31,7 +31,7 @@ def encode_loaded(cards: Sequence[ModelCard]) -> bytes:
             **_listed(card),
             "expires_at": timestamp(card.created + _KEPT_S),
             "size_vram": 0,
-            "context_length": card.context_length,
+            **({"context_length": card.context_length} if card.context_length else {}),
         }
         for card in cards
     ]
