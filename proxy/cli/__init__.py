@@ -1,1 +1,1 @@
-"""The commands: serve, repair, demo, doctor, cache, ledger."""
+"""The commands: serve, connect, repair, demo, doctor, cache, ledger."""

@@ -18,6 +18,7 @@ from engine.cache.paths import cache_folder
 from engine.heap import one_heap
 from proxy import __version__
 from proxy.cli.cache import cache_app
+from proxy.cli.connect import connect
 from proxy.cli.ledger import ledger_cli
 from proxy.conversation.errors import StartError
 from proxy.conversation.verdict import GuardMode
@@ -36,6 +37,7 @@ cli = typer.Typer(
 
 cli.add_typer(ledger_cli)
 cli.add_typer(cache_app)
+cli.command()(connect)
 
 
 class LogLevel(StrEnum):

@@ -131,6 +131,14 @@ def asks(command: str, server: Served, folder: Path) -> None:
     assert "get_weather" in said
 
 
+def connects(command: str, server: Served, folder: Path) -> None:
+    """In a home of its own; the page's server is at the default address."""
+    said = sh(f"CODEX_HOME= HOME='{folder}' {command} --base-url {server.base_url}", folder)
+    path = folder / ".codex/fortieth.config.toml"
+    assert f"# {path} was written." in said
+    assert f'base_url = "{server.base_url}"' in path.read_text("utf-8")
+
+
 def demonstrates(command: str, server: Served, folder: Path) -> None:
     """Its forty turns are tests/system/test_demo.py's; two show that it is there."""
     assert "guard" in sh(f"{command} --turns 2 --plain", folder)
@@ -146,6 +154,7 @@ COMMANDS: list[tuple[str, Callable[[str, Served, Path], None]]] = [
     (r"fortieth repair < outputs.jsonl > verdicts.jsonl", repairs),
     (r"(?s)echo '.*' \| fortieth repair", repairs_line),
     (rf"(?s)curl -i {re.escape(ADDRESS)}/chat/completions .*", asks),
+    (r"fortieth connect codex --write", connects),
     (r"fortieth demo", demonstrates),
 ]
 SHELL = sorted(

@@ -1,0 +1,70 @@
+"""`fortieth connect`: the settings by which a client reaches this server."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+from proxy.cli.connections.base import SupportedClient
+from proxy.cli.connections.table import CLIENTS
+
+_Name = Annotated[str, typer.Argument(metavar="CLIENT", help="Without it the clients are listed.")]
+_Url = Annotated[str, typer.Option(metavar="URL", help="Of the server, with or without /v1.")]
+_Model = Annotated[str, typer.Option(help="Default: the first one that the server lists.")]
+_Key = Annotated[str, typer.Option(envvar="FORTIETH_API_KEY", help="The server's API key, if it has one.")]
+_Write = Annotated[bool, typer.Option("--write", help="Put the settings into the client's files.")]
+
+
+def connect(
+    client: _Name = "",
+    base_url: _Url = "http://127.0.0.1:8040",
+    model: _Model = "",
+    key: _Key = "none",
+    write: _Write = False,
+) -> None:
+    """Show the settings by which an agent, an SDK or a framework uses the server.
+
+    With --write they are put into the client's files; a file that was there is kept beside the new one.
+    Exit code 1 if the client is not known or a file cannot be written.
+    """
+    from proxy.cli.connections.config_files import UnusableFile  # here: it is no matter of --help
+    from proxy.cli.connections.server import BadAddress
+    from proxy.cli.connections.text import listing
+
+    if not client:
+        typer.echo(listing(CLIENTS.values()))
+        return
+    if client not in CLIENTS:
+        close = "".join(f", did you mean {name}?" for name in difflib.get_close_matches(client, CLIENTS, 1))
+        _fail(f"no client {client!r} is known{close} (`fortieth connect` lists them)")
+    try:
+        typer.echo(_connected(CLIENTS[client], base_url, model, key, write))
+    except (BadAddress, UnusableFile, OSError, RuntimeError) as error:
+        _fail(str(error))
+
+
+def _fail(why: str) -> NoReturn:
+    typer.echo(f"fortieth: connect: {why}", err=True)
+    raise typer.Exit(1)
+
+
+def _connected(client: SupportedClient, base_url: str, model: str, key: str, write: bool) -> str:
+    """Raises BadAddress, UnusableFile, OSError, and RuntimeError where the user has no home."""
+    from proxy.cli.connections.config_files import write_files
+    from proxy.cli.connections.server import find_server, read_origin
+    from proxy.cli.connections.text import settings_text
+
+    server, told = find_server(read_origin(base_url), model, key)
+    if told:
+        typer.echo(f"fortieth: connect: {told}; the model is called `{server.model}` below", err=True)
+    home = Path.home()
+    settings = client.settings_for(server, home, os.environ)
+    if write and not settings.files:
+        typer.echo(f"fortieth: connect: {client.name} has no file for these settings", err=True)
+    written = write_files(settings.files, home, os.environ) if write else None
+    paths = [file.path(home, os.environ) for file in settings.files]
+    return settings_text(client, settings, paths, written)

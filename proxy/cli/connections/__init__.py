@@ -1,0 +1,1 @@
+"""What `fortieth connect` tells of each client. It needs the standard library alone."""
