@@ -205,6 +205,12 @@ CLIENTS ?= /tmp/fortieth-clients
 clients: install-dev
 	$(BIN)/python -m tests.clients --folder "$(CLIENTS)" $(ARGS)
 
+# sessions that `make clients ARGS='--record FOLDER ...'` recorded, sent again to the bundled model: what of each prompt
+# the engine has computed before; ARGS are files of that folder
+.PHONY: clients-reuse
+clients-reuse: install-dev
+	$(BIN)/python -m tests.clients.reuse $(ARGS)
+
 KILLS ?= 200
 FLIPS ?= 1000
 cache-torture: install-dev

@@ -23,6 +23,7 @@ from tests.bench.servers import Server, running
 from tests.clients import report
 from tests.clients.environments import Environment, install
 from tests.clients.faults import Fault
+from tests.clients.recorder import recording
 from tests.clients.roster import ROSTER, Client
 from tests.clients.runs import Case, Outcome, Run, runs
 from tests.clients.upstream import FaultyUpstream
@@ -44,7 +45,7 @@ def fortieth(upstream_url: str, give_up: str) -> Server:
 @dataclass(frozen=True, slots=True)
 class Plan:
     """What is to be run. arms: names and base_urls. until: no run begins later, by time.monotonic(). log: a
-    file that takes every run as a line of JSON.
+    file that takes every run as a line of JSON. turns: of the tool in each run.
     """
 
     arms: Sequence[tuple[str, str]]
@@ -52,6 +53,7 @@ class Plan:
     times: int
     until: float
     log: Path | None
+    turns: int = 1
     stop: threading.Event = field(default_factory=threading.Event)
 
     @property
@@ -59,17 +61,22 @@ class Plan:
         return time.monotonic() < self.until and not self.stop.is_set()
 
     def cases(self, client: Client) -> list[Case]:
-        combined = itertools.product(self.arms, self.faults, client.streams)
+        faults = self.faults if client.task.tool else [None]
+        combined = itertools.product(self.arms, faults, client.streams)
         return [
-            Case(arm, url, fault, self.times if fault else 0, stream)
+            Case(arm, url, fault, self.times if fault else 0, stream, self.turns)
             for (arm, url), fault, stream in combined
             if client.bare or arm != BARE
         ]
 
 
 @contextlib.contextmanager
-def arms(names: Sequence[str], upstream: FaultyUpstream) -> Iterator[list[tuple[str, str]]]:
-    """The base_url of each arm, until the block ends. An arm that does not start is told and left out."""
+def arms(
+    names: Sequence[str], upstream: FaultyUpstream, record: Path | None = None
+) -> Iterator[list[tuple[str, str]]]:
+    """The base_url of each arm, until the block ends. An arm that does not start is told and left out.
+    record: a folder that takes what the clients send to each arm (tests.clients.recorder).
+    """
     with contextlib.ExitStack() as stack:
         found = [(BARE, upstream.base_url)] if BARE in names else []
         for name in (name for name in names if name != BARE):
@@ -78,7 +85,10 @@ def arms(names: Sequence[str], upstream: FaultyUpstream) -> Iterator[list[tuple[
             except RuntimeError as error:
                 print(f"arm {name} left out: {error}", file=sys.stderr)
                 continue
-            found.append((name, f"http://127.0.0.1:{server.port}/v1"))
+            port = server.port
+            if record is not None:
+                port = stack.enter_context(recording(server.port, record / f"{name}.jsonl"))
+            found.append((name, f"http://127.0.0.1:{port}/v1"))
         yield found
 
 
@@ -132,9 +142,9 @@ def main() -> int:
     faults = [Fault(name) for name in options.faults] if options.faults else [None, *Fault]
     environments = list(installed(chosen, options.folder))
     upstream, lock = FaultyUpstream(), threading.Lock()
-    with wire_serving(upstream), arms(options.arms, upstream) as found:
+    with wire_serving(upstream), arms(options.arms, upstream, options.record) as found:
         until = time.monotonic() + 60 * options.minutes
-        plan = Plan(found, faults, options.times, until, options.log)
+        plan = Plan(found, faults, options.times, until, options.log, options.turns)
         with ThreadPoolExecutor(options.jobs) as pool:
             try:
                 lists = list(pool.map(lambda one: drive(one, plan, upstream, lock), environments))
@@ -157,6 +167,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--arms", nargs="*", default=ARMS, choices=(*ARMS, "passthrough"))
     parser.add_argument("--faults", nargs="*", choices=[*Fault], help="default: none at all, and each kind")
     parser.add_argument("--times", type=int, default=3, help="how often the model calls wrongly in a row")
+    parser.add_argument("--turns", type=int, default=1, help="of the tool in each run; see Play")
+    parser.add_argument("--record", type=Path, help="a folder that takes what clients send, for reuse.py")
     parser.add_argument("--streams", choices=("one", "all"), default="all", help="one: each client one way")
     parser.add_argument("--jobs", type=int, default=2, help="clients at once")
     parser.add_argument("--minutes", type=float, default=90.0, help="no run begins later")

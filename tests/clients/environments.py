@@ -67,7 +67,7 @@ def install(client: Client, folder: Path) -> Environment:
     slug = client.package.split("[")[0].replace("/", "_").lstrip("@")
     own = folder / (f"npm-{slug}" if client.npm else slug)
     if not client.npm:
-        python = _venv(own, client.packages)
+        python = _venv(own, client.packages, python_for(client.least_python))
         name = client.package.split("[")[0]
         asked = f"import importlib.metadata as m; print(m.version({name!r}))"
         version = _said([str(python), "-c", asked])
@@ -83,11 +83,22 @@ def install(client: Client, folder: Path) -> Environment:
     return Environment(client, own, Path(sys.executable), node_bin, manifest["version"])
 
 
-def _venv(folder: Path, packages: tuple[str, ...]) -> Path:
-    """The Python of a venv that holds the packages."""
+def python_for(least: tuple[int, int]) -> str:
+    """This Python, or else one of the PATH that is new enough. Raises RuntimeError."""
+    if sys.version_info >= least:
+        return sys.executable
+    for minor in range(least[1], least[1] + 4):
+        there = shutil.which(f"python3.{minor}")
+        if there and subprocess.run([there, "--version"], capture_output=True, check=False).returncode == 0:
+            return there
+    raise RuntimeError(f"it wants Python {least[0]}.{least[1]} or newer, and none is on the PATH")
+
+
+def _venv(folder: Path, packages: tuple[str, ...], maker: str = sys.executable) -> Path:
+    """The Python of a venv that holds the packages. maker: the Python that the venv is made of."""
     python, stamp = folder / "bin/python", folder / "installed.json"
     if not stamp.exists() or json.loads(stamp.read_text()) != list(packages):
-        _said([sys.executable, "-m", "venv", str(folder)])
+        _said([maker, "-m", "venv", str(folder)])
         _said([str(python), "-m", "pip", "install", "--quiet", *packages])
         stamp.write_text(json.dumps(packages))
     return python

@@ -13,18 +13,22 @@ class Fault(StrEnum):
     """One kind of wrong call. None of them has a single right reading, so no repair may mend it.
 
     broken: the arguments are no JSON. cut: they end in the middle of a string, and the finish does not say
-    so. missing: a required argument is not there. unknown: a tool that was not declared. type: a value of a
-    type that the schema does not allow. value: one that its enum does not hold, or, where the tool has no
-    enum, an object in place of a text. fence: the call stands in the text, in a fence, and lacks an argument.
+    so. length: the same, and the finish is `length`. array: they are a list. missing: a required argument is
+    not there. unknown: a tool that was not declared. type: a value of a type that the schema does not allow.
+    value: one that its enum does not hold, or, where the tool has no enum, an object in place of a text.
+    fence: the call stands in the text, in a fence, and lacks an argument. markup: the same, in `<tool_call>`.
     """
 
     broken = "broken"
     cut = "cut"
+    length = "length"
+    array = "array"
     missing = "missing"
     unknown = "unknown"
     type = "type"
     value = "value"
     fence = "fence"
+    markup = "markup"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +38,7 @@ class Task:
     broken, cut: texts of arguments. missing, type, value: arguments that break the schema. unknown: the name
     of a tool that is not there. recorded: what the tool writes down when it is executed with `good`.
     last: the call by which the client wants to be told the answer; None where words do. Its arguments may
-    hold {answer}.
+    hold {answer}. form: of these words.
     """
 
     tool: str
@@ -47,25 +51,37 @@ class Task:
     recorded: Any
     unknown: str = "search_everything"
     last: tuple[str, Mapping[str, Any]] | None = None
+    form: str = "{answer}"
 
     def ending_with(self, name: str, **arguments: Any) -> Task:
         return replace(self, last=(name, arguments))
+
+    def at(self, step: int) -> Task:
+        """The same with the place of an earlier step of a session, at which there is no code yet."""
+        names = ("good", "broken", "cut", "missing", "type", "value", "recorded")
+        return replace(self, **{name: _moved(getattr(self, name), step) for name in names})
 
     def wrong(self, fault: Fault) -> tuple[str, str]:
         """Name and arguments of the faulty call."""
         match fault:
             case Fault.broken:
                 return self.tool, self.broken
-            case Fault.cut:
+            case Fault.cut | Fault.length:
                 return self.tool, self.cut
             case Fault.unknown:
                 return self.unknown, json.dumps(self.good)
-            case Fault.missing | Fault.fence:
+            case Fault.array:
+                return self.tool, json.dumps(list(self.good.values()))
+            case Fault.missing | Fault.fence | Fault.markup:
                 return self.tool, json.dumps(self.missing)
             case Fault.type:
                 return self.tool, json.dumps(self.type)
             case Fault.value:
                 return self.tool, json.dumps(self.value)
+
+
+def _moved(value: Any, step: int) -> Any:
+    return json.loads(json.dumps(value).replace("north", f"step {step}"))
 
 
 _PLACE = {"shelf": "north wing", "row": 7, "kind": "book"}
@@ -81,6 +97,10 @@ LOOKUP = Task(
     value={**_PLACE, "kind": "painting"},
     recorded=_PLACE,
 )
+
+
+# For a client that calls no tools: it is only to tell what the model says.
+WORDS = Task("", {}, "", "", {}, {}, {}, recorded=None)
 
 
 def shell(tool: str, *, parameter: str = "command", timeout: str = "timeout", **always: Any) -> Task:

@@ -9,7 +9,7 @@ import json
 import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from tests.clients.faults import Fault
@@ -24,6 +24,7 @@ def line(run: Run) -> str:
     """For who watches."""
     case = run.case
     what = f"{run.client} {case.arm} {case.fault or 'none'} {'stream' if case.stream else 'whole'}"
+    what += f" {case.turns} turns" if case.turns > 1 else ""
     counts = f"executed {run.executed}, wrongly {run.wrongly}, asked {run.asked}"
     return f"{what}: {run.outcome}, {counts} | {run.words[-100:]}"
 
@@ -38,7 +39,7 @@ def read(text: str) -> Run:
 
 def latest(runs: Iterable[Run]) -> list[Run]:
     """Of runs of the same client and case the last one, since logs are added to."""
-    kept = {(run.client, run.case.arm, run.case.fault, run.case.times, run.case.stream): run for run in runs}
+    kept = {(run.client, replace(run.case, base_url="")): run for run in runs}
     return list(kept.values())
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from tests.clients.faults import COMMANDS, LOOKUP, Task, shell
+from tests.clients.faults import COMMANDS, LOOKUP, WORDS, Task, shell
 
 SHELL_PROMPT = "Run `sh lookup.sh north` and tell me the code that it prints."
 
@@ -15,6 +15,7 @@ class Client:
     version is told. driver: a module of tests/clients/drivers. arguments: the driver's own. streams: whether
     it is run without a stream (False), with one (True) or both ways. seconds: one run's limit. bare: False
     for a client that speaks another API than the model server, so that it cannot be run without fortieth.
+    connects: its name for `fortieth connect`, where that is another one. least_python: for its packages.
     """
 
     name: str
@@ -26,7 +27,13 @@ class Client:
     streams: tuple[bool, ...] = (False, True)
     seconds: float = 60.0
     bare: bool = True
+    connects: str = ""
+    least_python: tuple[int, int] = (3, 11)
     prompt: str = "Look up the code of the book in row 7 of the shelf `north wing` and tell me the code."
+
+    @property
+    def connected_as(self) -> str:
+        return self.connects or self.name
 
     @property
     def package(self) -> str:
@@ -40,9 +47,16 @@ class Client:
 
 ROSTER = (
     Client("openai", ("openai",), "openai_sdk"),
-    Client("openai, errors told", ("openai",), "openai_sdk", arguments=("tells",)),
+    Client("openai, errors told", ("openai",), "openai_sdk", arguments=("tells",), connects="openai"),
     Client("anthropic", ("anthropic",), "anthropic_sdk", bare=False),
-    Client("anthropic, tool runner", ("anthropic",), "anthropic_sdk", arguments=("runner",), bare=False),
+    Client(
+        "anthropic, tool runner",
+        ("anthropic",),
+        "anthropic_sdk",
+        arguments=("runner",),
+        bare=False,
+        connects="anthropic",
+    ),
     Client("langchain", ("langchain", "langchain-openai", "langgraph"), "langchain_agent"),
     Client("pydantic-ai", ("pydantic-ai-slim[openai]",), "pydantic_ai_agent"),
     Client("openai-agents", ("openai-agents",), "openai_agents"),
@@ -71,6 +85,61 @@ ROSTER = (
         streams=(False,),
         seconds=90,
         prompt=SHELL_PROMPT,
+    ),
+    Client(
+        "aider",
+        ("aider-chat",),
+        "aider_cli",
+        task=WORDS,
+        streams=(True,),
+        seconds=90,
+        prompt="Tell me the code.",
+    ),
+    Client(
+        "gptme",
+        ("gptme",),
+        "gptme_cli",
+        task=shell("shell", timeout=""),
+        streams=(True,),
+        seconds=90,
+        prompt=SHELL_PROMPT,
+    ),
+    Client(
+        "vibe",
+        ("mistral-vibe",),
+        "vibe_cli",
+        task=shell("bash"),
+        streams=(False,),
+        seconds=90,
+        prompt=SHELL_PROMPT,
+        least_python=(3, 12),
+    ),
+    Client(
+        "hermes",
+        ("hermes-agent",),
+        "hermes_cli",
+        task=shell("terminal"),
+        streams=(True,),
+        seconds=90,
+        prompt=SHELL_PROMPT,
+    ),
+    Client(
+        "openhands",
+        ("openhands",),
+        "openhands_cli",
+        task=shell("terminal", security_risk="LOW"),
+        streams=(False,),
+        seconds=90,
+        prompt=SHELL_PROMPT,
+        least_python=(3, 12),
+    ),
+    Client("instructor", ("instructor", "openai"), "instructor_sdk", streams=(False,)),
+    Client(
+        "dspy",
+        ("dspy",),
+        "dspy_agent",
+        task=replace(LOOKUP, form="[[ ## answer ## ]]\n{answer}\n\n[[ ## completed ## ]]"),
+        streams=(False,),
     ),
     Client("ai-sdk", ("ai", "@ai-sdk/openai-compatible", "zod"), "ai_sdk.mjs", npm=True),
     Client("openai-node", ("openai", "zod"), "openai_node.mjs", npm=True),
@@ -139,6 +208,17 @@ ROSTER = (
         ("@anthropic-ai/claude-code",),
         "claude_code_cli",
         task=shell("Bash", description="Looks it up"),
+        npm=True,
+        streams=(True,),
+        seconds=90,
+        bare=False,
+        prompt=SHELL_PROMPT,
+    ),
+    Client(
+        "codex",
+        ("@openai/codex",),
+        "codex_cli",
+        task=shell("exec_command", parameter="cmd", timeout="yield_time_ms"),
         npm=True,
         streams=(True,),
         seconds=90,

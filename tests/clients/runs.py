@@ -17,11 +17,16 @@ from enum import StrEnum
 from pathlib import Path
 from typing import IO, Any
 
+from proxy.cli.connections.base import ServerAddress
+from proxy.cli.connections.table import CLIENTS
+from tests.clients.drivers.common import CONTEXT_WINDOW
 from tests.clients.environments import Environment
 from tests.clients.faults import Fault
-from tests.clients.upstream import MODEL, FaultyUpstream, Play
+from tests.clients.upstream import MODEL, FaultyUpstream, Play, step_done
 
 START_S = 120.0
+# A further turn of a session may take this long.
+TURN_S = 8.0
 
 
 class Outcome(StrEnum):
@@ -37,13 +42,16 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """What one run is to be. arm: `bare`, or how fortieth is to give up. base_url: where the client goes."""
+    """What one run is to be. arm: `bare`, or how fortieth is to give up. base_url: where the client goes.
+    turns: of the tool (see Play).
+    """
 
     arm: str
     base_url: str
     fault: Fault | None
     times: int
     stream: bool
+    turns: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +88,10 @@ def runs(environment: Environment, cases: Iterable[Case], upstream: FaultyUpstre
 def _run(environment: Environment, driver: Driver, case: Case, upstream: FaultyUpstream) -> Run:
     client = environment.client
     identity = f"t{secrets.token_hex(4)}"
-    play = Play(client.task, case.fault, case.times, secrets.token_hex(6))
+    play = Play(client.task, case.fault, case.times, secrets.token_hex(6), case.turns)
     upstream.plays[identity] = play
+    steps = [play.place(turn).recorded for turn in range(1, case.turns)]
+    seconds = client.seconds + TURN_S * len(steps)
     job = {
         "id": identity,
         "base_url": case.base_url,
@@ -90,8 +100,12 @@ def _run(environment: Environment, driver: Driver, case: Case, upstream: FaultyU
         "stream": case.stream,
         "token": play.token,
         "recorded": client.task.recorded,
+        "steps": [[recorded, step_done(step)] for step, recorded in enumerate(steps, 1)],
+        "client": client.connected_as,
+        "code": code_for(client.connected_as, case.base_url),
+        "seconds": seconds - 10,
     }
-    result = driver.run(job, client.seconds)
+    result = driver.run(job, seconds)
     executions = result.get("executions", [])
     words = str(result.get("error") or result.get("answer") or "")
     return Run(
@@ -100,11 +114,17 @@ def _run(environment: Environment, driver: Driver, case: Case, upstream: FaultyU
         case,
         judge(result, play),
         len(executions),
-        sum(one != client.task.recorded for one in executions),
+        sum(one not in (client.task.recorded, *steps) for one in executions),
         play.asked,
         " ".join(words.split())[-300:],
         play.mendable,
     )
+
+
+def code_for(name: str, base_url: str) -> str:
+    """The lines that `fortieth connect` prints for a library; "" for an agent."""
+    server = ServerAddress(base_url.removesuffix("/v1"), MODEL, context_window=CONTEXT_WINDOW)
+    return CLIENTS[name].settings_for(server, Path.home(), {}).code
 
 
 def judge(result: dict[str, Any], play: Play) -> Outcome:

@@ -11,12 +11,13 @@ from pathlib import Path
 import openai
 import pytest
 
+from proxy.cli.connections.table import CLIENTS
 from repair.jsonl import read_tools
 from repair.ladder import repair_call
 from repair.types import Body, RawCall, Rejected
 from tests.clients.__main__ import Plan, arms, must_not_be
 from tests.clients.drivers.common import NAME, SCHEMA
-from tests.clients.environments import ROOT, Environment
+from tests.clients.environments import ROOT, Environment, python_for
 from tests.clients.faults import COMMANDS, LOOKUP, Fault, Task, shell
 from tests.clients.report import as_json, latest, read, summary, table, totals
 from tests.clients.roster import ROSTER, Client
@@ -35,6 +36,13 @@ def upstream() -> Iterator[FaultyUpstream]:
         yield faulty
 
 
+@pytest.fixture(scope="module")
+def both(upstream: FaultyUpstream) -> Iterator[list[tuple[str, str]]]:
+    """The model server, and fortieth before it."""
+    with arms(("bare", "text"), upstream) as found:
+        yield found
+
+
 def here(client: Client) -> Environment:
     """The client as it is installed for these tests."""
     python = Path(sys.executable)
@@ -49,16 +57,22 @@ def outcomes(found: list[Run]) -> list[tuple[Outcome, int, int]]:
     return [(run.outcome, run.executed, run.wrongly) for run in found]
 
 
-def test_a_client_alone_and_behind_fortieth(upstream: FaultyUpstream) -> None:
+def test_a_client_alone_and_behind_fortieth(upstream: FaultyUpstream, both: list[tuple[str, str]]) -> None:
     """Alone it executes what breaks the schema; behind fortieth the model is asked again and nothing wrong is
     executed, streamed and not.
     """
-    with arms(("bare", "text"), upstream) as found:
-        assert [name for name, _ in found] == ["bare", "text"]
-        cases = [Case(*arm, Fault.type, 1, stream) for arm in found for stream in (False, True)]
-        done = list(runs(here(TELLS), cases, upstream))
+    assert [name for name, _ in both] == ["bare", "text"]
+    cases = [Case(*arm, Fault.type, 1, stream) for arm in both for stream in (False, True)]
+    done = list(runs(here(TELLS), cases, upstream))
     assert outcomes(done) == [(Outcome.finished, 2, 1)] * 2 + [(Outcome.finished, 1, 0)] * 2
     assert [run.asked for run in done] == [3] * 4
+
+
+def test_a_session_of_several_turns(upstream: FaultyUpstream, both: list[tuple[str, str]]) -> None:
+    """Each turn has its own call; every third one comes wrong at first, and others need a repair."""
+    (run,) = runs(here(TELLS), [Case(*both[1], Fault.missing, 1, True, turns=7)], upstream)
+    assert (run.outcome, run.executed, run.wrongly) == (Outcome.finished, 7, 0)
+    assert run.asked == 7 + 2 + 1  # two of the calls a second time, and the answer
 
 
 def test_every_end_of_a_loop_is_told_apart(upstream: FaultyUpstream) -> None:
@@ -77,7 +91,7 @@ def test_every_end_of_a_loop_is_told_apart(upstream: FaultyUpstream) -> None:
     assert hung.outcome is Outcome.hung
 
 
-@pytest.mark.parametrize("fault", [fault for fault in Fault if fault is not Fault.fence])
+@pytest.mark.parametrize("fault", [fault for fault in Fault if fault not in (Fault.fence, Fault.markup)])
 @pytest.mark.parametrize("task", [LOOKUP, shell("bash", description="Looks it up"), COMMANDS], ids=_tool)
 def test_no_repair_mends_the_wrong_calls(fault: Fault, task: Task) -> None:
     texts = {"type": "array", "items": {"type": "string"}}
@@ -144,8 +158,26 @@ def test_a_client_of_another_api_is_not_run_alone() -> None:
 
 def test_each_client_is_in_the_docs() -> None:
     text = (ROOT / "docs/clients.md").read_text()
-    assert [client.name for client in ROSTER if f"\n| {client.name} " not in text] == []
+    rows = [f"\n| {client.name} | {CLIENTS[client.connected_as].version} |" for client in ROSTER]
+    assert [row for row in rows if row not in text] == []
     assert all((ROOT / "tests/clients/drivers" / file).is_file() for file in map(_file, ROSTER))
+
+
+def test_a_newer_python_is_looked_for_on_the_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A name of the PATH alone is not enough: it has to run."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert python_for((3, 11)) == sys.executable
+    for minor, exit_code in ((90, 1), (91, 0)):
+        program = tmp_path / f"python3.{minor}"
+        program.write_text(f"#!/bin/sh\nexit {exit_code}\n")
+        program.chmod(0o755)
+    assert python_for((3, 90)) == str(tmp_path / "python3.91")
+    with pytest.raises(RuntimeError, match=r"wants Python 3\.92 or newer"):
+        python_for((3, 92))
+
+
+def test_each_client_that_can_be_connected_is_driven() -> None:
+    assert {client.connected_as for client in ROSTER} == set(CLIENTS)
 
 
 def _file(client: Client) -> str:

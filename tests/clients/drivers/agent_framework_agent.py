@@ -6,7 +6,6 @@ import asyncio
 from typing import Any, Literal
 
 from agent_framework import tool
-from agent_framework.openai import OpenAIChatCompletionClient
 from pydantic import BaseModel
 
 from tests.clients.drivers.common import DESCRIPTION, NAME, Job, drive
@@ -29,8 +28,7 @@ async def _run(job: Job) -> str:
     made: Any = tool(
         lookup_code, name=NAME, description=DESCRIPTION, schema=Place, approval_mode="never_require"
     )
-    client = OpenAIChatCompletionClient(model=job.model, base_url=job.base_url, api_key="none")
-    agent: Any = client.as_agent(tools=[made])
+    agent: Any = job.connected().model.as_agent(tools=[made])
     if not job.stream:
         return str((await agent.run(job.prompt)).text)
     return "".join([update.text async for update in agent.run(job.prompt, stream=True)])

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from agno.agent import Agent
-from agno.models.openai.like import OpenAILike
 
 from tests.clients.drivers.common import Job, drive
 
@@ -15,8 +14,7 @@ def run(job: Job) -> str:
         """Looks up the code of a place in the archive."""
         return job.execute({"shelf": shelf, "row": row, "kind": kind})
 
-    model = OpenAILike(id=job.model, base_url=job.base_url, api_key="none")
-    agent: Any = Agent(model=model, tools=[lookup_code], telemetry=False)
+    agent: Any = Agent(model=job.connected().model, tools=[lookup_code], telemetry=False)
     if not job.stream:
         return str(agent.run(job.prompt).content)
     return "".join(str(event.content) for event in agent.run(job.prompt, stream=True) if event.content)

@@ -1,14 +1,13 @@
 // The AI SDK: generateText or streamText with a tool, up to 20 steps.
-import { createOpenAICompatible } from "@ai-sdk/openai-compatible";
 import { generateText, stepCountIs, streamText, tool } from "ai";
 import { z } from "zod";
-import { DESCRIPTION, NAME, drive } from "./common.mjs";
+import { DESCRIPTION, NAME, connected, drive } from "./common.mjs";
 
 async function run(job) {
-  const provider = createOpenAICompatible({ name: "fortieth", baseURL: job.base_url, apiKey: "none" });
+  const { model } = await connected(job);
   const inputSchema = z.object({ shelf: z.string(), row: z.number().int(), kind: z.enum(["book", "map"]) });
   const options = {
-    model: provider(job.model),
+    model,
     prompt: job.prompt,
     tools: { [NAME]: tool({ description: DESCRIPTION, inputSchema, execute: async (got) => job.execute(got) }) },
     stopWhen: stepCountIs(20),

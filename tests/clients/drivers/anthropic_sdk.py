@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from typing import Any, Literal
 
-from anthropic import Anthropic, beta_tool
+from anthropic import beta_tool
 
 from tests.clients.drivers.common import DESCRIPTION, NAME, SCHEMA, Job, drive
 
@@ -16,13 +16,13 @@ TOOL: Any = {"name": NAME, "description": DESCRIPTION, "input_schema": SCHEMA}
 
 
 def run(job: Job) -> str:
-    with Anthropic(base_url=job.base_url.removesuffix("/v1"), api_key="none") as client:
+    with job.connected().client as client:
         asked: Any = {"model": job.model, "max_tokens": 1000}
         asked["messages"] = [{"role": "user", "content": job.prompt}]
         return _run(client, asked, job) if sys.argv[1:] == ["runner"] else _loop(client, asked, job)
 
 
-def _loop(client: Anthropic, asked: dict[str, Any], job: Job) -> str:
+def _loop(client: Any, asked: dict[str, Any], job: Job) -> str:
     def lookup_code(shelf: str, row: int, kind: str) -> str:
         return job.execute({"shelf": shelf, "row": row, "kind": kind})
 
@@ -43,14 +43,14 @@ def _loop(client: Anthropic, asked: dict[str, Any], job: Job) -> str:
         asked["messages"].append({"role": "user", "content": results})
 
 
-def _ask(client: Anthropic, asked: dict[str, Any], stream: bool) -> Any:
+def _ask(client: Any, asked: dict[str, Any], stream: bool) -> Any:
     if not stream:
         return client.messages.create(**asked)
     with client.messages.stream(**asked) as events:
         return events.get_final_message()
 
 
-def _run(client: Anthropic, asked: dict[str, Any], job: Job) -> str:
+def _run(client: Any, asked: dict[str, Any], job: Job) -> str:
     @beta_tool(description=DESCRIPTION)
     def lookup_code(shelf: str, row: int, kind: Literal["book", "map"]) -> str:
         return job.execute({"shelf": shelf, "row": row, "kind": kind})

@@ -6,9 +6,7 @@ import asyncio
 from typing import Literal
 
 from autogen_agentchat.agents import AssistantAgent
-from autogen_core.models import ModelFamily, ModelInfo
 from autogen_core.tools import FunctionTool
-from autogen_ext.models.openai import OpenAIChatCompletionClient
 
 from tests.clients.drivers.common import DESCRIPTION, Job, drive
 
@@ -21,16 +19,7 @@ async def _run(job: Job) -> str:
     async def lookup_code(shelf: str, row: int, kind: Literal["book", "map"]) -> str:
         return job.execute({"shelf": shelf, "row": row, "kind": kind})
 
-    info = ModelInfo(
-        vision=False,
-        function_calling=True,
-        json_output=False,
-        structured_output=False,
-        family=ModelFamily.UNKNOWN,
-    )
-    client = OpenAIChatCompletionClient(
-        model=job.model, base_url=job.base_url, api_key="none", model_info=info
-    )
+    client = job.connected().model
     tool = FunctionTool(lookup_code, description=DESCRIPTION)
     agent = AssistantAgent(
         "archivist", client, tools=[tool], max_tool_iterations=20, model_client_stream=job.stream

@@ -1,4 +1,4 @@
-"""Claude Code: `claude --print` over Anthropic's Messages, without traffic to anyone else."""
+"""Claude Code: `claude --print`, over Anthropic's Messages."""
 
 from __future__ import annotations
 
@@ -7,15 +7,7 @@ from tests.clients.drivers.common import Job, drive
 
 
 def run(job: Job) -> str:
-    variables = {
-        "ANTHROPIC_BASE_URL": job.base_url.removesuffix("/v1"),
-        "ANTHROPIC_API_KEY": "none",
-        "ANTHROPIC_MODEL": job.model,
-        "ANTHROPIC_DEFAULT_HAIKU_MODEL": job.model,
-        "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
-    }
-    command = ["claude", "--print", job.prompt, "--allowedTools", "Bash"]
-    return run_cli(job, command, variables=variables)
+    return run_cli(job, "--print", job.prompt, "--allowedTools", "Bash")
 
 
 if __name__ == "__main__":

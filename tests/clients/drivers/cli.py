@@ -1,4 +1,7 @@
-"""What the drivers of command-line agents share: a home and a work folder of its own for each run."""
+"""What the drivers of command-line agents share: a home and a work folder of its own for each run.
+
+The agent is connected as `fortieth connect --write` does it: these files, these variables, these flags.
+"""
 
 from __future__ import annotations
 
@@ -11,32 +14,28 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from tests.clients.drivers.common import Job
-
-SECONDS = 80.0
-# Writes down with which word it was run, and tells the token for the right one.
-_LOOKUP = """\
-printf '%s\\n' "$*" >> "{log}"
-if [ "$*" = "{recorded}" ]; then echo "CODE {token}"; else echo "There is no such place."; fi
-"""
+from proxy.cli.connections.base import ServerAddress
+from proxy.cli.connections.config_files import write_files
+from proxy.cli.connections.table import CLIENTS
+from tests.clients.drivers.common import CONTEXT_WINDOW, Job
 
 
 def run_cli(
     job: Job,
-    command: Sequence[str],
-    *,
+    *arguments: str,
+    subcommand: Sequence[str] = (),
     variables: Mapping[str, str] | None = None,
     files: Mapping[str, object] | None = None,
 ) -> str:
-    """What the agent printed. files: by their path in its home, text or what is to be JSON.
+    """What the agent printed. arguments: after the flags that connect it; subcommand: before them.
 
-    Raises RuntimeError where it ends with an error or not in time.
+    files: by their path in its home, text or what is to be JSON; these are there before it is connected, as a
+    user's own would be. Raises RuntimeError where it ends with an error or not in time.
     """
     with tempfile.TemporaryDirectory(prefix="run-", ignore_cleanup_errors=True) as folder:
         home, work, log = Path(folder, "home"), Path(folder, "work"), Path(folder, "executions")
         work.mkdir()
-        script = _LOOKUP.format(log=log, recorded=job.recorded, token=job.token)
-        (work / "lookup.sh").write_text(script)
+        (work / "lookup.sh").write_text(_lookup(job, log))
         for name, content in (files or {}).items():
             path = home / name
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -44,12 +43,27 @@ def run_cli(
         home.mkdir(exist_ok=True)
         own = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
         own |= {"HOME": str(home), "XDG_CONFIG_HOME": str(home / ".config"), **(variables or {})}
+        server = ServerAddress(job.base_url.removesuffix("/v1"), job.model, context_window=CONTEXT_WINDOW)
+        settings = CLIENTS[job.client].settings_for(server, home, own)
+        write_files(settings.files, home, own)
+        own |= settings.variables
+        program, *flags = settings.command
         try:
-            return _output(command, own, work)
+            if settings.setup:
+                _output(settings.setup, own, work, job.seconds)
+            return _output([program, *subcommand, *flags, *arguments], own, work, job.seconds)
         finally:
             _end_what_stayed(home)
             if log.exists():
                 job.executions += log.read_text().splitlines()
+
+
+def _lookup(job: Job, log: Path) -> str:
+    """A script that writes down with which words it was run, and tells the token for the right ones."""
+    known = [(job.recorded, f"CODE {job.token}"), *job.steps]
+    cases = "".join(f'"{words}") echo "{said}" ;;\n' for words, said in known)
+    told = f'case "$*" in\n{cases}*) echo "There is no such place." ;;\nesac\n'
+    return f'printf \'%s\\n\' "$*" >> "{log}"\n{told}'
 
 
 def _end_what_stayed(home: Path) -> None:
@@ -60,7 +74,7 @@ def _end_what_stayed(home: Path) -> None:
                 os.kill(int(place.name), signal.SIGKILL)
 
 
-def _output(command: Sequence[str], variables: Mapping[str, str], work: Path) -> str:
+def _output(command: Sequence[str], variables: Mapping[str, str], work: Path, seconds: float) -> str:
     process = subprocess.Popen(
         list(command),
         env=dict(variables),
@@ -73,9 +87,9 @@ def _output(command: Sequence[str], variables: Mapping[str, str], work: Path) ->
         start_new_session=True,
     )
     try:
-        said, errors = process.communicate(timeout=SECONDS)
+        said, errors = process.communicate(timeout=seconds)
     except subprocess.TimeoutExpired:
-        raise RuntimeError(f"not done in {SECONDS:.0f} s") from None
+        raise RuntimeError(f"not done in {seconds:.0f} s") from None
     finally:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)

@@ -1,5 +1,8 @@
 // What the drivers for node share: jobs come as lines of JSON, and what came of each goes out as one.
+import { rmSync, writeFileSync } from "node:fs";
+import path from "node:path";
 import readline from "node:readline";
+import { pathToFileURL } from "node:url";
 
 export const NAME = "lookup_code";
 export const DESCRIPTION = "Looks up the code of a place in the archive.";
@@ -14,7 +17,8 @@ export async function drive(run) {
     const executions = [];
     job.execute = (got) => {
       executions.push(got);
-      return equal(got, job.recorded) ? `CODE ${job.token}` : "There is no such place.";
+      if (equal(got, job.recorded)) return `CODE ${job.token}`;
+      return job.steps.find(([due]) => equal(got, due))?.[1] ?? "There is no such place.";
     };
     let answer = "";
     let error = "";
@@ -24,6 +28,17 @@ export async function drive(run) {
       error = `${failure?.name}: ${failure?.message}`;
     }
     say({ id: job.id, answer, executions, error });
+  }
+}
+
+// What the lines of `fortieth connect` export. They lie beside this script, where their modules are looked up.
+export async function connected(job) {
+  const script = path.join(import.meta.dirname, `connected-${job.id}.mjs`);
+  writeFileSync(script, job.code);
+  try {
+    return await import(pathToFileURL(script));
+  } finally {
+    rmSync(script);
   }
 }
 

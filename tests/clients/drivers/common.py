@@ -10,12 +10,17 @@ import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any, TextIO
 
 
 @dataclass
 class Job:
-    """One run of a client. recorded: what the tool is to be executed with. executions: what it was."""
+    """One run of a client. recorded: what the tool is to be executed with. steps: what it is to be executed
+    with before that, and what it says then. client: the name for `fortieth connect`; code: the lines that it
+    prints for a library. seconds: what it starts has to end in this time. executions: what the tool was
+    executed with.
+    """
 
     id: str
     base_url: str
@@ -24,14 +29,28 @@ class Job:
     stream: bool
     token: str
     recorded: Any
+    steps: list[list[Any]]
+    client: str
+    code: str
+    seconds: float
     executions: list[Any] = field(default_factory=list)
 
     def execute(self, arguments: Any) -> str:
         """The tool itself: it writes down what it got and tells the token for the right arguments."""
         self.executions.append(arguments)
-        return f"CODE {self.token}" if arguments == self.recorded else "There is no such place."
+        if arguments == self.recorded:
+            return f"CODE {self.token}"
+        return next((str(said) for due, said in self.steps if arguments == due), "There is no such place.")
+
+    def connected(self) -> Any:
+        """What the lines of `fortieth connect` define, by its names."""
+        names: dict[str, Any] = {}
+        exec(self.code, names)
+        return SimpleNamespace(**{name: value for name, value in names.items() if name != "__builtins__"})
 
 
+# Told to clients that ask for it when they are connected.
+CONTEXT_WINDOW = 200_000
 SCHEMA: dict[str, Any] = {
     "type": "object",
     "properties": {

@@ -8,7 +8,7 @@ from typing import Any, Literal
 os.environ["CREWAI_DISABLE_TELEMETRY"] = "true"
 os.environ["CREWAI_TRACING_ENABLED"] = "false"
 
-from crewai import LLM, Agent, Crew, Task
+from crewai import Agent, Crew, Task
 from crewai.tools import BaseTool
 from pydantic import BaseModel
 
@@ -32,7 +32,8 @@ class Lookup(BaseTool):
 
 
 def run(job: Job) -> str:
-    model = LLM(f"openai/{job.model}", base_url=job.base_url, api_key="none", stream=job.stream)
+    model = job.connected().model
+    model.stream = job.stream
     options: dict[str, Any] = {"llm": model, "tools": [Lookup(job=job)], "verbose": False}
     agent = Agent(role="archivist", goal="Find codes.", backstory="Knows the archive.", **options)
     task = Task(description=job.prompt, expected_output="The code.", agent=agent)

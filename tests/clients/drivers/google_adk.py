@@ -7,7 +7,6 @@ from typing import Literal
 
 from google.adk.agents import LlmAgent, RunConfig
 from google.adk.agents.run_config import StreamingMode
-from google.adk.models.lite_llm import LiteLlm
 from google.adk.runners import InMemoryRunner
 from google.genai import types
 
@@ -23,8 +22,7 @@ async def _run(job: Job) -> str:
         """Looks up the code of a place in the archive."""
         return job.execute({"shelf": shelf, "row": row, "kind": kind})
 
-    model = LiteLlm(model=f"openai/{job.model}", api_base=job.base_url, api_key="none")
-    agent = LlmAgent(name="archivist", model=model, tools=[lookup_code])
+    agent = LlmAgent(name="archivist", model=job.connected().model, tools=[lookup_code])
     runner = InMemoryRunner(agent=agent, app_name="archive")
     session = await runner.session_service.create_session(app_name="archive", user_id="user")
     prompt = types.Content(role="user", parts=[types.Part(text=job.prompt)])

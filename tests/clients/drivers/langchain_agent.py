@@ -6,8 +6,6 @@ from typing import Literal
 
 from langchain.agents import create_agent
 from langchain_core.tools import StructuredTool
-from langchain_openai import ChatOpenAI
-from pydantic import SecretStr
 
 from tests.clients.drivers.common import DESCRIPTION, Job, drive
 
@@ -16,9 +14,8 @@ def run(job: Job) -> str:
     def lookup_code(shelf: str, row: int, kind: Literal["book", "map"]) -> str:
         return job.execute({"shelf": shelf, "row": row, "kind": kind})
 
-    model = ChatOpenAI(
-        model=job.model, base_url=job.base_url, api_key=SecretStr("none"), streaming=job.stream
-    )
+    model = job.connected().model
+    model.streaming = job.stream
     tool = StructuredTool.from_function(lookup_code, description=DESCRIPTION)
     state = create_agent(model, [tool]).invoke({"messages": [{"role": "user", "content": job.prompt}]})
     return str(state["messages"][-1].text)

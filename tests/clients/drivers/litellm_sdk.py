@@ -13,13 +13,14 @@ TOOL: Any = {"type": "function", "function": {"name": NAME, "description": DESCR
 
 
 def run(job: Job) -> str:
+    completion = job.connected().completion
     messages: list[Any] = [{"role": "user", "content": job.prompt}]
 
     def lookup_code(shelf: str, row: int, kind: str) -> str:
         return job.execute({"shelf": shelf, "row": row, "kind": kind})
 
     while True:
-        message = ask(job, messages)
+        message = ask(completion, job.stream, messages)
         if not message.tool_calls:
             return message.content or ""
         messages.append(message)
@@ -32,10 +33,9 @@ def run(job: Job) -> str:
             messages.append({"role": "tool", "tool_call_id": call.id, "content": result})
 
 
-def ask(job: Job, messages: list[Any]) -> Any:
-    options: dict[str, Any] = {"messages": messages, "tools": [TOOL], "api_base": job.base_url}
-    answer = litellm.completion(f"openai/{job.model}", api_key="none", stream=job.stream, **options)
-    if job.stream:
+def ask(completion: Any, stream: bool, messages: list[Any]) -> Any:
+    answer = completion(stream=stream, messages=messages, tools=[TOOL])
+    if stream:
         answer = litellm.stream_chunk_builder(list(answer), messages=messages)
     return answer.choices[0].message
 

@@ -7,7 +7,6 @@ from typing import Literal
 
 from llama_index.core.agent.workflow import FunctionAgent
 from llama_index.core.tools import FunctionTool
-from llama_index.llms.openai_like import OpenAILike
 from pydantic import BaseModel
 
 from tests.clients.drivers.common import DESCRIPTION, NAME, Job, drive
@@ -27,16 +26,8 @@ async def _run(job: Job) -> str:
     def lookup_code(shelf: str, row: int, kind: str) -> str:
         return job.execute({"shelf": shelf, "row": row, "kind": kind})
 
-    model = OpenAILike(
-        model=job.model,
-        api_base=job.base_url,
-        api_key="none",
-        is_chat_model=True,
-        is_function_calling_model=True,
-        context_window=200_000,
-    )
     tool = FunctionTool.from_defaults(lookup_code, name=NAME, description=DESCRIPTION, fn_schema=Place)
-    agent = FunctionAgent(tools=[tool], llm=model, streaming=job.stream)
+    agent = FunctionAgent(tools=[tool], llm=job.connected().model, streaming=job.stream)
     return str(await agent.run(job.prompt))
 
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any, Literal
 
-from agents import Agent, OpenAIChatCompletionsModel, Runner, function_tool, set_tracing_disabled
-from openai import AsyncOpenAI
+from agents import Agent, Runner, function_tool, set_tracing_disabled
 
 from tests.clients.drivers.common import DESCRIPTION, Job, drive
 
@@ -20,9 +19,7 @@ def run(job: Job) -> str:
 
 
 async def _run(job: Job, tool: Any) -> str:
-    client = AsyncOpenAI(base_url=job.base_url, api_key="none")
-    model = OpenAIChatCompletionsModel(model=job.model, openai_client=client)
-    agent = Agent(name="archivist", model=model, tools=[tool])
+    agent = Agent(name="archivist", model=job.connected().model, tools=[tool])
     if not job.stream:
         return str((await Runner.run(agent, job.prompt)).final_output)
     result = Runner.run_streamed(agent, job.prompt)

@@ -9,8 +9,6 @@ import json
 import sys
 from typing import Any
 
-from openai import OpenAI
-
 from tests.clients.drivers.common import DESCRIPTION, NAME, SCHEMA, Job, drive
 
 TOOL: Any = {"type": "function", "function": {"name": NAME, "description": DESCRIPTION, "parameters": SCHEMA}}
@@ -18,7 +16,7 @@ TELLS = sys.argv[1:] == ["tells"]
 
 
 def run(job: Job) -> str:
-    client = OpenAI(base_url=job.base_url, api_key="none")
+    client = job.connected().client
     messages: list[Any] = [{"role": "user", "content": job.prompt}]
 
     def lookup_code(shelf: str, row: int, kind: str) -> str:
@@ -40,7 +38,7 @@ def run(job: Job) -> str:
             messages.append({"role": "tool", "tool_call_id": call.id, "content": result})
 
 
-def ask(client: OpenAI, job: Job, messages: list[Any]) -> Any:
+def ask(client: Any, job: Job, messages: list[Any]) -> Any:
     if not job.stream:
         answer = client.chat.completions.create(model=job.model, messages=messages, tools=[TOOL])
         return answer.choices[0].message

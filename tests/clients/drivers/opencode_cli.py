@@ -14,20 +14,9 @@ OFF = {
 
 
 def run(job: Job) -> str:
-    models = {job.model: {"limit": {"context": 200_000, "output": 8192}, "tool_call": True}}
-    provider = {
-        "npm": "@ai-sdk/openai-compatible",
-        "options": {"baseURL": job.base_url, "apiKey": "none"},
-        "models": models,
-    }
-    config = {
-        "provider": {"local": provider},
-        "autoupdate": False,
-        "share": "disabled",
-        "permission": {"bash": "allow"},
-    }
-    command = ["opencode", "run", "--model", f"local/{job.model}", job.prompt]
-    return run_cli(job, command, files={".config/opencode/opencode.json": config}, variables=OFF)
+    own = {"autoupdate": False, "share": "disabled", "permission": {"bash": "allow"}}
+    files = {".config/opencode/opencode.json": own}
+    return run_cli(job, job.prompt, subcommand=["run"], files=files, variables=OFF)
 
 
 if __name__ == "__main__":

@@ -7,8 +7,6 @@ from collections.abc import AsyncIterable
 from typing import Any, Literal
 
 from pydantic_ai import Agent, RunContext
-from pydantic_ai.models.openai import OpenAIChatModel
-from pydantic_ai.providers.openai import OpenAIProvider
 
 from tests.clients.drivers.common import DESCRIPTION, Job, drive
 
@@ -17,8 +15,7 @@ def run(job: Job) -> str:
     def lookup_code(shelf: str, row: int, kind: Literal["book", "map"]) -> str:
         return job.execute({"shelf": shelf, "row": row, "kind": kind})
 
-    provider = OpenAIProvider(base_url=job.base_url, api_key="none")
-    agent: Any = Agent(OpenAIChatModel(job.model, provider=provider))
+    agent: Any = Agent(job.connected().model)
     agent.tool_plain(description=DESCRIPTION)(lookup_code)
     # a handler for events makes it ask for streams
     handler = _read if job.stream else None

@@ -13,9 +13,7 @@ OFF = {
 
 
 def run(job: Job) -> str:
-    variables = {"OPENAI_BASE_URL": job.base_url, "OPENAI_API_KEY": "none", "OPENAI_MODEL": job.model}
-    command = ["qwen", "--yolo", "--auth-type", "openai", "--model", job.model, job.prompt]
-    return run_cli(job, command, files={".qwen/settings.json": OFF}, variables=variables)
+    return run_cli(job, "--yolo", job.prompt, files={".qwen/settings.json": OFF})
 
 
 if __name__ == "__main__":

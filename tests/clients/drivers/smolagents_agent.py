@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from smolagents import OpenAIModel, Tool, ToolCallingAgent
+from smolagents import Tool, ToolCallingAgent
 
 from tests.clients.drivers.common import DESCRIPTION, NAME, SCHEMA, Job, drive
 
@@ -24,7 +24,7 @@ class Lookup(Tool):
 
 
 def run(job: Job) -> str:
-    model = OpenAIModel(job.model, api_base=job.base_url, api_key="none")
+    model = job.connected().model
     agent: Any = ToolCallingAgent([Lookup(job)], model, stream_outputs=job.stream, verbosity_level=0)
     return str(agent.run(job.prompt))
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Literal
 
 from strands import Agent, tool
-from strands.models.openai import OpenAIModel
 
 from tests.clients.drivers.common import DESCRIPTION, Job, drive
 
@@ -14,8 +13,7 @@ def run(job: Job) -> str:
     def lookup_code(shelf: str, row: int, kind: Literal["book", "map"]) -> str:
         return job.execute({"shelf": shelf, "row": row, "kind": kind})
 
-    client = {"base_url": job.base_url, "api_key": "none"}
-    model = OpenAIModel(client_args=client, model_id=job.model)
+    model = job.connected().model
     agent = Agent(model=model, tools=[tool(description=DESCRIPTION)(lookup_code)], callback_handler=None)
     return str(agent(job.prompt))
 
