@@ -9,7 +9,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from proxy.cli.connections.base import SupportedClient
+from proxy.cli.connections.base import NO_KEY, SupportedClient
 from proxy.cli.connections.table import CLIENTS
 
 _Name = Annotated[str, typer.Argument(metavar="CLIENT", help="Without it the clients are listed.")]
@@ -23,7 +23,7 @@ def connect(
     client: _Name = "",
     base_url: _Url = "http://127.0.0.1:8040",
     model: _Model = "",
-    key: _Key = "none",
+    key: _Key = NO_KEY,
     write: _Write = False,
 ) -> None:
     """Show the settings by which an agent, an SDK or a framework uses the server.
@@ -58,7 +58,7 @@ def _connected(client: SupportedClient, base_url: str, model: str, key: str, wri
     from proxy.cli.connections.server import find_server, read_origin
     from proxy.cli.connections.text import settings_text
 
-    server, told = find_server(read_origin(base_url), model, key)
+    server, told = find_server(read_origin(base_url), model, key or NO_KEY)
     if told:
         typer.echo(f"fortieth: connect: {told}; the model is called `{server.model}` below", err=True)
     home = Path.home()

@@ -13,6 +13,9 @@ from typing import Any
 CONTEXT_NUMBER = "$context as a number"
 """A value of a JSON file that becomes the context window as a number, not as a text."""
 
+NO_KEY = "none"
+"""For a server that wants none: most clients refuse to start without any."""
+
 
 class ClientKind(StrEnum):
     """agent: a program. library: an SDK or a framework, which is connected by lines of code."""
@@ -40,7 +43,7 @@ class ServerAddress:
 
     origin: str
     model: str
-    key: str = "none"
+    key: str = NO_KEY
     context_window: int = 131_072
 
     @property

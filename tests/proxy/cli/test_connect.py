@@ -89,6 +89,7 @@ def test_a_server_that_is_not_there_may_be_started_later() -> None:
 def test_the_key_comes_from_the_flag_or_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FORTIETH_API_KEY", "sk-env")
     assert 'api_key="sk-env"' in connect("openai", "--base-url", NOBODY).stdout
+    assert 'api_key="none"' in connect("openai", "--base-url", NOBODY, "--key", "").stdout
     assert 'api_key="sk-flag"' in connect("openai", "--base-url", NOBODY, "--key", "sk-flag").stdout
 
 
