@@ -87,7 +87,8 @@ def tool_grammar(
     json_answer = json_answer and not required
     if writer is None or not chosen:
         return None
-    rules = Rules(tokens)
+    texts = {(one.name, key): rule for one in chosen for key, rule in one.definition.texts.items()}
+    rules = Rules(tokens, texts)
     answer = _json_value(rules, answer_schema, "the answer") if json_answer else ""
     start = writer(rules, format, _reduced(rules, chosen), _Wish(required, parallel, open_reasoning, answer))
     return Grammar(rules.text(start), tuple(dict.fromkeys(rules.left_out)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from dataclasses import replace
@@ -47,9 +48,17 @@ def repair_call(raw: RawCall, tools: ToolSet) -> Accepted | Rejected:
             outcome = _with_tool(raw.name, tools, lambda tool: _climb(tool, raw.text, raw.closed))
         case _:
             outcome = _from_envelope(raw, tools)
-    if isinstance(outcome, Accepted) and raw.fixes:
-        return Accepted(outcome.call, raw.fixes + outcome.fixes)
-    return outcome
+    if isinstance(outcome, Rejected):
+        return outcome
+    broken = _broken_texts(outcome.call, tools)
+    return Rejected(broken) if broken else Accepted(outcome.call, raw.fixes + outcome.fixes)
+
+
+def _broken_texts(call: ToolCall, tools: ToolSet) -> tuple[Problem, ...]:
+    tool = tools.get(call.name)
+    if tool is None or not tool.definition.texts:
+        return ()
+    return tool.text_problems(json.loads(call.arguments))
 
 
 def _refuse(rule: str, message: str) -> Rejected:

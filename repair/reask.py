@@ -18,6 +18,7 @@ _HINTS = {
     "undecodable": "Write the call again; U+FFFD itself is \\ufffd in JSON.",
     "announced_call": "If you meant to go on, call the tool now; if you are done, give the answer.",
     "unasked_call": "No tool can be called now. Answer in words alone, with what you know.",
+    "grammar": "Send the call again with a text that follows the grammar in the tool's description.",
     "missing_name": "Name the tool in the call.",
     "call_required": "Answer with a tool call.",
     "untyped": "Write the value so that its type is plain.",

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from repair.limits import LIMITS
-from repair.schema import CompiledSchema, SchemaError, UnusableSchema, compile_schema
-from repair.types import ToolDefinition
+from repair.schema import CompiledSchema, SchemaError, UnusableSchema, compile_schema, escape
+from repair.types import Problem, ToolDefinition
 
 __all__ = ["SchemaError", "Tool", "ToolSet"]
 
@@ -28,6 +28,19 @@ class Tool:
     def keys(self) -> Mapping[str, Any]:
         """Declared top-level parameters."""
         return self.schema.properties
+
+    def text_problems(self, arguments: Any) -> tuple[Problem, ...]:
+        """The texts among sound arguments that do not match their rule (rule `grammar`)."""
+        given = arguments if isinstance(arguments, dict) else {}
+        return tuple(
+            Problem(escape(key), "grammar", refusal)
+            for key, rule in self.definition.texts.items()
+            if isinstance(given.get(key), str) and (refusal := rule.refusal(given[key]))
+        )
+
+    def fits(self, arguments: Any) -> bool:
+        """Whether a call with these arguments may be executed."""
+        return self.schema.validator.is_valid(arguments) and not self.text_problems(arguments)
 
 
 class ToolSet:
@@ -57,7 +70,7 @@ class ToolSet:
         compiled: dict[str, Tool] = {}
         for definition in tools:
             earlier = compiled.get(definition.name)
-            if earlier is not None and earlier.definition.parameters != definition.parameters:
+            if earlier is not None and _asked(earlier.definition) != _asked(definition):
                 raise SchemaError(definition.name, "", "declared twice with different parameters")
             try:
                 schema = compile_schema(definition.parameters)
@@ -86,3 +99,8 @@ class ToolSet:
 
     def __bool__(self) -> bool:
         return bool(self._tools)
+
+
+def _asked(definition: ToolDefinition) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+    """What its arguments are judged by."""
+    return definition.parameters, definition.texts

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, Protocol
 
 
 class Verdict(StrEnum):
@@ -78,14 +78,32 @@ class Fix:
     after: str
 
 
+class TextRule(Protocol):
+    """What a text must match as a whole, beyond what JSON Schema can say."""
+
+    @property
+    def lark(self) -> str:
+        """The rule as a grammar in Lark, as llguidance reads it."""
+        ...
+
+    def refusal(self, text: str) -> str:
+        """Why the text does not match, "" where it does."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class ToolDefinition:
-    """One function tool of a request. parameters: its JSON Schema (an object schema)."""
+    """One function tool of a request.
+
+    parameters: its JSON Schema (an object schema).
+    texts: what texts must match, by the names of the arguments at the top that are such texts.
+    """
 
     name: str
     description: str = ""
     parameters: Mapping[str, Any] = field(default_factory=dict)
     strict: bool = False
+    texts: Mapping[str, TextRule] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

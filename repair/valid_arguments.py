@@ -40,7 +40,7 @@ def right_arguments(call: ToolCall, tools: ToolSet, problems: Sequence[Problem])
     wrong = _wrong(value, tool.schema)
     if wrong is None:
         return {}
-    wrong |= {_first(problem.path) for problem in problems}
+    wrong |= {_first(problem.path) for problem in (*problems, *tool.text_problems(value))}
     return {key: one for key, one in value.items() if key in tool.schema.properties and key not in wrong}
 
 

@@ -14,11 +14,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from engine.text_grammar import TextGrammar, UnusableGrammar
 from proxy.codecs.fields import Fields, refuse
 from proxy.codecs.limits import check_choice
 from proxy.codecs.openai_request import tool_mode
+from proxy.conversation.errors import BadRequest
 from proxy.conversation.request import ToolChoice, ToolMode
-from repair.types import ToolDefinition
+from repair.types import TextRule, ToolDefinition
 
 _log = logging.getLogger(__name__)
 
@@ -27,6 +29,7 @@ _TOP_LEVEL = "functions"
 _JOIN = "__"
 # The one argument of a custom tool.
 INPUT = "input"
+_SYNTAXES = ("lark", "regex")
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,24 +134,41 @@ def _function(fields: Fields, name: str) -> ToolDefinition:
 
 
 def _custom(fields: Fields, name: str) -> ToolDefinition:
-    """A regex is a `pattern`, to which the engine can hold the model. A Lark grammar, which cannot be spliced
-    into a JSON string, is shown to the model.
-    """
+    """The text follows a grammar where the tool has one, which the model is shown too."""
     wanted = fields.object("format")
+    if "grammar" in wanted.values:
+        wanted = wanted.object("grammar")  # as Chat Completions nests it
     syntax, definition = wanted.string("syntax"), wanted.string("definition")
     text: dict[str, Any] = {"type": "string", "description": "The tool's whole input, as plain text."}
-    regex = wanted.string("type") == "grammar" and syntax == "regex" and bool(definition)
-    if regex:
-        text["pattern"] = f"^(?:{definition})$"
-    elif definition:
+    texts: dict[str, TextRule] = {}
+    if definition:
         text["description"] += f" It follows this {syntax or 'formal'} grammar:\n{definition}"
+    if definition and syntax in _SYNTAXES:
+        texts = _text_rule(wanted, syntax, definition)
+    if syntax == "regex" and definition:
+        text["pattern"] = f"^(?:{definition})$"
     parameters = {
         "type": "object",
         "properties": {INPUT: text},
         "required": [INPUT],
         "additionalProperties": False,
     }
-    return ToolDefinition(name, fields.string("description"), parameters, strict=regex)
+    strict = bool(texts) or "pattern" in text
+    return ToolDefinition(name, fields.string("description"), parameters, strict, texts)
+
+
+def _text_rule(wanted: Fields, syntax: str, definition: str) -> dict[str, TextRule]:
+    """A regex that is none in Rust's syntax, which OpenAI's API reads, may still be one of JSON Schema, which
+    judges it then. Raises BadRequest for a Lark grammar that cannot be read: no call could be held to it.
+    """
+    try:
+        return {INPUT: TextGrammar.of(syntax, definition)}
+    except UnusableGrammar as error:
+        if syntax == "regex":
+            _log.info("%s: judged as a pattern of JSON Schema: %s", wanted.at("definition"), error)
+            return {}
+        at = wanted.at("definition")
+        raise BadRequest(f"{at}: not a usable Lark grammar: {error}", param=at) from error
 
 
 def custom_arguments(text: str) -> str:

@@ -306,14 +306,14 @@ def _refused_as_repeated(outcome: Outcome) -> Outcome:
 
 
 def misfits(calls: Sequence[ToolCall], tools: ToolSet) -> int:
-    """How many of the calls do not fit their tool's schema, or name a tool that does not exist."""
+    """How many of the calls do not fit what their tool asks for, or name a tool that does not exist."""
     return sum(not _fits(call, tools) for call in calls)
 
 
 def _fits(call: ToolCall, tools: ToolSet) -> bool:
     tool = tools.get(call.name)
     try:
-        return tool is not None and tool.schema.validator.is_valid(json.loads(call.arguments))
+        return tool is not None and tool.fits(json.loads(call.arguments))
     except (ValueError, RecursionError):
         return False
 

@@ -32,6 +32,7 @@ from repair.gemma import Quotes, write_value
 from repair.grammars.rules import Rules
 from repair.grammars.schemas import OPTIONS
 from repair.grammars.tagged import Tags, write_parameters
+from repair.grammars.texts import json_text_object, quoted_text, raw_text
 from repair.grammars.written import Notation, Values
 from repair.pythonic import write_literal
 
@@ -41,7 +42,7 @@ Arguments = Callable[[Rules, Mapping[str, Any], str], str]
 
 def json_arguments(rules: Rules, schema: Mapping[str, Any], name: str) -> str:
     """The arguments as JSON."""
-    return rules.json({**schema, "x-guidance": OPTIONS})
+    return json_text_object(rules, schema, name) or rules.json({**schema, "x-guidance": OPTIONS})
 
 
 def python_arguments(rules: Rules, schema: Mapping[str, Any], name: str) -> str:
@@ -57,6 +58,9 @@ def _gemma_arguments(quotes: Quotes) -> Arguments:
         any_key=lambda rules: rules.terminal(r"/[A-Za-z_][A-Za-z0-9_.$-]*:/"),
         joint=",",
         markers=(quotes.token,),
+        text=lambda rules, tool, key, node: _between(
+            rules.literal(quotes.token), raw_text(rules, tool, key, node, quotes.token)
+        ),
     )
 
     def write(rules: Rules, schema: Mapping[str, Any], name: str) -> str:
@@ -66,6 +70,10 @@ def _gemma_arguments(quotes: Quotes) -> Arguments:
         return f'"{{" {values.members(schema, "", notation.key)} "}}"'
 
     return write
+
+
+def _between(quote: str, text: str | None) -> str | None:
+    return None if text is None else f"{quote} {text} {quote}"
 
 
 def _tagged_arguments(tags: Tags) -> Arguments:
@@ -78,6 +86,9 @@ PYTHON = Notation(
     key=lambda key: f"{write_literal(key)}: ",
     any_key=lambda rules: rules.terminal(r"/'([^'\\\x00-\x1f\x7f]|\\[\\'nrt])*': /"),
     joint=", ",
+    text=lambda rules, tool, key, node: _between(
+        rules.data("'"), quoted_text(rules, tool, key, node, lambda char: write_literal(char)[1:-1])
+    ),
 )
 
 

@@ -12,15 +12,20 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from repair.types import TextRule
+
 ANY = "/(?s:.*)/"
 _MEANING = frozenset("\\.+*?()|[]{}^$/&~-#")
 
 
 @dataclass(slots=True)
 class Rules:
-    """A grammar in the making. tokens: marker -> its id, where it is one token of the vocabulary."""
+    """A grammar in the making. tokens: marker -> its id, where it is one token of the vocabulary. texts: by
+    tool and argument, what texts must match beyond their schema.
+    """
 
     tokens: Mapping[str, int]
+    texts: Mapping[tuple[str, str], TextRule] = field(default_factory=dict)
     lines: list[str] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
     _count: int = 0
@@ -40,6 +45,11 @@ class Rules:
         text = json.dumps(schema, ensure_ascii=False)
         self._note_markers(text)
         return self.add(f"%json {text}")
+
+    def nested(self, lark: str) -> str:
+        """A whole grammar with names of its own, as a rule of this one."""
+        self._note_markers(lark)
+        return self.add(f"%lark {{\n{lark}\n}}")
 
     def parts(self, text: str, markers: Collection[str] | None = None) -> list[str | int]:
         """`text` as pieces of text and tokens. markers: those that are tokens in it; None: all."""

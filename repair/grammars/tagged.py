@@ -12,6 +12,7 @@ from typing import Any
 
 from repair.grammars.rules import ANY, Rules, one_of, regex
 from repair.grammars.schemas import part_schema
+from repair.grammars.texts import raw_text
 from repair.schema import escape
 
 _TEXT_ONLY = ("pattern", "format", "minLength", "maxLength")
@@ -51,7 +52,9 @@ def write_parameters(rules: Rules, tags: Tags, root: Mapping[str, Any], name: st
     end, text = rules.literal(tags.end), _free_text(rules, tags)
     entry, follows, may_end = "", end, True
     for key in reversed(properties):
-        value = _value(rules, tags, properties[key], root, name + "/properties" + escape(key))
+        value = raw_text(rules, name, key, properties[key], tags.closing)
+        if value is None:
+            value = _value(rules, tags, properties[key], root, name + "/properties" + escape(key))
         head = f"{rules.data(key)} {rules.literal(tags.middle)}"
         body = _before(rules, tags, value, text, entry, may_end, follows)
         own = rules.add(f"{head} {body}")

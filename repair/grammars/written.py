@@ -29,6 +29,8 @@ class Notation:
     any_key: the same for a key that no schema declares.
     joint: between members or items.
     markers: of the notation itself, which are not text in what constant and key write.
+    text: a rule for the text that the tool's argument of that name and schema must be; None where it need not
+        follow one.
     """
 
     string: Callable[[Rules], str]
@@ -36,6 +38,7 @@ class Notation:
     key: Callable[[str], str]
     any_key: Callable[[Rules], str]
     joint: str
+    text: Callable[[Rules, str, str, Any], str | None]
     markers: tuple[str, ...] = ()
 
 
@@ -121,7 +124,7 @@ class Values:
         joint = self.rules.literal(self.notation.joint)
         entry, rest, closed = "", '""', True
         for key in reversed(properties):
-            inner = self.value(properties[key], f"{pointer}/properties{escape(key)}", depth + 1)
+            inner = self._member(key, properties[key], pointer, depth)
             own = f"{self._data(write_key(key))} {inner} {rest}"
             entry = self.rules.add(own if key in required or not entry else f"{own} | {entry}")
             closed = closed and key not in required
@@ -129,6 +132,10 @@ class Values:
         if not entry:
             return '""'
         return self.rules.add(f'{entry} | ""' if closed else entry)
+
+    def _member(self, key: str, node: Any, pointer: str, depth: int) -> str:
+        text = None if pointer else self.notation.text(self.rules, self.name, key, node)
+        return text or self.value(node, f"{pointer}/properties{escape(key)}", depth + 1)
 
     def _data(self, text: str) -> str:
         return self.rules.literal(text, self.notation.markers)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import shlex
 import subprocess
 from typing import Any
 
+import httpx
 import jsonschema_rs
 import openai
 from openai.types.chat import ChatCompletionMessageFunctionToolCall
@@ -97,3 +99,22 @@ async def test_a_slice_of_the_examination(server: Served) -> None:
     marks = await examine(server.base_url, unseen(40))
     assert sum(m.valid for m in marks) >= 0.9 * len(marks)
     assert sum(m.exact for m in marks) >= 0.85 * len(marks)
+
+
+async def test_a_custom_tool_is_held_to_its_grammar_from_the_first_token_on(server: Served) -> None:
+    """The model has never seen such a text, and has to put line breaks and quotes into its JSON."""
+    step = 'step: ("left" | "right") " " /[1-9][0-9]?/ LF'
+    lark = f'start: step+ "say \\"done\\"" LF\n{step}\n%import common.LF\n'
+    grammar = {"type": "grammar", "syntax": "lark", "definition": lark}
+    tool = {"type": "custom", "name": "steer", "description": "Steers the robot.", "format": grammar}
+    body = {
+        "model": "fortieth-tiny",
+        "tools": [tool],
+        "tool_choice": {"type": "custom", "name": "steer"},
+    }
+    async with httpx.AsyncClient(base_url=server.base_url, timeout=120) as client:
+        for number in range(3):
+            answer = await client.post("/responses", json=body | {"input": f"Go left {number + 1} steps."})
+            (item,) = [one for one in answer.json()["output"] if one["type"] == "custom_tool_call"]
+            assert re.fullmatch(r'((left|right) [1-9][0-9]?\n)+say "done"\n', item["input"]), item
+            assert answer.headers["x-fortieth-attempts"] == "1"

@@ -268,7 +268,9 @@ def test_the_grammar_of_a_custom_tool() -> None:
     regex, lark = decode(tools=[{**PATCH, "format": REGEX}, {**PATCH, "name": "other", "format": LARK}]).tools
     assert regex.strict
     assert regex.parameters["properties"]["input"]["pattern"] == "^(?:[0-9]+)$"
-    assert not lark.strict
+    assert lark.strict
+    assert [tool.texts["input"].refusal("12") == "" for tool in (regex, lark)] == [True, False]
+    assert [tool.texts["input"].refusal("+x") == "" for tool in (regex, lark)] == [False, True]
     assert lark.parameters["properties"]["input"]["description"].endswith('lark grammar:\nstart: "+" /.+/')
 
 
