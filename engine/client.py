@@ -29,6 +29,7 @@ from engine.outbox import join
 from engine.supervisor import Supervisor
 from engine.types import (
     AT_REST,
+    Began,
     EngineStats,
     Failed,
     Finished,
@@ -59,7 +60,8 @@ class Stream:
         self.request = request
         self.wire_id = wire_id
         self.sent = False  # whether an engine process was ever given the request
-        self.touched = False  # whether any event has come; what was sent cannot be taken back
+        self.touched = False  # whether anything of the answer has come; what was sent cannot be taken back
+        self.announced = False  # whether its Began has come; a second process would send another
         self.replayed = False
         self.ended = False
         self.began = asyncio.get_running_loop().time()
@@ -68,10 +70,11 @@ class Stream:
 
     def put(self, event: Output | EngineError) -> None:
         """Adds an event; after the last event of the request all others are ignored."""
-        if self.ended:
+        if self.ended or (isinstance(event, Began) and self.announced):
             return
-        self.touched = True
-        self.ended = not isinstance(event, TextChunk)
+        self.announced |= isinstance(event, Began)
+        self.touched |= not isinstance(event, Began)
+        self.ended = not isinstance(event, TextChunk | Began)
         last = self._events[-1] if self._events else None
         if isinstance(event, TextChunk) and isinstance(last, TextChunk):
             self._events[-1] = join(last, event)
@@ -132,8 +135,8 @@ class EngineClient:
         return self.info
 
     async def generate(self, request: GenerateRequest) -> AsyncGenerator[Output, None]:
-        """Yields TextChunks and then one Finished. Closing the generator early aborts the request in the
-        engine.
+        """Yields TextChunks and then one Finished; before them one Began, where the request asks for it.
+        Closing the generator early aborts the request in the engine.
 
         Raises at the first step QueueFull, InvalidRequest, ContextOverflow or EngineUnavailable; at any step
         DeadlineExceeded, EngineDied (the process ended) or EngineFault (its step failed).

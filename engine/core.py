@@ -30,13 +30,7 @@ from engine.scheduler import Limits, Scheduler, Stage
 from engine.sequence import HeldBy, Sequence
 from engine.step import Computed, Sampled
 from engine.tuning import tuning_for
-from engine.types import (
-    Failed,
-    Finished,
-    FinishReason,
-    GenerateRequest,
-    WorkerStats,
-)
+from engine.types import Began, Failed, Finished, FinishReason, GenerateRequest, WorkerStats
 from engine.validate import check_request
 
 GROWTH_STEP = 64  # tokens between two reports of a sequence's length to the scheduler
@@ -168,7 +162,7 @@ class EngineCore:
             if (live := self._sequences[id].live) is not None:
                 self._runner.pause(live)
         for id in plan.insert:
-            self._insert(self._sequences[id], now)
+            events += self._insert(self._sequences[id], now)
         result = self._runner.step(plan.prefill_batch, plan.prefill_step)
         self._scheduler.pace.observe(result.seconds, len(result.sampled), result.prefilled)
         for id, remaining in result.remaining.items():
@@ -202,20 +196,21 @@ class EngineCore:
         """To be called while there are no requests; returns whether there is more to be done at once."""
         return self.reuse.tick()
 
-    def _insert(self, sequence: Sequence, now: float) -> None:
+    def _insert(self, sequence: Sequence, now: float) -> list[Event]:
         """Gives a request its place, with the cached part of its prompt; or brings a paused one back."""
         if sequence.live is not None:
             self._runner.resume(sequence.live)
-            return
+            return []
         sequence.started = now
         taken = self.reuse.start(sequence.prefix)
         sequence.job = replace(sequence.job, marks=self.reuse.marks(sequence.prefix))
         left = len(sequence.job.prompt) - taken.length
         if sequence.request.prefill_only and left <= LEAST_AHEAD:
             self._end_prefill(sequence)
-            return
+            return []
         sequence.live = self._runner.insert(sequence.job, taken.join, taken.length)
         sequence.queued.remaining = left
+        return [Began(sequence.id, taken.length)] if sequence.request.announce else []
 
     def _note_prompt(self, sequence: Sequence, remaining: int) -> None:
         """Keeps what was computed of a prompt, where later prompts may continue from it. At once: otherwise

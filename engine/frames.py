@@ -12,6 +12,7 @@ import msgspec
 
 from engine.config import EngineConfig
 from engine.types import (
+    Began,
     Failed,
     Finished,
     GenerateRequest,
@@ -83,7 +84,7 @@ class LoadFailed(msgspec.Struct, frozen=True, tag="load_failed"):
 class Events(msgspec.Struct, frozen=True, tag="events"):
     """Everything that one step produced, in order. Sent empty as a sign of life."""
 
-    outputs: list[TextChunk | Finished | Failed]
+    outputs: list[Began | TextChunk | Finished | Failed]
     stats: WorkerStats
 
 

@@ -6,9 +6,9 @@ write to the client. vLLM and SGLang have the same setting, counted in tokens (`
 
 from __future__ import annotations
 
-from engine.types import Failed, Finished, TextChunk
+from engine.types import Began, Failed, Finished, TextChunk
 
-Event = TextChunk | Finished | Failed
+Event = Began | TextChunk | Finished | Failed
 
 
 def join(first: TextChunk, second: TextChunk) -> TextChunk:
@@ -25,6 +25,7 @@ class Outbox:
     def __init__(self, interval_s: float) -> None:
         self._interval_s = interval_s
         self._text: dict[str, TextChunk] = {}
+        self._starts: list[Event] = []
         self._others: list[Event] = []
         self._began: set[str] = set()
         self._since = 0.0
@@ -40,6 +41,9 @@ class Outbox:
                 self._began.add(event.id)
                 held = self._text.get(event.id)
                 self._text[event.id] = event if held is None else join(held, event)
+            elif isinstance(event, Began):
+                self._urgent = True
+                self._starts.append(event)
             else:
                 self._urgent = True
                 self._began.discard(event.id)
@@ -49,13 +53,14 @@ class Outbox:
         """Drops the text of a request that was aborted."""
         self._began.discard(id)
         self._text.pop(id, None)
+        self._starts = [event for event in self._starts if event.id != id]
 
     def due(self, now: float) -> bool:
         """Whether anything is to be sent now."""
         return self._urgent or (bool(self._text) and now - self._since >= self._interval_s)
 
     def take(self) -> list[Event]:
-        """Everything that is held, each request's text before the event that ends it."""
-        events = [*self._text.values(), *self._others]
-        self._text, self._others, self._urgent = {}, [], False
+        """Everything that is held, each request's text between the events that begin and end it."""
+        events = [*self._starts, *self._text.values(), *self._others]
+        self._text, self._starts, self._others, self._urgent = {}, [], [], False
         return events

@@ -68,6 +68,7 @@ class GenerateRequest(msgspec.Struct, frozen=True, kw_only=True):
     ephemeral: what it computes is not kept for later requests.
     prefill_only: it computes the prompt but for its last token, and ends without one; a later request with
         the same beginning takes over what it has done, and it ends at once.
+    announce: its first event is a Began, as soon as it has its place.
     marks: positions in the prompt (numbers of tokens) at which later prompts may differ, such as the end of
         the system prompt; models whose state cannot be cut keep one there.
     """
@@ -82,6 +83,7 @@ class GenerateRequest(msgspec.Struct, frozen=True, kw_only=True):
     thinking: ThinkingLimit | None = None
     ephemeral: bool = False
     prefill_only: bool = False
+    announce: bool = False
     marks: tuple[int, ...] = ()
 
 
@@ -107,6 +109,15 @@ class TokenLogprob(msgspec.Struct, frozen=True):
 
     chosen: Candidate
     top: tuple[Candidate, ...]
+
+
+class Began(msgspec.Struct, frozen=True, tag="began"):
+    """A request that is to be announced has its place. cached_tokens: of its prompt, which are not computed
+    again; its Finished says the same, unless another engine process had to start it anew.
+    """
+
+    id: str
+    cached_tokens: int
 
 
 class TextChunk(msgspec.Struct, frozen=True, tag="text"):
@@ -315,4 +326,4 @@ class EngineStats(WorkerStats, frozen=True, kw_only=True):
     restarts: int
 
 
-Output = TextChunk | Finished
+Output = Began | TextChunk | Finished

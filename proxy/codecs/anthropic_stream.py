@@ -35,7 +35,7 @@ class AnthropicStream:
         self._signature = Signature()
 
     def open(self) -> bytes:
-        return b""  # message_start holds the tokens of the prompt, which come at once, with Started
+        return b""  # message_start holds the tokens of the prompt, which come soon, with Started
 
     def encode(self, event: Event) -> bytes:
         match event:

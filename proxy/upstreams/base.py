@@ -115,8 +115,8 @@ UpstreamEvent = (
 class Generation(Protocol):
     """One accepted generation.
 
-    Iterating gives one UpstreamStarted, at once, then text, reasoning and calls, then one finish, or raises
-    RequestError.
+    Iterating gives one UpstreamStarted, within seconds, then text, reasoning and calls, then one finish, or
+    raises RequestError.
 
     format: the name of the wire format of its calls, or `auto`.
     generation_prompt: what the chat template put after the conversation, where it may open a reasoning block.

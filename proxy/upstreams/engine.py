@@ -227,6 +227,7 @@ class EngineUpstream:
             grammar=constraint.grammar,
             thinking=prepared.thinking,
             ephemeral=request.fork,
+            announce=True,
             marks=prepared.marks,
         )
 

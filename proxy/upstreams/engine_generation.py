@@ -16,8 +16,8 @@ from engine.errors import (
     InvalidRequest,
     QueueFull,
 )
+from engine.types import Began, Finished, FinishReason, Output, TextChunk
 from engine.types import Candidate as EngineCandidate
-from engine.types import Finished, FinishReason, Output, TextChunk
 from engine.types import TokenLogprob as EngineLogprob
 from proxy.conversation.cache_report import CacheReport
 from proxy.conversation.errors import (
@@ -39,6 +39,9 @@ _log = logging.getLogger(__name__)
 # How long the engine process may take to refuse a request before the headers of its stream are sent.
 _REFUSAL_WINDOW_S = 0.25
 RETRY_AFTER_S = 2.0
+# How long the figures of the cache are waited for at most: a request that waits for its place, or for its
+# prefix to come from the disk, has none yet.
+_PLACE_WINDOW_S = 2.0
 
 
 class EngineGeneration:
@@ -60,6 +63,7 @@ class EngineGeneration:
         without_grammar: Callable[[], AsyncGenerator[Output, None]] | None = None,
         on_end: Callable[[], None] = lambda: None,
         prompt_tokens: int | None = None,
+        place_window_s: float = _PLACE_WINDOW_S,
     ) -> None:
         self.format = format
         self.generation_prompt = generation_prompt
@@ -68,6 +72,7 @@ class EngineGeneration:
         self._on_finish = on_finish
         self._on_end = on_end
         self._prompt_tokens = prompt_tokens
+        self._place_window_s = place_window_s
         self._text: list[str] = []
         self._tokens = 0
         self._without_grammar = without_grammar
@@ -84,13 +89,23 @@ class EngineGeneration:
             self._first.result()
 
     async def __aiter__(self) -> AsyncIterator[UpstreamEvent]:
-        yield UpstreamStarted(self._prompt_tokens)
+        await asyncio.wait({self._first}, timeout=self._place_window_s)
+        yield UpstreamStarted(self._prompt_tokens, self._cached_tokens())
         try:
-            yield self._event(await self._first)
+            first = await self._first
+            if not isinstance(first, Began):
+                yield self._event(first)
             async for output in self._outputs:
-                yield self._event(output)
+                if not isinstance(output, Began):
+                    yield self._event(output)
         except EngineError as error:
             raise translate(error) from error
+
+    def _cached_tokens(self) -> int | None:
+        """Of the prompt, once it is known; None also where the request has failed by now."""
+        known = self._first.done() and not self._first.cancelled() and self._first.exception() is None
+        first = self._first.result() if known else None
+        return first.cached_tokens if isinstance(first, Began) else None
 
     async def end(self) -> list[UpstreamEvent]:
         """Ends the generation; its tokens are counted up to the text that was given out."""
@@ -98,7 +113,7 @@ class EngineGeneration:
         tokens = self._tokens
         try:
             async for output in self._outputs:
-                event = self._event(output)
+                event = None if isinstance(output, Began) else self._event(output)
                 if isinstance(event, UpstreamFinish):
                     usage = replace(event.usage, completion_tokens=tokens)
                     return [replace(event, reason="stop", usage=usage, repeated=False)]
@@ -131,7 +146,7 @@ class EngineGeneration:
             self._outputs = self._without_grammar()
             return await anext(self._outputs)
 
-    def _event(self, output: Output) -> UpstreamEvent:
+    def _event(self, output: TextChunk | Finished) -> UpstreamEvent:
         match output:
             case TextChunk():
                 self._text.append(output.text)

@@ -11,7 +11,10 @@ from engine.types import Failed, Finished, FinishReason, GenerateRequest, Priori
 PRINTABLE = dict.fromkeys(range(32, 127), 60.0)  # keeps a random model to readable text
 
 
-OWN = ("session", "priority", "grammar", "deadline_s", "thinking", "ephemeral", "prefill_only", "marks")
+OWN = (
+    *("session", "priority", "grammar", "deadline_s", "thinking", "ephemeral", "prefill_only", "marks"),
+    "announce",
+)
 
 
 def request(id: str = "r", prompt: str | tuple[int, ...] = "hello", **sampling: Any) -> GenerateRequest:

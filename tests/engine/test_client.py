@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from engine.client import EngineClient
+from engine.client import EngineClient, Stream
 from engine.config import EngineConfig
 from engine.errors import (
     ContextOverflow,
@@ -28,7 +28,7 @@ from engine.errors import (
     QueueFull,
 )
 from engine.supervisor import Backoff
-from engine.types import Finished, GenerateRequest, Output, TextChunk
+from engine.types import Began, Finished, GenerateRequest, Output, TextChunk
 from tests.engine.drive import PRINTABLE, request
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -207,6 +207,29 @@ async def test_what_had_not_emitted_anything_is_replayed_once(tiny: Path) -> Non
         os.kill(client.stats().pid, signal.SIGKILL)
         with pytest.raises(EngineDied):
             await task
+
+
+async def test_a_request_is_announced_with_what_the_cache_has_of_its_prompt(client: EngineClient) -> None:
+    words = "a prompt of some length, the same twice " * 8
+    for again in (False, True):
+        asked = request("announced", words, announce=True, max_tokens=4, ignore_eos=True)
+        first, *rest = [event async for event in client.generate(asked)]
+        end = rest[-1]
+        assert isinstance(end, Finished)
+        assert first == Began("announced", end.cached_tokens)
+        assert (end.cached_tokens > len(words) // 2) == again
+        assert not any(isinstance(event, Began) for event in rest)
+
+
+async def test_an_announcement_is_no_answer_and_comes_once() -> None:
+    """Whose process died behind it can be started anew, which announces it again."""
+    stream = Stream(request(announce=True), "1")
+    stream.put(Began("1", 5))
+    assert (stream.touched, stream.ended) == (False, False)
+    stream.put(Began("1", 9))
+    stream.put(TextChunk("1", "a", 1))
+    assert [await stream.get(), await stream.get()] == [Began("1", 5), TextChunk("1", "a", 1)]
+    assert stream.touched
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import random
 
 from engine.errors import EngineFault, to_failed
 from engine.outbox import Event, Outbox, join
-from engine.types import Candidate, Failed, Finished, FinishReason, TextChunk, TokenLogprob
+from engine.types import Began, Candidate, Failed, Finished, FinishReason, TextChunk, TokenLogprob
 
 
 def text(id: str, said: str, tokens: int = 1) -> TextChunk:
@@ -44,6 +44,17 @@ def test_an_end_takes_what_waits_with_it() -> None:
     box.put([failed], 1.003)
     assert box.due(1.003)
     assert box.take() == [failed]
+
+
+def test_what_begins_a_request_leaves_at_once_and_before_its_text() -> None:
+    box = Outbox(0.03)
+    box.put([text("a", "x")], 1.0)
+    box.take()
+    box.put([text("a", "y"), Began("b", 7), text("b", "z"), Began("c", 0)], 1.001)
+    assert box.due(1.001)
+    box.forget("c")
+    assert box.take() == [Began("b", 7), text("a", "y"), text("b", "z")]
+    assert box.take() == []
 
 
 def test_of_an_aborted_request_nothing_more_leaves() -> None:

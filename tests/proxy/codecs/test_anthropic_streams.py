@@ -5,7 +5,9 @@ The sequences are written down from https://platform.claude.com/docs/en/build-wi
 
 from __future__ import annotations
 
+import asyncio
 import json
+from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
@@ -13,8 +15,9 @@ import pytest
 
 from proxy.codecs.anthropic import Anthropic
 from proxy.conversation.errors import Overloaded, RateLimited, UpstreamUnavailable
-from proxy.conversation.events import Finish, FinishReason, Started, Usage
+from proxy.conversation.events import Event, Finish, FinishReason, Started, Usage
 from proxy.conversation.model_card import ModelCard
+from proxy.http.sse import EventStream
 from proxy.upstreams.base import UpstreamCall, UpstreamReasoning
 from proxy.upstreams.scripted import Script, Stall
 from tests.proxy.codecs.messages import TOOL, VERSION, blocks_of, events, message, send
@@ -242,6 +245,35 @@ def test_a_stream_whose_prompt_is_not_known_yet_is_kept_alive() -> None:
     assert stream.keep_alive() == b'event: ping\ndata: {"type":"ping"}\n\n'
     last = events(stream.close(Finish(FinishReason.stop, Usage(7, 0, 3))).decode())
     assert last[-2] == ended("end_turn", 0, input_tokens=4, cache_read_input_tokens=3)
+
+
+class Slow:
+    """Answers with nothing, and knows only after a while what of the prompt it has."""
+
+    async def events(self) -> AsyncIterator[Event]:
+        await asyncio.sleep(0.1)
+        yield Started(7, 3)
+        yield Finish(FinishReason.stop, Usage(7, 0, 3))
+
+    async def aclose(self) -> None:
+        pass
+
+
+async def test_no_sign_of_life_stands_before_the_counts_that_come_in_time() -> None:
+    sent: list[bytes] = []
+
+    async def send_part(part: Any) -> None:
+        sent.append(part.get("body", b""))
+
+    async def receive() -> Any:
+        await asyncio.Event().wait()
+
+    codec = Anthropic()
+    asked = codec.decode(json.dumps(message()).encode())
+    encoder = codec.encode_stream(codec.head(ModelCard("scripted", 0, 9, "fp"), "req_1"), asked)
+    await EventStream(Slow(), encoder, 60)({}, receive, send_part)
+    (_, first), *_ = events(b"".join(sent).decode())
+    assert first["message"]["usage"] == ZERO | {"input_tokens": 4, "cache_read_input_tokens": 3}
 
 
 def test_an_error_in_a_stream_is_its_last_event(stage: Stage) -> None:

@@ -47,7 +47,7 @@ def test_the_prompt_is_counted_before_the_first_text(engine: EngineUpstream, thr
 
     first, *_, last = thread.run(heard())
     assert isinstance(last, UpstreamFinish)
-    assert first == UpstreamStarted(last.usage.prompt_tokens)
+    assert first == UpstreamStarted(last.usage.prompt_tokens, last.usage.cached_tokens)
     assert last.usage.prompt_tokens > 0
 
 
