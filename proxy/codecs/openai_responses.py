@@ -18,7 +18,7 @@ from proxy.codecs.openai_errors import status_of
 from proxy.codecs.openai_responses_request import decode_request
 from proxy.codecs.openai_responses_store import ResponseStore, StoredResponse
 from proxy.codecs.openai_responses_stream import ResponseStream, responses_error, whole_response
-from proxy.conversation.errors import BadRequest, NotFound, RequestError
+from proxy.conversation.errors import BadRequest, ContextTooLong, NotFound, RequestError
 from proxy.conversation.events import Answer
 from proxy.conversation.model_card import ModelCard
 
@@ -58,7 +58,18 @@ class OpenAIResponses:
         return ResponseStream(head, asked, self._store)
 
     def encode_error(self, error: RequestError, asked: Decoded | None, request_id: str) -> ErrorReply:
+        if isinstance(error, ContextTooLong) and asked is not None and asked.request.stream:
+            return self._failed_stream(error, asked)
         return ErrorReply(status_of(error), msgspec.json.encode(responses_error(error, asked)))
+
+    def _failed_stream(self, error: ContextTooLong, asked: Decoded) -> ErrorReply:
+        """A prompt that leaves no room, told where Codex looks for it before it compacts: in response.failed.
+        Of a 400 it shows the text, and ends.
+        """
+        head = self.head(ModelCard(asked.request.model, 0, 0, ""), "")
+        stream = self.encode_stream(head, asked)
+        headers = {"content-type": f"{stream.media_type}; charset=utf-8", "cache-control": "no-cache"}
+        return ErrorReply(200, stream.open() + stream.fail(error), headers)
 
     def encode_count(self, tokens: int) -> bytes:
         return msgspec.json.encode({"object": "response.input_tokens", "input_tokens": tokens})

@@ -117,10 +117,15 @@ class ContextTooLong(BadRequest):
 
 
 class ContextRefused(ContextTooLong):
-    """An upstream says that the prompt is too long. said: its message."""
+    """An upstream says that the prompt is too long.
 
-    def __init__(self, said: str) -> None:
-        super(ContextTooLong, self).__init__(f"prompt is too long: {said}", param="messages")
+    said: its message.
+    numbers: the tokens of the prompt and the most that it may have, where the message tells them.
+    """
+
+    def __init__(self, said: str, numbers: tuple[int, int] | None = None) -> None:
+        counted = f"{numbers[0]} tokens > {numbers[1]} maximum. " if numbers else ""
+        super(ContextTooLong, self).__init__(f"prompt is too long: {counted}{said}", param="messages")
 
 
 class BodyTooLarge(RequestError):

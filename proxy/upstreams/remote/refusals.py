@@ -27,6 +27,17 @@ _TOO_LONG = re.compile(
     r"context.{0,20}(length|window|size|limit)|prompt is too long|maximum.{0,20}tokens|input.{0,20}too long",
     re.IGNORECASE,
 )
+# Where they say how long it is, and how long it may be.
+_NUMBERS = (
+    re.compile(r"(?P<tokens>\d+) tokens > (?P<limit>\d+)"),
+    re.compile(r"maximum context length (?:is|of) (?P<limit>\d+)\D{0,90}?(?P<tokens>\d+)", re.IGNORECASE),
+    re.compile(
+        r"context (?:size|window|length)\D{0,20}(?P<limit>\d+)[^\d]{0,60}(?P<tokens>\d+)", re.IGNORECASE
+    ),
+    re.compile(
+        r"(?P<tokens>\d+) tokens?\D{0,60}context (?:size|window|length)\D{0,20}(?P<limit>\d+)", re.IGNORECASE
+    ),
+)
 _LEAD = re.compile(r"^(litellm\.)?[A-Za-z]*(Error|Exception|Timeout):?\s*-?\s*")
 
 
@@ -51,7 +62,7 @@ def refusal(failure: Failure, upstream: str, secrets: tuple[str, ...] = ()) -> R
     told = f"upstream {upstream}: {said}"
     retry = _retry_after(failure.headers)
     if failure.kind == "ContextWindowExceededError" or (failure.status == 400 and _TOO_LONG.search(said)):
-        return ContextRefused(told)
+        return ContextRefused(told, _numbers(said))
     match failure.status:
         case 401:
             return Unauthorized(told)
@@ -68,6 +79,15 @@ def refusal(failure: Failure, upstream: str, secrets: tuple[str, ...] = ()) -> R
             return BadRequest(told, code=code)
         case _:
             return UpstreamUnavailable(told, retry_after_s=retry or _DEFAULT_RETRY_S)
+
+
+def _numbers(said: str) -> tuple[int, int] | None:
+    """The tokens of the prompt and the most that it may have; None where they are not told."""
+    for pattern in _NUMBERS:
+        found = pattern.search(said)
+        if found and int(found["tokens"]) > int(found["limit"]):
+            return int(found["tokens"]), int(found["limit"])
+    return None
 
 
 def _clean(message: str, secrets: tuple[str, ...]) -> str:
