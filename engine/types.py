@@ -69,6 +69,7 @@ class GenerateRequest(msgspec.Struct, frozen=True, kw_only=True):
     prefill_only: it computes the prompt but for its last token, and ends without one; a later request with
         the same beginning takes over what it has done, and it ends at once.
     announce: its first event is a Began, as soon as it has its place.
+    keep_s: seconds after its turn for which its session counts as active at least, an hour at most.
     marks: positions in the prompt (numbers of tokens) at which later prompts may differ, such as the end of
         the system prompt; models whose state cannot be cut keep one there.
     """
@@ -84,6 +85,7 @@ class GenerateRequest(msgspec.Struct, frozen=True, kw_only=True):
     ephemeral: bool = False
     prefill_only: bool = False
     announce: bool = False
+    keep_s: float = 0.0
     marks: tuple[int, ...] = ()
 
 

@@ -45,6 +45,8 @@ def check_limits(request: GenerateRequest, vocab_size: int) -> None:
         )
     if deadline is not None and not 0 < deadline < math.inf:
         raise InvalidRequest("deadline_s", f"deadline_s must be above 0, got {deadline}")
+    if not 0 <= request.keep_s < math.inf:
+        raise InvalidRequest("keep_s", f"keep_s must be at least 0, got {request.keep_s}")
     if thinking is None:
         return
     if not 0 <= thinking.budget <= 2**53:

@@ -116,7 +116,8 @@ class CacheManager:
         """A request has ended well: these are all its tokens that were computed."""
         request, taken = prefix.request, prefix.taken
         if request.session and not request.ephemeral and taken is not None:
-            self.sessions.turn(request.session, as_tokens(tokens), len(request.prompt), taken, prefix.reason)
+            size, keep_s = len(request.prompt), request.keep_s
+            self.sessions.turn(request.session, as_tokens(tokens), size, taken, prefix.reason, keep_s)
 
     def report(self, prefix: Prefix) -> CacheReport:
         """The cache report for the request's last event."""

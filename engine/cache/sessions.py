@@ -17,6 +17,7 @@ from engine.types import SessionInfo
 
 MOST_BRANCHES = 4
 MOST_SESSIONS = 1024
+MOST_KEEP_S = 3600.0  # for which a client may ask: what it asks for takes room from others
 WINDOW = 12  # tokens shown around the position at which a prompt differs
 
 
@@ -55,6 +56,7 @@ class Session:
     turns, prompt_tokens, reused_tokens: so far.
     reason: of its last turn.
     pinned: by hand.
+    keep_s: for how long after its last turn its client wants it to count as active.
     """
 
     id: str
@@ -66,6 +68,7 @@ class Session:
     tier: str = "none"
     reason: Reason = COLD
     pinned: bool = False
+    keep_s: float = 0.0
 
     def nearest(self, tokens: Tokens) -> tuple[Branch | None, int]:
         """The branch with most in common, and how many tokens that is."""
@@ -114,8 +117,10 @@ class CachedSessions:
         cause = "boundary" if taken.length < agreed - 1 else "edited"
         return Reason(cause, agreed, tuple(was), tuple(now))
 
-    def turn(self, id: str, tokens: Tokens, prompt_tokens: int, taken: Taken, reason: Reason) -> None:
-        """A turn has ended: these are all its tokens."""
+    def turn(
+        self, id: str, tokens: Tokens, prompt_tokens: int, taken: Taken, reason: Reason, keep_s: float = 0.0
+    ) -> None:
+        """A turn has ended: these are all its tokens. keep_s: as in GenerateRequest."""
         session = self.known.pop(id, None) or Session(id, 0.0)
         self.known[id] = session  # at the end, so that the one seen longest ago is the first
         if len(self.known) > MOST_SESSIONS:
@@ -124,6 +129,7 @@ class CachedSessions:
         session.prompt_tokens += prompt_tokens
         session.reused_tokens += taken.length
         session.tier, session.reason = taken.tier, reason
+        session.keep_s = min(keep_s, MOST_KEEP_S)
         session.last_seen = self._clock()
         self._active.add(id)
         self._go_on(session, tokens)
@@ -173,9 +179,12 @@ class CachedSessions:
         self._cache.prefetch(path, self._quota)
 
     def expire(self) -> None:
-        """To be called now and then: sessions that were not seen for `ttl_s` protect nothing any more."""
-        over = self._clock() - self._ttl_s
-        idle = [id for id in self._active if self.known[id].last_seen < over and not self.known[id].pinned]
+        """To be called now and then: sessions that were not seen for `ttl_s`, or for as long as their clients
+        want, protect nothing any more.
+        """
+        now = self._clock()
+        active = [self.known[id] for id in self._active if not self.known[id].pinned]
+        idle = [one.id for one in active if now - one.last_seen > max(self._ttl_s, one.keep_s)]
         if idle:
             self._active.difference_update(idle)
             self._rank_again()

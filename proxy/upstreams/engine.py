@@ -34,6 +34,7 @@ from proxy.conversation.errors import (
 from proxy.conversation.message import Message
 from proxy.conversation.model_card import ModelCard
 from proxy.conversation.request import ChatRequest
+from proxy.prompts.cache_hint import wanted_keep_s
 from proxy.prompts.canonical import ALL_RULES, Rule
 from proxy.prompts.constraints import Constraint, Constraints
 from proxy.prompts.prompting import Prepared, Prompter
@@ -228,6 +229,7 @@ class EngineUpstream:
             thinking=prepared.thinking,
             ephemeral=request.fork,
             announce=True,
+            keep_s=wanted_keep_s(request),
             marks=prepared.marks,
         )
 

@@ -13,7 +13,7 @@ PRINTABLE = dict.fromkeys(range(32, 127), 60.0)  # keeps a random model to reada
 
 OWN = (
     *("session", "priority", "grammar", "deadline_s", "thinking", "ephemeral", "prefill_only", "marks"),
-    "announce",
+    *("announce", "keep_s"),
 )
 
 

@@ -25,14 +25,14 @@ class Desk:
         self.cache: PrefixCache = bench.open(folder, ram)
         self.sessions = CachedSessions(self.cache, 100.0, 2**30, lambda: self.now)
 
-    def turn(self, id: str, prompt: list[int], answer: int = 5) -> Reason:
+    def turn(self, id: str, prompt: list[int], answer: int = 5, keep_s: float = 0.0) -> Reason:
         taken = self.bench.take(self.cache, prompt)
         reason = self.sessions.explain(id, as_tokens(prompt), taken)
         tokens = prompt + text(len(prompt) % 250, answer)
         caches, _ = self.bench.compute(tokens, taken)
         self.cache.keep(tokens, caches)
         self.cache.settle()
-        self.sessions.turn(id, as_tokens(tokens), len(prompt), taken, reason)
+        self.sessions.turn(id, as_tokens(tokens), len(prompt), taken, reason, keep_s)
         return reason
 
     def ranks(self, tokens: list[int]) -> list[int]:
@@ -103,6 +103,35 @@ def test_an_active_session_is_protected_and_an_idle_one_is_not(bench: Bench) -> 
     desk.now = 101.0
     desk.sessions.expire()
     assert desk.ranks(answered(prompt)) == [Rank.common]
+
+
+def test_a_client_may_ask_for_longer_protection_and_for_no_more_than_an_hour(bench: Bench) -> None:
+    """As an active session, which one that is pinned by hand outranks."""
+    desk = Desk(bench)
+    prompt, other, greedy = text(1, 60), text(2, 60), text(3, 60)
+    desk.turn("a", prompt, keep_s=1000.0)
+    desk.turn("b", other, keep_s=5.0)
+    desk.turn("c", greedy, keep_s=1e9)
+    for now, active in (
+        (99.0, "abc"),
+        (101.0, "ac"),
+        (999.0, "ac"),
+        (1001.0, "c"),
+        (3599.0, "c"),
+        (3601.0, ""),
+    ):
+        desk.now = now
+        desk.sessions.expire()
+        ranks = {
+            "a": desk.ranks(answered(prompt)),
+            "b": desk.ranks(answered(other)),
+            "c": desk.ranks(answered(greedy)),
+        }
+        assert "".join(id for id, rank in ranks.items() if rank == [Rank.active]) == active, now
+    desk.turn("a", [*answered(prompt), 7])
+    desk.now += 101.0
+    desk.sessions.expire()
+    assert desk.ranks(answered([*answered(prompt), 7]))[-1] == Rank.common, "the last turn says it anew"
 
 
 def test_what_a_turn_left_behind_goes_first_and_branches_stay(bench: Bench) -> None:
