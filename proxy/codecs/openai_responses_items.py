@@ -17,7 +17,13 @@ from dataclasses import replace
 from typing import Any
 
 from proxy.codecs.fields import Fields, describe, refuse
-from proxy.codecs.openai_responses_tools import ToolNames, custom_arguments
+from proxy.codecs.openai_responses_tools import (
+    SEARCH,
+    DeclaredTools,
+    ToolNames,
+    custom_arguments,
+    search_result,
+)
 from proxy.conversation.errors import BadRequest
 from proxy.conversation.message import (
     MediaPart,
@@ -76,11 +82,11 @@ def declaring(items: Sequence[Fields]) -> list[Fields]:
     return [item for item in items if isinstance(item.values.get("tools"), list)]
 
 
-def decode_items(items: Sequence[Fields], names: ToolNames) -> tuple[Message, ...]:
+def decode_items(items: Sequence[Fields], tools: DeclaredTools) -> tuple[Message, ...]:
     """Raises BadRequest naming the field, e.g. `input[2].content`."""
     messages: list[Message] = []
     for item in items:
-        for message in _item(item, names):
+        for message in _item(item, tools):
             if messages and _goes_on(messages[-1], message):
                 messages[-1] = replace(messages[-1], parts=(*messages[-1].parts, *message.parts))
             else:
@@ -102,14 +108,18 @@ def _goes_on(last: Message, message: Message) -> bool:
     return isinstance(after, PastCall) or isinstance(before, PastCall | ReasoningPart)
 
 
-def _item(fields: Fields, names: ToolNames) -> Iterator[Message]:
-    kind = kind_of(fields)
+def _item(fields: Fields, tools: DeclaredTools) -> Iterator[Message]:
+    kind, names = kind_of(fields), tools.names
     match kind:
         case "message":
             yield _message(fields)
+        case "tool_search_call":
+            yield Message(Role.assistant, (_call(fields, names, _arguments(fields), SEARCH),))
+        case "tool_search_output":
+            found = TextPart(search_result(fields, tools))
+            yield Message(Role.tool, (ResultPart(fields.string("call_id"), names.of("", SEARCH), (found,)),))
         case "function_call":
-            arguments = fields.values.get("arguments")
-            text = arguments if isinstance(arguments, str) else _to_text(arguments or {})
+            text = _arguments(fields)
             yield Message(Role.assistant, (_call(fields, names, text),))
         case "custom_tool_call":
             yield Message(Role.assistant, (_call(fields, names, custom_arguments(fields.string("input"))),))
@@ -132,9 +142,16 @@ def _message(fields: Fields) -> Message:
     return Message(role, _content(fields, "content"), name if role is Role.system and name != role else "")
 
 
-def _call(fields: Fields, names: ToolNames, arguments: str) -> PastCall:
+def _arguments(fields: Fields) -> str:
+    arguments = fields.values.get("arguments")
+    return arguments if isinstance(arguments, str) else _to_text(arguments or {})
+
+
+def _call(fields: Fields, names: ToolNames, arguments: str, name: str = "") -> PastCall:
+    """name: in place of the item's."""
     call_id = fields.string("call_id") or fields.string("id")
-    return PastCall(call_id, names.of(fields.string("namespace"), fields.string("name")), arguments)
+    flat = names.of(fields.string("namespace"), name or fields.string("name"))
+    return PastCall(call_id, flat, arguments)
 
 
 def _result(fields: Fields, names: ToolNames) -> ResultPart:

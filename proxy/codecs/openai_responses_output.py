@@ -10,6 +10,9 @@ import secrets
 from collections.abc import Generator, Iterator, Sequence
 from typing import Any
 
+import msgspec
+
+from proxy.codecs.arguments import input_text
 from proxy.codecs.openai_common import logprob_objects
 from proxy.codecs.openai_responses_items import seal
 from proxy.codecs.openai_responses_request import ResponseShape
@@ -96,6 +99,9 @@ class Output:
 
     def _call(self, call: ToolCallReady) -> Iterator[Told]:
         known = self._shape.names.told.get(call.name)
+        if known is not None and known.search:
+            yield from self._search(call)
+            return
         name = known.name if known is not None else call.name
         custom = known is not None and known.custom
         key, text = ("input", custom_input(call.arguments)) if custom else ("arguments", call.arguments)
@@ -116,6 +122,22 @@ class Output:
         of = "response.custom_tool_call_input" if custom else "response.function_call_arguments"
         yield f"{of}.delta", {**place, "delta": text}
         yield f"{of}.done", {**place, key: text} | ({} if custom else {"name": name})
+        yield "response.output_item.done", {"output_index": index, "item": item}
+        self.items.append(item)
+
+    def _search(self, call: ToolCallReady) -> Iterator[Told]:
+        """A search for tools, which the client executes; it has no events of its arguments."""
+        item: dict[str, Any] = {
+            "id": new_id("tsc"),
+            "type": "tool_search_call",
+            "status": "completed",
+            "call_id": call.id,
+            "execution": "client",
+            "arguments": msgspec.json.decode(input_text(call.arguments)),
+        }
+        index = len(self.items)
+        begun = {**item, "status": "in_progress"}
+        yield "response.output_item.added", {"output_index": index, "item": begun}
         yield "response.output_item.done", {"output_index": index, "item": item}
         self.items.append(item)
 

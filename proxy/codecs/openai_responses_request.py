@@ -71,7 +71,7 @@ def decode_request(data: bytes, store: ResponseStore) -> Decoded:
     added = _resolved(read_items(body), store)
     items = [*_kept_items(previous, store), *(Fields(item, f"input[{i}]") for i, item in enumerate(added))]
     tools = decode_tools(body, declaring(items))
-    messages = decode_items(items, tools.names)
+    messages = decode_items(items, tools)
     instructions = body.string("instructions")
     if instructions:
         messages = (Message.of(Role.system, instructions), *messages)
@@ -109,6 +109,7 @@ def decode_request(data: bytes, store: ResponseStore) -> Decoded:
         timeout_s=decode_timeout(body),
         polling=polling_tools(body.values),
         session=from_body(body.values),
+        told_in_place=tools.found,
     )
     return Decoded(request, shape)
 

@@ -3,6 +3,8 @@
 The model is shown functions alone, by one flat name each. A tool of a `namespace` group gets the group's
 name in front; the client gets its calls back as `namespace` and `name`, since it does not know joined names.
 A `custom` tool, which takes free text, becomes a function with one string.
+A `tool_search` that the client executes is a function too, and what it finds is declared where it is found
+(https://platform.openai.com/docs/guides/tools-tool-search).
 Tools that run on a provider's servers (`web_search` and others) are left out.
 """
 
@@ -19,7 +21,7 @@ from proxy.codecs.fields import Fields, refuse
 from proxy.codecs.limits import check_choice
 from proxy.codecs.openai_request import tool_mode
 from proxy.conversation.errors import BadRequest
-from proxy.conversation.request import ToolChoice, ToolMode
+from proxy.conversation.request import ToolChoice, ToolMode, tool_object
 from repair.types import TextRule, ToolDefinition
 
 _log = logging.getLogger(__name__)
@@ -30,15 +32,24 @@ _JOIN = "__"
 # The one argument of a custom tool.
 INPUT = "input"
 _SYNTAXES = ("lark", "regex")
+# The type of a tool, and its name as a function; the type of what it came to.
+SEARCH = "tool_search"
+SEARCH_OUTPUT = "tool_search_output"
 
 
 @dataclass(frozen=True, slots=True)
 class ToolName:
-    """A tool as the client knows it. namespace: "" at the top level. custom: it is called with free text."""
+    """A tool as the client knows it.
+
+    namespace: "" at the top level.
+    custom: it is called with free text.
+    search: it finds further tools, and is called by an item of its own.
+    """
 
     namespace: str
     name: str
     custom: bool = False
+    search: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +67,18 @@ class ToolNames:
 
 @dataclass(frozen=True, slots=True)
 class DeclaredTools:
-    """definitions: of the tools that may be called. paths: where each is declared, by its flat name."""
+    """The tools of a request.
+
+    definitions: of the tools that may be called.
+    paths: where each is declared, by its flat name.
+    found: the flat names of those that a search has found, which the conversation declares.
+    """
 
     definitions: tuple[ToolDefinition, ...]
     paths: Mapping[str, str]
     names: ToolNames
     choice: ToolChoice
+    found: frozenset[str] = frozenset()
 
 
 def decode_tools(body: Fields, later: Sequence[Fields]) -> DeclaredTools:
@@ -70,7 +87,8 @@ def decode_tools(body: Fields, later: Sequence[Fields]) -> DeclaredTools:
     paths: dict[str, str] = {}
     told: dict[str, ToolName] = {}
     flat: dict[tuple[str, str], str] = {}
-    for fields, known in _declarations((body, *later)):
+    found: list[str] = []
+    for place, fields, known in _shown((body, *later)):
         key = (known.namespace, known.name)
         if key in flat:
             _log.debug("%s: tool %r is declared twice, the first counts", fields.path, known.name)
@@ -78,12 +96,43 @@ def decode_tools(body: Fields, later: Sequence[Fields]) -> DeclaredTools:
         name = _free(_joined(*key), told)
         definitions[name] = _custom(fields, name) if known.custom else _function(fields, name)
         paths[name], told[name], flat[key] = fields.path, known, name
+        if place.string("type") == SEARCH_OUTPUT:
+            found.append(name)
     names = ToolNames(told, flat)
     choice, allowed = _tool_choice(body, names)
     if allowed is not None:
         definitions = {name: tool for name, tool in definitions.items() if name in allowed}
     check_choice(choice, definitions)
-    return DeclaredTools(tuple(definitions.values()), paths, names, choice)
+    # a prompt without any tool at its head tells no form of a call
+    in_place = frozenset() if len(found) == len(definitions) else frozenset(found)
+    return DeclaredTools(tuple(definitions.values()), paths, names, choice, in_place)
+
+
+def _shown(places: Sequence[Fields]) -> Iterator[tuple[Fields, Fields, ToolName]]:
+    """Where a tool is declared, its declaration and name; without those that a search of the client's own is
+    still to find.
+    """
+    body = places[0]
+    tools = [one for one in body.array("tools") if isinstance(one, dict)]
+    searched = any(_is_client_search(one) for one in tools)
+    for place in places:
+        for fields, known in _declarations((place,)):
+            if not (searched and place is body and fields.boolean("defer_loading")):
+                yield place, fields, known
+
+
+def search_result(item: Fields, tools: DeclaredTools) -> str:
+    """What the model is told a search has found: each tool whole, where it is declared for the first time."""
+    definitions = {tool.name: tool for tool in tools.definitions}
+    lines: list[str] = []
+    for fields, known in _declarations((item,)):
+        name = tools.names.of(known.namespace, known.name)
+        if tools.paths.get(name) == fields.path and name in definitions:
+            declared = json.dumps(tool_object(definitions[name]), ensure_ascii=False)
+            lines.append(f"A tool that can be called from now on:\n{declared}")
+        else:
+            lines.append(f"{name}: declared above")
+    return "\n".join(lines) or "No tool was found."
 
 
 def _joined(namespace: str, name: str) -> str:
@@ -115,12 +164,20 @@ def _declarations(places: Sequence[Fields]) -> Iterator[tuple[Fields, ToolName]]
 
 def _declaration(fields: Fields, namespace: str) -> Iterator[tuple[Fields, ToolName]]:
     kind = fields.string("type", "function")
+    if _is_client_search(fields.values):
+        yield fields, ToolName("", SEARCH, search=True)
+        return
     if kind not in ("function", "custom"):
         _log.info("%s: a tool of type %r runs at its provider only and is left out", fields.path, kind)
         return
     if "name" not in fields.values and kind in fields.values:
         fields = fields.object(kind)  # as Chat Completions nests it
     yield fields, ToolName(namespace, fields.required_string("name"), kind == "custom")
+
+
+def _is_client_search(tool: Mapping[str, Any]) -> bool:
+    """One that the provider executes has no one here who would."""
+    return tool.get("type") == SEARCH and tool.get("execution") == "client"
 
 
 def _function(fields: Fields, name: str) -> ToolDefinition:
