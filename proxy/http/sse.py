@@ -106,7 +106,7 @@ class EventStream(Response):
 
     async def _stream(self, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
-        self._sent_at = asyncio.get_running_loop().time()
+        self._sent_at = asyncio.get_running_loop().time()  # the headers are a sign of life
         ticker = asyncio.create_task(self._keep_alive(send))
         try:
             last = await self._send_events(send)
