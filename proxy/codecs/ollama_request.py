@@ -1,7 +1,7 @@
 """Decodes the bodies of /api/chat and /api/generate (https://docs.ollama.com/api/chat, .../api/generate).
 
-A prompt is a conversation of one message. What Chat Completions has too is read as it is there, so that one
-conversation means the same in both; streaming is the default.
+A prompt is a conversation of one message, unless it is to be gone on from as it stands. What Chat Completions
+has too is read as it is there, so that one conversation means the same in both; streaming is the default.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from proxy.codecs.openai_request import MAX_TOP_LOGPROBS, decode_tools
 from proxy.codecs.thinking import Thinking, decode_thinking
 from proxy.conversation.errors import BadRequest
 from proxy.conversation.message import Message
-from proxy.conversation.request import ChatRequest, Sampling
+from proxy.conversation.request import ChatRequest, RawPrompt, Sampling
 from proxy.conversation.session_id import from_body
 
 _log = logging.getLogger(__name__)
@@ -60,19 +60,24 @@ def decode_chat(data: bytes) -> Decoded:
 def decode_prompt(data: bytes) -> Decoded:
     """Its shape is an OllamaShape. Without a prompt no answer is asked for. Raises BadRequest."""
     body = _body(data)
-    for key, why in (
-        ("raw", "a prompt that is written already cannot be served here: leave raw out, or use /api/chat"),
-        ("suffix", "text cannot be filled in between two others here: leave suffix out"),
-    ):
-        if body.values.get(key):
-            raise BadRequest(f"{key}: {why}", param=key)
     prompt, images = body.string("prompt"), image_parts(body)
-    if not prompt and not images:
+    suffix, raw = body.string("suffix"), body.boolean("raw")
+    if not prompt and not images and not suffix:
         return _decoded(body, (), as_message=False)
+    if raw or suffix:
+        _refuse_what_only_conversations_have(body, "raw" if raw else "suffix")
+        return _decoded(body, (), as_message=False, prompts=(RawPrompt(prompt, suffix),))
     user = {"role": "user", "content": [*images, prompt] if images else prompt}
     system = {"role": "system", "content": body.string("system")}
     told = [system, user] if system["content"] else [user]
     return _decoded(body, decode_messages(Fields({"messages": told})), as_message=False)
+
+
+def _refuse_what_only_conversations_have(body: Fields, why: str) -> None:
+    """why: the field that says that the prompt is gone on from as it stands."""
+    for key in ("system", "images", "format"):
+        if body.values.get(key):
+            raise BadRequest(f"{key}: not beside {why}, where no template writes the prompt", param=key)
 
 
 def decode_name(data: bytes) -> Decoded:
@@ -88,21 +93,27 @@ def _body(data: bytes) -> Fields:
     return body
 
 
-def _decoded(body: Fields, messages: tuple[Message, ...], as_message: bool) -> Decoded:
-    name = _name(body) if messages else _named(body)
-    tools = decode_tools(body)
+def _decoded(
+    body: Fields,
+    messages: tuple[Message, ...],
+    as_message: bool,
+    prompts: tuple[RawPrompt, ...] = (),
+) -> Decoded:
+    name = _name(body) if messages or prompts else _named(body)
+    tools = decode_tools(Fields({}) if prompts else body)
     thinking = _thinking(body)
     json_answer, schema = _format(body)
     request = ChatRequest(
         model=name,
         messages=messages,
+        prompts=prompts,
         tools=tuple(tools.definitions.values()),
         tool_extra=tools.extra,
         tool_choice=tools.choice,
         parallel_tool_calls=body.boolean("parallel_tool_calls", True),
         sampling=_sampling(body),
         stream=body.boolean("stream", True),
-        n=1 if messages else 0,
+        n=1 if messages or prompts else 0,
         json_answer=json_answer,
         answer_schema=schema,
         template_options=thinking.options,

@@ -68,8 +68,11 @@ BAD_PROMPTS: dict[str, tuple[dict[str, Any], str]] = {
     "prompt_number": (prompt(prompt=5), "prompt: expected a string, got number 5"),
     "system_number": (prompt(system=5), "system: expected a string"),
     "image_null": (prompt(images=[None]), "images[0]: expected a picture in base64, got null"),
-    "raw": (prompt(raw=True), "raw: "),
-    "suffix": (prompt(suffix="return x"), "suffix: "),
+    "raw_text": (prompt(raw="yes"), "raw: expected a boolean"),
+    "suffix_number": (prompt(suffix=5), "suffix: expected a string"),
+    "raw_and_system": (prompt(raw=True, system="Be brief."), "system: not beside raw"),
+    "raw_and_format": (prompt(raw=True, format="json"), "format: not beside raw"),
+    "suffix_and_images": (prompt(suffix="x", images=[PNG]), "images: not beside suffix"),
     "format_word": (prompt(format="yaml"), "format must be"),
 }
 

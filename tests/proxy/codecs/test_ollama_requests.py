@@ -11,7 +11,7 @@ import pytest
 from proxy.codecs.ollama_request import decode_chat, decode_name, decode_prompt
 from proxy.codecs.openai_request import decode_request
 from proxy.conversation.message import MediaPart, TextPart
-from proxy.conversation.request import ChatRequest, Sampling
+from proxy.conversation.request import ChatRequest, RawPrompt, Sampling
 from tests.proxy.codecs.ollama import chat, prompt
 from tests.proxy.requests import TOOLS, user
 
@@ -255,6 +255,21 @@ def test_a_prompt_is_a_conversation_of_one_message() -> None:
     assert text == TextPart("What is it?")
 
 
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"raw": True}, RawPrompt("<|im_start|>user")),
+        ({"suffix": "return x"}, RawPrompt("<|im_start|>user", "return x")),
+        ({"raw": True, "prompt": "", "suffix": "return x"}, RawPrompt("", "return x")),
+    ],
+)
+def test_a_prompt_is_gone_on_from_as_it_stands(fields: dict[str, Any], expected: RawPrompt) -> None:
+    body = prompt(**{"prompt": "<|im_start|>user", "options": {"num_predict": 9}, "tools": TOOLS, **fields})
+    request = decode_prompt(json.dumps(body).encode()).request
+    assert (request.prompts, request.messages, request.tools, request.n) == ((expected,), (), (), 1)
+    assert request.sampling.max_tokens == 9
+
+
 def test_what_is_left_out_of_a_prompt_is_told() -> None:
     request = decode_prompt(json.dumps(prompt(template="{{ .Prompt }}", context=[1, 2])).encode()).request
     assert [warning.split()[0] for warning in request.warnings] == ["template", "context"]
@@ -271,7 +286,7 @@ def test_a_model_has_two_fields_for_its_name(key: str) -> None:
 
 def test_without_anything_to_answer_no_answer_is_asked_for() -> None:
     chats: list[dict[str, Any]] = [{"messages": []}, {"messages": None}, {}, {"keep_alive": 0}]
-    prompts: list[dict[str, Any]] = [{"prompt": ""}, {"system": "Be brief."}, {}]
+    prompts: list[dict[str, Any]] = [{"prompt": ""}, {"raw": True}, {"system": "Be brief."}, {}]
     for decode, bodies in ((decode_chat, chats), (decode_prompt, prompts), (decode_name, [{}])):
         for body in bodies:
             request = decode(json.dumps({"model": "scripted", **body}).encode()).request

@@ -17,6 +17,7 @@ from proxy.conversation.errors import Overloaded, RateLimited, UpstreamUnavailab
 from proxy.conversation.events import Answer, Finish, FinishReason, Usage
 from proxy.conversation.logprobs import Candidate, TextWithLogprobs, TokenLogprob
 from proxy.conversation.model_card import ModelCard
+from proxy.conversation.request import RawPrompt
 from proxy.upstreams.base import UpstreamCall, UpstreamReasoning
 from proxy.upstreams.scripted import Script, Stall
 from tests.proxy.codecs.ollama import NO_TLS, chat, lines, prompt, read, send
@@ -216,6 +217,20 @@ def test_the_json_of_an_answer_is_judged(stage: Stage) -> None:
         whole = send(stage.server, chat("in JSON", format=format, stream=False))
         assert whole.headers["x-fortieth-answer"] == answer
         assert whole.json()["message"]["content"] == text
+
+
+def test_a_prompt_that_is_gone_on_from_as_it_stands(stage: Stage) -> None:
+    """Text in the form of a call is text there."""
+    stage.playbook.scripts[""] = Script((CALL,))
+    try:
+        for stream in (False, True):
+            response = send(stage.server, prompt("<|user|>hi", raw=True, stream=stream), "/api/generate")
+            told = [json.loads(line) for line in response.text.splitlines()]
+            assert "".join(one["response"] for one in told) == CALL
+            assert told[-1]["done_reason"] == "stop"
+            assert stage.upstream.played[-1].request.prompts == (RawPrompt("<|user|>hi"),)
+    finally:
+        del stage.playbook.scripts[""]
 
 
 def test_what_was_left_out_is_told(stage: Stage) -> None:
