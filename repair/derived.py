@@ -14,7 +14,7 @@ from itertools import islice
 
 from repair.formats import FORMATS, Wire
 from repair.formats.derive import ONE, Probe, Write, WrittenTurn, derive, is_marker
-from repair.formats.row import SHAPES, Row, literal_head
+from repair.formats.row import SHAPES, Row, literal_head, literal_parts
 from repair.formats.shapes import RowFormat
 from repair.tools import ToolSet
 from repair.turn import Turn
@@ -122,6 +122,10 @@ def find_flaw(row: Row) -> str:
         one.strip().startswith(literal_head(row.parameter)) for one in ends
     ):
         return "no end may begin as parameter does"
+    inner = (*literal_parts(row.parameter), *literal_parts(row.parameter_end))
+    last = tuple(one for one in (row.call_end.strip(), row.section_end.strip()) if one)
+    if row.shape in ("tags", "pairs") and any(one.startswith(last) for one in inner):
+        return "no part of parameter or parameter_end may begin with what ends a call"
     if any(_NO_LITERAL.search(text) for text in _texts(astuple(row))):
         return "control characters and U+FFFD make no literals"
     try:

@@ -156,7 +156,7 @@ def _is_run(text: str, first: int, last: int, closers: tuple[str, ...]) -> bool:
     at = first
     while at < last:
         found = match_literal(text, at, closers)
-        if found is None:
+        if not found:
             return False
         at = skip_space(text, at + len(found))
     return True

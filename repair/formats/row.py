@@ -68,6 +68,11 @@ def literal_head(text: str) -> str:
     return _PLACEHOLDER.split(text, maxsplit=1)[0].strip().removesuffix('"')
 
 
+def literal_parts(text: str) -> tuple[str, ...]:
+    """What stands around the placeholders of a literal, without the white space around each part."""
+    return tuple(one.strip() for one in _PLACEHOLDER.split(text)[::2] if one.strip())
+
+
 def literal_tail(text: str) -> str:
     """A literal from behind its last placeholder, without the white space around that part; "" where it has
     none.

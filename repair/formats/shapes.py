@@ -175,13 +175,13 @@ def _named(row: Row) -> Named:
     head = pattern(call)[len(pattern(opener)) :]
     head += r"(?=\s*[{`])" if call.endswith("{name}") else ""
     end = row.call_end.strip().removeprefix("```") if fenced else row.call_end.strip()
-    sections = (row.section.strip(), *row.also) if row.section else ()
+    sections = (row.section.strip(), *row.also) if row.section.strip() else ()
     return Named(
         opener,
         re.compile(rf"\s*{head}\s*"),
         (end.strip(),) if end else (),
         sections,
-        (row.section_end.strip(),) if row.section_end else (),
+        (row.section_end.strip(),) if row.section_end.strip() else (),
         fenced,
         re.escape(call.rsplit("}", 1)[-1].strip()) + r"\s{0,9}[{`]",
     )

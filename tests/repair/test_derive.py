@@ -166,6 +166,8 @@ def test_a_row_of_the_table_is_sound_and_reads_its_own_calls_back(row: Row) -> N
         Row("x", "pairs", call="<a>{name}", parameter="{key}"),
         Row("x", "tags", call="", parameter="<p {key}>"),
         Row("x", "nothing", call="<a>"),
+        Row("x", "pairs", call="<q>{name}", parameter="<k>{key}</k><v>", parameter_end="</v>", call_end="</"),
+        Row("x", "tags", call="<q {name}|", parameter="<p {key}>>", parameter_end="</p>", call_end=">"),
     ],
 )
 def test_literals_that_make_no_format_are_refused(row: Row) -> None:
@@ -206,6 +208,15 @@ def test_no_prefix_of_a_declared_call_is_executed(row: Row) -> None:
         found = [(one.name, json.loads(one.arguments)) for one in turn.close("stop").calls]
         assert found in ([], [("f", {"a": "b", "c": "d"})]), text[:end]
     assert found
+
+
+@pytest.mark.parametrize("text", ['<use f><<use f>{"a":<use f>{"a": "<use f>', '<use f>{"a" 1}</use></use>'])
+def test_a_section_of_white_space_is_none(text: str) -> None:
+    """Empty closing markers stood in a row without end."""
+    row = Row("x", "named", section=" ", section_end="\n", call="<use {name}>", call_end="</use>")
+    turn = Turn(ToolSet.compile([ToolDefinition("f")]), Wire.of(row))
+    turn.feed(text)
+    assert turn.close("stop").calls == ()
 
 
 NAMED = Row("x", "named", call="[[fn: {name}]]\n((args)) ", call_end="[[/fn]]", joint="\n")
