@@ -16,6 +16,7 @@ from tests.bench.idle import MODEL, WORK, missed, most, rests, with_engine
 from tests.bench.idle import Row as Measured
 from tests.bench.resting import MOST_WAKEUPS, Held, Rest, heaps_of_threads, pids
 from tests.bench.servers import running
+from tests.bench.wire import ask, body
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
@@ -27,7 +28,8 @@ A_CORE = 0.5  # a tick of the clock is 10 ms: what is told apart here is rest an
 def test_after_work_both_processes_rest_as_they_did_before() -> None:
     work = {name: WORK[name] for name in SHORT}
     with tempfile.TemporaryDirectory() as folder, running(with_engine(folder), MODELS / MODEL) as live:
-        # twice: threads that only some work needs come with it, and what an abort cuts off differs
+        # the threads of attention on a CPU come with the first long prompt, which the aborts may cut off
+        asyncio.run(ask(live.port, body("long " * 2000, 2, MODEL)))
         first = [row for _ in range(2) for row in asyncio.run(rests(live, work, 0.2))]
         second = asyncio.run(rests(live, work, REST_S, most(first)))
         heaps = [heaps_of_threads(pid) for pid in pids(live)]
