@@ -255,9 +255,9 @@ class Turn:
         last = next((index for index, one in enumerate(reversed(parts)) if isinstance(one, Calls)), None)
         trailing = "" if last is None else "".join(text_of(one) for one in parts[len(parts) - last :])
         kept = [Reasoning(draft.text) if event is draft else event for event in events]
-        if last is None or trailing.strip():
-            return self._without_calls(kept)
         calls, fixes, problems = _judge(parts, self._tools, cut)
+        if last is None or trailing.strip() or not (calls or problems):
+            return self._without_calls(kept)
         misplaced = find_misplaced(parts, False, self._policy.in_text, draft.place)
         problems += [misplaced] if misplaced else []
         if not problems:
