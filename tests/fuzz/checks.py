@@ -9,6 +9,7 @@ from typing import Any
 import jsonschema_rs
 
 from repair.events import Calls, join_texts
+from repair.formats import FORMATS, dropped
 from repair.stream import StreamParser
 from repair.tools import ToolSet
 from repair.turn import Outcome, Turn, TurnPolicy
@@ -29,6 +30,8 @@ CITY: dict[str, Any] = {
 ANYTHING: dict[str, Any] = {"type": "object"}
 LETTERS = 400  # so many characters of a text are also fed one by one
 SCHEMAS = {"get_weather": CITY, "run": ANYTHING}
+# Markers that are no content wherever they stand, and the beginnings of such.
+NO_CONTENT = ("<|", "[", "think", *(one for form in FORMATS.values() for one in dropped(form)))
 TOOLS = ToolSet.compile([ToolDefinition(name, "", schema) for name, schema in SCHEMAS.items()])
 
 
@@ -92,7 +95,7 @@ def check(text: str, cuts: Sequence[int], format: str, finish: str | None, polic
     if (
         outcome.verdict is Verdict.reask
         and not reasoning
-        and not any(m in text for m in ("<|", "[", "think"))
+        and not any(marker in text for marker in NO_CONTENT)
     ):
         assert content == text, "a refused turn lost text"
     if policy.enabled:
