@@ -17,6 +17,7 @@ import msgspec
 from proxy.codecs.anthropic_blocks import sign, stop_object, usage_object
 from proxy.codecs.anthropic_errors import error_object, status_of
 from proxy.codecs.anthropic_request import MessagesShape, decode_request
+from proxy.codecs.anthropic_schemas import MESSAGES
 from proxy.codecs.anthropic_stream import AnthropicStream
 from proxy.codecs.arguments import input_text
 from proxy.codecs.base import Decoded, ErrorReply, Head, Operation, under_v1
@@ -32,8 +33,8 @@ class Anthropic:
     """The codec of /v1/messages."""
 
     routes = (
-        *under_v1("POST", "/messages", Operation.answer),
-        *under_v1("POST", "/messages/count_tokens", Operation.count_tokens),
+        *under_v1("POST", "/messages", Operation.answer, schema=MESSAGES),
+        *under_v1("POST", "/messages/count_tokens", Operation.count_tokens, schema=MESSAGES),
         *under_v1("GET", "/models", Operation.models),
         *under_v1("GET", "/models/{model_id:path}", Operation.model),
     )

@@ -72,10 +72,16 @@ class Tokens:
     spelled: tuple[str, ...]
 
 
+_OPEN_BODY: Mapping[str, Any] = {"type": "object"}
+
+
 @dataclass(frozen=True, slots=True)
 class CodecRoute:
     """path: as FastAPI takes it, `{model_id:path}` for the name of a model. kept: of Operation.kept. form: of
     Operation.tokenize and Operation.detokenize.
+
+    For the OpenAPI document alone: schema, of the body where one is read, and stream_type, the media type of
+    an answer's stream.
     """
 
     method: str
@@ -83,15 +89,23 @@ class CodecRoute:
     operation: Operation
     kept: Kept | None = None
     form: TokenForm | None = None
+    schema: Mapping[str, Any] = field(default_factory=lambda: _OPEN_BODY)
+    stream_type: str = "text/event-stream"
 
 
 def under_v1(
-    method: str, path: str, operation: Operation, kept: Kept | None = None, form: TokenForm | None = None
+    method: str,
+    path: str,
+    operation: Operation,
+    kept: Kept | None = None,
+    form: TokenForm | None = None,
+    schema: Mapping[str, Any] = _OPEN_BODY,
+    stream_type: str = "text/event-stream",
 ) -> tuple[CodecRoute, CodecRoute]:
     """Once under /v1 and once bare, since some clients' base URLs leave it out."""
     return (
-        CodecRoute(method, f"/v1{path}", operation, kept, form),
-        CodecRoute(method, path, operation, kept, form),
+        CodecRoute(method, f"/v1{path}", operation, kept, form, schema, stream_type),
+        CodecRoute(method, path, operation, kept, form, schema, stream_type),
     )
 
 

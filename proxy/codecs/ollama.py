@@ -18,6 +18,7 @@ from proxy.codecs.ollama_answer import OllamaStream, line, shape_of, whole_answe
 from proxy.codecs.ollama_errors import error_object, status_of
 from proxy.codecs.ollama_models import encode_loaded, encode_shown, encode_tags
 from proxy.codecs.ollama_request import decode_chat, decode_name, decode_prompt
+from proxy.codecs.ollama_schemas import CHAT, GENERATE, SHOW
 from proxy.conversation.errors import NotFound, RequestError
 from proxy.conversation.events import Answer
 from proxy.conversation.model_card import ModelCard
@@ -90,7 +91,7 @@ class OllamaChat(OllamaCodec):
     """The codec of /api/chat, of the list of models, and of what is not served."""
 
     routes = (
-        *under_v1("POST", "/api/chat", Operation.answer),
+        *under_v1("POST", "/api/chat", Operation.answer, schema=CHAT, stream_type=OllamaStream.media_type),
         *under_v1("GET", "/api/tags", Operation.models),
         *under_v1("GET", "/api/version", Operation.kept, _version),
         *(route for one in _ABSENT for route in under_v1(*one, Operation.kept, _absent)),
@@ -100,7 +101,9 @@ class OllamaChat(OllamaCodec):
 class OllamaGenerate(OllamaCodec):
     """The codec of /api/generate."""
 
-    routes = under_v1("POST", "/api/generate", Operation.answer)
+    routes = under_v1(
+        "POST", "/api/generate", Operation.answer, schema=GENERATE, stream_type=OllamaStream.media_type
+    )
 
     def decode(self, body: bytes) -> Decoded:
         return decode_prompt(body)
@@ -110,7 +113,7 @@ class OllamaShow(OllamaCodec):
     """The codec of questions about a model, and of what is in memory."""
 
     routes = (
-        *under_v1("POST", "/api/show", Operation.named_model),
+        *under_v1("POST", "/api/show", Operation.named_model, schema=SHOW),
         *under_v1("GET", "/api/ps", Operation.models),
     )
 

@@ -19,6 +19,7 @@ from proxy.codecs.base import Decoded, ErrorReply, Head, Operation, under_v1
 from proxy.codecs.openai_common import encode_model, encode_models, logprobs_object, usage_object
 from proxy.codecs.openai_errors import error_object, status_of
 from proxy.codecs.openai_request import ChatShape, decode_request
+from proxy.codecs.openai_schemas import CHAT
 from proxy.codecs.verdict import verdict_comment
 from proxy.conversation.errors import RequestError
 from proxy.conversation.events import (
@@ -40,8 +41,8 @@ class OpenAIChat:
     """The codec of /v1/chat/completions."""
 
     routes = (
-        *under_v1("POST", "/chat/completions", Operation.answer),
-        *under_v1("POST", "/chat/completions/input_tokens", Operation.count_tokens),
+        *under_v1("POST", "/chat/completions", Operation.answer, schema=CHAT),
+        *under_v1("POST", "/chat/completions/input_tokens", Operation.count_tokens, schema=CHAT),
         *under_v1("GET", "/models", Operation.models),
         *under_v1("GET", "/models/{model_id:path}", Operation.model),
     )

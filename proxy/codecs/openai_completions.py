@@ -20,6 +20,7 @@ from proxy.codecs.completion_logprobs import CompletionLogprobs
 from proxy.codecs.openai_common import encode_model, encode_models, usage_object
 from proxy.codecs.openai_completions_request import CompletionShape, decode_request
 from proxy.codecs.openai_errors import error_object, status_of
+from proxy.codecs.openai_schemas import COMPLETION, DETOKENIZE, TOKENIZE
 from proxy.codecs.tokenize import TokenizeForm
 from proxy.codecs.verdict import verdict_comment
 from proxy.conversation.errors import RequestError
@@ -35,9 +36,9 @@ class OpenAICompletions:
     """The codec of /v1/completions, /tokenize and /detokenize."""
 
     routes = (
-        *under_v1("POST", "/completions", Operation.answer),
-        *under_v1("POST", "/tokenize", Operation.tokenize, form=TokenizeForm()),
-        *under_v1("POST", "/detokenize", Operation.detokenize, form=TokenizeForm()),
+        *under_v1("POST", "/completions", Operation.answer, schema=COMPLETION),
+        *under_v1("POST", "/tokenize", Operation.tokenize, form=TokenizeForm(), schema=TOKENIZE),
+        *under_v1("POST", "/detokenize", Operation.detokenize, form=TokenizeForm(), schema=DETOKENIZE),
     )
 
     def claims(self, headers: Mapping[str, str]) -> bool:

@@ -18,6 +18,7 @@ from proxy.codecs.openai_errors import status_of
 from proxy.codecs.openai_responses_request import decode_request
 from proxy.codecs.openai_responses_store import ResponseStore, StoredResponse
 from proxy.codecs.openai_responses_stream import ResponseStream, responses_error, whole_response
+from proxy.codecs.openai_schemas import RESPONSE
 from proxy.conversation.errors import BadRequest, ContextTooLong, NotFound, RequestError
 from proxy.conversation.events import Answer
 from proxy.conversation.model_card import ModelCard
@@ -31,8 +32,8 @@ class OpenAIResponses:
     def __init__(self, store: ResponseStore | None = None) -> None:
         self._store = store or ResponseStore()
         self.routes: tuple[CodecRoute, ...] = (
-            *under_v1("POST", "/responses", Operation.answer),
-            *under_v1("POST", "/responses/input_tokens", Operation.count_tokens),
+            *under_v1("POST", "/responses", Operation.answer, schema=RESPONSE),
+            *under_v1("POST", "/responses/input_tokens", Operation.count_tokens, schema=RESPONSE),
             *under_v1("GET", f"/responses/{{{_ID}}}", Operation.kept, self._show),
             *under_v1("DELETE", f"/responses/{{{_ID}}}", Operation.kept, self._delete),
             *under_v1("POST", f"/responses/{{{_ID}}}/cancel", Operation.kept, self._cancel),

@@ -26,6 +26,7 @@ from proxy.guard.guard import Guard
 from proxy.http.bodies import read_body
 from proxy.http.health import HealthCheck
 from proxy.http.ledger import list_requests, show_request
+from proxy.http.openapi import describe_own, describe_route, document
 from proxy.http.replies import JSONResponse, error_response, request_id_of
 from proxy.http.sessions import drop_session, list_sessions, pin_session, warm_one
 from proxy.http.sse import ClientGone, EventStream, defects_reported, run_while_connected
@@ -83,7 +84,7 @@ def build_router(state: State, codecs: Sequence[Codec]) -> APIRouter:
     for codec in codecs:
         for route in codec.routes:
             served.setdefault((route.path, route.method), []).append((codec, _endpoint(state, codec, route)))
-    for path, method, endpoint in _own_routes(state, codecs[0]):
+    for path, method, endpoint in _own_routes(state, codecs):
         served[path, method] = [(codecs[0], endpoint)]
     for (path, method), dialects in served.items():
         _route(router, path, method, dialects)
@@ -102,17 +103,18 @@ def _endpoint(state: State, codec: Codec, route: CodecRoute) -> Endpoint:
     return _ENDPOINTS[route.operation](state, codec)
 
 
-def _own_routes(state: State, codec: Codec) -> Iterator[tuple[str, str, Endpoint]]:
-    """The routes under /v1/fortieth. codec: decodes the prompts that are to be warmed."""
+def _own_routes(state: State, codecs: Sequence[Codec]) -> Iterator[tuple[str, str, Endpoint]]:
+    """The routes that are no dialect's. The first codec decodes the prompts that are to be warmed."""
     yield "/v1/fortieth/requests", "GET", _requests(state)
     yield "/v1/fortieth/requests/{id:path}", "GET", _request(state)
     yield "/v1/fortieth/sessions", "GET", _sessions(state)
-    yield "/v1/fortieth/warm", "POST", _warm(state, codec)
+    yield "/v1/fortieth/warm", "POST", _warm(state, codecs[0])
     yield "/v1/fortieth/sessions/{id:path}/pin", "POST", _pin(state, True)
     yield "/v1/fortieth/sessions/{id:path}/unpin", "POST", _pin(state, False)
     yield "/v1/fortieth/sessions/{id:path}", "DELETE", _drop(state)
     yield "/health", "GET", _health(state)
     yield "/metrics", "GET", _metrics(state)
+    yield "/openapi.json", "GET", _openapi(state, codecs)
 
 
 def _route(router: APIRouter, path: str, method: str, dialects: Sequence[_Served]) -> None:
@@ -321,6 +323,18 @@ def _metrics(state: State) -> Endpoint:
         return Response(state.metrics.render(), media_type=CONTENT_TYPE)
 
     return metrics
+
+
+def _openapi(state: State, codecs: Sequence[Codec]) -> Endpoint:
+    async def openapi(request: Request) -> Response:
+        _authorise(state, request)
+        described = [
+            *(describe_route(codec, route) for codec in codecs for route in codec.routes),
+            *(describe_own(codecs[0], method, path) for path, method, _ in _own_routes(state, codecs)),
+        ]
+        return JSONResponse(document(described, state.upstream.models, state.api_key is not None))
+
+    return openapi
 
 
 def _find(upstream: Upstream, name: str) -> ModelCard:
