@@ -48,6 +48,18 @@ fuzz: install-dev
 	$(BIN)/python -m tests.fuzz.declared $(DECLARED)
 	$(BIN)/python -m tests.fuzz.fuzz_repair -max_total_time=$(SECONDS) $(SEED)
 
+# schemathesis over /openapi.json, all routes, with random and hostile bodies; it is installed in a place of its own.
+# SECONDS is the longest time of each of the two parts; ARGS='--url http://...' asks a running server
+CASES ?= 10000
+.PHONY: schemathesis
+schemathesis: install-dev .venv-schemathesis/.done
+	$(BIN)/python -m tests.fuzz.api .venv-schemathesis/bin/schemathesis --cases $(CASES) --seconds $(SECONDS) $(ARGS)
+
+.venv-schemathesis/.done:
+	$(PYTHON) -m venv .venv-schemathesis
+	.venv-schemathesis/bin/python -m pip install --quiet 'schemathesis>=4.32,<5'
+	@touch $@
+
 # every corpus case through the guard over real HTTP, as text and as structured calls, streamed and not
 guard: install-dev
 	$(BIN)/python -m tests.proxy.guard_corpus
