@@ -20,7 +20,7 @@ from proxy.codecs.anthropic_request import MessagesShape, decode_request
 from proxy.codecs.anthropic_schemas import MESSAGES
 from proxy.codecs.anthropic_stream import AnthropicStream
 from proxy.codecs.arguments import input_text
-from proxy.codecs.base import Decoded, ErrorReply, Head, Operation, under_v1
+from proxy.codecs.base import CodecRoute, Decoded, ErrorReply, Head, Operation, under_v1
 from proxy.conversation.errors import RequestError
 from proxy.conversation.events import Answer
 from proxy.conversation.model_card import ModelCard
@@ -33,10 +33,10 @@ class Anthropic:
     """The codec of /v1/messages."""
 
     routes = (
-        *under_v1("POST", "/messages", Operation.answer, schema=MESSAGES),
-        *under_v1("POST", "/messages/count_tokens", Operation.count_tokens, schema=MESSAGES),
-        *under_v1("GET", "/models", Operation.models),
-        *under_v1("GET", "/models/{model_id:path}", Operation.model),
+        *under_v1(CodecRoute("POST", "/messages", Operation.answer, schema=MESSAGES)),
+        *under_v1(CodecRoute("POST", "/messages/count_tokens", Operation.count_tokens, schema=MESSAGES)),
+        *under_v1(CodecRoute("GET", "/models", Operation.models)),
+        *under_v1(CodecRoute("GET", "/models/{model_id:path}", Operation.model)),
     )
 
     def claims(self, headers: Mapping[str, str]) -> bool:

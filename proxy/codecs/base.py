@@ -7,7 +7,7 @@ streams, errors and the list of models. Nothing outside of it knows the dialect.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Protocol
 
@@ -93,20 +93,9 @@ class CodecRoute:
     stream_type: str = "text/event-stream"
 
 
-def under_v1(
-    method: str,
-    path: str,
-    operation: Operation,
-    kept: Kept | None = None,
-    form: TokenForm | None = None,
-    schema: Mapping[str, Any] = _OPEN_BODY,
-    stream_type: str = "text/event-stream",
-) -> tuple[CodecRoute, CodecRoute]:
-    """Once under /v1 and once bare, since some clients' base URLs leave it out."""
-    return (
-        CodecRoute(method, f"/v1{path}", operation, kept, form, schema, stream_type),
-        CodecRoute(method, path, operation, kept, form, schema, stream_type),
-    )
+def under_v1(route: CodecRoute) -> tuple[CodecRoute, CodecRoute]:
+    """The route once under /v1 and once as it is, since some clients' base URLs leave /v1 out."""
+    return replace(route, path=f"/v1{route.path}"), route
 
 
 @dataclass(frozen=True, slots=True)

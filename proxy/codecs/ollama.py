@@ -91,10 +91,14 @@ class OllamaChat(OllamaCodec):
     """The codec of /api/chat, of the list of models, and of what is not served."""
 
     routes = (
-        *under_v1("POST", "/api/chat", Operation.answer, schema=CHAT, stream_type=OllamaStream.media_type),
-        *under_v1("GET", "/api/tags", Operation.models),
-        *under_v1("GET", "/api/version", Operation.kept, _version),
-        *(route for one in _ABSENT for route in under_v1(*one, Operation.kept, _absent)),
+        *under_v1(
+            CodecRoute(
+                "POST", "/api/chat", Operation.answer, schema=CHAT, stream_type=OllamaStream.media_type
+            )
+        ),
+        *under_v1(CodecRoute("GET", "/api/tags", Operation.models)),
+        *under_v1(CodecRoute("GET", "/api/version", Operation.kept, _version)),
+        *(route for one in _ABSENT for route in under_v1(CodecRoute(*one, Operation.kept, _absent))),
     )
 
 
@@ -102,7 +106,9 @@ class OllamaGenerate(OllamaCodec):
     """The codec of /api/generate."""
 
     routes = under_v1(
-        "POST", "/api/generate", Operation.answer, schema=GENERATE, stream_type=OllamaStream.media_type
+        CodecRoute(
+            "POST", "/api/generate", Operation.answer, schema=GENERATE, stream_type=OllamaStream.media_type
+        )
     )
 
     def decode(self, body: bytes) -> Decoded:
@@ -113,8 +119,8 @@ class OllamaShow(OllamaCodec):
     """The codec of questions about a model, and of what is in memory."""
 
     routes = (
-        *under_v1("POST", "/api/show", Operation.named_model, schema=SHOW),
-        *under_v1("GET", "/api/ps", Operation.models),
+        *under_v1(CodecRoute("POST", "/api/show", Operation.named_model, schema=SHOW)),
+        *under_v1(CodecRoute("GET", "/api/ps", Operation.models)),
     )
 
     def decode(self, body: bytes) -> Decoded:

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
-from proxy.codecs.base import Decoded, ErrorReply, Head, Operation, under_v1
-from proxy.codecs.openai_common import encode_model, encode_models, logprobs_object, usage_object
+from proxy.codecs.base import CodecRoute, Decoded, ErrorReply, Head, Operation, under_v1
+from proxy.codecs.openai_common import OpenAICodec, logprobs_object, usage_object
 from proxy.codecs.openai_errors import error_object, status_of
 from proxy.codecs.openai_request import ChatShape, decode_request
 from proxy.codecs.openai_schemas import CHAT
@@ -37,27 +37,21 @@ from proxy.conversation.model_card import ModelCard
 from repair.types import ReasoningDelta, TextDelta
 
 
-class OpenAIChat:
+class OpenAIChat(OpenAICodec):
     """The codec of /v1/chat/completions."""
 
     routes = (
-        *under_v1("POST", "/chat/completions", Operation.answer, schema=CHAT),
-        *under_v1("POST", "/chat/completions/input_tokens", Operation.count_tokens, schema=CHAT),
-        *under_v1("GET", "/models", Operation.models),
-        *under_v1("GET", "/models/{model_id:path}", Operation.model),
+        *under_v1(CodecRoute("POST", "/chat/completions", Operation.answer, schema=CHAT)),
+        *under_v1(CodecRoute("POST", "/chat/completions/input_tokens", Operation.count_tokens, schema=CHAT)),
+        *under_v1(CodecRoute("GET", "/models", Operation.models)),
+        *under_v1(CodecRoute("GET", "/models/{model_id:path}", Operation.model)),
     )
-
-    def claims(self, headers: Mapping[str, str]) -> bool:
-        return False  # no header is this dialect's own
 
     def decode(self, body: bytes) -> Decoded:
         return decode_request(body)
 
     def head(self, card: ModelCard, request_id: str) -> Head:
         return Head(f"chatcmpl-{secrets.token_hex(14)}", card.id, int(time.time()), card.fingerprint)
-
-    def call_id(self) -> str:
-        return f"call_{secrets.token_hex(12)}"
 
     def encode_answers(self, head: Head, asked: Decoded, answers: Sequence[Answer]) -> bytes:
         finish = total([answer.finish for answer in answers])
@@ -82,12 +76,6 @@ class OpenAIChat:
 
     def encode_count(self, tokens: int) -> bytes:
         return msgspec.json.encode({"object": "chat.completion.input_tokens", "input_tokens": tokens})
-
-    def encode_models(self, cards: Sequence[ModelCard]) -> bytes:
-        return encode_models(cards)
-
-    def encode_model(self, card: ModelCard) -> bytes:
-        return encode_model(card)
 
 
 class OpenAIChatStream:

@@ -1,8 +1,9 @@
-"""What OpenAI's APIs say alike: the list of models, token counts, and log probabilities."""
+"""What OpenAI's APIs say alike: ids of calls, the list of models, token counts, and log probabilities."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import secrets
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -16,16 +17,24 @@ from proxy.conversation.model_card import ModelCard
 _LENGTHS = ("max_model_len", "context_length", "max_input_tokens", "max_output_tokens", "max_tokens")
 
 
-def encode_models(cards: Sequence[ModelCard]) -> bytes:
-    """`models` is where Codex looks, and it fails on a list without it. The rows that it knows would bring
-    the system prompt with them, which is not ours to tell; an empty list leaves it its own.
-    """
-    data = [_card_object(card) for card in cards]
-    return msgspec.json.encode({"object": "list", "data": data, "models": []})
+class OpenAICodec:
+    """What the codecs of OpenAI's APIs have in common."""
 
+    def claims(self, headers: Mapping[str, str]) -> bool:
+        return False  # no header is these dialects' own
 
-def encode_model(card: ModelCard) -> bytes:
-    return msgspec.json.encode(_card_object(card))
+    def call_id(self) -> str:
+        return f"call_{secrets.token_hex(12)}"
+
+    def encode_models(self, cards: Sequence[ModelCard]) -> bytes:
+        """`models` is where Codex looks, and it fails on a list without it. The rows that it knows would
+        bring the system prompt with them, which is not ours to tell; an empty list leaves it its own.
+        """
+        data = [_card_object(card) for card in cards]
+        return msgspec.json.encode({"object": "list", "data": data, "models": []})
+
+    def encode_model(self, card: ModelCard) -> bytes:
+        return msgspec.json.encode(_card_object(card))
 
 
 def _card_object(card: ModelCard) -> dict[str, Any]:

@@ -1,6 +1,6 @@
-"""OpenAI completions, of a prompt that is gone on from as it stands, without a chat template:
-https://platform.openai.com/docs/api-reference/completions. Beside them the tokens of prompts.
+"""OpenAI completions: https://platform.openai.com/docs/api-reference/completions.
 
+The model goes on from a prompt as it stands, without a chat template. Beside them the tokens of prompts.
 Order of a stream: with `echo` a chunk with each prompt; the texts as they come; of each choice a chunk with
 finish_reason; then the usage chunk where asked for, a comment with the verdict, `[DONE]`. A stream that fails
 ends in a chunk holding an error object and has no `[DONE]`.
@@ -15,9 +15,9 @@ from typing import Any
 
 import msgspec
 
-from proxy.codecs.base import Decoded, ErrorReply, Head, Operation, under_v1
+from proxy.codecs.base import CodecRoute, Decoded, ErrorReply, Head, Operation, under_v1
 from proxy.codecs.completion_logprobs import CompletionLogprobs
-from proxy.codecs.openai_common import encode_model, encode_models, usage_object
+from proxy.codecs.openai_common import OpenAICodec, usage_object
 from proxy.codecs.openai_completions_request import CompletionShape, decode_request
 from proxy.codecs.openai_errors import error_object, status_of
 from proxy.codecs.openai_schemas import COMPLETION, DETOKENIZE, TOKENIZE
@@ -32,26 +32,22 @@ from repair.types import TextDelta
 _OBJECT = "text_completion"
 
 
-class OpenAICompletions:
+class OpenAICompletions(OpenAICodec):
     """The codec of /v1/completions, /tokenize and /detokenize."""
 
     routes = (
-        *under_v1("POST", "/completions", Operation.answer, schema=COMPLETION),
-        *under_v1("POST", "/tokenize", Operation.tokenize, form=TokenizeForm(), schema=TOKENIZE),
-        *under_v1("POST", "/detokenize", Operation.detokenize, form=TokenizeForm(), schema=DETOKENIZE),
+        *under_v1(CodecRoute("POST", "/completions", Operation.answer, schema=COMPLETION)),
+        *under_v1(CodecRoute("POST", "/tokenize", Operation.tokenize, form=TokenizeForm(), schema=TOKENIZE)),
+        *under_v1(
+            CodecRoute("POST", "/detokenize", Operation.detokenize, form=TokenizeForm(), schema=DETOKENIZE)
+        ),
     )
-
-    def claims(self, headers: Mapping[str, str]) -> bool:
-        return False  # no header is this dialect's own
 
     def decode(self, body: bytes) -> Decoded:
         return decode_request(body)
 
     def head(self, card: ModelCard, request_id: str) -> Head:
         return Head(f"cmpl-{secrets.token_hex(14)}", card.id, int(time.time()), card.fingerprint)
-
-    def call_id(self) -> str:
-        return f"call_{secrets.token_hex(12)}"
 
     def encode_answers(self, head: Head, asked: Decoded, answers: Sequence[Answer]) -> bytes:
         prompts = len(asked.request.prompts)
@@ -70,12 +66,6 @@ class OpenAICompletions:
 
     def encode_count(self, tokens: int) -> bytes:
         return msgspec.json.encode({"object": f"{_OBJECT}.input_tokens", "input_tokens": tokens})
-
-    def encode_models(self, cards: Sequence[ModelCard]) -> bytes:
-        return encode_models(cards)
-
-    def encode_model(self, card: ModelCard) -> bytes:
-        return encode_model(card)
 
 
 class CompletionStream:

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from proxy.codecs.base import CodecRoute, Decoded, ErrorReply, Head, Operation, under_v1
-from proxy.codecs.openai_common import encode_model, encode_models
+from proxy.codecs.openai_common import OpenAICodec
 from proxy.codecs.openai_errors import status_of
 from proxy.codecs.openai_responses_request import decode_request
 from proxy.codecs.openai_responses_store import ResponseStore, StoredResponse
@@ -26,30 +26,24 @@ from proxy.conversation.model_card import ModelCard
 _ID = "response_id"
 
 
-class OpenAIResponses:
+class OpenAIResponses(OpenAICodec):
     """The codec of /v1/responses."""
 
     def __init__(self, store: ResponseStore | None = None) -> None:
         self._store = store or ResponseStore()
         self.routes: tuple[CodecRoute, ...] = (
-            *under_v1("POST", "/responses", Operation.answer, schema=RESPONSE),
-            *under_v1("POST", "/responses/input_tokens", Operation.count_tokens, schema=RESPONSE),
-            *under_v1("GET", f"/responses/{{{_ID}}}", Operation.kept, self._show),
-            *under_v1("DELETE", f"/responses/{{{_ID}}}", Operation.kept, self._delete),
-            *under_v1("POST", f"/responses/{{{_ID}}}/cancel", Operation.kept, self._cancel),
+            *under_v1(CodecRoute("POST", "/responses", Operation.answer, schema=RESPONSE)),
+            *under_v1(CodecRoute("POST", "/responses/input_tokens", Operation.count_tokens, schema=RESPONSE)),
+            *under_v1(CodecRoute("GET", f"/responses/{{{_ID}}}", Operation.kept, self._show)),
+            *under_v1(CodecRoute("DELETE", f"/responses/{{{_ID}}}", Operation.kept, self._delete)),
+            *under_v1(CodecRoute("POST", f"/responses/{{{_ID}}}/cancel", Operation.kept, self._cancel)),
         )
-
-    def claims(self, headers: Mapping[str, str]) -> bool:
-        return False
 
     def decode(self, body: bytes) -> Decoded:
         return decode_request(body, self._store)
 
     def head(self, card: ModelCard, request_id: str) -> Head:
         return Head(f"resp_{secrets.token_hex(24)}", card.id, int(time.time()), card.fingerprint)
-
-    def call_id(self) -> str:
-        return f"call_{secrets.token_hex(12)}"
 
     def encode_answers(self, head: Head, asked: Decoded, answers: Sequence[Answer]) -> bytes:
         (answer,) = answers
@@ -74,12 +68,6 @@ class OpenAIResponses:
 
     def encode_count(self, tokens: int) -> bytes:
         return msgspec.json.encode({"object": "response.input_tokens", "input_tokens": tokens})
-
-    def encode_models(self, cards: Sequence[ModelCard]) -> bytes:
-        return encode_models(cards)
-
-    def encode_model(self, card: ModelCard) -> bytes:
-        return encode_model(card)
 
     def _show(self, named: Mapping[str, Any]) -> bytes:
         return self._find(named).response
