@@ -1,5 +1,7 @@
-"""A finished text held against a grammar, byte by byte and without a model: for what no grammar held while it
-was written. Grammars are llguidance's Lark, as those of engine.constraints are.
+"""Checks a finished text against a grammar, byte by byte and without a model.
+
+It is for texts that no grammar held while they were written. Grammars are llguidance's Lark, as those of
+engine.constraints are.
 """
 
 from __future__ import annotations

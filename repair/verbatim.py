@@ -1,5 +1,6 @@
-"""A turn that is handed on as it stands: of a prompt that is gone on from without a chat template, nothing in
-the text is a call or reasoning.
+"""A turn that is handed on as it stands, since nothing in its text is a call or reasoning.
+
+The model went on from a prompt without a chat template.
 """
 
 from __future__ import annotations

@@ -1,5 +1,6 @@
-"""Parts of an answer that a stream and a whole message tell alike: usage, stop reason, the signature of
-thinking (https://platform.claude.com/docs/en/api/messages).
+"""Usage, stop reason and signed thinking, which a stream and a whole message of Anthropic's tell alike.
+
+https://platform.claude.com/docs/en/api/messages
 """
 
 from __future__ import annotations

@@ -1,5 +1,6 @@
-"""Anthropic's errors: the table from our tree to HTTP status and `type`
-(https://platform.claude.com/docs/en/api/errors).
+"""Anthropic's errors: the table from our tree to HTTP status and `type`.
+
+https://platform.claude.com/docs/en/api/errors
 """
 
 from __future__ import annotations

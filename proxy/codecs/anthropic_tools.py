@@ -1,5 +1,6 @@
-"""The tools of a Messages request, and the choice among them
-(https://platform.claude.com/docs/en/agents-and-tools/tool-use/define-tools).
+"""The tools of a Messages request, and the choice among them.
+
+https://platform.claude.com/docs/en/agents-and-tools/tool-use/define-tools
 
 A tool is what has a name and an input_schema. Those that Anthropic's own servers would execute, or whose
 schema only its models know, have a type instead and are left out.

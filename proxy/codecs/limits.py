@@ -1,4 +1,4 @@
-"""Bounds on what a request may ask for, the same in every dialect."""
+"""Checks that are the same in every dialect: stop strings, the tool choice, the schema of an answer."""
 
 from __future__ import annotations
 

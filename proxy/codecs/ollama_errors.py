@@ -1,5 +1,6 @@
-"""Ollama's errors: the table from our tree to HTTP status; all else that it tells is a message
-(https://docs.ollama.com/api/errors).
+"""Ollama's errors: the table from our tree to HTTP status; all else that it tells is a message.
+
+https://docs.ollama.com/api/errors
 """
 
 from __future__ import annotations

@@ -1,5 +1,6 @@
-"""The messages of Ollama's API, which are those of Chat Completions in a simpler form: pictures stand beside
-the text, arguments are objects, and calls and their results may have no ids
+"""The messages of Ollama's API, which are those of Chat Completions in a simpler form.
+
+Pictures stand beside the text, arguments are objects, and calls and their results may have no ids
 (https://docs.ollama.com/api/chat).
 """
 

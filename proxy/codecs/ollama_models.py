@@ -1,5 +1,6 @@
-"""The models that are served, as Ollama's clients ask for them: the list, those in memory, and one in detail
-(https://docs.ollama.com/api/tags, .../ps, .../show).
+"""The models that are served, as Ollama's clients ask for them: the list, those in memory, one in detail.
+
+https://docs.ollama.com/api/tags, .../ps, .../show
 """
 
 from __future__ import annotations

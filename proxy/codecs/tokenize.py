@@ -1,6 +1,7 @@
-"""The tokens of a prompt and the text of tokens, as vLLM's servers tell them (the Tokenizer API of
-https://docs.vllm.ai/en/latest/serving/openai_compatible_server.html). llama.cpp's name for the text,
-`content`, is taken too.
+"""The tokens of a prompt and the text of tokens, as vLLM's servers tell them.
+
+The Tokenizer API of https://docs.vllm.ai/en/latest/serving/openai_compatible_server.html. llama.cpp's name
+for the text, `content`, is taken too.
 """
 
 from __future__ import annotations

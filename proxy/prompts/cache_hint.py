@@ -1,5 +1,6 @@
-"""For how long a client wants its prefix to be kept, by the marks that it puts into a request
-(https://platform.claude.com/docs/en/build-with-claude/prompt-caching).
+"""For how long a client wants its prefix to be kept, by the marks that it puts into a request.
+
+https://platform.claude.com/docs/en/build-with-claude/prompt-caching
 """
 
 from __future__ import annotations

@@ -1,5 +1,6 @@
-"""Regular expressions of a client's grammar, in the syntax that Rust's and Python's have in common, as rules
-for the same texts with their escapes.
+"""Rewrites regular expressions of a client's grammar as rules for the same texts with their escapes.
+
+The syntax is what Rust's and Python's have in common.
 """
 
 from __future__ import annotations
