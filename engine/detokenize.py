@@ -1,8 +1,8 @@
 """Turns token ids into text, one token at a time, in linear time, never half a character.
 
 There are two ways: a table of each token's bytes (byte-level BPE, and SentencePiece vocabularies with byte
-    fallback, which covers nearly every model), or, for any other decoder, decoding a short window twice and
-    taking the difference.
+fallback, which covers nearly every model), or, for any other decoder, decoding a short window twice and
+taking the difference.
 """
 
 from __future__ import annotations

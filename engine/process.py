@@ -1,8 +1,8 @@
 """One engine process, seen from its parent: start it, talk to it, kill it when it is silent, see it end.
 
 The process ends with its parent: it holds the read end of a pipe (its standard input) whose write end only
-    the parent has, and exits when that closes. It also exits when the frame socket closes, and when it is
-    asked to; before that it writes what is to be kept.
+the parent has, and exits when that closes. It also exits when the frame socket closes, and when it is
+asked to; before that it writes what is to be kept.
 """
 
 from __future__ import annotations

@@ -8,9 +8,9 @@ was set aside for a shorter one) or *decoding*. Prefilling, paused and decoding 
 a cohort is prompts of nearly one length.
 
 Order: by priority; then by when a request may fairly expect its first token, which is its arrival plus its
-    own prefill time plus, for each request that its session already has running, one mean service time. So
-    short prompts overtake long ones that have just come, a long prompt is overtaken for no longer than it
-    takes itself, and a session that sends many requests at once does not displace the others.
+own prefill time plus, for each request that its session already has running, one mean service time. So
+short prompts overtake long ones that have just come, a long prompt is overtaken for no longer than it
+takes itself, and a session that sends many requests at once does not displace the others.
 """
 
 from __future__ import annotations

@@ -83,7 +83,7 @@ class ChatTemplate:
         """The prompt that makes the model answer. kwargs go to the template (`enable_thinking`, ...).
 
         Only the template may write control tokens: where messages or tools hold one, it is encoded as plain
-            text. Raises InvalidRequest when the template refuses the messages, with the template's own words.
+        text. Raises InvalidRequest when the template refuses the messages, with the template's own words.
         """
         written = self.write(messages, tools, **kwargs)
         return Rendered(self.encode_cut(written.text), written.plain, written.generation_prompt)

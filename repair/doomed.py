@@ -1,7 +1,7 @@
 """Recognises a call that, as far as it is written, can no longer become one of a declared tool.
 
 Models that run away do so inside a call: in a name of thousands of tokens, or in keys that no tool has. A
-    little more text is awaited before the call is given up, so that what ends by itself keeps its own text.
+little more text is awaited before the call is given up, so that what ends by itself keeps its own text.
 """
 
 from __future__ import annotations

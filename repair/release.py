@@ -95,7 +95,7 @@ class Wait:
     """Text that waits for what decides about it: a match of `wanted` in what arrives.
 
     The number of fruitless looks at the whole is limited: after a few, the text must have doubled. So all of
-        them together cost no more than a few times the text, however small the pieces.
+    them together cost no more than a few times the text, however small the pieces.
     """
 
     def __init__(self, text: str, wanted: re.Pattern[str], before: Wait | None = None) -> None:

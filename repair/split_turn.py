@@ -75,9 +75,9 @@ def take_apart(
     stops: as in TurnPolicy.
 
     A call stands for itself only where its bounds are certain: in a closed block of calls in which every
-        refused call is sound in its syntax (a quote that was not escaped may end a call too early, and what
-        follows is then not another call). The last block may be otherwise, and is then one part as a whole.
-        None where that does not hold, or where something else than single calls is wrong.
+    refused call is sound in its syntax (a quote that was not escaped may end a call too early, and what
+    follows is then not another call). The last block may be otherwise, and is then one part as a whole.
+    None where that does not hold, or where something else than single calls is wrong.
     """
     parser = StreamParser(tools, format, generation_prompt=generation_prompt)
     events = ContentStops(stops).close([*parser.feed(text), *parser.close()])

@@ -38,7 +38,7 @@ def decode_strict(text: str, start: int = 0) -> tuple[Any, int]:
     """The JSON value at `start` (after white space) and the index after it.
 
     Stricter than json.loads: no NaN, no infinite numbers, no duplicate keys, no lone surrogates. Raises
-        ValueError, also for nesting beyond the limit.
+    ValueError, also for nesting beyond the limit.
     """
     try:
         value, end = _DECODER.raw_decode(text, _blank(text, start))

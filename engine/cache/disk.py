@@ -1,8 +1,8 @@
 """The disk tier: one folder of segments in diskcache, written, read, evicted and verified; nothing of MLX.
 
 Each segment is two items: its tensors (a file), then its record (a row), so that a crash leaves at most a
-    file that no record names. Nothing is ever pickled: the record is msgpack with its own checksum, and holds
-    the checksum of the tensors. What does not match is removed and counts as a miss.
+file that no record names. Nothing is ever pickled: the record is msgpack with its own checksum, and holds
+the checksum of the tensors. What does not match is removed and counts as a miss.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ class Folder:
     """Opens `path` at once. Raises OSError (NotOurs is one) or sqlite3.Error where nothing there can be read.
 
     A `patient` folder does not raise: attend() looks again, as it does after everything that ends writing.
-        One process at a time may write. Another one that opens the folder only reads, as does one that does
-        not want to `write`, or may not; it changes nothing there. limit: bytes that the whole folder may
-        take. Safe to use from several threads.
+    One process at a time may write. Another one that opens the folder only reads, as does one that does
+    not want to `write`, or may not; it changes nothing there. limit: bytes that the whole folder may
+    take. Safe to use from several threads.
     """
 
     path: Path
@@ -225,8 +225,8 @@ class Folder:
         """Stores a segment; returns the names of those evicted for it, or None when it was not stored.
 
         A segment whose parent is not stored is not stored either: it could never be used. A failure of the
-            disk ends writing, with one warning, until attend() resumes it. breaks: of the thread that writes.
-            parts: of single bytes.
+        disk ends writing, with one warning, until attend() resumes it. breaks: of the thread that writes.
+        parts: of single bytes.
         """
         if self.readonly or self._lost() or not self._wanted(record):
             return None

@@ -31,11 +31,11 @@ class RamTier:
     """Segments in RAM, `budget` bytes of them at most.
 
     Evicts by GreedyDual-Size (Cao and Irani, 1997): a segment is worth its cost per byte on top of the worth
-        of the last one that was evicted, so that cost counts against recency, and what is not used ages.
-        `unit`: bytes that one token takes, which makes the cost per byte a number near 1. Among equals the
-        longest unused is evicted first. A segment with continuations in RAM stays until they are evicted:
-        roots outlive leaves. Its spare bytes are given up before anything else, if they are on disk and only
-        one segment continues it.
+    of the last one that was evicted, so that cost counts against recency, and what is not used ages.
+    `unit`: bytes that one token takes, which makes the cost per byte a number near 1. Among equals the
+    longest unused is evicted first. A segment with continuations in RAM stays until they are evicted:
+    roots outlive leaves. Its spare bytes are given up before anything else, if they are on disk and only
+    one segment continues it.
     """
 
     budget: int

@@ -79,7 +79,7 @@ async def unless_interrupted(work: Coroutine[Any, Any, bool], patience_s: float 
     """What the work returns; None after SIGINT, when the work has ended.
 
     The work is cancelled again if it goes on for `patience_s`: a library that cancels something of its own in
-        the same moment takes our cancellation for its own.
+    the same moment takes our cancellation for its own.
     """
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGINT, stop.set)

@@ -6,7 +6,7 @@ FortiethError
 └── RequestError                  one request fails: each dialect has a table of how it tells that
     ├── BadRequest                a field has the wrong type or value; `param` names it
     │   ├── BadBody               the body is no JSON object at all
-│   │   └── UnsupportedEncoding  it is compressed in a way that the server does not read
+    │   │   └── UnsupportedEncoding it is compressed in a way that the server does not read
     │   ├── BadTool               a tool's parameters are no usable JSON Schema
     │   └── ContextTooLong        the prompt leaves no room in the model's context
     │       └── ContextRefused    an upstream says so, in its own words

@@ -1,7 +1,7 @@
 """Finds the generated tokens that make up the text shown to the client, so that each goes out with its text.
 
 Guard and parser lie between the two: text may be held back, reasoning goes elsewhere, markers and calls are
-    not shown. What is shown is found again in the text of the tokens, in order.
+not shown. What is shown is found again in the text of the tokens, in order.
 """
 
 from __future__ import annotations

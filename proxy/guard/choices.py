@@ -40,7 +40,7 @@ class Delivery:
         """The events of the request. Raises RequestError.
 
         One answer: its events as they are. Several answers: each event as OfChoice, with one Started and one
-            Finish for all of them.
+        Finish for all of them.
         """
         return self._answer(self._sources[0]) if len(self._sources) == 1 else self._all()
 

@@ -1,7 +1,7 @@
 """Decides which grammar the answer to a request is decoded under, if any.
 
 A grammar is a help and never a condition: where none can be made, the request is served without one, its
-    calls are judged all the same, and the log says so once.
+calls are judged all the same, and the log says so once.
 """
 
 from __future__ import annotations

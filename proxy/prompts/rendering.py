@@ -1,7 +1,7 @@
 """A conversation in the form that chat templates take, and plainer forms for templates that refuse that form.
 
 Templates differ in what they accept: some have no system role, some want user and assistant to alternate,
-    some iterate over arguments and so need an object. Each plainer form loses a little structure and no text.
+some iterate over arguments and so need an object. Each plainer form loses a little structure and no text.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A wire format as a row of literals: what one model family writes around names and arguments.
 
 Literals hold placeholders: {name} for the tool, {key} for a parameter, {id} and {index} for those of the
-    call, {string} for whether a value is text (`true`, `false`), {type} for its JSON type.
+call, {string} for whether a value is text (`true`, `false`), {type} for its JSON type.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Reduces a JSON Schema to what llguidance can hold a text to.
 
 What it supports: https://github.com/guidance-ai/llguidance/blob/main/docs/json_schema.md. A keyword beyond
-    that is left out, and the rest of its schema stays; validation still judges all of it.
+that is left out, and the rest of its schema stays; validation still judges all of it.
 """
 
 from __future__ import annotations

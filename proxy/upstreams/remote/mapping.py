@@ -136,7 +136,7 @@ def conversation(messages: Sequence[Message], roles_as_sent: bool = True) -> Ite
     """The messages in OpenAI's form, with the further fields that the client sent.
 
     What agents send and upstreams refuse is corrected: calls and results without ids, arguments that are not
-        an object, an empty answer at the end.
+    an object, an empty answer at the end.
 
     roles_as_sent: if not, `developer` becomes `system`, because chat templates of open models leave out
         messages with a role that they do not know, and say nothing.

@@ -1,7 +1,7 @@
 """Picks one of several equal servers for a session, so that its turns find their prefix in one cache.
 
 Rendezvous hashing: each replica gets a number from the session's id and its own, and the highest wins. When a
-    replica is removed, only its own sessions move; when one is added, only the sessions that it wins.
+replica is removed, only its own sessions move; when one is added, only the sessions that it wins.
 """
 
 from __future__ import annotations
