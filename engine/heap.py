@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 SLACK = 32 * 2**20
-EVERY_S = 1.0  # a call, and the fresh memory after it, take 30 ms of CPU time at most
+EVERY_S = 1.0  # a call, and the fresh memory after it, took about 30 ms of CPU time
 
 
 M_ARENA_MAX = -8  # the option of mallopt(3) in glibc's malloc.h
