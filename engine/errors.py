@@ -1,4 +1,4 @@
-"""What can go wrong in the engine. One tree:
+"""The engine's errors, as one tree.
 
     EngineError
     ├── InvalidRequest      a parameter cannot be served; names it

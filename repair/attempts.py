@@ -1,4 +1,4 @@
-"""Finds what was meant as a call and is none: markers too broken for any format, half a call, loops.
+"""Decides whether a turn without a readable call was meant to hold one, so that the model is asked again.
 
 Such a turn is re-asked, never executed; a wrong guess costs one more attempt.
 """

@@ -1,4 +1,4 @@
-"""Reads the text after a call's marker where no format reads a call: a marker written twice, or garbage."""
+"""Reads what stands behind a call's marker that is written twice, or that no call follows."""
 
 from __future__ import annotations
 

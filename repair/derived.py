@@ -1,4 +1,4 @@
-"""Finds the format that a model writes, proved by its own chat template.
+"""Chooses the format that a model's chat template writes: a known, declared or derived one, proved by it.
 
 What the template writes of known calls must be read back exactly. Detected, declared and derived formats all
 have to pass this.

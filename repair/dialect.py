@@ -1,4 +1,4 @@
-"""The markers to look for in one model's text, compiled from its formats."""
+"""The markers of calls and reasoning to look for in one model's text, compiled from its formats."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Finds texts that end in something whose whole shape is a call, although no format has read it as one.
+"""Tells whether a text ends in the shape of a call that no format has read; one of the signs of an attempt.
 
 An agent's run would end there without notice. Such a turn is asked again, and never executed. Only the end of
 the text decides, since words after a call make an example of it.

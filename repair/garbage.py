@@ -1,4 +1,4 @@
-"""Reads envelopes that hold nothing of a call."""
+"""Finds where a call's envelope ends that holds nothing of a call."""
 
 from __future__ import annotations
 

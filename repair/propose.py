@@ -1,4 +1,4 @@
-"""Proposes readings of text on which the tolerant reader gives up.
+"""Proposes readings of arguments (wrong escapes, lost separators) where the tolerant reader gives up.
 
 Each proposal is verified here against the text, and afterwards by the ladder against the schema. Whatever is
 not provably the only reading is None.

@@ -1,4 +1,4 @@
-"""Regions: what a wire format finds in the text, and the readers that several formats share.
+"""Regions: parts of a text that a wire format reads as calls; and the readers that several formats share.
 
 All readers see the whole rest of the turn. None looks at more text than it consumes, except for the search
 for its own closing marker.

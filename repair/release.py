@@ -1,4 +1,4 @@
-"""Decides when a call region may leave: when no text that may still follow can change what it is.
+"""Decides when a streamed call may be sent: when no text that may still follow can change what it is.
 
 A region is certain if it was read from left to right without a change, and its end was seen. The strict and
 the tolerant reader look at nothing after the value that they read, and an end marker in its due place ends

@@ -1,4 +1,4 @@
-"""What may be left over after a region: its own content once more, and stray closing markers."""
+"""Skips what models leave behind a call: its own content once more, and stray closing markers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reads what lies in a folder of ours, without writing anything."""
+"""Lists the segments that a cache folder holds, without writing anything."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the core asks of the prefix cache: one place where requests, sessions and kept prefixes meet."""
+"""The engine core's one door to the prefix cache: what is kept of a request, for which session, when."""
 
 from __future__ import annotations
 

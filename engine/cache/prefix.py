@@ -1,4 +1,4 @@
-"""What the prefix cache knows of one request."""
+"""What the prefix cache has noted for one request, from its arrival to its end."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Computes what is to be kept, a little at a time, between two steps of the model. Engine thread only."""
+"""Evaluates the lazy arrays of new cache entries, a few between steps of the model. Engine thread only."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The prefix cache as the engine uses it: look, wait, take, keep. Engine thread only.
+"""The prefix cache itself, in RAM and on disk: look, wait, take, keep. Engine thread only.
 
 A request looks for its longest known prefix when it comes; what lies on disk is fetched while it waits in the
 queue. When it gets its place, it takes what is in RAM by then. What it computes is kept at the end of its

@@ -1,4 +1,4 @@
-"""Anthropic Messages: https://platform.claude.com/docs/en/api/messages.
+"""The codec of Anthropic Messages: https://platform.claude.com/docs/en/api/messages.
 
 An answer holds thinking where the request asks for it, text, then the calls. Paths that OpenAI's API has too
 are told apart by the headers that Anthropic's clients send.

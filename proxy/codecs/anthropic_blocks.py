@@ -1,4 +1,4 @@
-"""Usage, stop reason and signed thinking, which a stream and a whole message of Anthropic's tell alike.
+"""Parts of Anthropic's answers, whole and streamed alike: usage, stop reason, blocks of signed thinking.
 
 https://platform.claude.com/docs/en/api/messages
 """

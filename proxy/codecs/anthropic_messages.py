@@ -1,4 +1,4 @@
-"""The system prompt and the messages of a Messages request, as real agents send them.
+"""Decodes the system prompt and the messages of a Messages request, `tool_result` blocks among them.
 
 An agent cannot mend its history: as in the other dialects it is refused only where a field has a type that
 says nothing. A result of a tool becomes a message of its own, where it stands.

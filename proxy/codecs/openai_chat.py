@@ -1,4 +1,4 @@
-"""OpenAI Chat Completions: https://platform.openai.com/docs/api-reference/chat.
+"""The codec of OpenAI Chat Completions: https://platform.openai.com/docs/api-reference/chat.
 
 Order of a stream: for each choice a chunk with the role, text and reasoning as they come, each call as a
 chunk that opens it and one with its arguments, the chunk with finish_reason; then the usage chunk where asked

@@ -1,4 +1,4 @@
-"""OpenAI completions: https://platform.openai.com/docs/api-reference/completions.
+"""The codec of OpenAI completions: https://platform.openai.com/docs/api-reference/completions.
 
 The model goes on from a prompt as it stands, without a chat template. Beside them the tokens of prompts.
 Order of a stream: with `echo` a chunk with each prompt; the texts as they come; of each choice a chunk with

@@ -1,4 +1,4 @@
-"""OpenAI Responses: https://platform.openai.com/docs/api-reference/responses.
+"""The codec of OpenAI Responses: https://platform.openai.com/docs/api-reference/responses.
 
 It alone of the dialects keeps something between requests: its answers, in memory and within bounds.
 """

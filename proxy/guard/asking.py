@@ -1,4 +1,4 @@
-"""How the model is asked again: as a correction, from the untouched conversation, or for the arguments alone.
+"""Chooses the next request of a re-ask: correction, untouched conversation, or the arguments alone.
 
 The tokens and the sampling of the next attempt are decided here too.
 """

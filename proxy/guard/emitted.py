@@ -1,4 +1,4 @@
-"""Judges structured calls like those in the text, and together with the text beside them."""
+"""Judges calls that an upstream sends as structure, together with the text beside them."""
 
 from __future__ import annotations
 

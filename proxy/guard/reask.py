@@ -1,4 +1,4 @@
-"""Asks the model again: it gets its attempt back and what was wrong, bounded in attempts, time and tokens."""
+"""Asks the model again after a refused attempt, until one holds or attempts, time or tokens are used up."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Responses that are sent whole: JSON, and errors as a codec encodes them, with `Retry-After`."""
+"""Sends whole responses: JSON, and errors as a codec encodes them, with `Retry-After` where one has it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The texts of a setting, which stand at its field: help, default, example and page of the docs.
+"""The type of the texts that each field of settings.py carries: help, default, example, page of the docs.
 
 `--help`, docs/operations.md and error messages repeat them.
 """

@@ -1,4 +1,4 @@
-"""Finds the wire format of a model in its chat template, and proves it by what the template writes."""
+"""Renders probing calls with a served model's chat template, by which repair chooses its format."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Derives a wire format from what a model's own chat template writes of known calls.
+"""Makes a new wire format for a chat template that writes none of the known ones.
 
 The template is asked for turns whose names and values nobody else uses (Probe). What stands between them is
 the format: literals of one of the shapes. A format is accepted only if turns with other names and with hard

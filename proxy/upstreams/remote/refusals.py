@@ -1,4 +1,4 @@
-"""Translates an upstream's failure to our error tree, by its status, its message and its headers."""
+"""Translates an upstream's failure, by status, message and `Retry-After`, to an error of our tree."""
 
 from __future__ import annotations
 
