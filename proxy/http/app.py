@@ -21,7 +21,7 @@ from proxy.guard.policy import GuardPolicy
 from proxy.http.health import HealthCheck
 from proxy.http.logs import REQUEST_ID
 from proxy.http.replies import error_response
-from proxy.http.routes import Limits, State, build_router
+from proxy.http.routes import Limits, State, build_routes
 from proxy.records.ledger import Ledger
 from proxy.records.metrics import Metrics
 from proxy.records.request_record import Sink
@@ -58,8 +58,14 @@ def create_app(
     health = HealthCheck(upstream)
     limits = limits or Limits()
     state = State(upstream, guard, health, limits, api_key, metrics, session_stats, ledger)
-    app = FastAPI(title="fortieth", docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
-    app.include_router(build_router(state, codecs))
+    app = FastAPI(
+        title="fortieth",
+        routes=build_routes(state, codecs),
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        redirect_slashes=False,
+    )
     app.add_exception_handler(HTTPException, _in_words_of(codecs))
     app.add_middleware(RequestLog, answered=metrics.answered)
     return app

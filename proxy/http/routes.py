@@ -9,8 +9,9 @@ import hmac
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from fastapi import APIRouter, Request, Response
+from fastapi import Request, Response
 from starlette.requests import ClientDisconnect
+from starlette.routing import Route
 
 from proxy.codecs.base import Codec, CodecRoute, Decoded, Kept, Operation, TokenForm
 from proxy.codecs.verdict import verdict_headers
@@ -75,20 +76,19 @@ class State:
         return self.upstream.capabilities
 
 
-def build_router(state: State, codecs: Sequence[Codec]) -> APIRouter:
+def build_routes(state: State, codecs: Sequence[Codec]) -> list[Route]:
     """The routes of each codec, and our own, which answer and fail as the first codec encodes it. Where
     codecs share a path, the one that claims a request has it, else the first of them.
+
+    They are Starlette's: bodies are decoded by the codec, so nothing of what FastAPI adds to a route is used.
     """
-    router = APIRouter()
     served: dict[tuple[str, str], list[_Served]] = {}
     for codec in codecs:
         for route in codec.routes:
             served.setdefault((route.path, route.method), []).append((codec, _endpoint(state, codec, route)))
     for path, method, endpoint in _own_routes(state, codecs):
         served[path, method] = [(codecs[0], endpoint)]
-    for (path, method), dialects in served.items():
-        _route(router, path, method, dialects)
-    return router
+    return [_route(path, method, dialects) for (path, method), dialects in served.items()]
 
 
 Endpoint = Callable[[Request], Awaitable[Response]]
@@ -117,10 +117,8 @@ def _own_routes(state: State, codecs: Sequence[Codec]) -> Iterator[tuple[str, st
     yield "/openapi.json", "GET", _openapi(state, codecs)
 
 
-def _route(router: APIRouter, path: str, method: str, dialects: Sequence[_Served]) -> None:
-    """Adds a route. dialects: the codecs and their handlers, one of which answers a request and encodes its
-    errors.
-    """
+def _route(path: str, method: str, dialects: Sequence[_Served]) -> Route:
+    """dialects: the codecs and their handlers, one of which answers a request and encodes its errors."""
 
     async def route(request: Request) -> Response:
         claimed = (one for one in dialects if one[0].claims(request.headers))
@@ -131,8 +129,7 @@ def _route(router: APIRouter, path: str, method: str, dialects: Sequence[_Served
         except RequestError as error:
             return error_response(codec, error, request)
 
-    methods = ["GET", "HEAD"] if method == "GET" else [method]
-    router.add_api_route(path, route, methods=methods, response_model=None)
+    return Route(path, route, methods=[method])  # GET brings HEAD with it
 
 
 def _answer(state: State, codec: Codec) -> Endpoint:

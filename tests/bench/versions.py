@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import os
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -31,9 +30,9 @@ Figures = dict[str, float]
 
 
 def cpu_s(pid: int) -> float:
-    """Of a process since it began (Linux)."""
-    told = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(told[11]) + int(told[12])) / os.sysconf("SC_CLK_TCK")
+    """Of all threads of a process since they began (Linux, to the nanosecond)."""
+    threads = Path(f"/proc/{pid}/task").glob("*/schedstat")
+    return sum(int(thread.read_text().split()[0]) for thread in threads) / 1e9
 
 
 def of_proxy(arm: Arm) -> Figures:

@@ -9,7 +9,6 @@ from typing import Any
 import httpx
 import jsonschema_rs
 import pytest
-from fastapi.routing import APIRoute
 
 from proxy.codecs.registry import CODECS
 from proxy.conversation.errors import MethodNotAllowed, RequestError
@@ -17,7 +16,7 @@ from proxy.guard.guard import Guard
 from proxy.guard.policy import GuardPolicy
 from proxy.http.health import HealthCheck
 from proxy.http.openapi import ERRORS
-from proxy.http.routes import Limits, State, build_router
+from proxy.http.routes import Limits, State, build_routes
 from proxy.records.metrics import Metrics
 from proxy.records.session_stats import SessionStats
 from tests.proxy.codecs.plain import Plain
@@ -56,8 +55,7 @@ def test_every_route_and_method_is_in_it(document: dict[str, Any]) -> None:
     )
     registered = {
         (method.lower(), re.sub(r":path\}", "}", route.path))
-        for route in build_router(state, CODECS).routes
-        if isinstance(route, APIRoute)
+        for route in build_routes(state, CODECS)
         for method in route.methods or ()
     }
     assert len(registered) > 60
