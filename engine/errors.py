@@ -3,6 +3,7 @@
     EngineError
     ├── InvalidRequest      a parameter cannot be served; names it
     ├── ContextOverflow     the prompt leaves no room in the model's context
+    ├── Unwanted             the prompt is no longer wanted, since its client has gone
     ├── QueueFull           too many requests wait; says when to come back
     ├── DeadlineExceeded    the request's own deadline passed before it was finished
     ├── EngineFault         a step failed in the live process; its requests are lost, it serves on
@@ -46,17 +47,27 @@ class InvalidRequest(EngineError):
 
 
 class ContextOverflow(EngineError):
-    """The prompt has `tokens` tokens; prompt and answer together may have `limit`."""
+    """The prompt has `tokens` tokens; prompt and answer together may have `limit`.
+
+    estimated: the tokens were not all counted.
+    """
 
     code = "context_length_exceeded"
 
-    def __init__(self, tokens: int, limit: int) -> None:
+    def __init__(self, tokens: int, limit: int, estimated: bool = False) -> None:
         super().__init__(f"prompt is too long: {tokens} tokens > {limit - 1} maximum")
         self.tokens = tokens
         self.limit = limit
+        self.estimated = estimated
 
     def detail(self) -> dict[str, str | int | float]:
         return {"tokens": self.tokens, "limit": self.limit}
+
+
+class Unwanted(EngineError):
+    """The prompt is no longer wanted. Nobody is left to hear of it."""
+
+    code = "unwanted"
 
 
 class QueueFull(EngineError):

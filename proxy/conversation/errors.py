@@ -11,6 +11,7 @@ FortiethError
     │   └── ContextTooLong        the prompt leaves no room in the model's context
     │       └── ContextRefused    an upstream says so, in its own words
     ├── BodyTooLarge              more bytes than the server reads
+    ├── BodyTooSlow               the client stopped sending its body
     ├── Unauthorized              no or a wrong API key
     ├── Forbidden                 the key may not do this
     ├── NotFound                  no such route
@@ -105,13 +106,16 @@ class BadTool(BadRequest):
 class ContextTooLong(BadRequest):
     """The prompt leaves no room in the context. The message holds the phrases by which agents know that they
     must compact their history.
+
+    estimated: the tokens were not all counted, because the prompt is far too long.
     """
 
-    def __init__(self, tokens: int, context_length: int) -> None:
+    def __init__(self, tokens: int, context_length: int, *, estimated: bool = False) -> None:
+        counted = " They were estimated from the beginning of the prompt." if estimated else ""
         super().__init__(
             f"prompt is too long: {tokens} tokens > {context_length - 1} maximum. "
             f"This model's maximum context length is {context_length} tokens. However, your messages "
-            f"resulted in {tokens} tokens. Please reduce the length of the messages.",
+            f"resulted in {tokens} tokens.{counted} Please reduce the length of the messages.",
             param="messages",
         )
 
@@ -130,6 +134,10 @@ class ContextRefused(ContextTooLong):
 
 class BodyTooLarge(RequestError):
     pass
+
+
+class BodyTooSlow(RequestError):
+    """The client stopped sending its body, or sends it for too long."""
 
 
 class Unauthorized(RequestError):

@@ -101,6 +101,7 @@ class ChatRequest:
         them at its head, which would then change.
     warnings: what the codec had to leave out, for the client.
     prompts: given in place of messages and tools: the model continues each as it stands, n times.
+    body_bytes: of the body that the request came in; 0 where it came in none.
     """
 
     model: str
@@ -126,6 +127,7 @@ class ChatRequest:
     told_in_place: frozenset[str] = frozenset()
     warnings: tuple[str, ...] = ()
     prompts: tuple[RawPrompt, ...] = ()
+    body_bytes: int = 0
 
     @property
     def raw(self) -> RawPrompt | None:

@@ -27,6 +27,9 @@ CACHE_KEY = "prompt_cache_key"
 USER_ID = "metadata.user_id"
 USER = "user"
 _MAX_CHARS = 256
+# Of a long message its length and so much of its beginning tell the session. To look through all of it would
+# take seconds.
+_TEXT_BEGINNING = 65_536
 # Of a prompt without messages, how much of its beginning tells the session.
 _RAW_BEGINNING = 256
 
@@ -59,6 +62,10 @@ def from_body(body: Mapping[str, Any]) -> SessionId:
         if isinstance(value, str) and value.strip():
             return SessionId(_bounded(value.strip()), source)
     return UNNAMED
+
+
+def _beginning(text: str) -> str:
+    return text if len(text) <= _TEXT_BEGINNING else f"{text[:_TEXT_BEGINNING]}\0{len(text)}"
 
 
 def _session_in(user_id: Any) -> str:
@@ -97,7 +104,7 @@ def prefix_of(request: ChatRequest) -> str:
     if request.raw is not None:
         digest.update(repr(request.raw.content[:_RAW_BEGINNING]).encode("utf-8", "replace"))
     for message in request.messages:
-        text = message.text
+        text = _beginning(message.text)
         if message.role is Role.system:
             text = without_volatile(text)
         elif message.role is Role.assistant:

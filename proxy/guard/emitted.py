@@ -102,7 +102,7 @@ def meaning(call: ToolCall) -> tuple[str, str]:
     """Equal for calls that mean the same. Arguments that are not JSON are compared as text."""
     try:
         return call.name, json.dumps(json.loads(call.arguments), sort_keys=True)
-    except ValueError:
+    except (ValueError, RecursionError):
         return call.name, call.arguments
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
@@ -40,6 +41,8 @@ _log = logging.getLogger(__name__)
 _JUDGING = (GuardMode.repair, *REASKING)
 _UNASKED = Problem("", "unasked_call", "a call was written where none may be made")
 
+# Bytes of a request's body that may take too long to be worked on while others wait.
+_LONG = 256 * 1024
 # So many different warnings are logged.
 _WARNED = 1000
 
@@ -238,7 +241,10 @@ class Guard:
 
         Raises whatever can be known before the first token: BadRequest, Overloaded, UpstreamUnavailable.
         """
-        tools = _compile(request)
+        if request.body_bytes > _LONG:  # its schemas may take long to compile
+            tools = await asyncio.to_thread(_compile, request)
+        else:
+            tools = _compile(request)
         about = self._circumstances(request, caller, tools)
         asked = about.request
         if about.mode in REASKING and tools:
@@ -344,7 +350,7 @@ def _holds_replacement(request: ChatRequest) -> bool:
         for message in request.messages
         for text in (message.text, *(call.arguments for call in message.calls))
     )
-    return any("\ufffd" in text or "\\ufffd" in text.lower() for text in texts)
+    return any("\ufffd" in text or ("\\u" in text and "\\ufffd" in text.lower()) for text in texts)
 
 
 def _compile(request: ChatRequest) -> ToolSet:

@@ -103,6 +103,6 @@ def value_of(arguments: str) -> str:
     """
     try:
         value = json.loads(arguments) if arguments.strip() else {}
+        return json.dumps({} if value is None else value, sort_keys=True)
     except (ValueError, RecursionError):
         return arguments
-    return json.dumps({} if value is None else value, sort_keys=True)

@@ -13,7 +13,9 @@ from array import array
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from threading import Lock
 
+from engine.long_text import Budget
 from engine.template import CUT, ChatTemplate
 from proxy.conversation.message import Message, Role
 from proxy.prompts.answer_meaning import AnswerMeaning, Reader
@@ -99,7 +101,7 @@ class Joined:
 
 
 class OwnTurns:
-    """The answers used last: to `most` conversations, and `capacity` tokens of them. For one thread.
+    """The answers used last: to `most` conversations, and `capacity` tokens of them. For several threads.
 
     An answer is found by the conversation that it answered, in whatever session, so that a branch finds what
     it shares.
@@ -111,6 +113,7 @@ class OwnTurns:
         self._most = most
         self._size = 0
         self._turns: OrderedDict[bytes, list[OwnTurn]] = OrderedDict()
+        self._lock = Lock()
 
     @property
     def tokens(self) -> int:
@@ -127,17 +130,21 @@ class OwnTurns:
         if self._template.controls_in(end) != (end,):
             return None
         controls = self._template.controls_in(text)
-        turn = OwnTurn(due, said, controls, array("i", generated), end)
-        siblings = self._turns.setdefault(due.conversation, [])
+        with self._lock:
+            self._add(OwnTurn(due, said, controls, array("i", generated), end))
+        return said
+
+    def _add(self, turn: OwnTurn) -> None:
+        conversation = turn.due.conversation
+        siblings = self._turns.setdefault(conversation, [])
         siblings.append(turn)
-        self._turns.move_to_end(due.conversation)
-        self._size += len(generated)
+        self._turns.move_to_end(conversation)
+        self._size += len(turn.generated)
         if len(siblings) > _SIBLINGS:
             self._size -= len(siblings.pop(0).generated)
         while self._size > self._capacity or len(self._turns) > self._most:
             _, gone = self._turns.popitem(last=False)
             self._size -= sum(len(one.generated) for one in gone)
-        return said
 
     def recall(self, messages: Sequence[Message], *, reasoning: bool, text: bool) -> Recalled:
         """Recognises our own answers in a conversation.
@@ -160,19 +167,20 @@ class OwnTurns:
 
     def _find(self, conversation: bytes, message: Message) -> list[OwnTurn]:
         """The finished answers that the message may be a copy of; none if they differ in their reasoning."""
-        turns = self._turns.get(conversation)
-        if turns is None:
-            return []
-        self._turns.move_to_end(conversation)
+        with self._lock:
+            turns = list(self._turns.get(conversation, ()))
+            if not turns:
+                return []
+            self._turns.move_to_end(conversation)
         copy = AnswerMeaning.of(message)
         found = [turn for turn in turns if turn.said.fits(copy)]
         return found if len({turn.said.reasoning for turn in found}) == 1 else []
 
-    def join(self, written: str, own: Sequence[Candidates]) -> Joined:
+    def join(self, written: str, own: Sequence[Candidates], budget: Budget | None = None) -> Joined:
         """The prompt's tokens. written: the template's text, with CUTs. own: the recalled answers; the last
-        one used may stand anywhere.
+        one used may stand anywhere. Raises Unwanted and ContextOverflow by the budget.
         """
-        joint = _Joint(self._template, written)
+        joint = _Joint(self._template, written, budget or Budget())
         spliced = sum(joint.splice(candidates) for candidates in own)
         return Joined(joint.finish(), spliced)
 
@@ -180,9 +188,10 @@ class OwnTurns:
 class _Joint:
     """Joins one prompt, from its beginning to its end."""
 
-    def __init__(self, template: ChatTemplate, written: str) -> None:
+    def __init__(self, template: ChatTemplate, written: str, budget: Budget) -> None:
         self._template = template
         self._written = written
+        self._budget = budget
         self._hashed = 0
         self._text = hashlib.blake2b(digest_size=_DIGEST_BYTES)
         self._prompt = hashlib.blake2b(digest_size=_DIGEST_BYTES)
@@ -204,7 +213,7 @@ class _Joint:
         region = self._written[place.chars : end]
         if not turn.is_meant_by(region, self._template.controls_in(region)):
             return False
-        piece = array("i", self._encode(self._written[self._at : place.chars]))
+        piece = array("i", self._encode(self._written[self._at : place.chars], Budget()))  # once a prompt
         prompt = self._prompt.copy()
         prompt.update(piece.tobytes())
         if prompt.digest() != place.tokens:
@@ -225,18 +234,19 @@ class _Joint:
         self._text, self._hashed = text, place.chars
         return True
 
-    def _encode(self, piece: str) -> tuple[int, ...]:
+    def _encode(self, piece: str, budget: Budget) -> tuple[int, ...]:
         """Encodes a piece. After an end token it is encoded as part of the whole text, because some
         tokenizers treat the beginning of a text differently.
         """
         if self._end is None:
-            return self._template.encode_cut(piece)
+            return self._template.encode_cut(piece, budget)
         token, text = self._end
-        encoded = self._template.encode_cut(text + piece)
+        encoded = self._template.encode_cut(text + piece, budget)
         return encoded[1:] if encoded[0] == token else self._template.encode_cut(piece)
 
     def finish(self) -> tuple[int, ...]:
-        return (*self._tokens, *self._encode(self._written[self._at :]))
+        self._budget.spend(len(self._tokens), self._at)
+        return (*self._tokens, *self._encode(self._written[self._at :], self._budget))
 
 
 def place_of(written: str, tokens: Sequence[int]) -> Place:

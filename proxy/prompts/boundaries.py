@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from engine.errors import InvalidRequest
+from engine.long_text import Budget
 from engine.template import ChatTemplate, Written
 from proxy.conversation.message import Message, Role
 from proxy.conversation.request import ChatRequest
@@ -18,15 +19,26 @@ _BEGINNINGS = ("x", "\n", " ", "{", "[", '"', "0")
 _UNKNOWN, _OTHER = "\ue000", "\ue001"
 
 
-def write_prompt(template: ChatTemplate, request: ChatRequest, in_place: bool = True) -> Written:
-    """The prompt in the first form that the template accepts and that shows the calls.
+def write_prompt(
+    template: ChatTemplate, request: ChatRequest, in_place: bool = True, budget: Budget | None = None
+) -> Written:
+    """The prompt in the first form that the template accepts and that shows the calls. budget: is told the
+    length of the prompt.
 
-    Raises InvalidRequest where the template accepts none.
+    Raises InvalidRequest where the template accepts none, and Unwanted.
     """
+    written = _write_prompt(template, request, in_place, budget or Budget())
+    if budget is not None:
+        budget.expect(len(written.text))
+    return written
+
+
+def _write_prompt(template: ChatTemplate, request: ChatRequest, in_place: bool, budget: Budget) -> Written:
     tools = render_tools(request)
     refusal: InvalidRequest | None = None
     without: Written | None = None
     for messages in conversations(request, in_place=in_place):
+        budget.check()
         try:
             written = template.write(messages, tools, **request.template_options)
         except InvalidRequest as error:

@@ -12,6 +12,7 @@ from collections import OrderedDict
 from collections.abc import Hashable
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from threading import RLock
 from typing import Generic, TypeVar
 
 from proxy.conversation.message import Message, Role
@@ -22,6 +23,8 @@ from repair.types import ToolDefinition
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
+# Characters. A longer system message is a document, and to search it line by line would take too long.
+LONGEST_HELD = 262_144
 # How old a time of day in the system message may become.
 LONGEST_HOLD_S = 3600
 _REMEMBERED = 2048
@@ -54,30 +57,34 @@ ALL_RULES = frozenset(Rule)
 
 
 class Recent(Generic[K, V]):
-    """A table of the entries used last, at most `capacity` of them."""
+    """A table of the entries used last, at most `capacity` of them. Several threads may use it."""
 
     def __init__(self, capacity: int) -> None:
         self._capacity = capacity
         self._entries: OrderedDict[K, V] = OrderedDict()
+        self._lock = RLock()
 
     def get(self, key: K) -> V | None:
-        value = self._entries.get(key)
-        if value is not None:
-            self._entries.move_to_end(key)
-        return value
+        with self._lock:
+            value = self._entries.get(key)
+            if value is not None:
+                self._entries.move_to_end(key)
+            return value
 
     def put(self, key: K, value: V) -> None:
-        self._entries[key] = value
-        self._entries.move_to_end(key)
-        if len(self._entries) > self._capacity:
-            self._entries.popitem(last=False)
+        with self._lock:
+            self._entries[key] = value
+            self._entries.move_to_end(key)
+            if len(self._entries) > self._capacity:
+                self._entries.popitem(last=False)
 
     def first(self, key: K, value: V) -> V:
         """The value that was first stored for the key; stores this one if there is none."""
-        found = self.get(key)
-        if found is None:
-            self.put(key, found := value)
-        return found
+        with self._lock:
+            found = self.get(key)
+            if found is None:
+                self.put(key, found := value)
+            return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +126,7 @@ class Canon:
 
     def _held_system(self, request: ChatRequest) -> tuple[Message, ...]:
         first, *rest = request.messages
-        if first.role is not Role.system:
+        if first.role is not Role.system or len(first.text) > LONGEST_HELD:
             return request.messages
         text = without_header_lines(first.text) if Rule.header_line in self.rules else first.text
         text = self._held_text(request.session.id, text)

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import json
 import logging
-from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from engine.validate import MAX_GRAMMAR
 from proxy.conversation.request import ChatRequest, ToolMode
+from proxy.prompts.canonical import Recent
 from repair.dialect import dialect
 from repair.formats import Wire
 from repair.grammar import Grammar, answer_grammar, tool_grammar
@@ -48,7 +48,7 @@ NO_CONSTRAINT = Constraint()
 
 
 class Constraints:
-    """Makes the grammars of one model's requests. Not for several threads at once.
+    """Makes the grammars of one model's requests. Several threads may use it.
 
     format: the wire format of its calls.
     template: the text of its chat template.
@@ -61,7 +61,7 @@ class Constraints:
         self._reasoning = dialect(format, ()).reasoning
         spoken = [pair for pair in self._reasoning.items() if pair[1] in template]
         self._block = spoken[0] if spoken else None
-        self._made: OrderedDict[str, str | None] = OrderedDict()
+        self._made: Recent[str, Constraint] = Recent(_KEPT)
 
     def choose(self, request: ChatRequest, generation_prompt: str) -> Constraint:
         """The constraint of a request. generation_prompt: what the chat template appended."""
@@ -77,17 +77,13 @@ class Constraints:
             return NO_CONSTRAINT
         open_reasoning = left_open(generation_prompt, self._reasoning.items())
         key = _key(request, wanted, open_reasoning)
-        if key not in self._made:
-            made = (
-                self._tools(request, open_reasoning)
-                if wanted == "tools"
-                else self._answer(request, open_reasoning)
-            )
-            self._made[key] = self._checked(made, wanted, request)
-            if len(self._made) > _KEPT:
-                self._made.popitem(last=False)
-        self._made.move_to_end(key)
-        return Constraint(True, self._made[key])
+        known = self._made.get(key)
+        if known is not None:
+            return known
+        make = self._tools if wanted == "tools" else self._answer
+        return self._made.first(
+            key, Constraint(True, self._checked(make(request, open_reasoning), wanted, request))
+        )
 
     def _tools(self, request: ChatRequest, open_reasoning: str) -> Grammar | None:
         choice = request.tool_choice

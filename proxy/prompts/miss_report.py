@@ -7,6 +7,7 @@ from array import array
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from threading import Lock
 
 import numpy as np
 
@@ -17,7 +18,7 @@ from proxy.conversation.message import Message, Role
 from proxy.conversation.request import ChatRequest
 from proxy.conversation.volatile import without_header_lines, without_volatile
 from proxy.prompts.answer_meaning import AnswerMeaning
-from proxy.prompts.canonical import Recent, digest_of
+from proxy.prompts.canonical import LONGEST_HELD, Recent, digest_of
 
 _CAPACITY = 4_000_000
 _MOST = 2048  # sessions; a short one takes far more memory than its tokens do
@@ -47,7 +48,9 @@ class Layers:
 
     @classmethod
     def of(cls, message: Message) -> Layers:
-        if message.role is Role.system:
+        if message.role is Role.system and len(message.text) > LONGEST_HELD:
+            texts = [message.text] * 3
+        elif message.role is Role.system:
             texts = [message.text, without_header_lines(message.text), without_volatile(message.text)]
         elif message.role is Role.assistant:
             calls = [(call.name, call.arguments) for call in message.calls]
@@ -147,8 +150,8 @@ class Outlook:
 
 
 class Prompts:
-    """The prompts seen last: at most `capacity` tokens, of `most` sessions and a few branches each. For one
-    thread.
+    """The prompts seen last: at most `capacity` tokens, of `most` sessions and a few branches each. For
+    several threads.
     """
 
     def __init__(self, template: ChatTemplate, capacity: int = _CAPACITY, most: int = _MOST) -> None:
@@ -158,6 +161,7 @@ class Prompts:
         self._size = 0
         self._sessions: OrderedDict[str, list[Seen]] = OrderedDict()
         self._questions: Recent[bytes, str] = Recent(4096)
+        self._lock = Lock()
 
     @property
     def tokens(self) -> int:
@@ -167,28 +171,33 @@ class Prompts:
     def note(self, request: ChatRequest, tokens: Sequence[int]) -> tuple[Outlook, Seen]:
         """Compares a prompt with earlier ones and remembers it. request: the prompt was written from it."""
         seen = Seen(Layout.of(request), array("i", tokens), len(tokens))
-        outlook, closest = self._compare(request, seen)
-        self._remember(request, seen, closest)
+        with self._lock:
+            outlook, closest = self._compare(request, seen)
+            self._remember(request, seen, closest)
         return outlook, seen
 
     def compare(self, request: ChatRequest, tokens: Sequence[int]) -> Outlook:
         """Compares like note(), but remembers nothing."""
-        return self._compare(request, Seen(Layout.of(request), array("i", tokens), len(tokens)))[0]
+        new = Seen(Layout.of(request), array("i", tokens), len(tokens))
+        with self._lock:
+            return self._compare(request, new)[0]
 
     def answered(self, seen: Seen, generated: Sequence[int], said: AnswerMeaning | None) -> None:
-        if seen.held:
-            seen.tokens.extend(generated)
-            seen.said = said
-            self._size += len(generated)
+        with self._lock:
+            if seen.held:
+                seen.tokens.extend(generated)
+                seen.said = said
+                self._size += len(generated)
 
     def foresee(self, session: str, tokens: Sequence[int]) -> None:
         """Expects the next prompt of the session to begin with these tokens."""
         new = array("i", tokens)
-        shared = [(common(one.tokens, new), one) for one in self._sessions.get(session, ())]
-        if shared:
-            length, closest = max(shared, key=lambda pair: pair[0])
-            closest.ahead = new[length:] if length < len(closest.tokens) else array("i")
-            closest.ahead_at = length
+        with self._lock:
+            shared = [(common(one.tokens, new), one) for one in self._sessions.get(session, ())]
+            if shared:
+                length, closest = max(shared, key=lambda pair: pair[0])
+                closest.ahead = new[length:] if length < len(closest.tokens) else array("i")
+                closest.ahead_at = length
 
     def _compare(self, request: ChatRequest, new: Seen) -> tuple[Outlook, Seen | None]:
         shared = [(common(one.tokens, new.tokens), one) for one in self._candidates(request)]

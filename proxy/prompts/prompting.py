@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from engine.long_text import Budget
 from engine.template import ChatTemplate, Rendered
 from engine.types import Finished, ThinkingLimit
 from proxy.conversation.cache_report import CacheReport
@@ -42,7 +43,8 @@ class Prepared:
 
 
 class Prompter:
-    """Prepares the prompts of one model. Not safe to share between threads.
+    """Prepares the prompts of one model. Several threads may use it: what it remembers, each table guards
+    itself.
 
     format: the wire format of its calls.
     marked: its state cannot be cut, so that positions to continue from have to be named.
@@ -67,16 +69,17 @@ class Prompter:
         self._in_place = Rule.system_in_place in rules
         self._marks = Marks(template, end_tokens, self._in_place) if marked else None
 
-    def prepare(self, request: ChatRequest) -> Prepared:
+    def prepare(self, request: ChatRequest, budget: Budget | None = None) -> Prepared:
         """The prompt of a request. Raises InvalidRequest where the template accepts the conversation in no
-        form.
+        form, and Unwanted and ContextOverflow by the budget.
         """
+        budget = budget or Budget()
         if request.raw is not None:
-            raw = render_raw(self._template, request.raw)
+            raw = render_raw(self._template, request.raw, budget)
             return Prepared(raw, None, None, *self._prompts.note(request, raw.tokens), 0)
         asked, recalled = self._recall(request)
-        written = write_prompt(self._template, asked, self._in_place)
-        joined = self._turns.join(written.text, recalled.own)
+        written = write_prompt(self._template, asked, self._in_place, budget)
+        joined = self._turns.join(written.text, recalled.own, budget)
         plain = Rendered(joined.tokens, written.plain, written.generation_prompt)
         rendered, thinking = limit_thinking(self._template, self._format, plain, request)
         begun = rendered.text[len(plain.text) :]
@@ -89,15 +92,14 @@ class Prompter:
         outlook, seen = self._prompts.note(asked, rendered.tokens)
         return Prepared(rendered, thinking, due, outlook, seen, joined.spliced, marks)
 
-    def tokens(self, request: ChatRequest) -> tuple[int, ...]:
-        """The tokens of a request's prompt, of which nothing is remembered. Raises InvalidRequest like
-        prepare().
-        """
+    def tokens(self, request: ChatRequest, budget: Budget | None = None) -> tuple[int, ...]:
+        """The tokens of a request's prompt, of which nothing is remembered. Raises what prepare() raises."""
+        budget = budget or Budget()
         if request.raw is not None:
-            return render_raw(self._template, request.raw).tokens
+            return render_raw(self._template, request.raw, budget).tokens
         asked, recalled = self._recall(request)
-        written = write_prompt(self._template, asked, self._in_place)
-        tokens = self._turns.join(written.text, recalled.own).tokens
+        written = write_prompt(self._template, asked, self._in_place, budget)
+        tokens = self._turns.join(written.text, recalled.own, budget).tokens
         plain = Rendered(tokens, written.plain, written.generation_prompt)
         return limit_thinking(self._template, self._format, plain, request)[0].tokens
 
@@ -109,21 +111,24 @@ class Prompter:
         asked = replace(asked, messages=recalled.messages)
         return asked, recalled if own_turns else replace(recalled, own=())
 
-    def ahead(self, request: ChatRequest, reply: Message | None = None) -> tuple[int, ...]:
+    def ahead(
+        self, request: ChatRequest, reply: Message | None = None, budget: Budget | None = None
+    ) -> tuple[int, ...]:
         """The tokens with which the next prompt will begin, up to the text of its next message.
 
-        reply: our answer, as the client got it; None where the conversation is extended as it is. Raises
-            InvalidRequest where the template accepts it in no form.
+        reply: our answer, as the client got it; None where the conversation is extended as it is. Raises what
+            prepare() raises.
         """
+        budget = budget or Budget()
         if reply is not None:
             request = replace(request, messages=(*request.messages, as_sent_back(request, reply)))
         asked, recalled = self._recall(request)
         if asked.messages[-1].role in (Role.user, Role.tool):  # the answer comes next
-            text = write_prompt(self._template, asked, self._in_place).text
+            text = write_prompt(self._template, asked, self._in_place, budget).text
         else:
             text = written_before(self._template, asked, self._in_place)
         head, rest = settled(self._template, text)
-        tokens = self._turns.join(head, recalled.own).tokens + rest
+        tokens = self._turns.join(head, recalled.own, budget).tokens + rest
         if reply is not None:
             self._prompts.foresee(request.session.id, tokens)
         return tokens

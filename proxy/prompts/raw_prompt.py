@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from engine.errors import InvalidRequest
+from engine.long_text import Budget
 from engine.template import ChatTemplate, Rendered
 from proxy.conversation.request import RawPrompt
 
@@ -37,15 +38,18 @@ INFILL: tuple[InfillMarkers, ...] = (
 )
 
 
-def render_raw(template: ChatTemplate, raw: RawPrompt) -> Rendered:
+def render_raw(template: ChatTemplate, raw: RawPrompt, budget: Budget | None = None) -> Rendered:
     """The tokens of the prompt. Its text is "" where the client sent tokens. Raises InvalidRequest for a
-    suffix where the vocabulary has no tokens by which to ask for what stands before it.
+    suffix where the vocabulary has no tokens by which to ask for what stands before it, Unwanted and
+    ContextOverflow by the budget.
     """
+    budget = budget or Budget()
+    budget.expect(len(raw.content) + len(raw.suffix))
     if raw.suffix:
-        return _infill(template, raw, _markers_of(template.markers))
+        return _infill(template, raw, _markers_of(template.markers), budget)
     if isinstance(raw.content, str):
         encode = template.encode_prompt if raw.special else template.encode
-        return Rendered(encode(raw.content), raw.content, "")
+        return Rendered(encode(raw.content, budget), raw.content, "")
     return Rendered(raw.content, "", "")
 
 
@@ -60,14 +64,14 @@ def _markers_of(markers: Mapping[str, int]) -> InfillMarkers:
     return found
 
 
-def _infill(template: ChatTemplate, raw: RawPrompt, markers: InfillMarkers) -> Rendered:
+def _infill(template: ChatTemplate, raw: RawPrompt, markers: InfillMarkers, budget: Budget) -> Rendered:
     content = raw.content
     if isinstance(content, str):
         parts = {"prefix": content, "suffix": raw.suffix, "": ""}
         text = "".join(marker + parts[part] for marker, part in markers.order)
         encode = template.encode_prompt if raw.special else template.encode
-        return Rendered(encode(text), text, "")
-    pieces = {"prefix": content, "suffix": template.encode(raw.suffix), "": ()}
+        return Rendered(encode(text, budget), text, "")
+    pieces = {"prefix": content, "suffix": template.encode(raw.suffix, budget), "": ()}
     return Rendered(_joined(template, markers.order, pieces), "", "")
 
 

@@ -9,7 +9,7 @@ import logging
 import secrets
 import time
 from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from pathlib import Path
 
 import msgspec
@@ -19,6 +19,7 @@ from engine.config import EngineConfig
 from engine.errors import (
     EngineError,
 )
+from engine.long_text import Budget
 from engine.template import ChatTemplate
 from engine.types import (
     Finished,
@@ -38,12 +39,14 @@ from proxy.prompts.cache_hint import wanted_keep_s
 from proxy.prompts.canonical import ALL_RULES, Rule
 from proxy.prompts.constraints import Constraint, Constraints
 from proxy.prompts.prompting import Prepared, Prompter
+from proxy.prompts.size import SizeBound
 from proxy.prompts.think_time import ThinkTime, prefill
 from proxy.prompts.think_time import run as run_ahead
 from proxy.prompts.thinking import knows_thinking
 from proxy.upstreams.capabilities import Capabilities
 from proxy.upstreams.engine_generation import RETRY_AFTER_S, EngineGeneration, translate
 from proxy.upstreams.engine_tokenizer import EngineTokenizer
+from proxy.upstreams.render_threads import RenderThreads, is_long
 from proxy.upstreams.sampling import SamplingDefaults, sampling_params, unasked_tokens
 from proxy.upstreams.wire import find_wire
 from repair.formats import AUTO
@@ -68,6 +71,7 @@ class EngineUpstream:
         think_time: bool = True,
         stop_repetition: bool = True,
         declared: Sequence[Row] = (),
+        bound: SizeBound | None = None,
     ) -> None:
         self.models = (card,)
         self.template = template
@@ -81,14 +85,13 @@ class EngineUpstream:
         self._stop_repetition = stop_repetition
         self._capacity = capacity
         self._live = 0
-        # Tokenizers are not safe to share between threads; a thread of their own also keeps the event loop
-        # free.
-        self._renderer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="render")
+        self._bound = SizeBound.of(template) if bound is None else bound
+        self._renderer = RenderThreads()
         self.capabilities = Capabilities(
             constraint=True,
             sessions=client,
             prefiller=self,
-            tokenizer=EngineTokenizer(self._prompter, template, self._renderer),
+            tokenizer=EngineTokenizer(self._prompter, template, self._renderer, info.context_length),
             stats=client.stats,
         )
 
@@ -111,10 +114,10 @@ class EngineUpstream:
         """
         path = Path(config.model)
         client = EngineClient(config)
-        loading = asyncio.create_task(asyncio.to_thread(ChatTemplate.load, path))
+        loading = asyncio.create_task(asyncio.to_thread(_load_template, path))
         try:
             info = await client.start()
-            template = await loading
+            template, bound = await loading
         except BaseException:
             loading.cancel()
             await client.close()
@@ -130,7 +133,8 @@ class EngineUpstream:
         )
         capacity = config.max_batch + config.queue_limit
         defaults = SamplingDefaults.load(path)
-        return cls(client, template, card, defaults, capacity, rules, think_time, stop_repetition, declared)
+        settings = rules, think_time, stop_repetition, declared
+        return cls(client, template, card, defaults, capacity, *settings, bound)
 
     @property
     def client(self) -> EngineClient:
@@ -139,6 +143,7 @@ class EngineUpstream:
     async def open(self, request: ChatRequest) -> EngineGeneration:
         if self._live >= self._capacity:
             raise Overloaded(f"the queue is full: {self._live} requests", retry_after_s=RETRY_AFTER_S)
+        self._check_size(request)
         self._live += 1
         self._ahead.arrived(request.session.id)
         self._client.prefetch_session(request.session.id)  # fetched while the prompt is being written
@@ -167,11 +172,22 @@ class EngineUpstream:
         self._ahead.ended(request, reply)
 
     async def _begin_next(self, request: ChatRequest, reply: Message | None) -> tuple[int, ...]:
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._renderer, self._prompter.ahead, request, reply)
+        limit = self._client.info.context_length
+        return await self._renderer.run(
+            lambda budget: self._prompter.ahead(request, reply, budget),
+            Budget(limit - 1, limit),
+            long=is_long(request),
+        )
+
+    def _check_size(self, request: ChatRequest) -> None:
+        try:
+            self._bound.check(request, self._client.info.context_length)
+        except EngineError as error:
+            raise translate(error) from error
 
     async def warm(self, request: ChatRequest) -> Finished:
         """Computes how conversations begin that continue these messages. Raises RequestError."""
+        self._check_size(request)
         try:
             tokens = await self._begin_next(request, None)
             return await run_ahead(self._client, prefill(tokens, deadline_s=None))
@@ -179,8 +195,10 @@ class EngineUpstream:
             raise translate(error) from error
 
     async def _start_generation(self, request: ChatRequest) -> EngineGeneration:
-        loop = asyncio.get_running_loop()
-        prepared, constraint = await loop.run_in_executor(self._renderer, self._prepare, request)
+        limit = self._client.info.context_length
+        prepared, constraint = await self._renderer.run(
+            lambda budget: self._prepare(request, budget), Budget(limit - 1, limit), long=is_long(request)
+        )
         asked = self._generate_request(request, prepared, constraint)
         check_request(asked, self._client.info)
         return EngineGeneration(
@@ -198,15 +216,16 @@ class EngineUpstream:
     def _release(self) -> None:
         self._live -= 1
 
-    def _prepare(self, request: ChatRequest) -> tuple[Prepared, Constraint]:
-        """The prompt and the constraint of a request. Runs in the renderer's thread."""
-        prepared = self._prompter.prepare(request)
+    def _prepare(self, request: ChatRequest, budget: Budget) -> tuple[Prepared, Constraint]:
+        """The prompt and the constraint of a request. Runs in one of the renderer's threads."""
+        prepared = self._prompter.prepare(request, budget)
+        budget.check()
         return prepared, self._constraints.choose(request, prepared.rendered.generation_prompt)
 
     def _finish(self, prepared: Prepared, text: str, finished: Finished) -> CacheReport:
         """Remembers an answer, in the renderer's thread, before a prompt can continue it."""
         with contextlib.suppress(RuntimeError):  # the server is being closed
-            remembering = self._renderer.submit(self._prompter.answered, prepared, text, finished)
+            remembering = self._renderer.later(lambda: self._prompter.answered(prepared, text, finished))
             remembering.add_done_callback(_report_defect)
         return prepared.report(finished)
 
@@ -242,10 +261,15 @@ class EngineUpstream:
     async def close(self) -> None:
         await self._ahead.close()
         await self._client.close()
-        self._renderer.shutdown(wait=False, cancel_futures=True)
+        self._renderer.close()
 
     def abandon(self) -> None:
         self._client.kill()
+
+
+def _load_template(path: Path) -> tuple[ChatTemplate, SizeBound]:
+    template = ChatTemplate.load(path)
+    return template, SizeBound.of(template)
 
 
 def _report_defect(remembering: Future[None]) -> None:

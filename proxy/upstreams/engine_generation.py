@@ -169,7 +169,7 @@ def translate(error: EngineError) -> RequestError:
             # the prompt is ours, so that its fault lies in the messages
             return BadRequest(error.message, param="messages" if error.param == "prompt" else error.param)
         case ContextOverflow():
-            return ContextTooLong(error.tokens, error.limit)
+            return ContextTooLong(error.tokens, error.limit, estimated=error.estimated)
         case QueueFull():
             return Overloaded(str(error), retry_after_s=error.retry_after_s)
         case DeadlineExceeded():
