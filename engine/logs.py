@@ -6,14 +6,35 @@ import io
 import logging
 import os
 import queue
+import re
 import sys
 import threading
 import time
-from typing import TextIO
+from typing import Any, TextIO
 
 DATE = "%Y-%m-%d %H:%M:%S"
 WAITING = 2000  # lines that nobody has read yet; further ones are lost
+# The controls of ASCII and of Latin-1, line ends of Unicode, and what turns the direction of writing.
+_CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 LAST_S = 1.0  # seconds that a process which ends leaves its reader for the last lines
+
+
+class EscapingFormatter(logging.Formatter):
+    """Writes control characters escaped, whoever put them into a message: a line of the log is one line, and
+    says nothing to a terminal. Each line of a traceback is indented, so that none looks like a line of the
+    log.
+    """
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        return escaped(super().formatMessage(record))
+
+    def formatException(self, ei: Any) -> str:
+        return "\n".join("    " + escaped(line) for line in super().formatException(ei).split("\n"))
+
+
+def escaped(text: str) -> str:
+    """The text with its control characters written as in a Python string."""
+    return _CONTROLS.sub(lambda found: ascii(found[0])[1:-1], text)
 
 
 class PatientHandler(logging.Handler):
@@ -74,7 +95,7 @@ class PatientHandler(logging.Handler):
 def log_to_stderr(level: str, format: str, *filters: logging.Filter) -> None:
     """Sends this process's log to standard error, and nowhere else from now on. level: as in the settings."""
     handler = PatientHandler()
-    handler.setFormatter(logging.Formatter(f"%(asctime)s {format}", DATE))
+    handler.setFormatter(EscapingFormatter(f"%(asctime)s {format}", DATE))
     for one in filters:
         handler.addFilter(one)
     logging.basicConfig(level=level.upper(), handlers=[handler])

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from engine.logs import escaped
+
 if TYPE_CHECKING:
     from proxy.records.ledger import Entry
 
@@ -102,7 +104,7 @@ def one_line(entry: Entry) -> str:
         record["ending"] if record["ending"] != "finished" else "",
         f"{record['timings']['total'] * 1000:.0f} ms",
     ]
-    return ", ".join(part for part in parts if part)
+    return escaped(", ".join(part for part in parts if part))  # it holds what clients and models wrote
 
 
 class _complaints:

@@ -54,6 +54,7 @@ class KvAtRest(StrEnum):
     q4 = "q4"
 
 
+_Cors = Annotated[list[str] | None, typer.Option(metavar="ORIGIN")]
 _NoCanonical = Annotated[list[str] | None, typer.Option(metavar="RULE")]
 _CacheDir = Annotated[str | None, typer.Option(metavar="FOLDER|off")]
 _Model = Annotated[str | None, typer.Argument(metavar="MODEL")]
@@ -110,6 +111,7 @@ def serve(
     queue_limit: int | None = None,
     context_limit: int | None = None,
     deterministic: Annotated[bool, typer.Option("--deterministic")] = False,
+    cors: _Cors = None,
     no_canonical: _NoCanonical = None,
     cache_dir: _CacheDir = None,
     kv_at_rest: KvAtRest | None = None,
@@ -135,6 +137,7 @@ def serve(
         "queue_limit": queue_limit,
         "context_limit": context_limit,
         "deterministic": deterministic or None,
+        "cors": cors or None,
         "no_canonical": no_canonical or None,
         "cache_dir": cache_dir,
         "kv_at_rest": kv_at_rest and kv_at_rest.value,

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
+from starlette.routing import Match, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from proxy.codecs.base import Codec
@@ -18,8 +19,10 @@ from proxy.conversation.errors import error_for_status
 from proxy.guard.drift_metrics import DriftCollector
 from proxy.guard.guard import Guard
 from proxy.guard.policy import GuardPolicy
+from proxy.http.cross_origin import CrossOrigin
 from proxy.http.health import HealthCheck
 from proxy.http.logs import REQUEST_ID
+from proxy.http.paths import normal_path, not_found
 from proxy.http.replies import error_response
 from proxy.http.routes import Limits, State, build_routes
 from proxy.records.ledger import Ledger
@@ -29,7 +32,6 @@ from proxy.records.session_stats import SessionStats
 from proxy.upstreams.base import Upstream
 
 _log = logging.getLogger(__name__)
-_SLASHES = re.compile("/{2,}")
 _REQUEST_ID = re.compile(rb"[\x21-\x7e]{1,128}")
 
 
@@ -38,15 +40,18 @@ def create_app(
     *,
     policy: GuardPolicy | None = None,
     sinks: Sequence[Sink] = (),
-    api_key: str | None = None,
+    api_keys: Sequence[str] = (),
     limits: Limits | None = None,
     ledger: Ledger | None = None,
+    cors: Sequence[str] = (),
     codecs: Sequence[Codec] = CODECS,
 ) -> FastAPI:
     """The app over a started upstream, which the caller closes.
 
     sinks: get the record of each request, as does the ledger.
+    api_keys: one of them is asked of each request; none let everyone in.
     ledger: can also be read over HTTP.
+    cors: origins whose web pages may use the API.
     codecs: the dialects. The first one encodes the errors of requests that none of them claims.
     """
     kept = (ledger,) if ledger else ()
@@ -57,16 +62,21 @@ def create_app(
     metrics.show(DriftCollector(guard.drift))
     health = HealthCheck(upstream)
     limits = limits or Limits()
-    state = State(upstream, guard, health, limits, api_key, metrics, session_stats, ledger)
+    state = State(upstream, guard, health, limits, tuple(api_keys), metrics, session_stats, ledger)
     app = FastAPI(
         title="fortieth",
-        routes=build_routes(state, codecs),
+        routes=[*build_routes(state, codecs)],
         docs_url=None,
         redoc_url=None,
         openapi_url=None,
         redirect_slashes=False,
     )
     app.add_exception_handler(HTTPException, _in_words_of(codecs))
+    app.add_middleware(
+        CrossOrigin,
+        allowed=cors,
+        refuse=lambda request, error: error_response(_codec_of(codecs, request), error, request),
+    )
     app.add_middleware(RequestLog, answered=metrics.answered)
     return app
 
@@ -76,11 +86,29 @@ def _in_words_of(codecs: Sequence[Codec]) -> Callable[[Request, Exception], Awai
 
     async def on_http_error(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
-        where = f"{request.method} {request.url.path}"
-        codec = next((one for one in codecs if one.claims(request.headers)), codecs[0])
-        return error_response(codec, error_for_status(error.status_code, f"{where}: {error.detail}"), request)
+        method, path, status = request.method, request.scope["path"], error.status_code
+        message = not_found(method, path) if status == 404 else f"{method} {path}: {error.detail}"
+        response = error_response(_codec_of(codecs, request), error_for_status(status, message), request)
+        if status == 405:
+            response.headers["allow"] = ", ".join(sorted(_methods_of(request)))
+        return response
 
     return on_http_error
+
+
+def _codec_of(codecs: Sequence[Codec], request: Request) -> Codec:
+    """The dialect that claims a request, else the first one."""
+    return next((one for one in codecs if one.claims(request.headers)), codecs[0])
+
+
+def _methods_of(request: Request) -> set[str]:
+    """All methods that the request's path is served for."""
+    return {
+        method
+        for route in request.app.routes
+        if isinstance(route, Route) and route.matches(request.scope)[0] is not Match.NONE
+        for method in route.methods or ()
+    }
 
 
 class RequestLog:
@@ -98,10 +126,7 @@ class RequestLog:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        # Base URLs are entered with and without a slash at the end, and with /v1 for clients that add it
-        # themselves: `/v1//chat/completions/` and `/v1/v1/messages` are served.
-        path = _SLASHES.sub("/", scope["path"]).rstrip("/") or "/"
-        path = path.removeprefix("/v1") if path.startswith("/v1/v1/") else path
+        path = normal_path(scope["path"])
         request_id = _request_id(scope)
         others = [header for header in scope["headers"] if header[0] != b"x-request-id"]
         scope = {**scope, "path": path, "headers": [*others, (b"x-request-id", request_id)]}

@@ -9,17 +9,23 @@ from __future__ import annotations
 import asyncio
 import sys
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
 
 from fastapi import Request
 
-from proxy.conversation.errors import BadBody, BodyTooLarge, UnsupportedEncoding
+from proxy.conversation.errors import BadBody, BodyTooLarge, BodyTooSlow, UnsupportedEncoding
 
 if sys.version_info >= (3, 14):
     from compression import zstd
 else:
     from backports import zstd
 
+T = TypeVar("T")
+
+# A body of more bytes takes so long to decode that other requests should not wait meanwhile.
+_AT_ONCE = 256 * 1024
 # Bytes that go into a decompressor, and at most come out of it, in one step.
 _STEP = 64 * 1024
 # A body in more of them is no client's doing, and each costs as much as a body of the longest kind.
@@ -34,22 +40,42 @@ class _TooShort(Exception):
         super().__init__("it ends too early")
 
 
-async def read_body(request: Request, limit: int) -> bytes:
-    """The body, decompressed. limit: bytes, of the body as it is sent and of what it becomes.
-
-    Raises BodyTooLarge, UnsupportedEncoding, BadBody for what cannot be decompressed.
+@dataclass(frozen=True, slots=True)
+class BodyLimits:
+    """max_bytes: of the body as it is sent and of what it becomes. silence_s: how long nothing of it may
+    come. total_s: how long it may take in all.
     """
-    body = await _read_sent(request, limit)
+
+    max_bytes: int
+    silence_s: float
+    total_s: float
+
+
+async def off_loop(work: Callable[[bytes], T], body: bytes) -> T:
+    """The result of decoding a body: in a thread where it is long."""
+    return await asyncio.to_thread(work, body) if len(body) > _AT_ONCE else work(body)
+
+
+async def read_body(request: Request, limits: BodyLimits) -> bytes:
+    """The body, decompressed.
+
+    Raises BodyTooLarge, BodyTooSlow, UnsupportedEncoding, BadBody for what cannot be decompressed.
+    """
+    limit = limits.max_bytes
+    body = await _read_sent(request, limits)
     encodings = content_encodings(request.headers.getlist("content-encoding"))
     # a few bytes may become many: other requests should not wait meanwhile
     return await asyncio.to_thread(decompress, body, encodings, limit) if encodings else body
 
 
-async def _read_sent(request: Request, limit: int) -> bytes:
-    """Raises BodyTooLarge, but reads on for a while first: clients only listen once they have sent all."""
+async def _read_sent(request: Request, limits: BodyLimits) -> bytes:
+    """Raises BodyTooSlow, and BodyTooLarge, but reads on for a while first: clients only listen once they
+    have sent all.
+    """
+    limit = limits.max_bytes
     parts: list[bytes] = []
     size = 0
-    async for part in request.stream():
+    async for part in _in_time(request.stream(), limits):
         size += len(part)
         if size <= limit:
             parts.append(part)
@@ -58,6 +84,24 @@ async def _read_sent(request: Request, limit: int) -> bytes:
     if size > limit:
         raise BodyTooLarge(f"the body must have at most {limit} bytes, got {size} or more")
     return b"".join(parts)
+
+
+async def _in_time(parts: AsyncIterator[bytes], limits: BodyLimits) -> AsyncIterator[bytes]:
+    clock = asyncio.get_running_loop().time
+    begun = clock()
+    size = 0
+    while True:
+        left = max(0.0, min(limits.silence_s, begun + limits.total_s - clock()))
+        try:
+            async with asyncio.timeout(left):
+                part = await anext(parts, None)
+        except TimeoutError:
+            took = clock() - begun
+            raise BodyTooSlow(f"of the body only {size} bytes came within {took:.1f} s") from None
+        if part is None:
+            return
+        size += len(part)
+        yield part
 
 
 def content_encodings(headers: Iterable[str]) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from engine.logs import log_to_stderr
 # The id of the request that the running task serves. The middleware sets it; tasks that are started inherit
 # it.
 REQUEST_ID: contextvars.ContextVar[str] = contextvars.ContextVar("request_id", default="-")
-_FORMAT = "%(levelname)s %(name)s [%(request_id)s]: %(message)s"
+FORMAT = "%(levelname)s %(name)s [%(request_id)s]: %(message)s"
 
 
 class RequestIdFilter(logging.Filter):
@@ -23,4 +23,4 @@ class RequestIdFilter(logging.Filter):
 
 def configure_logging(level: str) -> None:
     """Sends the process's log to standard error."""
-    log_to_stderr(level, _FORMAT, RequestIdFilter())
+    log_to_stderr(level, FORMAT, RequestIdFilter())

@@ -18,6 +18,7 @@ from proxy.conversation.errors import (
     BadRequest,
     BadTool,
     BodyTooLarge,
+    BodyTooSlow,
     CallFailed,
     ContextTooLong,
     Forbidden,
@@ -40,7 +41,13 @@ JSON = "application/json"
 _PARAMETER = re.compile(r"\{(\w+)(?::\w+)?\}")
 
 _ALWAYS = (Unauthorized(""), InternalError(""))
-_BODY = (BadRequest(""), BadTool("", ""), BodyTooLarge(""), UnsupportedEncoding("", ()))
+_BODY = (
+    BadRequest(""),
+    BadTool("", ""),
+    BodyTooLarge(""),
+    BodyTooSlow(""),
+    UnsupportedEncoding("", ()),
+)
 _MODEL = (ModelNotFound(""),)
 # a slash at the end of a parameter is dropped with those of the path, so that another route is meant
 _KEPT = (BadRequest(""), NotFound(""), MethodNotAllowed(""))
@@ -112,13 +119,14 @@ def describe_own(codec: Codec, method: str, path: str) -> Described:
     summary, query = _OWN.get((method, path), ("", {}))
     if path in _OPEN:
         failing = statuses(codec, (UpstreamUnavailable(""), InternalError("")))
-        media = ("text/plain",) if path == "/metrics" else (JSON,)
+        media = ("text/plain",) if path in _TEXTS else (JSON,)
         return Described(method, path, failing, summary, media=media, open=True)
     errors = (*_KEPT, *_BODY, *_MODEL, *_UPSTREAM) if path == _WARM else (*_KEPT, UpstreamUnavailable(""))
     return Described(method, path, statuses(codec, errors), summary, _body_of_warm(codec, path), query=query)
 
 
-_OPEN = ("/health", "/metrics")
+_OPEN = ("/", "/health", "/metrics")
+_TEXTS = ("/", "/metrics")
 _WARM = "/v1/fortieth/warm"
 _OWN: Mapping[tuple[str, str], tuple[str, Mapping[str, str]]] = {
     ("GET", "/v1/fortieth/requests"): (
@@ -137,6 +145,8 @@ _OWN: Mapping[tuple[str, str], tuple[str, Mapping[str, str]]] = {
     ("POST", "/v1/fortieth/sessions/{id:path}/pin"): ("Keeps a session in memory", {}),
     ("POST", "/v1/fortieth/sessions/{id:path}/unpin"): ("Lets go of a pinned session", {}),
     ("DELETE", "/v1/fortieth/sessions/{id:path}"): ("Forgets a session", {}),
+    ("GET", "/"): ("Whether a server is here", {}),
+    ("GET", "/v1"): ("What is served, and under which addresses", {}),
     ("GET", "/health"): ("Whether the model answers", {}),
     ("GET", "/metrics"): ("Figures for Prometheus", {}),
     ("GET", "/openapi.json"): ("This document", {}),

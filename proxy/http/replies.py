@@ -10,7 +10,7 @@ import msgspec
 from fastapi import Request, Response
 
 from proxy.codecs.base import Codec, Decoded
-from proxy.conversation.errors import BodyTooLarge, RequestError, UnsupportedEncoding
+from proxy.conversation.errors import BodyTooLarge, BodyTooSlow, RequestError, UnsupportedEncoding
 
 _log = logging.getLogger(__name__)
 
@@ -48,7 +48,7 @@ def retry_headers(error: RequestError) -> dict[str, str]:
     headers: dict[str, str] = {}
     if error.retry_after_s is not None:
         headers["retry-after"] = str(max(1, math.ceil(error.retry_after_s)))
-    if isinstance(error, BodyTooLarge):
+    if isinstance(error, BodyTooLarge | BodyTooSlow):
         headers["connection"] = "close"
     if isinstance(error, UnsupportedEncoding):
         headers["accept-encoding"] = ", ".join(error.readable)

@@ -5,7 +5,6 @@ The paths of a dialect, and everything that it says on them, come from its codec
 
 from __future__ import annotations
 
-import hmac
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -15,7 +14,7 @@ from starlette.routing import Route
 
 from proxy.codecs.base import Codec, CodecRoute, Decoded, Kept, Operation, TokenForm
 from proxy.codecs.verdict import verdict_headers
-from proxy.conversation.errors import ModelNotFound, RequestError, Unauthorized
+from proxy.conversation.errors import ModelNotFound, RequestError
 from proxy.conversation.events import total
 from proxy.conversation.model_card import ModelCard
 from proxy.conversation.request import ChatRequest
@@ -24,8 +23,10 @@ from proxy.guard.caller import read_caller
 from proxy.guard.choices import open_delivery
 from proxy.guard.deadline import Deadline, read_timeout
 from proxy.guard.guard import Guard
-from proxy.http.bodies import read_body
+from proxy.http.bodies import BodyLimits, off_loop, read_body
 from proxy.http.health import HealthCheck
+from proxy.http.index import RUNNING, index
+from proxy.http.keys import authorise
 from proxy.http.ledger import list_requests, show_request
 from proxy.http.openapi import describe_own, describe_route, document
 from proxy.http.replies import JSONResponse, error_response, request_id_of
@@ -49,24 +50,31 @@ class Limits:
     """Limits of one app.
 
     max_body_bytes: longer bodies are refused.
+    body_silence_s, body_total_s: how long nothing of a body may come, and how long all of it may take.
     keep_alive_s: the longest silence of a stream.
     request_timeout_s: how long any request may take; None sets no limit.
     """
 
     max_body_bytes: int = 64 * 1024 * 1024
+    body_silence_s: float = 60.0
+    body_total_s: float = 900.0
     keep_alive_s: float = 10.0
     request_timeout_s: float | None = None
+
+    @property
+    def body(self) -> BodyLimits:
+        return BodyLimits(self.max_body_bytes, self.body_silence_s, self.body_total_s)
 
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """What the routes of one app share. api_key: None lets everyone in."""
+    """What the routes of one app share. api_keys: none let everyone in."""
 
     upstream: Upstream
     guard: Guard
     health: HealthCheck
     limits: Limits
-    api_key: str | None
+    api_keys: Sequence[str]
     metrics: Metrics
     session_stats: SessionStats
     ledger: Ledger | None = None
@@ -112,6 +120,8 @@ def _own_routes(state: State, codecs: Sequence[Codec]) -> Iterator[tuple[str, st
     yield "/v1/fortieth/sessions/{id:path}/pin", "POST", _pin(state, True)
     yield "/v1/fortieth/sessions/{id:path}/unpin", "POST", _pin(state, False)
     yield "/v1/fortieth/sessions/{id:path}", "DELETE", _drop(state)
+    yield "/", "GET", _running()
+    yield "/v1", "GET", _index(state, codecs)
     yield "/health", "GET", _health(state)
     yield "/metrics", "GET", _metrics(state)
     yield "/openapi.json", "GET", _openapi(state, codecs)
@@ -128,24 +138,23 @@ def _route(path: str, method: str, dialects: Sequence[_Served]) -> Route:
                 return await endpoint(request)
         except RequestError as error:
             return error_response(codec, error, request)
+        except (ClientGone, ClientDisconnect):
+            return Response(status_code=_CLIENT_GONE)
 
     return Route(path, route, methods=[method])  # GET brings HEAD with it
 
 
 def _answer(state: State, codec: Codec) -> Endpoint:
     async def answer(request: Request) -> Response:
-        _authorise(state, request)
+        authorise(state.api_keys, request)
         named = from_headers(request.headers)
         if state.can.sessions is not None and named.id:
             state.can.sessions.prefetch_session(named.id)  # fetched while the body is on its way
+        asked = await _decode(state, codec, request)
         try:
-            asked = codec.decode(await read_body(request, state.limits.max_body_bytes))
-            try:
-                return await _ask(state, codec, request, asked)
-            except RequestError as error:
-                return error_response(codec, error, request, asked)
-        except (ClientGone, ClientDisconnect):
-            return Response(status_code=_CLIENT_GONE)
+            return await _ask(state, codec, request, asked)
+        except RequestError as error:
+            return error_response(codec, error, request, asked)
 
     return answer
 
@@ -178,12 +187,19 @@ async def _ask(state: State, codec: Codec, request: Request, asked: Decoded) -> 
     return JSONResponse(codec.encode_answers(head, asked, answers), headers=headers)
 
 
+async def _decode(state: State, codec: Codec, request: Request) -> Decoded:
+    body = await read_body(request, state.limits.body)
+    asked = await off_loop(codec.decode, body)
+    return replace(asked, request=replace(asked.request, body_bytes=len(body)))
+
+
 def _count(state: State, codec: Codec) -> Endpoint:
     async def count(request: Request) -> Response:
-        _authorise(state, request)
-        asked = codec.decode(await read_body(request, state.limits.max_body_bytes))
+        authorise(state.api_keys, request)
+        asked = await _decode(state, codec, request)
         try:
-            return JSONResponse(codec.encode_count(await _count_tokens(state, request, asked.request)))
+            counting = _count_tokens(state, request, asked.request)
+            return JSONResponse(codec.encode_count(await run_while_connected(request.receive, counting)))
         except RequestError as error:
             return error_response(codec, error, request, asked)
 
@@ -201,8 +217,8 @@ async def _count_tokens(state: State, request: Request, asked: ChatRequest) -> i
 
 def _tokens(state: State, form: TokenForm, operation: Operation) -> Endpoint:
     async def tokens(request: Request) -> Response:
-        _authorise(state, request)
-        body = await read_body(request, state.limits.max_body_bytes)
+        authorise(state.api_keys, request)
+        body = await read_body(request, state.limits.body)
         told = tokenize_body if operation is Operation.tokenize else detokenize_body
         return JSONResponse(await told(form, body, state.can, lambda name: _find(state.upstream, name)))
 
@@ -211,7 +227,7 @@ def _tokens(state: State, form: TokenForm, operation: Operation) -> Endpoint:
 
 def _models(state: State, codec: Codec) -> Endpoint:
     async def models(request: Request) -> Response:
-        _authorise(state, request)
+        authorise(state.api_keys, request)
         return JSONResponse(codec.encode_models(state.upstream.models))
 
     return models
@@ -219,7 +235,7 @@ def _models(state: State, codec: Codec) -> Endpoint:
 
 def _model(state: State, codec: Codec) -> Endpoint:
     async def model(request: Request) -> Response:
-        _authorise(state, request)
+        authorise(state.api_keys, request)
         return JSONResponse(codec.encode_model(_find(state.upstream, request.path_params["model_id"])))
 
     return model
@@ -227,8 +243,8 @@ def _model(state: State, codec: Codec) -> Endpoint:
 
 def _named_model(state: State, codec: Codec) -> Endpoint:
     async def model(request: Request) -> Response:
-        _authorise(state, request)
-        asked = codec.decode(await read_body(request, state.limits.max_body_bytes))
+        authorise(state.api_keys, request)
+        asked = await _decode(state, codec, request)
         return JSONResponse(codec.encode_model(_find(state.upstream, asked.request.model)))
 
     return model
@@ -236,7 +252,7 @@ def _named_model(state: State, codec: Codec) -> Endpoint:
 
 def _kept(state: State, answer: Kept) -> Endpoint:
     async def kept(request: Request) -> Response:
-        _authorise(state, request)
+        authorise(state.api_keys, request)
         return JSONResponse(answer(request.path_params))
 
     return kept
@@ -253,7 +269,7 @@ _ENDPOINTS: dict[Operation, Callable[[State, Codec], Endpoint]] = {
 
 def _requests(state: State) -> Endpoint:
     async def requests(request: Request) -> Response:
-        _authorise(state, request)
+        authorise(state.api_keys, request)
         return JSONResponse(await list_requests(state.ledger, request.query_params))
 
     return requests
@@ -261,7 +277,7 @@ def _requests(state: State) -> Endpoint:
 
 def _request(state: State) -> Endpoint:
     async def one(request: Request) -> Response:
-        _authorise(state, request)
+        authorise(state.api_keys, request)
         return JSONResponse(await show_request(state.ledger, request.path_params["id"]))
 
     return one
@@ -269,16 +285,16 @@ def _request(state: State) -> Endpoint:
 
 def _warm(state: State, codec: Codec) -> Endpoint:
     async def warm(request: Request) -> Response:
-        _authorise(state, request)
-        body = await read_body(request, state.limits.max_body_bytes)
-        return JSONResponse(await warm_one(state.can.prefiller, codec.decode(body).request))
+        authorise(state.api_keys, request)
+        asked = await _decode(state, codec, request)
+        return JSONResponse(await warm_one(state.can.prefiller, asked.request))
 
     return warm
 
 
 def _sessions(state: State) -> Endpoint:
     async def sessions(request: Request) -> Response:
-        _authorise(state, request)
+        authorise(state.api_keys, request)
         return JSONResponse(await list_sessions(state.session_stats, state.can.sessions))
 
     return sessions
@@ -286,7 +302,7 @@ def _sessions(state: State) -> Endpoint:
 
 def _pin(state: State, pinned: bool) -> Endpoint:
     async def pin(request: Request) -> Response:
-        _authorise(state, request)
+        authorise(state.api_keys, request)
         return JSONResponse(await pin_session(state.can.sessions, request.path_params["id"], pinned))
 
     return pin
@@ -294,12 +310,29 @@ def _pin(state: State, pinned: bool) -> Endpoint:
 
 def _drop(state: State) -> Endpoint:
     async def drop(request: Request) -> Response:
-        _authorise(state, request)
+        authorise(state.api_keys, request)
         return JSONResponse(
             await drop_session(state.session_stats, state.can.sessions, request.path_params["id"])
         )
 
     return drop
+
+
+def _running() -> Endpoint:
+    async def running(request: Request) -> Response:
+        return Response(RUNNING, media_type="text/plain")
+
+    return running
+
+
+def _index(state: State, codecs: Sequence[Codec]) -> Endpoint:
+    async def told(request: Request) -> Response:
+        authorise(state.api_keys, request)
+        routes = [(route.path, route.method) for codec in codecs for route in codec.routes]
+        routes += [(path, method) for path, method, _ in _own_routes(state, codecs)]
+        return JSONResponse(index(request.headers.get("host", ""), state.upstream.models, routes))
+
+    return told
 
 
 def _health(state: State) -> Endpoint:
@@ -324,12 +357,12 @@ def _metrics(state: State) -> Endpoint:
 
 def _openapi(state: State, codecs: Sequence[Codec]) -> Endpoint:
     async def openapi(request: Request) -> Response:
-        _authorise(state, request)
+        authorise(state.api_keys, request)
         described = [
             *(describe_route(codec, route) for codec in codecs for route in codec.routes),
             *(describe_own(codecs[0], method, path) for path, method, _ in _own_routes(state, codecs)),
         ]
-        return JSONResponse(document(described, state.upstream.models, state.api_key is not None))
+        return JSONResponse(document(described, state.upstream.models, bool(state.api_keys)))
 
     return openapi
 
@@ -347,17 +380,3 @@ def _find(upstream: Upstream, name: str) -> ModelCard:
                 return card
     served = ", ".join(card.id for card in cards)
     raise ModelNotFound(f"The model `{name}` does not exist; served here: {served}", param="model")
-
-
-def _authorise(state: State, request: Request) -> None:
-    """Takes the key as `Authorization: Bearer` or as `x-api-key`. Clients that send both may mean one of them
-    for another server. Raises Unauthorized.
-    """
-    if state.api_key is None:
-        return
-    scheme, _, bearer = request.headers.get("authorization", "").partition(" ")
-    given = [bearer.strip() if scheme.lower() == "bearer" else "", request.headers.get("x-api-key", "")]
-    # headers are read as Latin-1; this restores the bytes that were sent
-    right = [hmac.compare_digest(key.encode("latin-1"), state.api_key.encode()) for key in given]
-    if not any(right):
-        raise Unauthorized("no valid API key: send it as `Authorization: Bearer KEY` or `x-api-key: KEY`")

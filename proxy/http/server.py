@@ -25,6 +25,7 @@ from engine.limits import raise_descriptors
 from engine.resolve import in_full, resolve_model
 from proxy.conversation.errors import StartError
 from proxy.http.app import create_app
+from proxy.http.connection import KEEP_ALIVE_S, HttpConnection
 from proxy.http.first_answer import answer_once, unapplied_adapters
 from proxy.http.machine import check_machine, watch_descriptors
 from proxy.http.routes import Limits
@@ -48,9 +49,6 @@ _TICK_S = 1.0
 # to four more than there are cores, and keeps them: a server that rested with 30 threads later rested with
 # 32.
 _BLOCKING_THREADS = 2
-# An agent's connection waits while its tools run; a connection that is closed under a request costs it a
-# retry.
-_KEEP_ALIVE_S = 300
 
 
 class HttpServer(uvicorn.Server):
@@ -280,23 +278,24 @@ async def run_http(
 
     sinks: get the record of each request, as does the ledger.
     """
-    api_key = settings.api_key.get_secret_value() if settings.api_key else None
+    api_keys = tuple(key.get_secret_value() for key in settings.api_key)
     app = create_app(
         upstream,
         policy=settings.guard_policy(),
         sinks=sinks,
-        api_key=api_key,
+        api_keys=api_keys,
         limits=Limits(request_timeout_s=settings.request_timeout_s),
         ledger=ledger,
+        cors=settings.cors,
     )
     server = _http_server(app)
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     while not server.started and not serving.done():
         await asyncio.sleep(0.005)
     where = Where.of(listener)
-    if api_key is None and where.is_open:
+    if not api_keys and where.is_open:
         _log.warning("%s", where.warning())
-    announce(welcome(where, upstream.models[0].id, settings.guard, api_key is not None))
+    announce(welcome(where, upstream.models[0].id, settings.guard, bool(api_keys)))
     await _until(serving, stop.asked, None)
     await server.end()
     if not await _until(serving, stop.urgent, _GRACE_S):
@@ -315,8 +314,8 @@ def _http_server(app: FastAPI) -> HttpServer:
         log_config=None,  # the logging of our own, with dates, which never blocks
         log_level="warning",
         server_header=False,
-        http="httptools",
-        timeout_keep_alive=_KEEP_ALIVE_S,
+        http=HttpConnection,
+        timeout_keep_alive=KEEP_ALIVE_S,
     )
     return HttpServer(config)
 

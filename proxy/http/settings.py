@@ -21,6 +21,8 @@ GIB = 2**30
 # For settings that count something: the engine and SQLite take no number above 2^63, and nobody needs one
 # above this.
 _MOST = 10**9
+# As browsers send it (https://www.rfc-editor.org/rfc/rfc6454#section-6.1): no path, no slash at its end.
+_ORIGIN = r"^(?:\*|null|[a-z][a-z0-9+.-]*://[^/\s,]*)$"
 
 
 class Settings(BaseModel):
@@ -39,10 +41,20 @@ class Settings(BaseModel):
         Told("the model's id for clients", default="the name of the directory, or the hub id"),
     ] = None
     api_key: Annotated[
-        SecretStr | None,
-        Field(min_length=1),
-        Told("the key that clients must send, as Bearer or `x-api-key`", default="none, everyone is let in"),
-    ] = None
+        tuple[Annotated[SecretStr, Field(min_length=1)], ...],
+        Told(
+            "the key that clients must send, as Bearer or `x-api-key`; several are separated by commas",
+            default="none, everyone is let in",
+        ),
+    ] = ()
+    cors: Annotated[
+        tuple[Annotated[str, Field(pattern=_ORIGIN)], ...],
+        Told(
+            "origins whose web pages may use the API, separated by commas or given more than once; `*`: all",
+            example="https://chat.example.org,app://obsidian.md",
+            page="operations.md#web-pages",
+        ),
+    ] = ()
     guard: Annotated[
         GuardMode,
         Told(
@@ -249,13 +261,21 @@ class Settings(BaseModel):
         Told("least urgent messages that are logged: debug, info, warning or error"),
     ] = "warning"
 
-    @field_validator("polling_tools", "no_canonical", mode="before")
+    @field_validator("api_key", "cors", "polling_tools", "no_canonical", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
         """Splits the names in an environment variable, which are separated by commas."""
         return (
             [name.strip() for name in value.split(",") if name.strip()] if isinstance(value, str) else value
         )
+
+    @field_validator("api_key")
+    @classmethod
+    def _is_no_empty_list(cls, value: tuple[SecretStr, ...], info: ValidationInfo) -> tuple[SecretStr, ...]:
+        """A key of spaces and commas lets nobody in by mistake."""
+        if not value:
+            raise ValueError("there is no key in it")
+        return value
 
     @field_validator("ledger", "idle_unload", "cache_ram_ttl", mode="before")
     @classmethod

@@ -8,6 +8,7 @@ import logging
 from collections.abc import Coroutine, Iterator, Mapping
 from typing import Any, TypeVar
 
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
@@ -15,6 +16,7 @@ from proxy.codecs.base import StreamEncoder
 from proxy.conversation.errors import InternalError, RequestError
 from proxy.conversation.events import Finish
 from proxy.guard.choices import EventSource
+from proxy.http.connection import HALF_CLOSED
 
 _log = logging.getLogger(__name__)
 
@@ -32,7 +34,7 @@ def defects_reported() -> Iterator[None]:
     """
     try:
         yield
-    except (RequestError, ClientGone):
+    except (RequestError, ClientGone, ClientDisconnect):
         raise
     except Exception as error:
         _log.exception("a request failed by a defect of the server")
@@ -98,16 +100,17 @@ class EventStream(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            await run_while_connected(receive, self._stream(send))
+            half_closed = scope.get("extensions", {}).get(HALF_CLOSED, {}).get("event")
+            await run_while_connected(receive, self._stream(send, half_closed))
         except ClientGone:
             _log.debug("the client went away during its stream")
         finally:
             await self._source.aclose()
 
-    async def _stream(self, send: Send) -> None:
+    async def _stream(self, send: Send, half_closed: asyncio.Event | None) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
         self._sent_at = asyncio.get_running_loop().time()  # the headers are a sign of life
-        ticker = asyncio.create_task(self._keep_alive(send))
+        ticker = asyncio.create_task(self._keep_alive(send, half_closed or asyncio.Event()))
         try:
             last = await self._send_events(send)
         finally:
@@ -141,9 +144,24 @@ class EventStream(Response):
             await send({"type": "http.response.body", "body": data, "more_body": True})
             self._sent_at = asyncio.get_running_loop().time()
 
-    async def _keep_alive(self, send: Send) -> None:
+    async def _keep_alive(self, send: Send, half_closed: asyncio.Event) -> None:
+        """Ends a silence with a sign of life. One is also sent when the client has closed its side of the
+        connection: what comes back tells the system whether the client is still there.
+        """
         clock = asyncio.get_running_loop().time
         while True:
-            await asyncio.sleep(max(0.0, self._sent_at + self._keep_alive_s - clock()))
-            if clock() - self._sent_at >= self._keep_alive_s and not self._lock.locked():
-                await self._send(send, self._encoder.keep_alive())
+            least = self._keep_alive_s / 10  # while a client does not read, nothing can be sent
+            if await _set_within(half_closed, max(least, self._sent_at + self._keep_alive_s - clock())):
+                half_closed = asyncio.Event()  # told once
+            elif self._lock.locked() or clock() - self._sent_at < self._keep_alive_s:
+                continue
+            await self._send(send, self._encoder.keep_alive())
+
+
+async def _set_within(event: asyncio.Event, seconds: float) -> bool:
+    try:
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    except TimeoutError:
+        return False
+    return True

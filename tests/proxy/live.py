@@ -21,6 +21,7 @@ from proxy.conversation.request import ChatRequest
 from proxy.conversation.verdict import GiveUp, GuardMode
 from proxy.guard.policy import GuardPolicy
 from proxy.http.app import create_app
+from proxy.http.connection import HttpConnection
 from proxy.http.routes import Limits
 from proxy.http.server import HttpServer, bind
 from proxy.records.ledger import Ledger
@@ -84,7 +85,8 @@ def serving(
     mode: GuardMode = GuardMode.repair,
     policy: GuardPolicy | None = None,
     sinks: Sequence[Sink] = (),
-    api_key: str | None = None,
+    api_key: str | Sequence[str] = (),
+    cors: Sequence[str] = (),
     limits: Limits | None = None,
     thread: LoopThread | None = None,
     ledger: Ledger | None = None,
@@ -98,13 +100,21 @@ def serving(
         upstream,
         policy=policy or GuardPolicy(mode=mode, give_up=GiveUp.text),
         sinks=sinks,
-        api_key=api_key,
+        api_keys=(api_key,) if isinstance(api_key, str) else api_key,
         limits=limits,
         ledger=ledger,
+        cors=cors,
         codecs=codecs,
     )
     server = HttpServer(
-        uvicorn.Config(app, lifespan="off", access_log=False, log_level="error", timeout_graceful_shutdown=5)
+        uvicorn.Config(
+            app,
+            lifespan="off",
+            access_log=False,
+            log_level="error",
+            timeout_graceful_shutdown=5,
+            http=HttpConnection,
+        )
     )
     listener = bind("127.0.0.1", 0)
     port = listener.getsockname()[1]

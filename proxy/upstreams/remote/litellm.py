@@ -61,14 +61,16 @@ class Routing:
 
 
 def load_litellm() -> ModuleType:
-    """LiteLLM without its network habits: no cost map, no .env file, no reports, no prints. Loading takes
-    seconds.
+    """LiteLLM without its network habits: no cost map, no .env file, no reports, no prints, no pictures
+    fetched for clients. Loading takes seconds.
     """
     for name in ("MODEL_COST_MAP", "ANTHROPIC_BETA_HEADERS", "BLOG_POSTS"):
         os.environ.setdefault(f"LITELLM_LOCAL_{name}", "True")
     os.environ.setdefault("LITELLM_MODE", "PRODUCTION")
     # a model that repeats itself is not a broken upstream
     os.environ.setdefault("REPEATED_STREAMING_CHUNK_LIMIT", str(2**31))
+    # pictures that a client names by a URL are not fetched for providers that do not fetch them themselves
+    os.environ.setdefault("MAX_IMAGE_URL_DOWNLOAD_SIZE_MB", "0")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # warnings about LiteLLM's own types, which concern nobody here
         return _load_quietly()

@@ -194,7 +194,7 @@ def test_an_endless_body_is_cut_off(stage: Stage) -> None:
     ("method", "path", "status"),
     [
         ("GET", "/v1/nowhere", 404),
-        ("GET", "/", 404),
+        ("GET", "/nowhere", 404),
         ("GET", "/v1/chat/completions", 405),
         ("POST", "/v1/models", 405),
         ("POST", "/v2/chat/completions", 404),

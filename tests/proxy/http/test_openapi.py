@@ -49,7 +49,7 @@ def test_every_route_and_method_is_in_it(document: dict[str, Any]) -> None:
         Guard(upstream, GuardPolicy()),
         HealthCheck(upstream),
         Limits(),
-        None,
+        (),
         Metrics(None),
         SessionStats(),
     )

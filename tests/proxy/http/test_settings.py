@@ -103,7 +103,7 @@ def test_the_variables_of_a_kubernetes_service_are_no_settings(tmp_path: Path) -
 
 def test_a_wrong_key_is_not_shown(tmp_path: Path) -> None:
     with pytest.raises(SettingsError) as caught:
-        load_settings({}, {}, write(tmp_path / "f.toml", 'api_key = ["secret"]'))
+        load_settings({}, {}, write(tmp_path / "f.toml", 'api_key = [["secret"]]'))
     assert "secret" not in str(caught.value)
 
 
