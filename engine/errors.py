@@ -3,7 +3,7 @@
     EngineError
     ├── InvalidRequest      a parameter cannot be served; names it
     ├── ContextOverflow     the prompt leaves no room in the model's context
-    ├── Unwanted             the prompt is no longer wanted, since its client has gone
+    ├── Unwanted            the prompt is no longer wanted, since its client has gone
     ├── QueueFull           too many requests wait; says when to come back
     ├── DeadlineExceeded    the request's own deadline passed before it was finished
     ├── EngineFault         a step failed in the live process; its requests are lost, it serves on

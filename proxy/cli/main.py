@@ -17,6 +17,7 @@ from typer.core import TyperArgument, TyperCommand, TyperOption
 from engine.cache.paths import cache_folder
 from engine.heap import one_heap
 from proxy import __version__
+from proxy.cli.ab import ab
 from proxy.cli.cache import cache_app
 from proxy.cli.connect import connect
 from proxy.cli.ledger import ledger_cli
@@ -38,6 +39,7 @@ cli = typer.Typer(
 cli.add_typer(ledger_cli)
 cli.add_typer(cache_app)
 cli.command()(connect)
+cli.command()(ab)
 
 
 class LogLevel(StrEnum):

@@ -150,7 +150,7 @@ def _answer(state: State, codec: Codec) -> Endpoint:
         named = from_headers(request.headers)
         if state.can.sessions is not None and named.id:
             state.can.sessions.prefetch_session(named.id)  # fetched while the body is on its way
-        asked = await _decode(state, codec, request)
+        asked = await _decode(state, codec, request, state.ledger)
         try:
             return await _ask(state, codec, request, asked)
         except RequestError as error:
@@ -187,9 +187,12 @@ async def _ask(state: State, codec: Codec, request: Request, asked: Decoded) -> 
     return JSONResponse(codec.encode_answers(head, asked, answers), headers=headers)
 
 
-async def _decode(state: State, codec: Codec, request: Request) -> Decoded:
+async def _decode(state: State, codec: Codec, request: Request, keeper: Ledger | None = None) -> Decoded:
+    """keeper: keeps the body, where its settings say so."""
     body = await read_body(request, state.limits.body)
     asked = await off_loop(codec.decode, body)
+    if keeper is not None:
+        keeper.keep(request_id_of(request), request.url.path, body)
     return replace(asked, request=replace(asked.request, body_bytes=len(body)))
 
 

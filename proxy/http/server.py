@@ -155,7 +155,12 @@ def _ledger(settings: Settings) -> Iterator[Ledger | None]:
     if settings.ledger is None:
         yield None
         return
-    limits = LedgerLimits(settings.ledger_rows, settings.ledger_mb * 2**20, redact=settings.ledger_redact)
+    limits = LedgerLimits(
+        settings.ledger_rows,
+        settings.ledger_mb * 2**20,
+        redact=settings.ledger_redact,
+        requests=settings.ledger_requests,
+    )
     ledger = Ledger.open(settings.ledger, limits)
     try:
         yield ledger

@@ -256,6 +256,13 @@ class Settings(BaseModel):
     ] = 100_000
     ledger_mb: Annotated[int, Field(ge=1, le=_MOST), Told("megabytes that the ledger may take")] = 256
     ledger_redact: Annotated[bool, Told("the ledger leaves out what models and clients wrote")] = False
+    ledger_requests: Annotated[
+        bool,
+        Told(
+            "the ledger keeps the bodies of requests too, so that `fortieth ab` can replay them",
+            page="ab.md#your-own-conversations",
+        ),
+    ] = False
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"],
         Told("least urgent messages that are logged: debug, info, warning or error"),
@@ -292,6 +299,15 @@ class Settings(BaseModel):
             return type(value)(Path(value).expanduser())
         except RuntimeError:
             raise ValueError("there is no home folder of that user") from None
+
+    @field_validator("ledger_requests")
+    @classmethod
+    def _not_redacted(cls, value: bool, info: ValidationInfo) -> bool:
+        if value and info.data.get("ledger_redact"):
+            raise ValueError(
+                "it keeps what clients wrote, and ledger_redact leaves that out: set one of them"
+            )
+        return value
 
     @field_validator("upstream", mode="before")
     @classmethod

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from proxy.conversation.errors import StartError
+from proxy.records.kept_requests import KeptRequest, insert_requests, trim_requests
 from proxy.records.request_record import RequestRecord
 
 _log = logging.getLogger(__name__)
@@ -55,12 +56,16 @@ class LedgerLimits:
     rows, bytes: the oldest rows are deleted when there are more.
     queued: records that may wait to be written.
     redact: what models and clients wrote is left out, also where fixes, problems and errors quote it.
+    requests: the bodies of requests are kept too.
+    queued_bytes: of bodies that may wait to be written; one agent's may have megabytes.
     """
 
     rows: int = 100_000
     bytes: int = 256 * 1024 * 1024
     queued: int = 4096
     redact: bool = False
+    requests: bool = False
+    queued_bytes: int = 64 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +117,8 @@ class Ledger:
         self.path = path
         self._limits = limits
         self._clock = clock
-        self._queue: queue.Queue[tuple[float, RequestRecord] | None] = queue.Queue(limits.queued)
+        self._queue: queue.Queue[_Waiting | None] = queue.Queue(limits.queued)
+        self._waiting = 0  # bytes of bodies in the queue
         self._dropped = 0
         self._newest = 0  # row numbers continue in a new file
         self._outage = 0  # records lost since the file could last be written
@@ -142,10 +148,31 @@ class Ledger:
         return self._dropped
 
     def record(self, account: RequestRecord) -> None:
+        self._put(account)
+
+    def keep(self, request_id: str, path: str, body: bytes) -> None:
+        """Keeps a request as its client sent it, where the limits say so."""
+        if not self._limits.requests:
+            return
+        with self._lock:
+            fits = self._waiting + len(body) <= self._limits.queued_bytes
+            self._waiting += len(body) if fits else 0
+        if not fits:
+            self._drop(1)
+        elif not self._put(KeptRequest(request_id, path, body)):
+            self._freed(len(body))
+
+    def _put(self, item: RequestRecord | KeptRequest) -> bool:
         try:
-            self._queue.put_nowait((self._clock(), account))
+            self._queue.put_nowait((self._clock(), item))
         except queue.Full:
             self._drop(1)
+            return False
+        return True
+
+    def _freed(self, size: int) -> None:
+        with self._lock:
+            self._waiting -= size
 
     def _drop(self, count: int) -> None:
         with self._lock:
@@ -174,12 +201,14 @@ class Ledger:
             if last:
                 return
 
-    def _take(self) -> tuple[list[tuple[float, RequestRecord]], bool]:
-        """The records that wait, at least one, and whether the ledger is being closed."""
-        batch: list[tuple[float, RequestRecord]] = []
+    def _take(self) -> tuple[list[_Waiting], bool]:
+        """What waits, at least one item, and whether the ledger is being closed."""
+        batch: list[_Waiting] = []
         item = self._queue.get()
         while item is not None:
             batch.append(item)
+            if isinstance(item[1], KeptRequest):
+                self._freed(len(item[1].body))
             if len(batch) == _BATCH or self._queue.empty():
                 return batch, False
             item = self._queue.get()
@@ -199,18 +228,23 @@ class Ledger:
             _log.warning("%s is written again, %d requests were not kept", self.path, self._outage)
             self._outage = 0
 
-    def _write(self, batch: Sequence[tuple[float, RequestRecord]]) -> None:
+    def _write(self, batch: Sequence[_Waiting]) -> None:
         if not batch:
             return
-        rows = [_row(at, account, self._limits.redact) for at, account in batch]
+        rows = [_row(at, one, self._limits.redact) for at, one in batch if isinstance(one, RequestRecord)]
+        kept = [(at, one) for at, one in batch if isinstance(one, KeptRequest)]
         with closing(_connect(self.path)) as connection:
             if _prepare(connection, self._newest):
                 _log.warning("%s was moved or deleted: a new ledger was begun in its place", self.path)
+            insert_requests(connection, kept)
             with connection:
                 connection.executemany(_INSERT, rows)
                 _trim(connection, self._limits)
             self._newest = max(self._newest, _newest(connection))
             connection.executescript("PRAGMA incremental_vacuum;")  # execute() would free a single page only
+
+
+_Waiting = tuple[float, RequestRecord | KeptRequest]
 
 
 class _NoLedger(Exception):
@@ -273,7 +307,7 @@ def _trim(connection: sqlite3.Connection, limits: LedgerLimits) -> None:
     that not every write has to delete.
     """
     newest = _newest(connection)
-    connection.execute("DELETE FROM requests WHERE id <= ?", (newest - limits.rows,))
+    deleted = connection.execute("DELETE FROM requests WHERE id <= ?", (newest - limits.rows,)).rowcount
     page, pages, free = (
         connection.execute(f"PRAGMA {name}").fetchone()[0]
         for name in ("page_size", "page_count", "freelist_count")
@@ -282,7 +316,9 @@ def _trim(connection: sqlite3.Connection, limits: LedgerLimits) -> None:
     if used > limits.bytes:
         rows = connection.execute("SELECT COUNT(*) FROM requests").fetchone()[0]
         kept = int(rows * 0.9 * limits.bytes / used)
-        connection.execute("DELETE FROM requests WHERE id <= ?", (newest - kept,))
+        deleted += connection.execute("DELETE FROM requests WHERE id <= ?", (newest - kept,)).rowcount
+    if deleted:
+        trim_requests(connection)
 
 
 def read_entries(

@@ -43,7 +43,7 @@ def test_version() -> None:
 
 @pytest.mark.parametrize(
     "command",
-    [[], ["serve"], ["connect"], ["repair"], ["demo"], ["doctor"]],
+    [[], ["serve"], ["connect"], ["repair"], ["demo"], ["doctor"], ["ab"]],
     ids=str,
 )
 def test_help(command: list[str]) -> None:
