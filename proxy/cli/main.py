@@ -18,6 +18,7 @@ from engine.cache.paths import cache_folder
 from engine.heap import one_heap
 from proxy import __version__
 from proxy.cli.ab import ab
+from proxy.cli.bench import bench
 from proxy.cli.cache import cache_app
 from proxy.cli.connect import connect
 from proxy.cli.ledger import ledger_cli
@@ -40,6 +41,7 @@ cli.add_typer(ledger_cli)
 cli.add_typer(cache_app)
 cli.command()(connect)
 cli.command()(ab)
+cli.command()(bench)
 
 
 class LogLevel(StrEnum):

@@ -43,7 +43,7 @@ def test_version() -> None:
 
 @pytest.mark.parametrize(
     "command",
-    [[], ["serve"], ["connect"], ["repair"], ["demo"], ["doctor"], ["ab"]],
+    [[], ["serve"], ["connect"], ["repair"], ["demo"], ["doctor"], ["ab"], ["bench"]],
     ids=str,
 )
 def test_help(command: list[str]) -> None:

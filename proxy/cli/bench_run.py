@@ -1,0 +1,150 @@
+"""What `fortieth bench` does: starts servers, measures each part on all of them, and writes the figures."""
+
+from __future__ import annotations
+
+import asyncio
+import shlex
+import shutil
+import sqlite3
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+import httpx
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from proxy.ab.arms import Arm, read_arm
+from proxy.ab.run import started
+from proxy.ab.serving import ServingBench, ServingFigures, ServingPlan
+from proxy.ab.serving_report import SHORT, to_short_rows, write_serving
+from proxy.ab.summary import ArmFacts, facts_of, machine
+from proxy.cli.ab_run import INTERRUPTED, MOST_STREAMS, read_numbers
+from proxy.cli.ab_screen import open_console
+from proxy.cli.interrupts import until_interrupted
+from proxy.conversation.errors import StartError
+
+_MOST_TOKENS = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class BenchRequest:
+    """The command line of `fortieth bench`."""
+
+    servers: tuple[str, ...]
+    model: str | None
+    concurrency: str
+    prompts: str
+    answer: int
+    requests: int
+    timeout: float
+    out: Path | None
+    api_key: str = ""
+
+
+def run_bench(request: BenchRequest) -> int:
+    """Measures and prints. Returns the exit code. Raises StartError."""
+    plan = ServingPlan(
+        read_numbers("--concurrency", request.concurrency, MOST_STREAMS),
+        read_numbers("--prompts", request.prompts, _MOST_TOKENS),
+        request.answer,
+        request.requests,
+        request.timeout,
+    )
+    arms = [
+        read_arm(name, f"{name} #{at}" if request.servers.count(name) > 1 else name, request.model)
+        for at, name in enumerate(request.servers, 1)
+    ]
+    folder = request.out or Path("fortieth-bench") / datetime.now().strftime("%Y-%m-%d-%H%M%S")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StartError(f"{folder} cannot be written: {error}") from error
+    return asyncio.run(BenchWork(plan, arms, folder, request, open_console()).run())
+
+
+@dataclass(slots=True)
+class BenchWork:
+    """A benchmark that is ready to begin, and what it has found so far."""
+
+    plan: ServingPlan
+    arms: list[Arm]
+    folder: Path
+    request: BenchRequest
+    console: Console
+    found: list[ServingFigures] = field(default_factory=list)
+    facts: list[ArmFacts] = field(default_factory=list)
+
+    async def run(self) -> int:
+        began = datetime.now().astimezone().isoformat(timespec="seconds")
+        done = await until_interrupted(
+            self._measure(), lambda: self.note("stopping: what was measured is kept")
+        )
+        if self.found:
+            self._print()
+            told = {"command": self._command(), "machine": machine(), "began": began}
+            try:
+                files = write_serving(self.folder, self.found, self.facts, told)
+            except (OSError, sqlite3.Error) as error:
+                raise StartError(f"the figures cannot be written: {error}") from error
+            self.note("\n".join(map(str, files)))
+        if done is None:
+            return INTERRUPTED
+        return 1 if any(one.failed for one in self.found) else 0
+
+    async def _measure(self) -> bool:
+        """Each part on one server after the other, so that a noisy minute meets all alike."""
+        servers_folder = self.folder / "servers"
+        key = self.request.api_key
+        headers = {"authorization": f"Bearer {key}"} if key else {}
+        try:
+            async with started(self.arms, servers_folder, "", key, self.note) as servers:
+                self.facts = [facts_of(server) for server in servers]
+                clients = [
+                    httpx.AsyncClient(
+                        base_url=server.base_url.rstrip("/") + "/",
+                        timeout=self.plan.timeout_s,
+                        headers=headers,
+                        limits=httpx.Limits(max_connections=None),
+                    )
+                    for server in servers
+                ]
+                benches = [
+                    ServingBench(server, self.plan, client)
+                    for server, client in zip(servers, clients, strict=True)
+                ]
+                for bench in benches:
+                    await bench.calibrate()
+                for prompt in self.plan.prompts:
+                    for level in self.plan.levels:
+                        for bench in benches:
+                            self.note(f"{bench.label}: {level} at a time, prompts of {prompt} tokens")
+                            self.found.append(await bench.measure(level, prompt))
+                for client in clients:
+                    await client.aclose()
+        finally:
+            for cache in servers_folder.glob("arm-*/cache"):
+                shutil.rmtree(cache, ignore_errors=True)
+        return True
+
+    def _print(self) -> None:
+        table = Table(title="serving benchmark: medians")
+        table.add_column("")
+        for column in SHORT:
+            table.add_column(column, justify="right")
+        for arm, cells in to_short_rows(self.found):
+            table.add_row(Text(arm), *map(Text, cells))
+        self.console.print(table)
+        for error in dict.fromkeys(f"{one.arm}: {one.error}" for one in self.found if one.error):
+            self.note(error)
+
+    def _command(self) -> str:
+        request, plan = self.request, self.plan
+        words = ["fortieth", "bench", *request.servers, "--concurrency", ",".join(map(str, plan.levels))]
+        words += ["--prompts", ",".join(map(str, plan.prompts)), "--answer", str(plan.answer)]
+        words += ["--requests", str(plan.requests)]
+        return shlex.join([*words, *(("--model", request.model) if request.model else ())])
+
+    def note(self, words: str) -> None:
+        self.console.print(Text(words), soft_wrap=True)
