@@ -108,10 +108,15 @@ class ToolDefinition:
 
 @dataclass(frozen=True, slots=True)
 class ToolCall:
-    """An accepted call. arguments: JSON text, byte for byte the model's own where that was valid."""
+    """An accepted call.
+
+    arguments: JSON text, byte for byte the model's own where that was valid.
+    extra: what came beside a call that was no text; nothing here reads it.
+    """
 
     name: str
     arguments: str
+    extra: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,7 +61,7 @@ class Anthropic:
                 "role": "assistant",
                 "model": head.model,
                 "content": _content(answer),
-                **stop_object(answer.finish),
+                **stop_object(answer.finish, bool(answer.refusal)),
                 "usage": usage_object(answer.finish.usage),
             }
         )
@@ -98,8 +98,9 @@ def _content(answer: Answer) -> list[dict[str, Any]]:
         thinking = answer.reasoning
         blocks.append({"type": "thinking", "thinking": thinking, "signature": sign(thinking)})
     # clients look at the first block of a message, so that an empty one has a text
-    if answer.content or not (answer.reasoning or answer.calls):
-        blocks.append({"type": "text", "text": answer.content})
+    said = answer.content + answer.refusal
+    if said or not (answer.reasoning or answer.calls):
+        blocks.append({"type": "text", "text": said})
     for call in answer.calls:
         given = msgspec.Raw(input_text(call.arguments).encode())
         blocks.append({"type": "tool_use", "id": call.id, "name": call.name, "input": given})

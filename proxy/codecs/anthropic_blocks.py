@@ -31,13 +31,14 @@ def usage_object(usage: Usage) -> dict[str, Any]:
         "cache_read_input_tokens": usage.cached_tokens,
         "output_tokens": usage.completion_tokens,
         "output_tokens_details": {"thinking_tokens": usage.reasoning_tokens},
+        **({} if usage.cost is None else {"cost": usage.cost}),
     }
 
 
-def stop_object(finish: Finish) -> dict[str, Any]:
-    """Why the answer ended, as a message and as the delta at its end tell it."""
-    reason = _STOP_REASONS[finish.reason]
-    if finish.reason is FinishReason.stop and finish.stop_sequence is not None:
+def stop_object(finish: Finish, refused: bool) -> dict[str, Any]:
+    """Why the answer ended, as a message and as the delta at its end tell it. refused: it holds a refusal."""
+    reason = "refusal" if refused else _STOP_REASONS[finish.reason]
+    if not refused and finish.reason is FinishReason.stop and finish.stop_sequence is not None:
         reason = "stop_sequence"
     return {
         "stop_reason": reason,

@@ -14,6 +14,7 @@ from typing import Any
 from proxy.codecs.anthropic_errors import ThreadUnsupported
 from proxy.codecs.anthropic_messages import History
 from proxy.codecs.anthropic_tools import checked, decode_choice, decode_tools
+from proxy.codecs.as_sent import further_fields
 from proxy.codecs.base import Decoded
 from proxy.codecs.fields import Fields, parse_object
 from proxy.codecs.hints import polling_tools
@@ -42,7 +43,7 @@ def decode_request(data: bytes) -> Decoded:
     """Its shape is a MessagesShape. Raises BadRequest naming the field."""
     body = Fields(parse_object(data))
     for path in body.unknown(_READ):
-        _log.debug("%s: unknown field, ignored", path)
+        _log.debug("%s: unknown field, for an upstream alone", path)
     if body.values.get("thread") is not None:
         raise ThreadUnsupported
     tools = decode_tools(body)
@@ -73,6 +74,7 @@ def decode_request(data: bytes) -> Decoded:
         session=from_body(body.values),
         told_in_place=told_in_place,
         warnings=(*tools.left_out, *history.left_out),
+        further=further_fields(body, "messages", _READ),
     )
     return Decoded(request, MessagesShape(tools.paths))
 

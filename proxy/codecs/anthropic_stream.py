@@ -17,7 +17,7 @@ from proxy.codecs.arguments import input_text
 from proxy.codecs.base import Head
 from proxy.codecs.verdict import verdict_comment
 from proxy.conversation.errors import RequestError
-from proxy.conversation.events import Event, Finish, Started, ToolCallReady, Usage
+from proxy.conversation.events import Event, Finish, RefusalDelta, Started, ToolCallReady, Usage
 from repair.types import ReasoningDelta, TextDelta
 
 
@@ -33,6 +33,7 @@ class AnthropicStream:
         self._blocks = 0
         self._open = ""  # the type of the open block
         self._signature = Signature()
+        self._refused = False
 
     def open(self) -> bytes:
         return b""  # message_start holds the tokens of the prompt, which come soon, with Started
@@ -42,6 +43,9 @@ class AnthropicStream:
             case Started(prompt_tokens, cached_tokens):
                 return self._begin(Usage(prompt_tokens or 0, 0, cached_tokens or 0))
             case TextDelta(text) if text:
+                return self._begin() + self._text(text)
+            case RefusalDelta(text) if text:
+                self._refused = True
                 return self._begin() + self._text(text)
             case ReasoningDelta(text) if text:
                 return self._begin() + self._thinking(text)
@@ -57,7 +61,8 @@ class AnthropicStream:
         parts = [self._begin(), self._end_block()]
         if not self._blocks:  # clients look at the first block of a message
             parts += [self._start_block({"type": "text", "text": ""}), self._end_block()]
-        parts.append(_event("message_delta", delta=stop_object(finish), usage=usage_object(finish.usage)))
+        stop = stop_object(finish, self._refused)
+        parts.append(_event("message_delta", delta=stop, usage=usage_object(finish.usage)))
         parts.append(verdict_comment(finish))
         parts.append(_event("message_stop"))
         return b"".join(parts)

@@ -20,7 +20,7 @@ from proxy.codecs.ollama_request import OllamaShape
 from proxy.codecs.openai_common import logprob_objects
 from proxy.codecs.verdict import verdict_headers
 from proxy.conversation.errors import RequestError
-from proxy.conversation.events import Answer, Event, Finish, FinishReason, ToolCallReady
+from proxy.conversation.events import Answer, Event, Finish, FinishReason, RefusalDelta, ToolCallReady
 from proxy.conversation.logprobs import TextWithLogprobs
 from repair.types import ReasoningDelta, TextDelta
 
@@ -46,7 +46,7 @@ def whole_answer(head: Head, asked: Decoded, answers: Sequence[Answer]) -> bytes
     scores = {"logprobs": logprob_objects(answer.scores)} if answer.scores else {}
     return line(
         {
-            **_part(head, shape, answer.content, answer.reasoning, answer.calls),
+            **_part(head, shape, answer.content + answer.refusal, answer.reasoning, answer.calls),
             **scores,
             **_end(answer.finish, took_ns, took_ns),
         }
@@ -68,7 +68,7 @@ class OllamaStream:
 
     def encode(self, event: Event) -> bytes:
         match event:
-            case TextDelta(text) if text:
+            case TextDelta(text) | RefusalDelta(text) if text:
                 return self._told(text)
             case TextWithLogprobs(text, tokens):
                 return self._told(text, logprobs=logprob_objects(tokens))

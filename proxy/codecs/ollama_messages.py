@@ -17,6 +17,7 @@ from proxy.conversation.message import Message, PastCall, ResultPart
 # How the base64 of a picture's first bytes begins.
 _KINDS = {"iVBORw0KGgo": "png", "/9j/": "jpeg", "R0lGOD": "gif", "UklGR": "webp", "Qk": "bmp"}
 _ADDRESSES = ("data:", "http://", "https://")
+_OWN = ("images", "tool_name")
 
 
 def decode_history(body: Fields) -> tuple[Message, ...]:
@@ -35,7 +36,9 @@ def _in_chat_form(item: Any, path: str) -> Any:
     if not isinstance(item, dict):
         return item
     fields = Fields(item, path)
-    told = {**item, "name": fields.string("tool_name")} if item.get("tool_name") else dict(item)
+    told = {key: value for key, value in item.items() if key not in _OWN}
+    if item.get("tool_name"):
+        told["name"] = fields.string("tool_name")
     if item.get("images"):
         content = item.get("content")
         behind = content if isinstance(content, list) else [content] if content else []

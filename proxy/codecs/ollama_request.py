@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from proxy.codecs.as_sent import further_fields
 from proxy.codecs.base import Decoded
 from proxy.codecs.fields import Fields, describe, parse_object, refuse
 from proxy.codecs.hints import polling_tools
@@ -89,7 +90,7 @@ def decode_name(data: bytes) -> Decoded:
 def _body(data: bytes) -> Fields:
     body = Fields(parse_object(data))
     for path in body.unknown(_READ):
-        _log.debug("%s: unknown field, ignored", path)
+        _log.debug("%s: unknown field, for an upstream alone", path)
     return body
 
 
@@ -122,6 +123,7 @@ def _decoded(
         polling=polling_tools(body.values),
         session=from_body(body.values),
         warnings=() if as_message else tuple(why for key, why in _LEFT_OUT.items() if body.values.get(key)),
+        further=further_fields(body, "ollama", _READ),
     )
     return Decoded(request, OllamaShape(name, as_message, time.monotonic_ns(), tools.paths))
 

@@ -24,10 +24,13 @@ from proxy.codecs.verdict import verdict_comment
 from proxy.conversation.errors import RequestError
 from proxy.conversation.events import (
     Answer,
+    AnswerExtra,
+    AnswerPart,
     Event,
     Finish,
     FinishReason,
     OfChoice,
+    RefusalDelta,
     Started,
     ToolCallReady,
     total,
@@ -119,9 +122,7 @@ class OpenAIChatStream:
             case _:
                 return self._delta(0, event)
 
-    def _delta(
-        self, index: int, event: TextDelta | TextWithLogprobs | ReasoningDelta | ToolCallReady
-    ) -> bytes:
+    def _delta(self, index: int, event: AnswerPart) -> bytes:
         match event:
             case TextDelta(text):
                 return self._chunk(index, b'{"content":' + msgspec.json.encode(text) + b"}")
@@ -130,6 +131,10 @@ class OpenAIChatStream:
                 return self._chunk(index, b'{"content":' + msgspec.json.encode(text) + b"}", logprobs=scores)
             case ReasoningDelta(text):
                 return self._chunk(index, b'{"reasoning_content":' + msgspec.json.encode(text) + b"}")
+            case RefusalDelta(text):
+                return self._chunk(index, b'{"refusal":' + msgspec.json.encode(text) + b"}")
+            case AnswerExtra(fields):
+                return self._chunk(index, msgspec.json.encode(fields))
             case ToolCallReady():
                 return b"".join(self._chunk(index, delta) for delta in _call_deltas(event, self._legacy))
 
@@ -166,8 +171,9 @@ def _choice_object(index: int, answer: Answer, asked: Decoded) -> dict[str, Any]
     legacy = _shape(asked).legacy_functions
     message: dict[str, Any] = {
         "role": "assistant",
-        "content": None if answer.calls and not answer.content else answer.content,
-        "refusal": None,
+        "content": answer.content or (None if answer.calls or answer.refusal else ""),
+        "refusal": answer.refusal or None,
+        **answer.extra,
     }
     if answer.reasoning:
         message["reasoning_content"] = answer.reasoning
@@ -191,6 +197,7 @@ def _reason(finish: Finish, legacy: bool) -> str:
 
 def _call_object(call: ToolCallReady) -> dict[str, Any]:
     return {
+        **call.extra,
         "id": call.id,
         "type": "function",
         "function": {"name": call.name, "arguments": call.arguments},
@@ -206,6 +213,6 @@ def _call_deltas(call: ToolCallReady, legacy: bool) -> tuple[bytes, bytes]:
             msgspec.json.encode({"function_call": opening}),
             msgspec.json.encode({"function_call": arguments}),
         )
-    head = {"index": call.index, "id": call.id, "type": "function", "function": opening}
+    head = {**call.extra, "index": call.index, "id": call.id, "type": "function", "function": opening}
     rest = {"index": call.index, "function": arguments}
     return msgspec.json.encode({"tool_calls": [head]}), msgspec.json.encode({"tool_calls": [rest]})

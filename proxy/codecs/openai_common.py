@@ -53,7 +53,13 @@ def usage_object(usage: Usage) -> dict[str, Any]:
         "total_tokens": usage.prompt_tokens + usage.completion_tokens,
         "prompt_tokens_details": {"cached_tokens": usage.cached_tokens},
         "completion_tokens_details": {"reasoning_tokens": usage.reasoning_tokens},
+        **cost_field(usage),
     }
+
+
+def cost_field(usage: Usage) -> dict[str, float]:
+    """What an upstream charges, where it tells: OpenRouter's name, which its clients read."""
+    return {} if usage.cost is None else {"cost": usage.cost}
 
 
 def logprobs_object(tokens: Sequence[TokenLogprob]) -> dict[str, Any] | None:

@@ -24,7 +24,7 @@ from proxy.codecs.openai_schemas import COMPLETION, DETOKENIZE, TOKENIZE
 from proxy.codecs.tokenize import TokenizeForm
 from proxy.codecs.verdict import verdict_comment
 from proxy.conversation.errors import RequestError
-from proxy.conversation.events import Answer, Event, Finish, OfChoice, total
+from proxy.conversation.events import Answer, Event, Finish, OfChoice, RefusalDelta, total
 from proxy.conversation.logprobs import TextWithLogprobs
 from proxy.conversation.model_card import ModelCard
 from repair.types import TextDelta
@@ -89,11 +89,11 @@ class CompletionStream:
         match event:
             case OfChoice(index, Finish() as finish):
                 return self._finish(index, finish)
-            case OfChoice(index, TextDelta(text)):
+            case OfChoice(index, TextDelta(text) | RefusalDelta(text)):
                 return self._chunk(index, text)
             case OfChoice(index, TextWithLogprobs() as text):
                 return self._scored(index, text)
-            case TextDelta(text):
+            case TextDelta(text) | RefusalDelta(text):
                 return self._chunk(0, text)
             case TextWithLogprobs():
                 return self._scored(0, event)
@@ -150,7 +150,7 @@ def _shape(asked: Decoded) -> CompletionShape:
 
 def _choice_object(index: int, echo: str, answer: Answer) -> dict[str, Any]:
     return {
-        "text": echo + answer.content,
+        "text": echo + answer.content + answer.refusal,
         "index": index,
         "logprobs": CompletionLogprobs().object(answer.scores),
         "finish_reason": answer.finish.reason.value,

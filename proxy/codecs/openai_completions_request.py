@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from proxy.codecs.as_sent import further_fields
 from proxy.codecs.base import Decoded
 from proxy.codecs.fields import Fields, describe, parse_object, refuse
 from proxy.codecs.openai_request import MAX_TOP_LOGPROBS, decode_sampling, decode_timeout
@@ -48,7 +49,7 @@ def decode_request(data: bytes) -> Decoded:
     """Its shape is a CompletionShape. Raises BadRequest naming the field."""
     body = Fields(parse_object(data))
     for path in body.unknown(_READ):
-        _log.debug("%s: unknown field, ignored", path)
+        _log.debug("%s: unknown field, for an upstream alone", path)
     _refuse_what_would_change_the_answer(body)
     n = body.integer("n", 1, _MAX_CHOICES) or 1
     contents = _contents(body.values.get("prompt"))
@@ -69,6 +70,7 @@ def decode_request(data: bytes) -> Decoded:
         n=n,
         timeout_s=decode_timeout(body),
         session=from_body(body.values),
+        further=further_fields(body, "completions", _READ),
     )
     include_usage = body.object("stream_options").boolean("include_usage")
     echoed = _echoed(body, contents, logprobs)

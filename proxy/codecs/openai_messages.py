@@ -11,6 +11,7 @@ import logging
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
+from proxy.codecs.as_sent import NOT_SENT_OF_MESSAGES
 from proxy.codecs.fields import Fields, describe, refuse
 from proxy.conversation.errors import BadRequest
 from proxy.conversation.message import (
@@ -39,14 +40,12 @@ _ROLES = {
 _MEDIA = ("image", "audio", "video", "file", "document")
 # Parts that carry the model's own thinking, under the names of several APIs, and the field that holds it.
 _THINKING = {"thinking": "thinking", "reasoning": "text", "reasoning_text": "text"}
-# Fields of a message that say something to some upstreams and are nothing to us. Of others it is not known
-# whether an upstream takes them.
-_BESIDE = {
-    Role.system: ("name", "cache_control"),
-    Role.user: ("name", "cache_control"),
-    Role.assistant: ("name", "cache_control", "thinking_blocks", "reasoning_details", "audio"),
-    Role.tool: ("name", "cache_control"),
-}
+# The model's thinking, by the names that APIs have for it, and the one by which it is sent.
+_THOUGHTS = ("reasoning_content", "reasoning", "thinking")
+_OF_MESSAGE = frozenset(
+    {"role", "content", "refusal", "tool_calls", "function_call", "tool_call_id", *_THOUGHTS}
+    | NOT_SENT_OF_MESSAGES.keys()
+)
 _OF_TEXT = frozenset({"type", "text"})
 _OF_CALL = frozenset({"id", "type", "function", "index"})
 _SHOWN: Final = (TextPart, MediaPart, UnknownPart)
@@ -71,9 +70,9 @@ def _message(fields: Fields) -> Message:
     if role is None:
         _log.debug("%s: unknown role %r is read as user", fields.at("role"), name)
         role = Role.user
-    sent_as = name if role is Role.system and name != role else ""
+    sent_as = name if name not in _ROLES or name == "developer" else ""
     content = _content(fields, role)
-    extra = _extra(fields, _BESIDE[role])
+    extra = _extra(fields, _others(fields, _OF_MESSAGE))
     if role is Role.tool:
         shown = tuple([part for part in content if isinstance(part, _SHOWN)])
         result = ResultPart(fields.string("tool_call_id"), fields.string("name"), shown)
@@ -81,7 +80,10 @@ def _message(fields: Fields) -> Message:
     if role is not Role.assistant:
         said = tuple(part for part in content if not isinstance(part, ReasoningPart))
         return Message(role, said, sent_as, extra)
-    thought = _reasoning(fields)
+    content += _refusal(fields)
+    thought, called = _reasoning(fields)
+    if called == "reasoning":  # who calls it so reads it so
+        extra["reasoning"] = thought
     if thought:
         others = (part for part in content if not isinstance(part, ReasoningPart))
         content = (ReasoningPart(thought), *others)
@@ -97,12 +99,13 @@ def _others(fields: Fields, known: frozenset[str]) -> list[str]:
     return [name for name in fields.values if name not in known]
 
 
-def _reasoning(fields: Fields) -> str:
-    for key in ("reasoning_content", "reasoning", "thinking"):
+def _reasoning(fields: Fields) -> tuple[str, str]:
+    """The text, and the name of its field."""
+    for key in _THOUGHTS:
         value = fields.values.get(key)
         if isinstance(value, str) and value:
-            return value
-    return ""
+            return value, key
+    return "", ""
 
 
 def _content(fields: Fields, role: Role) -> tuple[Part, ...]:
@@ -111,7 +114,7 @@ def _content(fields: Fields, role: Role) -> tuple[Part, ...]:
     path = fields.at("content")
     match content:
         case None:
-            return _text(fields.string("refusal"))
+            return ()
         case str():
             return _text(content)
         case list():
@@ -121,6 +124,11 @@ def _content(fields: Fields, role: Role) -> tuple[Part, ...]:
             return _parts([content], path, role) if content.get("type") else _text(_to_text(content))
         case _:
             refuse(path, "a string, an array of parts or null", content)
+
+
+def _refusal(fields: Fields) -> tuple[Part, ...]:
+    text = fields.string("refusal")
+    return (TextPart(text, refusal=True),) if text else ()
 
 
 def _text(text: str) -> tuple[Part, ...]:
@@ -152,7 +160,7 @@ def _part(fields: Fields, kind: str) -> Part:
                 refuse(fields.at("text"), "a string", fields.values.get("text"))
             return TextPart(fields.string("text"), _extra(fields, _others(fields, _OF_TEXT)))
         case "refusal":
-            return TextPart(fields.string("refusal"))
+            return TextPart(fields.string("refusal"), refusal=True)
         case "redacted_thinking":
             return ReasoningPart("", redacted=_string(fields, "data"))
         case _ if kind in _THINKING:

@@ -11,9 +11,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from proxy.codecs.as_sent import further_fields
 from proxy.codecs.base import Decoded
 from proxy.codecs.fields import Fields, check_range, describe, parse_object, refuse
-from proxy.codecs.hints import polling_tools
+from proxy.codecs.hints import POLLING, polling_tools
 from proxy.codecs.limits import MAX_INT, check_choice, stop_strings, usable_schema
 from proxy.codecs.openai_messages import decode_messages
 from proxy.codecs.thinking import decode_thinking
@@ -32,6 +33,10 @@ _READ = frozenset(
 )
 # Tells an upstream that keeps prefixes where one ends.
 _MARK = "cache_control"
+_OF_FUNCTION = frozenset({"name", "description", "parameters", "strict", POLLING})
+_OF_TOOL = _OF_FUNCTION | {"type", "function"}
+# Types of tools whose calls are no calls of functions.
+_CALLED_OTHERWISE = ("custom", "builtin_function")
 _MAX_CHOICES = 16
 MAX_TOP_LOGPROBS = 20
 _MAX_TIMEOUT_S = 7 * 24 * 3600
@@ -53,11 +58,11 @@ def decode_request(data: bytes) -> Decoded:
     """Its shape is a ChatShape. Raises BadRequest naming the field."""
     body = Fields(parse_object(data))
     for path in body.unknown(_READ):
-        _log.debug("%s: unknown field, ignored", path)
+        _log.debug("%s: unknown field, for an upstream alone", path)
     messages = decode_messages(body)
     tools = decode_tools(body)
     thinking = decode_thinking(body)
-    json_answer, answer_schema = decode_answer_format(body.object("response_format"))
+    answer = decode_answer_format(body.object("response_format"))
     shape = ChatShape(
         include_usage=body.object("stream_options").boolean("include_usage"),
         legacy_functions=tools.legacy,
@@ -68,22 +73,47 @@ def decode_request(data: bytes) -> Decoded:
         messages=messages,
         tools=tuple(tools.definitions.values()),
         tool_extra=tools.extra,
+        hosted_tools=tools.hosted,
         tool_choice=tools.choice,
         # the older fields have room for one call only
         parallel_tool_calls=body.boolean("parallel_tool_calls", True) and not tools.legacy,
         sampling=decode_sampling(body, ("max_completion_tokens", "max_tokens"), _logprobs(body)),
         stream=body.boolean("stream"),
         n=body.integer("n", 1, _MAX_CHOICES) or 1,
-        json_answer=json_answer,
-        answer_schema=answer_schema,
+        json_answer=answer.json,
+        answer_schema=answer.schema,
+        answer_extra=answer.extra,
         template_options=thinking.options,
         thinking_budget=thinking.budget,
         include_reasoning=thinking.shown,
         timeout_s=decode_timeout(body),
         polling=polling_tools(body.values),
         session=from_body(body.values),
+        warnings=tools.left_out,
+        limit_name=_limit_name(body),
+        further=_further(body, answer),
     )
     return Decoded(request, shape)
+
+
+def _limit_name(body: Fields) -> str:
+    newer = body.values.get("max_completion_tokens")
+    return "max_tokens" if newer in (None, -1) else "max_completion_tokens"
+
+
+def _further(body: Fields, answer: AnswerFormat) -> dict[str, Any]:
+    """As further_fields(), with what is read here in parts."""
+    further = further_fields(body, "chat", _READ)
+    options = {
+        key: value for key, value in body.object("stream_options").values.items() if key != "include_usage"
+    }
+    if options:
+        further["stream_options"] = options
+    if body.values.get("parallel_tool_calls"):
+        further["parallel_tool_calls"] = True
+    if answer.unknown:
+        further["response_format"] = body.values["response_format"]
+    return further
 
 
 def decode_timeout(body: Fields) -> float | None:
@@ -106,22 +136,41 @@ def _logprobs(body: Fields) -> int | None:
     return top or 0
 
 
-def decode_answer_format(wanted: Fields) -> tuple[bool, dict[str, Any] | None]:
-    """Whether the answer is to be JSON, and its schema. wanted: the field that says so, in which the schema
-    stands one level higher in Responses than in Chat Completions; each API's clients send both. Raises
-    BadRequest.
+@dataclass(frozen=True, slots=True)
+class AnswerFormat:
+    """What the text of an answer is to be.
+
+    json: one JSON value.
+    schema, extra: as answer_schema and answer_extra of the request.
+    unknown: it is of a type that is not known here.
+    """
+
+    json: bool = False
+    schema: Mapping[str, Any] | None = None
+    extra: Mapping[str, Any] = field(default_factory=dict)
+    unknown: bool = False
+
+
+def decode_answer_format(wanted: Fields) -> AnswerFormat:
+    """wanted: the field that says what the answer is to be, in which the schema stands one level higher in
+    Responses than in Chat Completions; each API's clients send both. Raises BadRequest.
     """
     match wanted.string("type", "text"):
         case "text":
-            return False, None
+            return AnswerFormat()
         case "json_object":
-            return True, None
+            return AnswerFormat(json=True)
         case "json_schema":
             inner = wanted.object("json_schema") if "json_schema" in wanted.values else wanted
-            return True, usable_schema(inner)
+            extra = {name: inner.values[name] for name in _of_schema(inner) if inner.values[name] is not None}
+            return AnswerFormat(True, usable_schema(inner), extra)
         case kind:
-            _log.debug("%s: unknown type %r, ignored", wanted.at("type"), kind)
-            return False, None
+            _log.debug("%s: unknown type %r, for an upstream alone", wanted.at("type"), kind)
+            return AnswerFormat(unknown=True)
+
+
+def _of_schema(inner: Fields) -> list[str]:
+    return [name for name in inner.values if name not in ("type", "schema")]
 
 
 def decode_sampling(body: Fields, limits: Sequence[str], logprobs: int | None) -> Sampling:
@@ -192,7 +241,11 @@ def _logit_bias(body: Fields) -> dict[int, float]:
 @dataclass(frozen=True, slots=True)
 class ChatTools:
     """The tools of a request by name, where each was declared and what stood beside it, and the choice among
-    them. legacy: they came as `functions`, which are called one at a time and by `function_call`.
+    them.
+
+    legacy: they came as `functions`, which are called one at a time and by `function_call`.
+    hosted: as in ChatRequest.
+    left_out: why others are not there.
     """
 
     definitions: dict[str, ToolDefinition]
@@ -200,6 +253,8 @@ class ChatTools:
     extra: dict[str, dict[str, Any]]
     choice: ToolChoice
     legacy: bool
+    hosted: tuple[Mapping[str, Any], ...] = ()
+    left_out: tuple[str, ...] = ()
 
 
 def decode_tools(body: Fields) -> ChatTools:
@@ -212,17 +267,39 @@ def decode_tools(body: Fields) -> ChatTools:
         # The first of two tools of one name counts: it is the only one that the model will be shown.
         if definitions.setdefault(tool.name, tool) is tool:
             paths[tool.name] = fields.path
-            if mark := declared.values.get(_MARK) or fields.values.get(_MARK):
-                extra[tool.name] = {_MARK: mark}
+            if beside := _beside(declared, fields):
+                extra[tool.name] = beside
         else:
             _log.debug("%s: tool %r is declared twice, the first counts", fields.path, tool.name)
     choice, allowed = _tool_choice(body)
     if allowed is not None:
         definitions = {name: tool for name, tool in definitions.items() if name in allowed}
     check_choice(choice, definitions)
-    return ChatTools(
-        definitions, paths, extra, choice, bool(body.array("functions")) and not body.array("tools")
-    )
+    legacy = bool(body.array("functions")) and not body.array("tools")
+    return ChatTools(definitions, paths, extra, choice, legacy, *_other_tools(body))
+
+
+def _other_tools(body: Fields) -> tuple[tuple[Mapping[str, Any], ...], tuple[str, ...]]:
+    """The tools that run at a provider, and why others are left out, by their type."""
+    others = [one for one in body.array("tools") if one.get("type", "function") not in (None, "function")]
+    hosted = tuple(one for one in others if one["type"] not in _CALLED_OTHERWISE)
+    kinds = dict.fromkeys(one["type"] for one in others if one["type"] in _CALLED_OTHERWISE)
+    return hosted, tuple(f"tools of type {kind} are not served here: left out" for kind in kinds)
+
+
+def _beside(declared: Fields, function: Fields) -> dict[str, Any]:
+    """What a declaration says beside the tool: the mark in its function counts as its own."""
+    told = {} if declared is function else _others(declared, _OF_TOOL)
+    inner = _others(function, _OF_TOOL if declared is function else _OF_FUNCTION)
+    if mark := inner.pop(_MARK, None):
+        told.setdefault(_MARK, mark)
+    if function.values.get("strict") is False:
+        inner["strict"] = False
+    return {**told, "function": inner} if inner else told
+
+
+def _others(fields: Fields, known: frozenset[str]) -> dict[str, Any]:
+    return {key: value for key, value in fields.values.items() if value is not None and key not in known}
 
 
 def _declarations(body: Fields) -> Iterator[tuple[Fields, Fields]]:
@@ -240,7 +317,7 @@ def _declarations(body: Fields) -> Iterator[tuple[Fields, Fields]]:
 def _function_of(fields: Fields) -> Fields | None:
     kind = fields.string("type", "function")
     if kind != "function":
-        _log.debug("%s: tool type %r is not served, ignored", fields.path, kind)
+        _log.debug("%s: tool type %r is not served, for an upstream alone", fields.path, kind)
         return None
     if fields.values.get("function") is None and "name" in fields.values:
         return fields  # the flat form of the Responses API

@@ -205,7 +205,7 @@ def _part(item: Any, path: str) -> ResultContent:
                 refuse(fields.at("text"), "a string", fields.values.get("text"))
             return TextPart(fields.string("text"))
         case "refusal":
-            return TextPart(fields.string("refusal"))
+            return TextPart(fields.string("refusal"), refusal=True)
         case "input_image":
             return _image(fields)
         case "input_file":

@@ -17,7 +17,16 @@ from proxy.codecs.openai_common import logprob_objects
 from proxy.codecs.openai_responses_items import seal
 from proxy.codecs.openai_responses_request import ResponseShape
 from proxy.codecs.openai_responses_tools import custom_input
-from proxy.conversation.events import Event, Finish, FinishReason, OfChoice, Started, ToolCallReady
+from proxy.conversation.events import (
+    AnswerExtra,
+    Event,
+    Finish,
+    FinishReason,
+    OfChoice,
+    RefusalDelta,
+    Started,
+    ToolCallReady,
+)
 from proxy.conversation.logprobs import Logprobs, TextWithLogprobs, TokenLogprob
 from repair.types import ReasoningDelta, TextDelta
 
@@ -34,13 +43,17 @@ def new_id(kind: str) -> str:
     return f"{kind}_{secrets.token_hex(24)}"
 
 
+def message_item(id: str, status: str, content: list[Any]) -> dict[str, Any]:
+    return {"id": id, "type": "message", "status": status, "role": "assistant", "content": content}
+
+
 class Output:
     """items: those that are closed, in order."""
 
     def __init__(self, shape: ResponseShape) -> None:
         self._shape = shape
         self.items: list[dict[str, Any]] = []
-        self._open: _TextItem | _ReasoningItem | None = None
+        self._open: _TextItem | _RefusalItem | _ReasoningItem | None = None
         self._space = ""  # white space that may turn out to stand before a call, where it is no text
 
     def feed(self, event: Event) -> Iterator[Told]:
@@ -52,17 +65,20 @@ class Output:
                 yield from self._text(text, tokens)
             case ReasoningDelta(text):
                 yield from self._reasoning(text)
+            case RefusalDelta(text):
+                yield from self._refusal(text)
             case ToolCallReady():
                 yield from self._close_open()
                 yield from self._call(event)
-            case Started() | Logprobs():
+            case Started() | Logprobs() | AnswerExtra():
                 pass
             case _:
                 assert not isinstance(event, OfChoice), "one answer is all that the API can ask for"
 
     def close(self, finish: Finish) -> Iterator[Told]:
         complete = finish.reason not in INCOMPLETE
-        spoken = any(item["type"] != "reasoning" for item in self.items) or isinstance(self._open, _TextItem)
+        said = isinstance(self._open, _TextItem | _RefusalItem)
+        spoken = said or any(item["type"] != "reasoning" for item in self.items)
         if not spoken and (self._space or complete):
             # an answer of nothing is a message of nothing: some clients expect a message
             space, self._space = self._space, ""
@@ -86,6 +102,14 @@ class Output:
         if not isinstance(self._open, _ReasoningItem):
             yield from self._close_open()
             self._open = _ReasoningItem(len(self.items), self._shape)
+            yield from self._open.begin()
+        if text:
+            yield self._open.add(text)
+
+    def _refusal(self, text: str) -> Iterator[Told]:
+        if not isinstance(self._open, _RefusalItem):
+            yield from self._close_open()
+            self._open = _RefusalItem(len(self.items))
             yield from self._open.begin()
         if text:
             yield self._open.add(text)
@@ -159,11 +183,8 @@ class _TextItem:
         text = "".join(self._texts)
         return {"type": "output_text", "text": text, "annotations": [], "logprobs": self._scores}
 
-    def _item(self, status: str, content: list[Any]) -> dict[str, Any]:
-        return {"id": self._id, "type": "message", "status": status, "role": "assistant", "content": content}
-
     def begin(self) -> Iterator[Told]:
-        item = self._item("in_progress", [])
+        item = message_item(self._id, "in_progress", [])
         yield "response.output_item.added", {"output_index": self._index, "item": item}
         yield "response.content_part.added", {**self._place(), "part": {**self._part(), "logprobs": []}}
 
@@ -178,7 +199,39 @@ class _TextItem:
         told = {**self._place(), "text": part["text"], "logprobs": self._scores}
         yield "response.output_text.done", told
         yield "response.content_part.done", {**self._place(), "part": part}
-        item = self._item(status, [part])
+        item = message_item(self._id, status, [part])
+        yield "response.output_item.done", {"output_index": self._index, "item": item}
+        return item
+
+
+class _RefusalItem:
+    """A message with one part, in which the model says that it will not answer."""
+
+    def __init__(self, index: int) -> None:
+        self._index = index
+        self._id = new_id("msg")
+        self._texts: list[str] = []
+
+    def _place(self) -> dict[str, Any]:
+        return {"item_id": self._id, "output_index": self._index, "content_index": 0}
+
+    def _part(self) -> dict[str, Any]:
+        return {"type": "refusal", "refusal": "".join(self._texts)}
+
+    def begin(self) -> Iterator[Told]:
+        item = message_item(self._id, "in_progress", [])
+        yield "response.output_item.added", {"output_index": self._index, "item": item}
+        yield "response.content_part.added", {**self._place(), "part": self._part()}
+
+    def add(self, text: str) -> Told:
+        self._texts.append(text)
+        return "response.refusal.delta", {**self._place(), "delta": text}
+
+    def end(self, status: str) -> Generator[Told, None, dict[str, Any]]:
+        part = self._part()
+        yield "response.refusal.done", {**self._place(), "refusal": part["refusal"]}
+        yield "response.content_part.done", {**self._place(), "part": part}
+        item = message_item(self._id, status, [part])
         yield "response.output_item.done", {"output_index": self._index, "item": item}
         return item
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from proxy.codecs.as_sent import further_fields
 from proxy.codecs.base import Decoded
 from proxy.codecs.fields import Fields, parse_object
 from proxy.codecs.hints import polling_tools
@@ -78,10 +79,9 @@ def decode_request(data: bytes, store: ResponseStore) -> Decoded:
     if not messages:
         raise BadRequest("input must hold at least one item that is served, got none", param="input")
     thinking = decode_thinking(body)
-    json_answer, answer_schema = decode_answer_format(body.object("text").object("format"))
+    answer = decode_answer_format(body.object("text").object("format"))
     include = frozenset(one for one in body.array("include") if isinstance(one, str))
     logprobs = _logprobs(body, include)
-    summary = _reasoning(body).string("summary")
     shape = ResponseShape(
         names=tools.names,
         paths=tools.paths,
@@ -89,7 +89,7 @@ def decode_request(data: bytes, store: ResponseStore) -> Decoded:
         added=tuple(added),
         previous=previous,
         store=body.boolean("store", True),
-        summarised=summary not in ("", "none"),
+        summarised=_reasoning(body).string("summary") not in ("", "none"),
         sealed=_SEALED in include,
         scored=logprobs is not None,
     )
@@ -101,8 +101,9 @@ def decode_request(data: bytes, store: ResponseStore) -> Decoded:
         parallel_tool_calls=body.boolean("parallel_tool_calls", True),
         sampling=decode_sampling(body, ("max_output_tokens",), logprobs),
         stream=body.boolean("stream"),
-        json_answer=json_answer,
-        answer_schema=answer_schema,
+        json_answer=answer.json,
+        answer_schema=answer.schema,
+        answer_extra=answer.extra,
         template_options=thinking.options,
         thinking_budget=thinking.budget,
         include_reasoning=thinking.shown,
@@ -110,13 +111,21 @@ def decode_request(data: bytes, store: ResponseStore) -> Decoded:
         polling=polling_tools(body.values),
         session=from_body(body.values),
         told_in_place=tools.found,
+        further=_further(body),
     )
     return Decoded(request, shape)
 
 
+def _further(body: Fields) -> dict[str, Any]:
+    """As further_fields(), with what stands inside of another field here."""
+    verbosity = body.object("text").values.get("verbosity")
+    told = {} if verbosity is None else {"verbosity": verbosity}
+    return {**further_fields(body, "responses", _READ), **told}
+
+
 def _look_over(body: Fields) -> None:
     for path in body.unknown(_READ):
-        _log.debug("%s: unknown field, ignored", path)
+        _log.debug("%s: unknown field, for an upstream alone", path)
     for key in _KEPT_ELSEWHERE:
         if body.values.get(key) is not None:
             raise BadRequest(f"{key}: nothing of the kind is kept here; send its content", param=key)

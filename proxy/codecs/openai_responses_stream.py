@@ -14,13 +14,14 @@ from typing import Any
 import msgspec
 
 from proxy.codecs.base import Decoded, Head
+from proxy.codecs.openai_common import cost_field
 from proxy.codecs.openai_errors import error_object
 from proxy.codecs.openai_responses_output import INCOMPLETE, Output, Told
 from proxy.codecs.openai_responses_request import ResponseShape
 from proxy.codecs.openai_responses_store import ResponseStore
 from proxy.codecs.verdict import verdict_comment
 from proxy.conversation.errors import RequestError
-from proxy.conversation.events import Answer, Event, Finish, Usage
+from proxy.conversation.events import Answer, Event, Finish, RefusalDelta, Usage
 from proxy.conversation.logprobs import TextWithLogprobs
 from repair.types import ReasoningDelta, TextDelta
 
@@ -89,6 +90,8 @@ def whole_response(head: Head, asked: Decoded, answer: Answer, store: ResponseSt
     if answer.scores:
         text = TextWithLogprobs(answer.content, answer.scores)
     events: list[Event] = [text, *answer.calls]
+    if answer.refusal:
+        events.insert(1, RefusalDelta(answer.refusal))
     if answer.reasoning:
         events.insert(0, ReasoningDelta(answer.reasoning))
     for event in events:
@@ -146,4 +149,5 @@ def _usage_object(usage: Usage) -> dict[str, Any]:
         "output_tokens": usage.completion_tokens,
         "output_tokens_details": {"reasoning_tokens": usage.reasoning_tokens},
         "total_tokens": usage.prompt_tokens + usage.completion_tokens,
+        **cost_field(usage),
     }

@@ -13,6 +13,7 @@ FortiethError
     ├── BodyTooLarge              more bytes than the server reads
     ├── BodyTooSlow               the client stopped sending its body
     ├── Unauthorized              no or a wrong API key
+    ├── PaymentRequired           an upstream wants money first
     ├── Forbidden                 the key may not do this
     ├── NotFound                  no such route
     │   └── ModelNotFound         no such model
@@ -141,6 +142,10 @@ class BodyTooSlow(RequestError):
 
 
 class Unauthorized(RequestError):
+    pass
+
+
+class PaymentRequired(RequestError):
     pass
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
 from proxy.conversation.cache_report import CacheReport
 from proxy.conversation.logprobs import Logprobs, TextWithLogprobs, TokenLogprob
@@ -21,12 +22,28 @@ class FinishReason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Token counts. cached_tokens is a part of prompt_tokens, reasoning_tokens of completion_tokens."""
+    """Token counts. cached_tokens is a part of prompt_tokens, reasoning_tokens of completion_tokens.
+
+    cost: what an upstream charges, in its own unit; None where it does not tell.
+    """
 
     prompt_tokens: int = 0
     completion_tokens: int = 0
     cached_tokens: int = 0
     reasoning_tokens: int = 0
+    cost: float | None = None
+
+
+def sum_usage(prompts: Sequence[Usage], answers: Sequence[Usage]) -> Usage:
+    """One usage for several generations. prompts: of those whose prompt counts. answers: of all of them."""
+    costs = [one.cost for one in answers if one.cost is not None]
+    return Usage(
+        sum(one.prompt_tokens for one in prompts),
+        sum(one.completion_tokens for one in answers),
+        sum(one.cached_tokens for one in prompts),
+        sum(one.reasoning_tokens for one in answers),
+        sum(costs) if costs else None,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +62,34 @@ class Started:
 
 @dataclass(frozen=True, slots=True)
 class ToolCallReady:
-    """A whole, accepted call. index: counts the calls of the turn from 0. arguments: JSON text."""
+    """A whole, accepted call.
+
+    index: counts the calls of the turn from 0.
+    arguments: JSON text.
+    extra: what an upstream sent beside the call and wants to see again.
+    """
 
     index: int
     id: str
     name: str
     arguments: str
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class RefusalDelta:
+    """Newly generated text in which an upstream's model says that it will not answer."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerExtra:
+    """What an upstream sends beside the text of its answer, such as `annotations`. fields: as it sent them;
+    a later part of one goes on where the earlier one ended.
+    """
+
+    fields: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,10 +127,11 @@ class OfChoice:
     """
 
     index: int
-    event: TextDelta | TextWithLogprobs | ReasoningDelta | ToolCallReady | Finish
+    event: AnswerPart | Finish
 
 
-Event = Started | TextDelta | ReasoningDelta | ToolCallReady | Finish | Logprobs | TextWithLogprobs | OfChoice
+AnswerPart = TextDelta | TextWithLogprobs | ReasoningDelta | RefusalDelta | ToolCallReady | AnswerExtra
+Event = Started | AnswerPart | Finish | Logprobs | OfChoice
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +143,8 @@ class Answer:
     calls: tuple[ToolCallReady, ...]
     finish: Finish
     scores: tuple[TokenLogprob, ...] = ()
+    refusal: str = ""
+    extra: Mapping[str, Any] = field(default_factory=dict)
 
 
 async def collect(events: AsyncIterator[Event]) -> Answer:
@@ -114,6 +156,8 @@ async def collect(events: AsyncIterator[Event]) -> Answer:
     reasoning: list[str] = []
     calls: list[ToolCallReady] = []
     scores: list[TokenLogprob] = []
+    refusal: list[str] = []
+    extra: dict[str, Any] = {}
     async for event in events:
         match event:
             case TextDelta(text):
@@ -123,12 +167,62 @@ async def collect(events: AsyncIterator[Event]) -> Answer:
             case TextWithLogprobs(text, tokens):
                 content.append(text)
                 scores.extend(tokens)
+            case RefusalDelta(text):
+                refusal.append(text)
+            case AnswerExtra(fields):
+                for name, value in fields.items():
+                    extra[name] = continued(extra.get(name), value)
             case ToolCallReady():
                 calls.append(event)
             case Finish():
                 finish = event
     assert finish is not None, "an event stream ended without a Finish"
-    return Answer("".join(content), "".join(reasoning), tuple(calls), finish, tuple(scores))
+    return Answer(
+        "".join(content),
+        "".join(reasoning),
+        tuple(calls),
+        finish,
+        tuple(scores),
+        "".join(refusal),
+        extra,
+    )
+
+
+# What of an object comes in pieces; all else of it comes whole.
+_IN_PIECES = frozenset({"text", "summary", "data", "transcript", "thinking"})
+
+
+def continued(before: Any, after: Any) -> Any:
+    """What two parts of one value make up: lists are joined, and their items of one `index` are one item."""
+    match before, after:
+        case None, _:
+            return continued([], after) if isinstance(after, list) else after
+        case list(), list():
+            joined = list(before)
+            for item in after:
+                place = _place_of(item, joined)
+                if place is None:
+                    joined.append(item)
+                else:
+                    joined[place] = continued(joined[place], item)
+            return joined
+        case dict(), dict():
+            told = {name: value for name, value in after.items() if value is not None}
+            for name in _IN_PIECES & told.keys() & before.keys():
+                if isinstance(before[name], str) and isinstance(told[name], str):
+                    told[name] = before[name] + told[name]
+            return {**before, **told}
+        case _:
+            return after
+
+
+def _place_of(item: Any, items: Sequence[Any]) -> int | None:
+    """Where the earlier part of this item stands."""
+    index = item.get("index") if isinstance(item, dict) else None
+    if index is None:
+        return None
+    known = (at for at, one in enumerate(items) if isinstance(one, dict) and one.get("index") == index)
+    return next(known, None)
 
 
 # The worst verdict of several answers is that of the request.
@@ -142,12 +236,7 @@ def total(finishes: Sequence[Finish], prompts: int = 1) -> Finish:
     """
     first = finishes[0]
     of_each = finishes[:: len(finishes) // prompts]
-    usage = Usage(
-        sum(finish.usage.prompt_tokens for finish in of_each),
-        sum(finish.usage.completion_tokens for finish in finishes),
-        sum(finish.usage.cached_tokens for finish in of_each),
-        sum(finish.usage.reasoning_tokens for finish in finishes),
-    )
+    usage = sum_usage([finish.usage for finish in of_each], [finish.usage for finish in finishes])
     verdict = min((finish.verdict for finish in finishes), key=_WORST_FIRST.index)
     return Finish(
         first.reason,

@@ -21,10 +21,15 @@ class Role(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class TextPart:
-    """Text. extra: further fields of the part as it was sent, such as `cache_control`."""
+    """Text.
+
+    extra: further fields of the part as it was sent, such as `cache_control`.
+    refusal: the model said with it that it will not answer.
+    """
 
     text: str
     extra: Mapping[str, Any] = field(default_factory=dict)
+    refusal: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +112,7 @@ class Message:
     """A message of one role.
 
     parts: in the client's order; reasoning and calls in the assistant's messages only.
-    sent_as: the client's word for the role where it differs from ours, such as `developer`.
+    sent_as: the client's word for the role where we have none, such as `developer`.
     extra: further fields of the message as it was sent, such as `name`.
     """
 
@@ -212,7 +217,9 @@ def _joined(parts: Sequence[Part], between: str) -> str:
 def _is_in_words(part: Part) -> bool:
     """Whether _in_words() would change nothing."""
     match part:
-        case TextPart() | PastCall():
+        case TextPart():
+            return not part.extra and not part.refusal
+        case PastCall():
             return not part.extra
         case ResultPart():
             return not part.is_error and all(map(_is_in_words, part.parts))

@@ -85,10 +85,12 @@ class ChatRequest:
     model: as the client wrote it, "" where it wrote none, until the route has found which served model is
         meant.
     tool_extra: by a tool's name, further fields of its declaration as they were sent, such as
-        `cache_control`.
+        `cache_control`; those that stood in its `function` under that name.
+    hosted_tools: tools that an upstream's own provider executes, as they were declared.
     n: how many answers; 0 only asks whether the model is there.
     json_answer: the text of the answer is to be one JSON value.
     answer_schema: the schema of that value, where the client gave one.
+    answer_extra: what stood beside that schema as it was sent, such as `name` and `strict`.
     thinking_budget: tokens after which the reasoning is closed.
     include_reasoning: False leaves the reasoning out of the answer.
     timeout_s: how long the whole request may take, re-asks included; None sets no limit.
@@ -102,12 +104,15 @@ class ChatRequest:
     warnings: what the codec had to leave out, for the client.
     prompts: given in place of messages and tools: the model continues each as it stands, n times.
     body_bytes: of the body that the request came in; 0 where it came in none.
+    limit_name: what the client calls the most tokens to generate, by a name of Chat Completions.
+    further: fields of the body as they were sent, which only an upstream may know.
     """
 
     model: str
     messages: tuple[Message, ...]
     tools: tuple[ToolDefinition, ...] = ()
     tool_extra: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    hosted_tools: tuple[Mapping[str, Any], ...] = ()
     tool_choice: ToolChoice = ToolChoice()
     parallel_tool_calls: bool = True
     sampling: Sampling = Sampling()
@@ -115,6 +120,7 @@ class ChatRequest:
     n: int = 1
     json_answer: bool = False
     answer_schema: Mapping[str, Any] | None = None
+    answer_extra: Mapping[str, Any] = field(default_factory=dict)
     thinking_budget: int | None = None
     include_reasoning: bool = True
     timeout_s: float | None = None
@@ -128,6 +134,8 @@ class ChatRequest:
     warnings: tuple[str, ...] = ()
     prompts: tuple[RawPrompt, ...] = ()
     body_bytes: int = 0
+    limit_name: str = "max_tokens"
+    further: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def raw(self) -> RawPrompt | None:

@@ -9,15 +9,17 @@ from dataclasses import dataclass, field, replace
 
 from proxy.conversation.cache_report import CacheReport
 from proxy.conversation.errors import UpstreamUnavailable
-from proxy.conversation.events import Usage
+from proxy.conversation.events import RefusalDelta, Usage
 from proxy.guard.emitted import EmittedCalls, in_words, meaning
 from proxy.upstreams.base import (
     Generation,
     UpstreamCall,
     UpstreamCallPart,
     UpstreamEvent,
+    UpstreamExtra,
     UpstreamFinish,
     UpstreamReasoning,
+    UpstreamRefusal,
     UpstreamStarted,
     UpstreamText,
 )
@@ -30,7 +32,7 @@ from repair.types import Fix, Problem, ReasoningDelta, TextDelta, ToolCall, Verd
 from repair.unasked import Unasked
 from repair.verbatim import VerbatimTurn
 
-Delta = TextDelta | ReasoningDelta
+Delta = TextDelta | ReasoningDelta | RefusalDelta
 
 REPEATED = Problem("", "repetition", "the answer repeated itself word for word and was stopped")
 
@@ -43,12 +45,12 @@ class Attempt:
     calls: its accepted calls; none where there are problems.
     parts: the single calls of a refused attempt, where it can be taken apart.
     emitted: calls that came as structure.
-    text, reasoning: the whole of both, in the model's own bytes.
+    text, reasoning, refusal: the whole of each, in the model's own bytes.
     shown: characters of the text that feed() gave out.
     shown_tokens: tokens that the shown text and the reasoning took, at most.
     cut: the upstream reached a token limit, or the attempt was stopped because it repeated itself.
     filtered: the upstream's content filter ended it.
-    unconstrained, asked: as in UpstreamFinish.
+    unconstrained, asked, warnings: as in UpstreamFinish.
     repeated: it was stopped because it repeated itself word for word.
     stop_sequence: the client's stop string that ended it.
     """
@@ -62,6 +64,7 @@ class Attempt:
     emitted: tuple[UpstreamCall, ...] = ()
     text: str = ""
     reasoning: str = ""
+    refusal: str = ""
     shown: int = 0
     shown_tokens: int = 0
     cut: bool = False
@@ -70,6 +73,7 @@ class Attempt:
     cache: CacheReport | None = None
     unconstrained: bool = False
     asked: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
     repeated: bool = False
     stop_sequence: str | None = None
 
@@ -105,6 +109,7 @@ class AttemptReader:
         self._heard: list[str] = []
         self._text: list[str] = []
         self._reasoning: list[str] = []
+        self._refusal: list[str] = []
         self._tokens = 0
         self._shown_tokens = 0
         self._reasoning_tokens = 0
@@ -156,6 +161,8 @@ class AttemptReader:
                 return shown
             case UpstreamReasoning():
                 return self._show([ReasoningDelta(event.text)], event.tokens)
+            case UpstreamRefusal():
+                return self._show([RefusalDelta(event.text)], event.tokens)
             case UpstreamCallPart():
                 self._tokens += event.tokens
                 if self._doomed is not None:
@@ -167,10 +174,10 @@ class AttemptReader:
                 self._finish = event
         return []
 
-    def _leaving(self, deltas: list[Delta]) -> list[Delta]:
+    def _leaving(self, deltas: Sequence[Delta]) -> list[Delta]:
         """The deltas without those that are held back in a turn in which no call may be made."""
         if self._unasked is None:
-            return deltas
+            return list(deltas)
         passed = [
             TextDelta(self._unasked.feed(one.text)) if isinstance(one, TextDelta) else one for one in deltas
         ]
@@ -178,11 +185,11 @@ class AttemptReader:
 
     def _note(self, event: UpstreamEvent) -> None:
         match event:
-            case UpstreamText() | UpstreamReasoning():
+            case UpstreamText() | UpstreamReasoning() | UpstreamRefusal():
                 self._heard.append(event.text)
             case UpstreamCall():
                 self._heard.append(in_words(event))
-            case UpstreamStarted() | UpstreamCallPart() | UpstreamFinish():
+            case UpstreamStarted() | UpstreamExtra() | UpstreamCallPart() | UpstreamFinish():
                 pass
 
     def _show(self, deltas: list[Delta], tokens: int) -> list[Delta]:
@@ -194,9 +201,15 @@ class AttemptReader:
                 self._reasoning_tokens += tokens
         return deltas
 
-    def _keep(self, deltas: list[Delta]) -> None:
+    def _keep(self, deltas: Sequence[Delta]) -> None:
         for delta in deltas:
-            (self._text if isinstance(delta, TextDelta) else self._reasoning).append(delta.text)
+            match delta:
+                case TextDelta(text):
+                    self._text.append(text)
+                case ReasoningDelta(text):
+                    self._reasoning.append(text)
+                case RefusalDelta(text):
+                    self._refusal.append(text)
 
     def close(self) -> Attempt:
         """Judges the generation. Raises UpstreamUnavailable where it ended without a finish."""
@@ -207,7 +220,7 @@ class AttemptReader:
         # a content filter may cut the text anywhere, too
         filtered = finish.reason == "content_filter"
         reason = "length" if cut or filtered else "stop"
-        outcome = self._with_held(self._turn.close(reason))
+        outcome = self._completed(self._turn.close(reason))
         if self.stopped:
             reason, cut, filtered = "stop", False, False
         shown = sum(map(len, self._text))
@@ -221,7 +234,7 @@ class AttemptReader:
             outcome, parts, cut = _refused_as_doomed(outcome, self.doomed), None, False
         if finish.repeated and self._callable and not _distinct(outcome.calls):
             outcome, parts = _refused_as_repeated(outcome), None
-        self._keep(list(outcome.events))
+        self._keep(outcome.events)
         rest, stop = cut_content(outcome.events, self._policy.stops)
         return Attempt(
             rest=rest,
@@ -233,6 +246,7 @@ class AttemptReader:
             emitted=tuple(self._calls),
             text="".join(self._text),
             reasoning="".join(self._reasoning),
+            refusal="".join(self._refusal),
             shown=shown,
             shown_tokens=self._cost_of_shown(shown, finish.usage),
             cut=cut and stop is None,
@@ -243,6 +257,7 @@ class AttemptReader:
             cache=finish.cache,
             unconstrained=finish.unconstrained,
             asked=finish.asked,
+            warnings=finish.warnings,
             repeated=finish.repeated,
             stop_sequence=self._turn.stop_sequence or stop or self._upstream_stop(finish),
         )
@@ -264,7 +279,10 @@ class AttemptReader:
             stops=self._policy.stops,
         )
 
-    def _with_held(self, outcome: Outcome) -> Outcome:
+    def _completed(self, outcome: Outcome) -> Outcome:
+        """With what was held back. A refusal is an answer, whatever was asked for."""
+        if self._refusal and not self._calls and not outcome.calls:
+            outcome = replace(outcome, problems=(), verdict=Verdict.none)
         held = self._unasked.close() if self._unasked else ""
         return replace(outcome, events=(TextDelta(held), *outcome.events)) if held else outcome
 
@@ -334,7 +352,7 @@ def unshown(attempt: Attempt) -> tuple[Delta, ...]:
 def as_emitted(attempt: Attempt, tools: ToolSet) -> tuple[ToolCall, ...]:
     """The attempt's calls with their arguments as the model wrote them; none if one cannot be read."""
     if attempt.emitted:
-        return tuple(ToolCall(call.name, call.arguments) for call in attempt.emitted)
+        return tuple(ToolCall(call.name, call.arguments, call.extra) for call in attempt.emitted)
     raws = attempt.parts.raws if attempt.parts else ()
     found = [emit_as_it_is(raw, tools) for raw in raws]
     return tuple(call for call in found if call is not None) if None not in found else ()

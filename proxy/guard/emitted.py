@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from proxy.upstreams.base import UpstreamCall
 from repair.jsonl import repair_arguments
@@ -41,7 +41,7 @@ class EmittedCalls:
         reason: `length` or `stop`.
         """
         if not self.policy.enabled:
-            plain = tuple(ToolCall(call.name, call.arguments) for call in self.calls)
+            plain = tuple(ToolCall(call.name, call.arguments, call.extra) for call in self.calls)
             return Outcome(
                 outcome.events, outcome.calls + plain, Verdict.clean, outcome.fixes, outcome.problems
             ), None
@@ -75,7 +75,9 @@ class EmittedCalls:
             return Part(self._declared(call.name), Rejected((problem,)))
         outcome = repair_arguments(call.name, call.arguments, self.tools, reason)
         name = self._declared(call.name)
-        if not name or isinstance(outcome, Accepted):
+        if isinstance(outcome, Accepted):
+            return Part(name, replace(outcome, call=replace(outcome.call, extra=call.extra)))
+        if not name:
             return Part(name, outcome)
         return refused_part(ToolCall(name, call.arguments), self.tools, outcome)
 

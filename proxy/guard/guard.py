@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 
 from proxy.conversation.errors import BadRequest, BadTool, RequestError
-from proxy.conversation.events import Event, Finish, FinishReason, Started, ToolCallReady
+from proxy.conversation.events import AnswerExtra, Event, Finish, FinishReason, Started, ToolCallReady
 from proxy.conversation.logprobs import Logprobs
 from proxy.conversation.request import ChatRequest, ToolMode
 from proxy.conversation.session_id import identify
@@ -27,7 +27,7 @@ from proxy.guard.recorder import Recorder, RequestContext
 from proxy.guard.settled import TurnEnd, answer_instead, deliver, observed_turn
 from proxy.prompts.think_time import reply_of
 from proxy.records.request_record import Ending, Sink
-from proxy.upstreams.base import Generation, Upstream, UpstreamStarted, UpstreamText
+from proxy.upstreams.base import Generation, Upstream, UpstreamExtra, UpstreamStarted, UpstreamText
 from repair.placement import InText
 from repair.tools import SchemaError, ToolSet
 from repair.turn import TurnPolicy
@@ -65,6 +65,7 @@ class Exchange:
         self._tools = tools
         self._generation = generation
         self._recorder = recorder
+        self._refused: tuple[str, ...] = ()  # what the upstream was not sent
         self._turn_policy = replace(_turn_policy(about.request), in_text=guard.calls_in_text(about.key))
         plain = replace(self._turn_policy, enabled=False)
         self._unasked = _unasked(about, tools)
@@ -87,6 +88,9 @@ class Exchange:
                 match event:
                     case UpstreamStarted(prompt, cached):
                         yield Started(prompt, cached)
+                        continue
+                    case UpstreamExtra(fields):
+                        yield AnswerExtra(fields)
                         continue
                     case UpstreamText() if event.scores:
                         yield Logprobs(event.scores)
@@ -119,7 +123,8 @@ class Exchange:
     def _last(self, settled: TurnEnd) -> list[Event]:
         events: list[Event] = list(settled.rest)
         for index, call in enumerate(settled.calls):
-            events.append(ToolCallReady(index, self._about.call_id(), call.name, call.arguments))
+            id = self._about.call_id()
+            events.append(ToolCallReady(index, id, call.name, call.arguments, call.extra))
         finish = Finish(
             settled.reason,
             self._recorder.usage,
@@ -128,7 +133,7 @@ class Exchange:
             self._recorder.attempts,
             cache=self._recorder.cache,
             given_up=settled.given_up,
-            warnings=self._about.warnings,
+            warnings=(*self._about.warnings, *self._refused),
             stop_sequence=settled.stop_sequence,
         )
         invalid = misfits(settled.calls, self._tools)
@@ -149,6 +154,7 @@ class Exchange:
         """How the first generation ends: it is delivered, the model is asked again, or the guard gives up."""
         self._recorder.heard()
         attempt = self._reader.close()
+        self._refused = attempt.warnings
         if attempt.emitted:
             self._guard.structured.note(self._about.key)
         if self._observer is not None:

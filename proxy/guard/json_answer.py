@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from proxy.conversation.events import Event, Finish, FinishReason
+from proxy.conversation.events import Event, Finish, FinishReason, RefusalDelta
 from proxy.conversation.logprobs import TextWithLogprobs
 from proxy.conversation.request import ChatRequest
 from repair.schema import UnusableSchema, compile_schema
@@ -21,10 +21,12 @@ _log = logging.getLogger(__name__)
 async def checked(events: AsyncIterator[Event], asked: ChatRequest) -> AsyncIterator[Event]:
     """The same events; the Finish of an answer in words says whether it is the JSON that was asked for."""
     text: list[str] = []
+    refused = False
     async for event in events:
+        refused = refused or isinstance(event, RefusalDelta)
         if isinstance(event, TextDelta | TextWithLogprobs):
             text.append(event.text)
-        if isinstance(event, Finish) and event.reason is not FinishReason.tool_calls:
+        if isinstance(event, Finish) and event.reason is not FinishReason.tool_calls and not refused:
             problem = await asyncio.to_thread(answer_problem, "".join(text), asked)
             if problem:
                 _log.warning("the answer is not what response_format asks for: %s", problem)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from proxy.conversation.cache_report import CacheReport
 from proxy.conversation.errors import RequestError
-from proxy.conversation.events import Finish, Usage
+from proxy.conversation.events import Finish, Usage, sum_usage
 from proxy.conversation.request import ChatRequest
 from proxy.conversation.verdict import GiveUp, GuardMode, Verdict
 from proxy.guard.attempt import Attempt, AttemptReader
@@ -80,7 +80,7 @@ class Recorder:
     def judged(self, attempt: Attempt) -> None:
         now = self._now()
         self._cache = attempt.cache
-        silent = not attempt.tried_to_call and not attempt.text.strip()
+        silent = not attempt.tried_to_call and not attempt.text.strip() and not attempt.refusal
         self._empty = silent and bool(self._about.request.tools)
         self._timings = replace(self._timings, judged=now)
         seconds = now - self._timings.admitted
@@ -157,12 +157,7 @@ class Recorder:
     def usage(self) -> Usage:
         """The usage of all attempts together."""
         spent = [attempt.usage for attempt in self._attempts]
-        return Usage(
-            sum(usage.prompt_tokens for usage in spent),
-            sum(usage.completion_tokens for usage in spent),
-            sum(usage.cached_tokens for usage in spent),
-            sum(usage.reasoning_tokens for usage in spent),
-        )
+        return sum_usage(spent, spent)
 
     def left(self, reader: AttemptReader | None = None) -> None:
         """Nobody waits for the answer any more: its time was up, or the client went away.

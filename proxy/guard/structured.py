@@ -32,6 +32,7 @@ def ask_for_arguments(request: ChatRequest, tool: Tool, may_answer: bool, sampli
         sampling=replace(sampling, stop=()),  # the client's stop strings are for answers in words
         json_answer=True,
         answer_schema=_schema(tool, may_answer),
+        answer_extra={},
         constrained=False,
         settled={},
         fork=True,

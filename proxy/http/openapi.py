@@ -27,6 +27,7 @@ from proxy.conversation.errors import (
     ModelNotFound,
     NotFound,
     Overloaded,
+    PaymentRequired,
     RateLimited,
     RequestError,
     RequestTimeout,
@@ -53,6 +54,7 @@ _MODEL = (ModelNotFound(""),)
 _KEPT = (BadRequest(""), NotFound(""), MethodNotAllowed(""))
 _UPSTREAM = (
     ContextTooLong(0, 0),
+    PaymentRequired(""),
     Forbidden(""),
     NotFound(""),
     Overloaded(""),

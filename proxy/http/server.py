@@ -192,7 +192,7 @@ async def start_upstream(settings: Settings) -> Upstream:
             settings.upstream_retries,
             stop_repetition=settings.stop_repetition,
         )
-        return await LiteLLMUpstream.start(settings.upstream, routing, os.environ, key)
+        return await LiteLLMUpstream.start(settings.upstream, routing, os.environ, key, settings.model)
     try:
         path = await asyncio.to_thread(resolve_model, settings.model)
         rules = ALL_RULES - frozenset(settings.no_canonical)

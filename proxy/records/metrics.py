@@ -25,7 +25,14 @@ from proxy.conversation.request import ChatRequest
 from proxy.conversation.verdict import Verdict
 from proxy.records.cache_metrics import cache_figures
 from proxy.records.request_record import Ending, RequestRecord, bucket
-from proxy.upstreams.base import Generation, Upstream, UpstreamEvent, UpstreamFinish, UpstreamStarted
+from proxy.upstreams.base import (
+    Generation,
+    Upstream,
+    UpstreamEvent,
+    UpstreamExtra,
+    UpstreamFinish,
+    UpstreamStarted,
+)
 from proxy.upstreams.capabilities import Capabilities
 from repair.formats import Wire
 
@@ -227,7 +234,7 @@ class TimedGeneration:
         gaps = self._timings.gap.labels(self._model)
         begun = False
         async for event in self._inner:
-            if isinstance(event, UpstreamStarted):  # nothing was generated yet
+            if isinstance(event, UpstreamStarted | UpstreamExtra):  # no token is known to be generated
                 yield event
                 continue
             now = time.monotonic()

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 from proxy.conversation.cache_report import CacheReport
 from proxy.conversation.events import Usage
@@ -46,6 +46,21 @@ class UpstreamReasoning:
 
 
 @dataclass(frozen=True, slots=True)
+class UpstreamRefusal:
+    """Text that the upstream marks as its model's refusal to answer."""
+
+    text: str
+    tokens: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamExtra:
+    """What the upstream sends beside its text and is nothing to us. fields: as in AnswerExtra."""
+
+    fields: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
 class UpstreamCall:
     """A call that the upstream returns as structure: its name and the text of its arguments, as emitted.
 
@@ -53,12 +68,14 @@ class UpstreamCall:
 
     complete: False where the upstream's stream ended inside the call.
     tokens: without those of its UpstreamCallParts.
+    extra: what the upstream sent beside the call and wants to see again.
     """
 
     name: str
     arguments: str
     complete: bool = True
     tokens: int = 1
+    extra: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +112,7 @@ class UpstreamFinish:
     asked: the deployments that were asked, in order; the last one answered.
     repeated: the generation was ended because it repeated itself word for word; the reason is `length` then.
     stop_sequence: the stop string that ended it, where the upstream matched one and tells which.
+    warnings: what of the request the upstream refused and was not sent.
     """
 
     reason: str
@@ -105,10 +123,18 @@ class UpstreamFinish:
     asked: tuple[str, ...] = ()
     repeated: bool = False
     stop_sequence: str | None = None
+    warnings: tuple[str, ...] = ()
 
 
 UpstreamEvent = (
-    UpstreamStarted | UpstreamText | UpstreamReasoning | UpstreamCallPart | UpstreamCall | UpstreamFinish
+    UpstreamStarted
+    | UpstreamText
+    | UpstreamReasoning
+    | UpstreamRefusal
+    | UpstreamExtra
+    | UpstreamCallPart
+    | UpstreamCall
+    | UpstreamFinish
 )
 
 

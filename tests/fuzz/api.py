@@ -30,6 +30,7 @@ from proxy.conversation.errors import (
     ContextTooLong,
     Forbidden,
     Overloaded,
+    PaymentRequired,
     RateLimited,
     UpstreamTimeout,
     UpstreamUnavailable,
@@ -61,6 +62,7 @@ REFUSED = tuple(
         UpstreamUnavailable("gone"),
         UpstreamTimeout("silent"),
         Forbidden("no"),
+        PaymentRequired("pay"),
         ContextTooLong(9, 8),
         CallFailed(("f: no",), 1),
     )

@@ -5,46 +5,47 @@ While a long call is written, its beginning is given out now and then.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
 from engine.repetition import TextRepetition
 from proxy.conversation.events import Usage
-from proxy.conversation.logprobs import Candidate, TokenLogprob
 from proxy.upstreams.base import (
-    UpstreamCall,
-    UpstreamCallPart,
     UpstreamEvent,
+    UpstreamExtra,
     UpstreamFinish,
     UpstreamReasoning,
+    UpstreamRefusal,
     UpstreamText,
 )
+from proxy.upstreams.remote.call_pieces import CallsInPieces
+from proxy.upstreams.remote.content_parts import Said, read_said
+from proxy.upstreams.remote.scores import read_scores
+from proxy.upstreams.remote.surrogates import TextJoiner, with_whole_characters
 
-# After so many characters of a call its beginning is given out, and again each time it has grown by half.
-_FIRST_PART = 300
-
-# Any other reason counts as the ordinary end.
-_REASONS = {"length": "length", "content_filter": "content_filter"}
-
-
-@dataclass(slots=True)
-class _Call:
-    id: str = ""
-    name: str = ""
-    arguments: str = ""
-    pieces: int = 0
-    next_part: int = _FIRST_PART
-
-    def part(self) -> UpstreamCallPart | None:
-        """The beginning of the call, where it has grown enough; the cost is linear in its length."""
-        size = len(self.name) + len(self.arguments)
-        if size < self.next_part:
-            return None
-        self.next_part = size + max(size // 2, 64)
-        tokens, self.pieces = self.pieces, 0
-        return UpstreamCallPart(self.name, self.arguments, tokens)
+# Any other reason counts as the ordinary end. Servers name these in several ways, some in capitals.
+_REASONS = {
+    "length": "length",
+    "max_tokens": "length",
+    "max_output_tokens": "length",
+    "max_length": "length",
+    "model_length": "length",
+    "model_context_window_exceeded": "length",
+    "token_limit": "length",
+    "content_filter": "content_filter",
+    "content-filter": "content_filter",
+    "safety": "content_filter",
+    "sensitive": "content_filter",
+    "recitation": "content_filter",
+    "prohibited_content": "content_filter",
+    "blocklist": "content_filter",
+}
+# With these a server says that it broke off.
+_BROKEN = frozenset(
+    {"error", "network_error", "insufficient_system_resource", "abort", "aborted", "cancelled", "canceled"}
+)
+# What of an answer goes to a client that knows it.
+_EXTRA = ("annotations", "audio", "extra_content", "images", "reasoning_details")
 
 
 class Assembly:
@@ -59,8 +60,9 @@ class Assembly:
         self._watched: dict[object, TextRepetition] | None = {} if stop_repetition else None
         self._repeated = False
         self._pieces = 0
-        self._calls: list[_Call] = []
-        self._by_index: dict[int, _Call] = {}
+        self._calls = CallsInPieces()
+        self._joiners = {"text": TextJoiner(), "reasoning": TextJoiner(), "refusal": TextJoiner()}
+        self._in_deltas = False
         self._usage = Usage()
         self._reason = ""
         self._stop: str | None = None
@@ -68,7 +70,12 @@ class Assembly:
     @property
     def finished(self) -> bool:
         """Whether the upstream has said why it ended."""
-        return bool(self._reason)
+        return bool(self._reason) and not self.broken
+
+    @property
+    def broken(self) -> str:
+        """The upstream's reason where it says that it broke off, else ""."""
+        return self._reason if self._reason.lower() in _BROKEN else ""
 
     @property
     def tokens(self) -> int:
@@ -87,20 +94,55 @@ class Assembly:
         if not chunk.choices:
             return []
         choice = chunk.choices[0]
-        self._reason = choice.finish_reason or self._reason
+        if (usage := getattr(choice, "usage", None)) is not None:
+            self._usage = read_usage(usage)
+        self._reason = _reason_of(choice) or self._reason
         self._stop = self._stop or _stop_sequence(choice)
+        delta = self._delta_of(choice)
+        events = self._said(
+            read_said(delta, getattr(choice, "text", None)), getattr(choice, "logprobs", None)
+        )
+        extra = {name: value for name in _EXTRA if (value := getattr(delta, name, None))}
+        if extra:
+            events.append(UpstreamExtra(with_whole_characters(extra)))
+        return events + self._called(delta)
+
+    def _delta_of(self, choice: Any) -> Any:
+        """What the chunk adds. Some servers call it `message`, others repeat the whole answer by that name
+        behind the deltas.
+        """
+        if self._in_deltas or _says_something(choice.delta):
+            self._in_deltas = True
+            return choice.delta
+        return getattr(choice, "message", None) or choice.delta
+
+    def _said(self, said: Said, logprobs: Any) -> list[UpstreamEvent]:
         events: list[UpstreamEvent] = []
-        delta = choice.delta
-        reasoning = getattr(delta, "reasoning_content", None) or getattr(delta, "reasoning", None)
-        if reasoning:
+        if reasoning := self._joined("reasoning", said.reasoning):
             events.append(UpstreamReasoning(reasoning))
-            self._watch("reasoning", reasoning)
-        if content := getattr(delta, "content", None) or getattr(choice, "text", None):
-            events.append(UpstreamText(content, scores=_scores(getattr(choice, "logprobs", None))))
-            self._watch("text", content)
-        for piece in getattr(delta, "tool_calls", None) or ():
-            part = self._add(piece).part()
-            if part is not None:
+        if said.text:
+            content, scores = self._joined("text", said.text), read_scores(logprobs)
+            if content or scores:
+                events.append(UpstreamText(content, scores=scores))
+        if refusal := self._joined("refusal", said.refusal):
+            events.append(UpstreamRefusal(refusal))
+        return events
+
+    def _joined(self, kind: str, text: str) -> str:
+        if not text:
+            return ""
+        self._watch(kind, text)
+        return self._joiners[kind].feed(text)
+
+    def _called(self, delta: Any) -> list[UpstreamEvent]:
+        pieces: Sequence[Any] = getattr(delta, "tool_calls", None) or ()
+        older = getattr(delta, "function_call", None)
+        if older is not None and not pieces:
+            pieces = (_Older(older),)
+        events: list[UpstreamEvent] = []
+        for call, text in self._calls.add(pieces):
+            self._watch(id(call), text)
+            if (part := call.part()) is not None:
                 events.append(part)
         return events
 
@@ -112,26 +154,6 @@ class Assembly:
             self._watched[place] = TextRepetition()
         self._repeated = self._watched[place].push(text) or self._repeated
 
-    def _add(self, piece: Any) -> _Call:
-        """Finds the call that a piece belongs to, by index. Some servers give every call index 0: there a new
-        id begins a new call.
-        """
-        index = piece.index if isinstance(piece.index, int) else 0
-        call = self._by_index.get(index)
-        if call is None or (piece.id and call.id and piece.id != call.id):
-            call = self._by_index[index] = _Call()
-            self._calls.append(call)
-        call.id = call.id or piece.id or ""
-        name = getattr(piece.function, "name", None) or ""
-        if name != call.name:  # some servers repeat the name with every piece
-            call.name += name
-        arguments = getattr(piece.function, "arguments", None) or ""
-        arguments = arguments if isinstance(arguments, str) else json.dumps(arguments)
-        call.arguments += arguments
-        call.pieces += 1
-        self._watch(id(call), arguments)
-        return call
-
     def end(self, left: bool = False) -> list[UpstreamEvent]:
         """The calls in order, and the finish.
 
@@ -141,27 +163,68 @@ class Assembly:
             servers only tell them at the end.
         """
         repeated = self.repeated and not left
-        events: list[UpstreamEvent] = [
-            UpstreamCall(call.name, call.arguments, not repeated, call.pieces) for call in self._calls
-        ]
+        events = self._halves()
+        events += [call.end(not repeated) for call in self._calls.calls]
         usage = self._usage if self._usage.completion_tokens else Usage(completion_tokens=self._pieces)
         if repeated:
             return [*events, UpstreamFinish("length", usage, repeated=True)]
         if left:
             return [*events, UpstreamFinish("stop", usage)]
-        reason = _REASONS.get(self._reason, "stop")
+        reason = _REASONS.get(self._reason.lower(), "stop")
         return [*events, UpstreamFinish(reason, self._usage, stop_sequence=self._stop)]
+
+    def _halves(self) -> list[UpstreamEvent]:
+        """The halves of characters that nothing followed."""
+        reasoning, text, refusal = (self._joiners[kind].end() for kind in ("reasoning", "text", "refusal"))
+        found: list[UpstreamEvent] = []
+        if reasoning:
+            found.append(UpstreamReasoning(reasoning, 0))
+        if text:
+            found.append(UpstreamText(text, 0))
+        if refusal:
+            found.append(UpstreamRefusal(refusal, 0))
+        return found
+
+
+def _reason_of(choice: Any) -> str:
+    """As text; some servers send a number, and in every chunk but the last the word "null"."""
+    reason = choice.finish_reason
+    return "" if reason is None or reason in ("null", "None") else str(reason)
+
+
+def _says_something(delta: Any) -> bool:
+    names = ("content", "reasoning_content", "reasoning", "refusal", "tool_calls", "function_call")
+    return any(getattr(delta, name, None) for name in names)
+
+
+class _Older:
+    """A piece of a call in the older form, which had one call and no index."""
+
+    index = 0
+    id = None
+
+    def __init__(self, function: Any) -> None:
+        self.function = function
 
 
 def read_usage(usage: Any) -> Usage:
-    """The usage, from an object with the attributes of OpenAI's usage."""
+    """The usage, from an object with the attributes of OpenAI's usage. Cached tokens and the price stand
+    where OpenAI, Moonshot, DeepSeek and OpenRouter put them.
+    """
     prompt_details = getattr(usage, "prompt_tokens_details", None)
     completion_details = getattr(usage, "completion_tokens_details", None)
+    cached = (
+        getattr(prompt_details, "cached_tokens", None)
+        or getattr(usage, "cached_tokens", None)
+        or getattr(usage, "prompt_cache_hit_tokens", None)
+    )
+    cost = getattr(usage, "cost", None)
     return Usage(
         int(usage.prompt_tokens or 0),
         int(usage.completion_tokens or 0),
-        int(getattr(prompt_details, "cached_tokens", None) or 0),
+        int(cached or 0),
         int(getattr(completion_details, "reasoning_tokens", None) or 0),
+        float(cost) if isinstance(cost, int | float) else None,
     )
 
 
@@ -173,45 +236,3 @@ def _stop_sequence(choice: Any) -> str | None:
         if isinstance(told := getattr(choice, name, None), str) and told:
             return told
     return None
-
-
-def _scores(logprobs: Any) -> tuple[TokenLogprob, ...]:
-    """The log probabilities in a choice's `logprobs`, which is an object or a dict."""
-    if isinstance(logprobs, dict) and isinstance(logprobs.get("tokens"), list):
-        return _listed_scores(logprobs)
-    content = _get(logprobs, "content") if logprobs else None
-    return tuple(
-        TokenLogprob(_candidate(one), tuple(_candidate(top) for top in _get(one, "top_logprobs") or ()))
-        for one in content or ()
-    )
-
-
-def _listed_scores(logprobs: Mapping[str, Any]) -> tuple[TokenLogprob, ...]:
-    """In the older form, which has a list of tokens, one of their log probabilities and one of the likeliest.
-    A token that has none, as the first of a prompt, is left out.
-    """
-    tokens, chosen = logprobs["tokens"], logprobs.get("token_logprobs") or ()
-    tops = logprobs.get("top_logprobs") or [None] * len(tokens)
-    return tuple(
-        TokenLogprob(_named(token, score), tuple(_named(*one) for one in _best_first(top)))
-        for token, score, top in zip(tokens, chosen, tops, strict=False)
-        if score is not None
-    )
-
-
-def _best_first(top: Mapping[str, float] | None) -> list[tuple[str, float]]:
-    return sorted((top or {}).items(), key=lambda one: -one[1])
-
-
-def _named(token: Any, score: Any) -> Candidate:
-    return Candidate(str(token).encode("utf-8", "replace"), float(score))
-
-
-def _candidate(token: Any) -> Candidate:
-    raw: Sequence[int] | None = _get(token, "bytes")
-    data = bytes(raw) if raw else str(_get(token, "token")).encode("utf-8", "replace")
-    return Candidate(data, float(_get(token, "logprob")))
-
-
-def _get(value: Any, key: str) -> Any:
-    return value.get(key) if isinstance(value, dict) else getattr(value, key, None)

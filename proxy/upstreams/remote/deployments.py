@@ -20,7 +20,28 @@ from repair.formats import Wire
 NO_KEY = "none"
 # Only our timeout counts: how a library reports its own depends on the provider.
 _GRACE_S = 10.0
-_CONTEXT_KEYS = ("max_model_len", "context_length", "context_window", "max_context_length")
+# Where servers tell the context length in their list: what a model is loaded with goes before what it could
+# have. llama.cpp's n_ctx_train is only the latter.
+_CONTEXT_KEYS = (
+    ("max_model_len",),
+    ("loaded_context_length",),
+    ("meta", "n_ctx"),
+    ("n_ctx",),
+    ("top_provider", "context_length"),
+    ("context_length",),
+    ("context_window",),
+    ("max_context_length",),
+    ("max_input_tokens",),
+    ("parameters", "max_seq_len"),
+)
+
+
+# How a server answers that has no list of models.
+_NO_LIST = (404, 405, 501)
+_NAME_IT = (
+    "name the model that it serves: `fortieth serve NAME --upstream URL`, or `model` in its table of "
+    "fortieth.toml"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +80,16 @@ class Group:
 
 
 async def find_deployments(
-    http: httpx.AsyncClient, target: Target, env: Mapping[str, str], default_key: str | None
+    http: httpx.AsyncClient,
+    target: Target,
+    env: Mapping[str, str],
+    default_key: str | None,
+    default_model: str | None = None,
 ) -> list[Deployment]:
     """The deployments of one target. A server named by base_url alone is asked what it serves. Raises
     StartError.
+
+    default_model: what is asked for at a server that lists nothing.
     """
     secret = _secret(target, env, default_key)
     if target.base_url is None:
@@ -73,14 +100,12 @@ async def find_deployments(
     try:
         listed = await _first_list(http, urls, secret)
     except UpstreamUnavailable as error:
-        if target.model is None:
-            raise StartError(
-                f"{error.message}; with `model` set, the server starts without asking the upstream"
-            ) from error
+        if target.model is None and default_model is None:
+            raise StartError(f"{error.message}; {_NAME_IT}") from error
     lengths = {str(one.get("id")): _context_length(one) for one in listed}
-    models = [target.model] if target.model else list(lengths)
-    if not models:
-        raise StartError(f"upstream {target.base_url}: its list of models is empty")
+    models = [target.model] if target.model else list(lengths) or [default_model or ""]
+    if models == [""]:
+        raise StartError(f"upstream {target.base_url}: its list of models is empty; {_NAME_IT}")
     if target.name and len(models) > 1:
         raise StartError(
             f"upstream {target.base_url}: it serves {len(models)} models: name with `model` the one that "
@@ -119,24 +144,59 @@ def _secret(target: Target, env: Mapping[str, str], default_key: str | None) -> 
 
 async def list_models(http: httpx.AsyncClient, base_url: str, secret: str) -> list[dict[str, Any]]:
     """What the server's /models lists. Raises UpstreamUnavailable."""
+    response = await _ask_for_list(http, base_url, secret)
     try:
-        response = await http.get(f"{base_url}/models", headers={"authorization": f"Bearer {secret}"})
         response.raise_for_status()
-        listed = response.json()["data"]
+        listed = _list_in(response)
     except httpx.HTTPStatusError as error:
         reason = f"it answered {error.response.status_code}"
-    except httpx.HTTPError as error:
-        reason = str(error) or type(error).__name__
     except (ValueError, KeyError, TypeError):
         reason = "its answer is not a list of models"
     else:
-        return [one for one in listed if isinstance(one, dict)] if isinstance(listed, list) else []
-    raise UpstreamUnavailable(f"upstream {base_url}: cannot list its models: {reason}", retry_after_s=1.0)
+        return [one for one in listed if isinstance(one, dict) and isinstance(one.get("id"), str)]
+    raise _cannot_list(base_url, reason)
+
+
+async def check_server(http: httpx.AsyncClient, base_url: str, secret: str) -> None:
+    """Returns where the server answers, whether it has a list of models or not. Raises
+    UpstreamUnavailable.
+    """
+    response = await _ask_for_list(http, base_url, secret)
+    if response.is_error and response.status_code not in _NO_LIST:
+        raise _cannot_list(base_url, f"it answered {response.status_code}")
+
+
+async def _ask_for_list(http: httpx.AsyncClient, base_url: str, secret: str) -> httpx.Response:
+    try:
+        return await http.get(f"{base_url}/models", headers={"authorization": f"Bearer {secret}"})
+    except httpx.HTTPError as error:
+        raise _cannot_list(base_url, str(error) or type(error).__name__) from error
+
+
+def _cannot_list(base_url: str, reason: str) -> UpstreamUnavailable:
+    return UpstreamUnavailable(f"upstream {base_url}: cannot list its models: {reason}", retry_after_s=1.0)
+
+
+def _list_in(response: httpx.Response) -> list[Any]:
+    """The list in the body, which some servers send without an object around it. No list is an empty one, and
+    so is an empty body.
+    """
+    if not response.content.strip():
+        return []
+    said = response.json()
+    listed = said if isinstance(said, list) else said["data"]
+    return listed if isinstance(listed, list) else []
 
 
 def _context_length(listed: Mapping[str, Any]) -> int:
-    lengths = [listed.get(key) for key in _CONTEXT_KEYS]
-    return next((one for one in lengths if isinstance(one, int) and one > 0), 0)
+    """In tokens; 0 where it is not told."""
+    for path in _CONTEXT_KEYS:
+        value: Any = listed
+        for key in path:
+            value = value.get(key) if isinstance(value, dict) else None
+        if isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < 2**53:
+            return int(value)
+    return 0
 
 
 def group_deployments(deployments: Sequence[Deployment]) -> dict[str, Group]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Awaitable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any, Protocol, TypeVar
@@ -25,11 +25,15 @@ from proxy.upstreams.remote.assembly import Assembly
 from proxy.upstreams.remote.deployments import Group
 from proxy.upstreams.remote.mapping import in_plain_words
 from proxy.upstreams.remote.replicas import Standings
+from proxy.upstreams.remote.unsent import depends_on_value, refused_fields
 from repair.formats import Wire
 
 _log = logging.getLogger(__name__)
 
 _BACKOFF_S = 0.2
+# How often a request that was refused is sent with less, and how many fields are remembered of one upstream.
+_MOST_REFUSALS = 6
+_MOST_UNSENT = 64
 
 T = TypeVar("T")
 
@@ -38,12 +42,18 @@ class Source(Protocol):
     """One deployment's answer to one request. Call open(), then next() until it returns None.
 
     place: which deployment.
+    sent: the parameters with which it was asked.
     """
 
     @property
     def place(self) -> str: ...
 
-    async def open(self, request: ChatRequest) -> None: ...
+    @property
+    def sent(self) -> Mapping[str, Any]: ...
+
+    async def open(self, request: ChatRequest, unsent: frozenset[str]) -> None:
+        """unsent: names of fields that are left out."""
+        ...
 
     async def next(self) -> Any | None: ...
 
@@ -66,12 +76,14 @@ class Sources(Protocol):
     retries: how often a name is asked again before anything has come.
     window_s: how long a refusal is waited for.
     stop_repetition: whether a stream that repeats itself word for word is left.
+    unsent: by name, fields that its deployments have refused.
     """
 
     retries: int
     window_s: float
     stop_repetition: bool
     standings: Standings
+    unsent: dict[str, frozenset[str]]
     capabilities: Capabilities
 
     def group(self, name: str) -> Group: ...
@@ -104,6 +116,9 @@ class HostedGeneration:
         self._assembly = Assembly()
         self._ended = False
         self._asked: list[str] = []
+        self._unsent: frozenset[str] = frozenset()
+        self._refused: frozenset[str] = frozenset()  # for good
+        self._warnings: list[str] = []
         # beginnings of calls, which are needed while another deployment may still be asked; None ends them
         self._parts: asyncio.Queue[UpstreamCallPart | None] = asyncio.Queue()
         self._begun = asyncio.Event()
@@ -147,11 +162,11 @@ class HostedGeneration:
             raise
 
     def _signed(self, finish: UpstreamFinish) -> UpstreamFinish:
-        """The finish with the deployments asked, and whether an upstream that cannot constrain was to
-        constrain.
+        """The finish with the deployments asked, what was left out for them, and whether an upstream that
+        cannot constrain was to constrain.
         """
         unconstrained = self._request.constrained and not self._sources.capabilities.constraint
-        return replace(finish, unconstrained=unconstrained, asked=self.asked)
+        return replace(finish, unconstrained=unconstrained, asked=self.asked, warnings=tuple(self._warnings))
 
     async def end(self) -> list[UpstreamEvent]:
         """Leaves the stream, so that the upstream can stop too."""
@@ -199,26 +214,54 @@ class HostedGeneration:
         raise error
 
     async def _begin_as_sent(self, name: str) -> list[UpstreamEvent]:
-        """Asks with the messages as the client sent them, and after a refusal with their text alone, because
-        a 400 would end an agent's run over a picture. Raises the first error.
+        """Asks with the request as the client sent it, and after a refusal with less, because a 400 would end
+        an agent's run over a picture or a field. Raises the first error.
         """
-        try:
-            return await self._begin_with(name)
-        except BadRequest as error:
-            plain = in_plain_words(self._request)
-            if isinstance(error, ContextTooLong) or plain is self._request:
-                raise
-            _log.warning(
-                "upstream %s refused images or other media, so it is asked with the text alone: %s",
-                name,
-                error.message,
-            )
-            await self._close_source()
-            self._request = plain
+        self._refused = self._unsent = self._sources.unsent.get(name, frozenset())
+        known = self._unsent & self._request.further.keys()
+        self._warnings = [_left_out(field, name) for field in sorted(known)]
+        first: BadRequest | None = None
+        for _ in range(_MOST_REFUSALS):
             try:
-                return await self._begin_with(name)
-            except BadRequest:
-                raise error from None
+                events = await self._begin_with(name)
+            except ContextTooLong:
+                raise
+            except BadRequest as error:
+                first = first or error
+                if not self._send_less(name, error):
+                    raise first from None
+                await self._close_source()
+            else:
+                if len(self._refused) <= _MOST_UNSENT:
+                    self._sources.unsent[name] = self._refused
+                return events
+        assert first is not None
+        raise first
+
+    def _send_less(self, name: str, error: BadRequest) -> bool:
+        """Leaves out the fields that the refusal names, else everything that is no text; False where that
+        changes nothing.
+        """
+        sent = self._source.sent if self._source is not None else {}
+        named = refused_fields(error, sent) - self._unsent
+        if named:
+            _log.warning("upstream %s refused fields, which are left out: %s", name, error.message)
+            self._warnings += [_left_out(field, name) for field in sorted(named)]
+            self._unsent |= named
+            if not depends_on_value(error, named):
+                self._refused |= named
+            return True
+        plain = in_plain_words(self._request)
+        if plain is self._request:
+            return False
+        _log.warning(
+            "upstream %s refused images or other media, so it is asked with the text alone: %s",
+            name,
+            error.message,
+        )
+        self._warnings.append(f"upstream {name} refused what is no text: told in words")
+        self._request = plain
+        return True
 
     async def _begin_with(self, name: str) -> list[UpstreamEvent]:
         """Asks one name, again while that may help and nothing has come."""
@@ -247,7 +290,7 @@ class HostedGeneration:
         self._ended = False
         self._source = await self._in_time(self._sources.source(aim, self._group))
         try:
-            await self._in_time(self._source.open(self._request))
+            await self._in_time(self._source.open(self._request, self._unsent))
         finally:
             self._asked.append(self._source.place)
         while True:
@@ -279,8 +322,10 @@ class HostedGeneration:
             return [*events, *self._assembly.end()]
         self._ended = True
         if not self._source.finished(self._assembly):
+            broken = self._assembly.broken
+            how = f"with the reason {broken!r}" if broken else "without a finish"
             error = UpstreamUnavailable(
-                f"upstream {self._group.card.id}: its stream ended without a finish", retry_after_s=1.0
+                f"upstream {self._group.card.id}: its stream ended {how}", retry_after_s=1.0
             )
             self._source.failed(error)
             raise error
@@ -296,3 +341,7 @@ class HostedGeneration:
             if self._source is not None:
                 self._source.failed(error)
             raise
+
+
+def _left_out(field: str, name: str) -> str:
+    return f"{field}: upstream {name} does not take it: left out"

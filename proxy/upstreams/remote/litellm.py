@@ -26,17 +26,18 @@ from proxy.upstreams.remote.deployments import (
     NO_KEY,
     Deployment,
     Group,
+    check_server,
     find_deployments,
     group_deployments,
-    list_models,
     router_entry,
 )
+from proxy.upstreams.remote.failures import ServerFailed
 from proxy.upstreams.remote.generation import HostedGeneration, Source
 from proxy.upstreams.remote.litellm_router import Routes
 from proxy.upstreams.remote.mapping import completion_params
 from proxy.upstreams.remote.refusals import Failure, refusal
 from proxy.upstreams.remote.replicas import Standings
-from proxy.upstreams.remote.servers import ServerFailed, make_session
+from proxy.upstreams.remote.servers import make_session
 from proxy.upstreams.remote.target import Target
 
 _LISTING_TIMEOUT_S = 10.0
@@ -102,8 +103,9 @@ class HostedSource:
         self._group = group
         self._stream: Any = None
         self.place = aim
+        self.sent: Mapping[str, Any] = {}
 
-    async def open(self, request: ChatRequest) -> None:
+    async def open(self, request: ChatRequest, unsent: frozenset[str]) -> None:
         """Asks the model. Raises what LiteLLM raises, and BadRequest for a raw prompt, which only servers
         take.
         """
@@ -113,8 +115,8 @@ class HostedSource:
                 "send it as messages to /v1/chat/completions",
                 param="prompt",
             )
-        params = completion_params(request, open_server=False)
-        self._stream = await self._router.acompletion(self.place, disable_fallbacks=True, **params)
+        self.sent = completion_params(request, open_server=False, unsent=unsent)
+        self._stream = await self._router.acompletion(self.place, disable_fallbacks=True, **self.sent)
         if self._stream is None:  # what LiteLLM returns for a 422 where it drops parameters
             raise BadRequest(f"upstream {self._group.card.id}: it cannot process the request")
         self.place = self._stream.hidden_params.get("model_id") or self.place
@@ -163,6 +165,7 @@ class LiteLLMUpstream:
         self.window_s = routing.window_s
         self.stop_repetition = routing.stop_repetition
         self.standings = Standings(routing.cooldown_s)
+        self.unsent: dict[str, frozenset[str]] = {}
         self._router = litellm.Router(
             model_list=[router_entry(one, self._groups[one.name]) for one in deployments],
             routing_strategy=routing.strategy,
@@ -175,18 +178,24 @@ class LiteLLMUpstream:
 
     @classmethod
     async def start(
-        cls, targets: Sequence[Target], routing: Routing, env: Mapping[str, str], key: str | None = None
+        cls,
+        targets: Sequence[Target],
+        routing: Routing,
+        env: Mapping[str, str],
+        key: str | None = None,
+        model: str | None = None,
     ) -> LiteLLMUpstream:
         """Loads LiteLLM and asks the servers that are named by base_url alone what they serve. Raises
         StartError.
 
         env: where the keys are.
         key: for servers that name no variable of their own.
+        model: what is asked for at servers that list nothing.
         """
         loading = asyncio.create_task(asyncio.to_thread(load_litellm))
         http = httpx.AsyncClient(timeout=_LISTING_TIMEOUT_S)
         try:
-            found = [await find_deployments(http, target, env, key) for target in targets]
+            found = [await find_deployments(http, target, env, key, model) for target in targets]
             litellm = await loading
         except BaseException:
             await asyncio.gather(loading, return_exceptions=True)
@@ -246,7 +255,7 @@ class LiteLLMUpstream:
             if base_url is None:
                 return
             try:
-                await list_models(self._http, base_url, secret)
+                await check_server(self._http, base_url, secret)
                 return
             except UpstreamUnavailable as error:
                 said = error.message
@@ -297,11 +306,14 @@ def _failure(error: Exception) -> Failure:
     response = getattr(error, "response", None)
     headers = getattr(error, "litellm_response_headers", None) or getattr(response, "headers", None) or {}
     status = getattr(error, "status_code", None)
+    code, param = getattr(error, "code", None), getattr(error, "param", None)
     return Failure(
         type(error).__name__,
         status if isinstance(status, int) else 0,
         getattr(error, "message", None) or str(error),
         {str(name).lower(): str(value) for name, value in dict(headers).items()},
+        code if isinstance(code, str) and code and code != str(status) else None,
+        param if isinstance(param, str) and param else None,
     )
 
 

@@ -6,7 +6,7 @@ Nothing of LiteLLM is loaded here; what this file relies on in the Router is tes
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import aiohttp
@@ -71,25 +71,27 @@ class ServerSource:
         self._session = session
         self._visit = visit
         self._stream: ServerStream | None = None
+        self.sent: Mapping[str, Any] = {}
 
     @property
     def place(self) -> str:
         return self._visit.place.router_id
 
-    async def open(self, request: ChatRequest) -> None:
+    async def open(self, request: ChatRequest, unsent: frozenset[str]) -> None:
         """Asks the server. Raises ServerFailed, aiohttp.ClientError."""
         place = self._visit.place
         assert place.target.base_url is not None
         if request.raw is None:
-            params, path = completion_params(request, open_server=True), "chat/completions"
+            self.sent = completion_params(request, open_server=True, unsent=unsent)
+            path = "chat/completions"
         else:
-            params, path = raw_params(request, request.raw), "completions"
+            self.sent, path = raw_params(request, request.raw, unsent), "completions"
         self._stream = await ask_server(
             self._session,
             place.target.base_url,
             place.secret or NO_KEY,
             place.model.removeprefix("openai/"),
-            params,
+            self.sent,
             path,
         )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -20,40 +20,64 @@ from proxy.conversation.message import (
 )
 from proxy.conversation.request import ChatRequest, RawPrompt, ToolMode, tool_object
 from proxy.prompts.rendering import read_arguments, without_empty_tail
+from proxy.upstreams.remote.unsent import without_fields
 
 # Parameters that servers of open models take beside OpenAI's. Elsewhere an unknown field can be an error.
 _OPEN_ONLY = ("top_k", "min_p", "repetition_penalty")
+# Of what a client sends beside, what LiteLLM takes for every model and leaves out where the model has none of
+# it. Any other field would be an argument of LiteLLM's own.
+_HOSTED = frozenset(
+    "user service_tier prompt_cache_key prompt_cache_retention safety_identifier verbosity prediction "
+    "modalities audio web_search_options".split()
+)
 
 
-def completion_params(request: ChatRequest, *, open_server: bool) -> dict[str, Any]:
-    """All parameters but the model. open_server: the upstream is a server named by its base_url."""
+def completion_params(
+    request: ChatRequest, *, open_server: bool, unsent: Collection[str] = ()
+) -> dict[str, Any]:
+    """All parameters but the model.
+
+    open_server: the upstream is a server named by its base_url.
+    unsent: names of fields that it does not take.
+    """
     tools = _tools(request)
     params: dict[str, Any] = {
         "messages": list(conversation(request.messages, roles_as_sent=not open_server)),
         "stream": True,
-        "stream_options": {"include_usage": True},
+        "stream_options": {**request.further.get("stream_options", {}), "include_usage": True},
         **_sampling(request),
         **tools,
         **_answer(request),
     }
     # with tools the upstream would match stop strings in calls too, so that we match them ourselves
-    if request.sampling.stop and not tools:
+    if request.sampling.stop and (not tools or request.tool_choice.mode is ToolMode.none):
         params["stop"] = list(request.sampling.stop)
     if open_server:
-        extra = _extra(request)
-        if extra:
-            params["extra_body"] = extra
-    elif request.sampling.top_k is not None:
-        params["top_k"] = request.sampling.top_k
+        params["extra_body"] = {**_extra(request), **_further(request, tools)}
+        if request.hosted_tools and request.tool_choice.mode is not ToolMode.none:
+            params["tools"] = [*params.get("tools", ()), *map(dict, request.hosted_tools)]
+    else:
+        params |= {name: value for name, value in request.further.items() if name in _HOSTED}
+        if request.sampling.top_k is not None:
+            params["top_k"] = request.sampling.top_k
     if effort := request.template_options.get("reasoning_effort"):
         params["reasoning_effort"] = effort
     if request.thinking_budget and not open_server:
         params["thinking"] = {"type": "enabled", "budget_tokens": request.thinking_budget}
-    return params
+    return without_fields(params, unsent)
 
 
-def raw_params(request: ChatRequest, raw: RawPrompt) -> dict[str, Any]:
-    """For a server's /completions: everything but the model. What it cannot do of that it refuses itself."""
+def _further(request: ChatRequest, tools: Mapping[str, Any]) -> dict[str, Any]:
+    """What the client sent beside. Whether calls may be made at once can only be said of tools."""
+    if tools:
+        return dict(request.further)
+    return {name: value for name, value in request.further.items() if name != "parallel_tool_calls"}
+
+
+def raw_params(request: ChatRequest, raw: RawPrompt, unsent: Collection[str] = ()) -> dict[str, Any]:
+    """For a server's /completions: everything but the model. What it cannot do of that it refuses itself.
+    unsent: as in completion_params().
+    """
     numbers = _sampling(request)
     top = {"logprobs": numbers.pop("top_logprobs")} if numbers.pop("logprobs", None) else {}
     given = {
@@ -62,7 +86,8 @@ def raw_params(request: ChatRequest, raw: RawPrompt) -> dict[str, Any]:
         "stop": list(request.sampling.stop) or None,
         "add_special_tokens": None if raw.special else False,
     }
-    return {
+    params = {
+        **request.further,
         "stream": True,
         "stream_options": {"include_usage": True},
         **{name: value for name, value in given.items() if value is not None},
@@ -70,12 +95,13 @@ def raw_params(request: ChatRequest, raw: RawPrompt) -> dict[str, Any]:
         **top,
         **_extra(request),
     }
+    return without_fields(params, unsent)
 
 
 def _sampling(request: ChatRequest) -> dict[str, Any]:
     sampling = request.sampling
     given = {
-        "max_tokens": sampling.max_tokens,
+        request.limit_name: sampling.max_tokens,
         "temperature": sampling.temperature,
         "top_p": sampling.top_p,
         "seed": sampling.seed,
@@ -103,14 +129,19 @@ def _extra(request: ChatRequest) -> dict[str, Any]:
 
 
 def _tools(request: ChatRequest) -> dict[str, Any]:
-    """The parameters that declare all tools: a server only takes calls of what is declared to it."""
-    if request.tool_choice.mode is ToolMode.none or not request.tools:
+    """The parameters that declare all tools: a server only takes calls of what is declared to it. Where none
+    may be called they are needed for the calls of the history, which some servers refuse otherwise.
+    """
+    none = request.tool_choice.mode is ToolMode.none
+    if not request.tools or (none and not any(message.calls for message in request.messages)):
         return {}
     tools = [tool_object(tool) for tool in request.tools]
     for shown, tool in zip(tools, request.tools, strict=True):
         if tool.strict:
             shown["function"]["strict"] = True
-        shown.update(request.tool_extra.get(tool.name, {}))
+        extra = dict(request.tool_extra.get(tool.name, {}))
+        shown["function"].update(extra.pop("function", {}))
+        shown.update(extra)
     choice = request.tool_choice
     params: dict[str, Any] = {"tools": tools}
     match choice.mode:
@@ -118,6 +149,8 @@ def _tools(request: ChatRequest) -> dict[str, Any]:
             params["tool_choice"] = "required"
         case ToolMode.named:
             params["tool_choice"] = {"type": "function", "function": {"name": choice.name}}
+        case ToolMode.none:
+            params["tool_choice"] = "none"
         case _:
             params["tool_choice"] = "auto"
     if not request.parallel_tool_calls:
@@ -127,7 +160,7 @@ def _tools(request: ChatRequest) -> dict[str, Any]:
 
 def _answer(request: ChatRequest) -> dict[str, Any]:
     if request.answer_schema is not None:
-        named = {"name": "answer", "schema": dict(request.answer_schema)}
+        named = {"name": "answer", **request.answer_extra, "schema": dict(request.answer_schema)}
         return {"response_format": {"type": "json_schema", "json_schema": named}}
     return {"response_format": {"type": "json_object"}} if request.json_answer else {}
 
@@ -155,10 +188,8 @@ def conversation(messages: Sequence[Message], roles_as_sent: bool = True) -> Ite
                 shown = message.parts if result is None else result.told
                 told = {"role": "tool", "tool_call_id": call_id, "content": _content(shown, "\n")}
             case role:
-                told = {
-                    "role": (roles_as_sent and message.sent_as) or role.value,
-                    "content": _content(message.parts, "\n"),
-                }
+                own = "" if message.sent_as == "developer" and not roles_as_sent else message.sent_as
+                told = {"role": own or role.value, "content": _content(message.parts, "\n")}
         yield {**told, **message.extra}
 
 
@@ -168,20 +199,18 @@ def in_plain_words(request: ChatRequest) -> ChatRequest:
     """
     messages = tuple(message.in_words() for message in request.messages)
     same = all(ours is theirs for ours, theirs in zip(messages, request.messages, strict=True))
-    if same and not request.tool_extra:
+    if same and not request.tool_extra and not request.hosted_tools:
         return request
-    return replace(request, messages=messages, tool_extra={})
+    return replace(request, messages=messages, tool_extra={}, hosted_tools=())
 
 
 def _content(parts: Sequence[Part], between: str) -> str | list[dict[str, Any]]:
     """One text where all parts are plain text, because some servers take no list; otherwise the parts as they
     were sent.
     """
-    if len(parts) == 1 and isinstance(parts[0], TextPart) and not parts[0].extra:
-        return parts[0].text
     named = [TextPart(placeholder(part)) if isinstance(part, UnknownPart) else part for part in parts]
     shown = [part for part in named if isinstance(part, TextPart | MediaPart)]
-    if all(isinstance(part, TextPart) and not part.extra for part in shown):
+    if all(isinstance(part, TextPart) and not part.extra and not part.refusal for part in shown):
         return between.join(part.text for part in shown if isinstance(part, TextPart))
     return [_part(part) for part in shown]
 
@@ -189,18 +218,23 @@ def _content(parts: Sequence[Part], between: str) -> str | list[dict[str, Any]]:
 def _part(part: TextPart | MediaPart) -> dict[str, Any]:
     if isinstance(part, MediaPart):
         return dict(part.part)
+    if part.refusal:
+        return {"type": "refusal", "refusal": part.text, **part.extra}
     return {"type": "text", "text": part.text, **part.extra}
 
 
 def _assistant(message: Message, ids: Sequence[str]) -> dict[str, Any]:
     content = _content(message.parts, "")
     told: dict[str, Any] = {"role": "assistant", "content": content}
-    if message.reasoning:
+    texts = [part for part in message.parts if isinstance(part, TextPart | MediaPart | UnknownPart)]
+    if len(texts) == 1 and isinstance(texts[0], TextPart) and texts[0].refusal:
+        told = {"role": "assistant", "content": None, "refusal": texts[0].text}
+    if message.reasoning and "reasoning" not in message.extra:
         told["reasoning_content"] = message.reasoning
     if signed := [block for part in message.parts if (block := _signed(part))]:
         told["thinking_blocks"] = signed
     if message.calls:
-        told["content"] = content or None
+        told["content"] = told["content"] or None
         told["tool_calls"] = [_call(call, call_id) for call, call_id in zip(message.calls, ids, strict=True)]
     return told
 

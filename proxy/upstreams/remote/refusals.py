@@ -13,31 +13,22 @@ from proxy.conversation.errors import (
     ContextRefused,
     Forbidden,
     ModelNotFound,
+    PaymentRequired,
     RateLimited,
     RequestError,
     Unauthorized,
     UpstreamTimeout,
     UpstreamUnavailable,
 )
+from proxy.upstreams.remote.overflow import says_too_long, token_numbers
+from proxy.upstreams.remote.surrogates import whole_characters
 
 _MAX_CHARS = 600
+_MAX_READ = 4000
 _DEFAULT_RETRY_S = 2.0
-# How servers say that a prompt is too long, where they give no code for it.
-_TOO_LONG = re.compile(
-    r"context.{0,20}(length|window|size|limit)|prompt is too long|maximum.{0,20}tokens|input.{0,20}too long",
-    re.IGNORECASE,
-)
-# Where they say how long it is, and how long it may be.
-_NUMBERS = (
-    re.compile(r"(?P<tokens>\d+) tokens > (?P<limit>\d+)"),
-    re.compile(r"maximum context length (?:is|of) (?P<limit>\d+)\D{0,90}?(?P<tokens>\d+)", re.IGNORECASE),
-    re.compile(
-        r"context (?:size|window|length)\D{0,20}(?P<limit>\d+)[^\d]{0,60}(?P<tokens>\d+)", re.IGNORECASE
-    ),
-    re.compile(
-        r"(?P<tokens>\d+) tokens?\D{0,60}context (?:size|window|length)\D{0,20}(?P<limit>\d+)", re.IGNORECASE
-    ),
-)
+_RATES = ("rate_limit_exceeded",)
+# With which servers say that a prompt is too long, where they give no code for it; 0 stands for a stream.
+_OF_PROMPTS = (0, 400, 413, 422, 500)
 _LEAD = re.compile(r"^(litellm\.)?[A-Za-z]*(Error|Exception|Timeout):?\s*-?\s*")
 
 
@@ -48,12 +39,15 @@ class Failure:
     kind: the name of the exception's class.
     status: 0 where there was no response.
     headers: of the response, with names in lower case.
+    code, param: the server's own, where it gave them.
     """
 
     kind: str
     status: int
     message: str
     headers: Mapping[str, str] = field(default_factory=dict)
+    code: str | None = None
+    param: str | None = None
 
 
 def refusal(failure: Failure, upstream: str, secrets: tuple[str, ...] = ()) -> RequestError:
@@ -61,11 +55,19 @@ def refusal(failure: Failure, upstream: str, secrets: tuple[str, ...] = ()) -> R
     said = _clean(failure.message, secrets)
     told = f"upstream {upstream}: {said}"
     retry = _retry_after(failure.headers)
-    if failure.kind == "ContextWindowExceededError" or (failure.status == 400 and _TOO_LONG.search(said)):
-        return ContextRefused(told, _numbers(said))
+    if failure.kind == "ContextWindowExceededError" or (
+        failure.status in _OF_PROMPTS
+        and failure.code not in _RATES
+        and says_too_long(failure.message[:_MAX_READ])
+    ):
+        return ContextRefused(told, token_numbers(failure.message[:_MAX_READ]))
+    if failure.code in _RATES and failure.status in (0, 400, 413, 422, 429):
+        return RateLimited(told, code=failure.code, retry_after_s=retry or _DEFAULT_RETRY_S)
     match failure.status:
         case 401:
             return Unauthorized(told)
+        case 402:
+            return PaymentRequired(told, code=failure.code)
         case 403:
             return Forbidden(told)
         case 404:
@@ -75,23 +77,15 @@ def refusal(failure: Failure, upstream: str, secrets: tuple[str, ...] = ()) -> R
         case 429:
             return RateLimited(told, retry_after_s=retry or _DEFAULT_RETRY_S)
         case 400 | 413 | 422:
-            code = "content_filter" if failure.kind == "ContentPolicyViolationError" else None
-            return BadRequest(told, code=code)
+            code = "content_filter" if failure.kind == "ContentPolicyViolationError" else failure.code
+            return BadRequest(told, code=code, param=failure.param)
         case _:
             return UpstreamUnavailable(told, retry_after_s=retry or _DEFAULT_RETRY_S)
 
 
-def _numbers(said: str) -> tuple[int, int] | None:
-    """The tokens of the prompt and the most that it may have; None where they are not told."""
-    for pattern in _NUMBERS:
-        found = pattern.search(said)
-        if found and int(found["tokens"]) > int(found["limit"]):
-            return int(found["tokens"]), int(found["limit"])
-    return None
-
-
 def _clean(message: str, secrets: tuple[str, ...]) -> str:
     """The upstream's own message: without the names of classes that wrapped it, bounded, and without keys."""
+    message = whole_characters(message)
     for secret in secrets:
         message = message.replace(secret, "***")
     while (lead := _LEAD.match(message)) and lead.end():

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import functools
 import json
+from collections import deque
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
@@ -16,15 +17,16 @@ from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 import httpx
-import msgspec
 
+from proxy.upstreams.remote.chunk_reader import ChunkReader
+from proxy.upstreams.remote.chunks import Chunk
+from proxy.upstreams.remote.failures import ServerFailed, read_failure
 from proxy.upstreams.remote.refusals import Failure
 
 # Shorter than the 5 s after which common servers close an idle connection, so that none is closed under a
 # request.
 _IDLE_S = 4.0
 _CONNECT_S = 30.0
-_MAX_EVENT = 16 * 1024 * 1024
 _MAX_ERROR = 64 * 1024
 # Seconds that a server may take to end the body after its last event; then the connection is closed instead.
 _LAST_BYTES_S = 0.05
@@ -33,68 +35,6 @@ _HEADERS = {
     "accept": "text/event-stream",
     "accept-encoding": "identity",  # a compressing server would hold text back
 }
-_FILTERED = ("content_filter", "content_policy_violation")
-
-
-class ServerFailed(Exception):
-    """A server refused a request, or broke off its answer. failure: what it said."""
-
-    def __init__(self, failure: Failure) -> None:
-        super().__init__(failure.message)
-        self.failure = failure
-
-
-class Function(msgspec.Struct):
-    name: str | None = None
-    arguments: Any = None
-
-
-class Piece(msgspec.Struct):
-    """A piece of a call. arguments: text, but some servers send the object itself."""
-
-    index: Any = None
-    id: Any = None
-    function: Function | None = None
-
-
-class Delta(msgspec.Struct):
-    content: str | None = None
-    reasoning_content: str | None = None
-    reasoning: str | None = None
-    tool_calls: list[Piece] | None = None
-
-
-class Choice(msgspec.Struct):
-    """text: in place of delta, where a raw prompt is gone on from."""
-
-    delta: Delta | None = None
-    finish_reason: str | None = None
-    logprobs: Any = None
-    stop_reason: Any = None
-    matched_stop: Any = None
-    text: str | None = None
-
-
-class Counts(msgspec.Struct):
-    """Token counts, all that is read of a request's usage."""
-
-    prompt_tokens: float | None = None
-    completion_tokens: float | None = None
-    prompt_tokens_details: Counts | None = None
-    completion_tokens_details: Counts | None = None
-    cached_tokens: float | None = None
-    reasoning_tokens: float | None = None
-
-
-class Chunk(msgspec.Struct):
-    """One event of a stream. error: what the event holds in place of everything else."""
-
-    choices: list[Choice] | None = None
-    usage: Counts | None = None
-    error: Any = None
-
-
-_decode = msgspec.json.Decoder(Chunk).decode
 
 
 class ServerStream:
@@ -102,31 +42,21 @@ class ServerStream:
 
     def __init__(self, response: aiohttp.ClientResponse) -> None:
         self._response = response
-        self._buffer = b""
-        self._lines: list[bytes] = []
+        self._reader = ChunkReader()
+        self._chunks: deque[Chunk] = deque()
         self._done = False
 
     async def next(self) -> Chunk | None:
         """The next chunk; None at the end of the stream. Raises ServerFailed, aiohttp.ClientError."""
-        while not self._done:
-            while self._lines:
-                line = self._lines.pop()
-                if line.startswith(b"data:"):
-                    data = line[5:].strip()
-                    if data == b"[DONE]":
-                        self._done = True
-                        return None
-                    return read_chunk(data)
-            part = await self._response.content.readany()
-            if not part and not self._buffer:
-                self._done = True
+        while not self._chunks:
+            if self._reader.failure is not None:
+                raise self._reader.failure
+            if self._done:
                 return None
-            part = part or b"\n"  # the last event may lack its line break
-            *lines, self._buffer = (self._buffer + part).split(b"\n")
-            if len(self._buffer) > _MAX_EVENT:
-                raise ServerFailed(Failure("", 0, f"it sent an event of more than {_MAX_EVENT} bytes"))
-            self._lines = lines[::-1]
-        return None
+            part = await self._response.content.readany()
+            self._chunks += self._reader.feed(part) if part else self._reader.end()
+            self._done = self._reader.done or not part
+        return self._chunks.popleft()
 
     async def aclose(self) -> None:
         """Keeps the connection for the next request where the answer was read to its end, else closes it."""
@@ -138,21 +68,6 @@ class ServerStream:
             self._response.release()
         else:
             self._response.close()
-
-
-def read_chunk(data: bytes) -> Chunk:
-    """The chunk in one event's data. Raises ServerFailed for data that is no chunk, and for an error in its
-    place.
-    """
-    try:
-        chunk = _decode(data)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise ServerFailed(
-            Failure("", 0, f"it sent something that is not a chunk of an answer: {error}")
-        ) from error
-    if chunk.error is not None:
-        raise ServerFailed(read_failure(0, {"error": chunk.error}, {}))
-    return chunk
 
 
 def make_session() -> aiohttp.ClientSession:
@@ -178,8 +93,8 @@ async def ask_server(
     """Sends a request. params: as for an OpenAI client, `extra_body` among them. path: what follows the
     base_url. Raises ServerFailed, aiohttp.ClientError.
     """
-    body = {key: value for key, value in params.items() if key != "extra_body"}
-    body |= {**params.get("extra_body", {}), "model": model}
+    ours = {key: value for key, value in params.items() if key != "extra_body"}
+    body = {**params.get("extra_body", {}), **ours, "model": model}
     url = f"{base_url}/{path}"
     headers = {"authorization": f"Bearer {secret}", **_HEADERS}
     content = json.dumps(body).encode()
@@ -209,20 +124,3 @@ def _parsed(said: bytes) -> Any:
         return json.loads(said)
     except (ValueError, RecursionError):
         return said.decode("utf-8", "replace")
-
-
-def read_failure(status: int, said: Any, headers: Mapping[str, str]) -> Failure:
-    """The failure in a response. status: 0 in a stream, where the error itself may tell it. said: the parsed
-    body.
-    """
-    error = said.get("error", said) if isinstance(said, dict) else said
-    if not isinstance(error, dict):
-        return Failure("", status, str(error), headers)
-    code = error.get("code")
-    message = error.get("message") or error.get("detail") or json.dumps(error)
-    kind = "ContextWindowExceededError" if code == "context_length_exceeded" else ""
-    if code in _FILTERED:
-        kind = "ContentPolicyViolationError"
-    if not status and isinstance(code, int) and 400 <= code < 600:
-        status = code
-    return Failure(kind, status, message if isinstance(message, str) else json.dumps(message), headers)

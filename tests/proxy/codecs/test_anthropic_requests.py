@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -353,4 +354,4 @@ def test_what_no_one_here_knows_is_ignored() -> None:
         "container": None,
         "later": [1],
     }
-    assert decoded(message(**extra)) == decoded(message())
+    assert decoded(message(**extra)) == replace(decoded(message()), further={"later": [1]})

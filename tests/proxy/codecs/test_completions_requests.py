@@ -64,6 +64,7 @@ def test_the_other_fields() -> None:
         n=2,
         stream=True,
         timeout_s=2,
+        further={"nobody_knows": {"this": 1}},
     )
     assert asked.answers == 2
 

@@ -69,7 +69,7 @@ ITEMS: dict[str, tuple[Any, tuple[Message, ...]]] = {
     "unknown_role": ([text_of("critic", "hi")], (USER,)),
     "refusal": (
         [{"role": "assistant", "content": [{"type": "refusal", "refusal": "No."}]}],
-        (Message(Role.assistant, (TextPart("No."),)),),
+        (Message(Role.assistant, (TextPart("No.", refusal=True),)),),
     ),
     "annotated": (
         [

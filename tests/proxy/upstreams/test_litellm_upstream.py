@@ -55,12 +55,7 @@ def heard(chain: Hosted, key: str, **fields: Any) -> Heard:
         ({"response_format": {"type": "json_object"}}, None),
         (
             {"response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": SCHEMA}}},
-            {
-                "response_format": {
-                    "type": "json_schema",
-                    "json_schema": {"name": "answer", "schema": SCHEMA},
-                }
-            },
+            None,
         ),
         ({"tools": TOOLS}, {"tool_choice": "auto"}),
         # it would be matched in calls too: we match it ourselves
@@ -231,7 +226,7 @@ def test_models_and_health(chain: Hosted) -> None:
 @pytest.mark.parametrize(
     ("target", "message"),
     [
-        ({"base_url": "http://127.0.0.1:9/v1"}, "cannot list its models.*with `model` set"),
+        ({"base_url": "http://127.0.0.1:9/v1"}, "cannot list its models.*fortieth serve NAME"),
         ({"model": "openai/x", "api_key_env": "NOT_SET"}, "the environment variable NOT_SET holds no key"),
         ({"model": "openai/x", "fallbacks": ["y"]}, "falls back to 'y', which is no upstream's name"),
     ],

@@ -146,5 +146,5 @@ def test_what_a_server_cannot_do_is_told(chain: Hosted, refusal: Reply, status: 
 async def test_a_hosted_model_takes_conversations_alone(chain: Hosted) -> None:
     source = HostedSource(None, "wire", chain.upstream.group("wire"))
     with pytest.raises(BadRequest, match="wire is a hosted model and takes conversations alone") as error:
-        await source.open(decoded())
+        await source.open(decoded(), frozenset())
     assert error.value.param == "prompt"

@@ -10,7 +10,8 @@ import pytest
 from proxy.conversation.events import Usage
 from proxy.upstreams.base import UpstreamCall, UpstreamEvent, UpstreamFinish, UpstreamReasoning, UpstreamText
 from proxy.upstreams.remote.assembly import Assembly
-from proxy.upstreams.remote.servers import ServerFailed, ask_server, make_session, proxy_for, read_failure
+from proxy.upstreams.remote.failures import ServerFailed, read_failure
+from proxy.upstreams.remote.servers import ask_server, make_session, proxy_for
 from tests.proxy.upstreams.wire import DONE, Reply, WireUpstream, called, chunk, told, usage, wire_serving
 
 

@@ -1,0 +1,97 @@
+"""Answers are read however their server writes them, whole and streamed alike, or fail with one error."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from random import Random
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.proxy.upstreams.call_shapes import TOOLS, ev, piece
+from tests.proxy.upstreams.dialects import ask, body, events, make_client, read_stream, read_whole
+from tests.proxy.upstreams.stage import Hosted
+from tests.proxy.upstreams.stream_shapes import in_pieces, shapes
+from tests.proxy.upstreams.wire import DONE, Reply
+
+SHAPES = shapes()
+ASKED: dict[str, Any] = {"tools": TOOLS, "logprobs": True, "top_logprobs": 1}
+
+
+@pytest.fixture(scope="module")
+def client() -> Iterator[httpx.Client]:
+    with make_client() as made:
+        yield made
+
+
+def test_there_are_enough() -> None:
+    assert len(SHAPES) >= 200
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_an_answer_is_read_whole_and_streamed(chain: Hosted, client: httpx.Client, name: str) -> None:
+    data, size, kind, expected = SHAPES[name]
+    steps = list(in_pieces(data, size, Random(name)))
+    chain.wire.plan(name, Reply(steps, headers={"content-type": kind}))
+    whole = ask(client, chain.server, "chat", body("chat", name, ASKED))
+    streamed = ask(client, chain.server, "chat", body("chat", name, {**ASKED, "stream": True}))
+    assert (read_whole(whole), read_stream(streamed)) == (expected, expected)
+
+
+SIGNATURE = {"google": {"thought_signature": "s"}}
+DETAILS = [
+    {"type": "reasoning.text", "index": 0, "text": "h"},
+    {"type": "reasoning.text", "index": 0, "text": "m", "signature": "s"},
+]
+EXTRAS = [
+    ev({"role": "assistant", "reasoning_details": DETAILS[:1]}),
+    ev({"content": "See.", "reasoning_details": DETAILS[1:]}),
+    ev({"annotations": [{"type": "url_citation"}], "extra_content": SIGNATURE}),
+    ev({"tool_calls": [piece("look", '{"a": "x"}', index=0, id="a", extra_content=SIGNATURE)]}),
+    ev({}, "tool_calls"),
+    {"choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": 2, "cost": 0.25}},
+]
+EXTRA_STEPS = (*(b"data: " + json.dumps(one).encode() + b"\n\n" for one in EXTRAS), DONE)
+
+
+def test_what_stands_beside_an_answer_comes_back(chain: Hosted, client: httpx.Client) -> None:
+    chain.wire.plan("extras", Reply(EXTRA_STEPS))
+    told = ask(client, chain.server, "chat", body("chat", "extras", ASKED)).json()
+    message = told["choices"][0]["message"]
+    assert message["tool_calls"][0]["extra_content"] == message["extra_content"] == SIGNATURE
+    assert message["annotations"] == [{"type": "url_citation"}]
+    assert message["reasoning_details"] == [{**DETAILS[1], "text": "hm"}]
+    assert told["usage"]["cost"] == 0.25
+
+
+def test_nor_is_it_lost_in_a_stream(chain: Hosted, client: httpx.Client) -> None:
+    chain.wire.plan("extras streamed", Reply(EXTRA_STEPS))
+    asked = {**ASKED, "stream": True, "stream_options": {"include_usage": True}}
+    told = list(events(ask(client, chain.server, "chat", body("chat", "extras streamed", asked))))
+    deltas = [choice["delta"] for event in told for choice in event["choices"]]
+    found = {key: value for delta in deltas for key, value in delta.items()}
+    assert found["extra_content"] == SIGNATURE
+    assert [one["reasoning_details"][0]["text"] for one in deltas if "reasoning_details" in one] == ["h", "m"]
+    calls = [delta["tool_calls"][0] for delta in deltas if "tool_calls" in delta]
+    assert calls[0]["extra_content"] == SIGNATURE
+    assert told[-1]["usage"]["cost"] == 0.25
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+@pytest.mark.parametrize("dialect", ["messages", "responses", "ollama", "completions"])
+def test_a_refusal_and_a_price_in_other_dialects(
+    chain: Hosted, client: httpx.Client, dialect: str, stream: bool
+) -> None:
+    told = [ev({"refusal": "I can"}), ev({"refusal": "not."}), ev({}, "stop"), EXTRAS[-1]]
+    steps = (*(b"data: " + json.dumps(one).encode() + b"\n\n" for one in told), DONE)
+    key = f"refusal in {dialect} {stream}"
+    chain.wire.plan(key, Reply(steps))
+    response = ask(client, chain.server, dialect, {**body(dialect, key, {}), "stream": stream})
+    assert response.status_code == 200, response.text
+    pieces = ["I can", "not."] if stream else ["I cannot."]
+    assert all(piece in response.text for piece in pieces)
+    marks = {"messages": '"stop_reason":"refusal"', "responses": '"type":"refusal"'}
+    assert marks.get(dialect, "") in response.text
+    assert ("0.25" in response.text) == (dialect != "ollama" and (dialect != "completions" or not stream))
