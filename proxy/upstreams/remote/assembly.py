@@ -96,9 +96,13 @@ class Assembly:
         choice = chunk.choices[0]
         if (usage := getattr(choice, "usage", None)) is not None:
             self._usage = read_usage(usage)
-        self._reason = _reason_of(choice) or self._reason
-        self._stop = self._stop or _stop_sequence(choice)
+        if choice.finish_reason is not None:
+            self._reason = _reason_of(choice) or self._reason
+            self._stop = self._stop or _stop_sequence(choice)
         delta = self._delta_of(choice)
+        text = getattr(delta, "text_alone", "")
+        if text:
+            return self._said(Said(text), getattr(choice, "logprobs", None))
         events = self._said(
             read_said(delta, getattr(choice, "text", None)), getattr(choice, "logprobs", None)
         )
@@ -118,19 +122,18 @@ class Assembly:
 
     def _said(self, said: Said, logprobs: Any) -> list[UpstreamEvent]:
         events: list[UpstreamEvent] = []
-        if reasoning := self._joined("reasoning", said.reasoning):
+        if said.reasoning and (reasoning := self._joined("reasoning", said.reasoning)):
             events.append(UpstreamReasoning(reasoning))
         if said.text:
-            content, scores = self._joined("text", said.text), read_scores(logprobs)
+            content = self._joined("text", said.text)
+            scores = read_scores(logprobs) if logprobs else ()
             if content or scores:
                 events.append(UpstreamText(content, scores=scores))
-        if refusal := self._joined("refusal", said.refusal):
+        if said.refusal and (refusal := self._joined("refusal", said.refusal)):
             events.append(UpstreamRefusal(refusal))
         return events
 
     def _joined(self, kind: str, text: str) -> str:
-        if not text:
-            return ""
         self._watch(kind, text)
         return self._joiners[kind].feed(text)
 
@@ -189,7 +192,7 @@ class Assembly:
 def _reason_of(choice: Any) -> str:
     """As text; some servers send a number, and in every chunk but the last the word "null"."""
     reason = choice.finish_reason
-    return "" if reason is None or reason in ("null", "None") else str(reason)
+    return "" if reason in ("null", "None") else str(reason)
 
 
 def _says_something(delta: Any) -> bool:

@@ -38,6 +38,9 @@ class ChunkReader:
         self._data: list[bytes] = []  # of an event that is no chunk yet
 
     def feed(self, part: bytes) -> list[Chunk]:
+        if self._is_one_event(part) and (chunk := _plain_chunk(part[6:-2])) is not None:
+            self._begun = True
+            return [chunk]
         chunks: list[Chunk] = []
         for line in self._lines(part):
             if not self.done:
@@ -46,6 +49,13 @@ class ChunkReader:
         if size > _MAX_EVENT:
             self._fail(ServerFailed(Failure("", 0, f"it sent an event of more than {_MAX_EVENT} bytes")))
         return chunks
+
+    def _is_one_event(self, part: bytes) -> bool:
+        """Whether the bytes are one whole event in one line, as almost all are."""
+        begins = part.startswith(b"data: {") and part.endswith(b"}\n\n")
+        if not begins or self._rest or self._skip_lf or self._data or self._name or self.done:
+            return False
+        return self._document is None and part.find(b"\n") == len(part) - 2 and b"\r" not in part
 
     def end(self) -> list[Chunk]:
         """The last event may lack its line break."""
@@ -130,6 +140,15 @@ class ChunkReader:
         if name == b"error":
             raise ServerFailed(read_failure(0, data.decode("utf-8", "replace"), {}))
         return [chunk]
+
+
+def _plain_chunk(data: bytes) -> Chunk | None:
+    """The chunk, where it is one and tells of nothing but an answer."""
+    try:
+        chunk = parse_chunk(data)
+    except ValueError:
+        return None
+    return chunk if chunk.choices and chunk.error is None and chunk.choices[0].error is None else None
 
 
 def _read_document(lines: list[bytes]) -> list[Chunk]:

@@ -45,6 +45,15 @@ class Delta(msgspec.Struct):
     images: Any = None
     reasoning_details: Any = None
 
+    @property
+    def text_alone(self) -> str:
+        """The content of a delta that holds nothing but text, as almost all do; "" for any other."""
+        content = self.content
+        if type(content) is not str or self.tool_calls or self.reasoning_content or self.reasoning:
+            return ""
+        beside = self.refusal or self.function_call or self.annotations or self.audio
+        return "" if beside or self.extra_content or self.images or self.reasoning_details else content
+
 
 class Counts(msgspec.Struct):
     """Token counts, all that is read of a request's usage."""
@@ -131,8 +140,8 @@ def check_chunk(chunk: Chunk) -> Chunk:
     it.
     """
     failed = chunk.error
-    for choice in chunk.choices or ():
-        failed = failed or choice.error
+    if chunk.choices:
+        failed = failed or chunk.choices[0].error
     if failed:
         raise ServerFailed(read_failure(0, {"error": failed}, {}))
     if chunk.choices is None and chunk.usage is None:

@@ -17,9 +17,9 @@ _DEEP = 5
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    text: str
-    reasoning: str
-    refusal: str
+    text: str = ""
+    reasoning: str = ""
+    refusal: str = ""
 
 
 def read_said(delta: Any, raw: str | None) -> Said:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from pydantic import BaseModel
+
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _HIGH = re.compile("[\ud800-\udbff]$")
 
@@ -17,7 +19,7 @@ def whole_characters(text: str) -> str:
 
 
 def with_whole_characters(value: Any) -> Any:
-    """A JSON value, with whole_characters() in each of its texts."""
+    """A JSON value, with whole_characters() in each of its texts. Objects of LiteLLM's become such values."""
     match value:
         case str():
             return whole_characters(value)
@@ -25,6 +27,8 @@ def with_whole_characters(value: Any) -> Any:
             return [with_whole_characters(one) for one in value]
         case dict():
             return {whole_characters(key): with_whole_characters(one) for key, one in value.items()}
+        case BaseModel():
+            return with_whole_characters(value.model_dump(mode="json", exclude_none=True))
         case _:
             return value
 

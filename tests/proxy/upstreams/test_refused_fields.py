@@ -140,6 +140,13 @@ def test_who_wants_money_is_heard_at_once(chain: Hosted) -> None:
     assert len(chain.wire.asked(key)) == 1
 
 
+def test_a_tool_that_is_called_otherwise_is_told_of(chain: Hosted) -> None:
+    response = ask(chain, "custom", {"tools": [TOOL, {"type": "custom", "custom": {"name": "patch"}}]})
+    assert "tools of type custom" in response.headers["x-fortieth-warning"]
+    (heard,) = chain.wire.asked("custom")
+    assert heard.body["tools"] == [TOOL]
+
+
 @pytest.mark.parametrize(("path", "kind"), [("messages", "billing_error"), ("chat", "")])
 def test_in_other_dialects_too(chain: Hosted, path: str, kind: str) -> None:
     key = f"money in {path}"

@@ -7,9 +7,14 @@ from typing import Any
 import httpx
 import pytest
 
+from proxy.codecs.registry import CODECS
 from proxy.conversation.errors import StartError, UpstreamUnavailable
+from proxy.http.server import start_upstream
+from proxy.http.settings import Settings
 from proxy.upstreams.remote.deployments import check_server, find_deployments
 from proxy.upstreams.remote.target import Target
+from tests.proxy.live import LoopThread
+from tests.proxy.upstreams.wire import WireUpstream, told, wire_serving
 
 URL = "http://server/v1"
 
@@ -82,3 +87,19 @@ async def test_a_server_without_a_list_is_there(status: int, there: bool) -> Non
         else:
             with pytest.raises(UpstreamUnavailable, match=f"it answered {status}"):
                 await check_server(http, URL, "k")
+
+
+def test_the_name_of_the_command_is_served_without_a_length(thread: LoopThread) -> None:
+    """What mlx_lm.server answers where it has no hub cache; no dialect tells of a context of 0 tokens."""
+    with wire_serving(WireUpstream(told("x"), [])) as wire:
+        settings = Settings.model_validate({"model": "my/model", "upstream": [wire.base_url]})
+        upstream = thread.run(start_upstream(settings))
+        try:
+            (card,) = upstream.models
+            assert (card.id, card.context_length) == ("my/model", 0)
+            for codec in CODECS:
+                listed = codec.encode_models(upstream.models).decode()
+                assert "my/model" in listed
+                assert not any(f'{name}":0' in listed for name in ("len", "length", "tokens"))
+        finally:
+            thread.run(upstream.close())
