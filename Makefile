@@ -116,6 +116,11 @@ bench-light: install-dev
 bench-versions: install-dev
 	$(BIN)/python -m tests.bench.versions "$(AGAINST)" $(ARGS)
 
+# heavy requests beside a short chat: how each is answered, the chat's time to first token, memory (Linux); three minutes
+.PHONY: bench-hostile
+bench-hostile: install-dev
+	$(BIN)/python -m tests.bench.hostile $(ARGS)
+
 # attention by numpy beside MLX's own, on a CPU
 bench-attention: install-dev
 	$(BIN)/python -m tests.bench.attention $(ARGS)

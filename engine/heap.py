@@ -12,7 +12,7 @@ SLACK = 32 * 2**20
 EVERY_S = 1.0  # a call, and the fresh memory after it, took about 30 ms of CPU time
 
 
-M_ARENA_MAX = -8  # the option of mallopt(3) in glibc's malloc.h
+M_ARENA_MAX, M_MMAP_THRESHOLD = -8, -3  # options of mallopt(3) in glibc's malloc.h
 
 
 def one_heap() -> bool:
@@ -26,6 +26,21 @@ def one_heap() -> bool:
         return False
     try:
         return bool(ctypes.CDLL(None).mallopt(M_ARENA_MAX, 1))
+    except (AttributeError, OSError):  # another C library
+        return False
+
+
+def map_blocks(least: int) -> bool:
+    """Has each block of `least` bytes or more mapped for itself, so that it goes back to the system at once
+    when it is freed; returns whether that is possible here.
+
+    glibc otherwise takes such blocks (up to 32 MB) from the heap once a larger one has been freed, and keeps
+    them.
+    """
+    if sys.platform != "linux":
+        return False
+    try:
+        return bool(ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, least))
     except (AttributeError, OSError):  # another C library
         return False
 

@@ -15,7 +15,7 @@ import typer
 from typer.core import TyperArgument, TyperCommand, TyperOption
 
 from engine.cache.paths import cache_folder
-from engine.heap import one_heap
+from engine.heap import map_blocks, one_heap
 from proxy import __version__
 from proxy.cli.ab import ab
 from proxy.cli.bench import bench
@@ -58,6 +58,8 @@ class KvAtRest(StrEnum):
     q4 = "q4"
 
 
+# Bytes: a block of this size is a large body of a request, or a copy of it.
+_BODY = 1024 * 1024
 _Cors = Annotated[list[str] | None, typer.Option(metavar="ORIGIN")]
 _NoCanonical = Annotated[list[str] | None, typer.Option(metavar="RULE")]
 _CacheDir = Annotated[str | None, typer.Option(metavar="FOLDER|off")]
@@ -156,6 +158,7 @@ def serve(
 
 def _run_server(flags: Mapping[str, Any], config: Path | None) -> None:
     one_heap()
+    map_blocks(_BODY)
     # Imported here: the web framework and the engine's client take a second.
     from proxy.http.read_settings import foreign_variables, load_settings
     from proxy.http.server import serve as serve_until_stopped

@@ -11,10 +11,13 @@ from typing import Any, NoReturn
 
 import msgspec
 
-from proxy.conversation.errors import BadBody, BadRequest
+from proxy.conversation.errors import BadBody, BadRequest, ContextRefused
 
 # Real tool schemas nest about 30 deep; what nests deeper only serves to exhaust a recursive reader.
 MAX_DEPTH = 100
+# No context has room for more messages. Of tools those count that can be called, LIMITS.tools of repair.
+MAX_MESSAGES = 32_768
+MAX_TOOLS = 4096
 _SHOWN = 40
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -37,9 +40,19 @@ def parse_object(body: bytes) -> dict[str, Any]:
         value = _parse_with_surrogates(body)
     if not isinstance(value, dict):
         raise BadBody(f"the body must be a JSON object, got {describe(value)}")
+    _check_length(value)
     if nests_deeper(value, MAX_DEPTH):
         raise BadBody(f"the body nests deeper than {MAX_DEPTH} levels")
     return value
+
+
+def _check_length(body: Mapping[str, Any]) -> None:
+    """Raises ContextRefused and BadRequest for lists in which to look at each element would take seconds."""
+    for key in ("messages", "input"):
+        if isinstance(body.get(key), list) and len(body[key]) > MAX_MESSAGES:
+            raise ContextRefused(f"{key} may have {MAX_MESSAGES} elements, got {len(body[key])}")
+    if isinstance(body.get("tools"), list) and len(body["tools"]) > MAX_TOOLS:
+        raise BadRequest(f"tools may have {MAX_TOOLS} elements, got {len(body['tools'])}", param="tools")
 
 
 def _parse_with_surrogates(body: bytes) -> Any:

@@ -2,8 +2,8 @@
 
 A text of N characters becomes at least N / L tokens, if no token of the vocabulary stands for more than L
 characters, and no token holds the texts of two messages. Only those texts count that the chat template is
-seen to write: the user's, a tool's and the system's, and none of an answer, of which templates leave parts
-out.
+seen to write: the user's, a tool's, the system's and the names of properties, but none of an answer, of which
+templates leave parts out.
 """
 
 from __future__ import annotations
@@ -15,38 +15,47 @@ from engine.errors import ContextOverflow, InvalidRequest
 from engine.longest_token import longest_token
 from engine.template import ChatTemplate
 from proxy.conversation.message import Message, PastCall, Role
-from proxy.conversation.request import ChatRequest
+from proxy.conversation.request import ChatRequest, ToolMode
 from proxy.conversation.volatile import without_header_lines
 from proxy.prompts.boundaries import write_prompt
+from repair.types import ToolDefinition
 
 # Characters of a token of an ordinary text, for the estimate that an error tells.
 _USUAL = 4
 _SAID = {Role.system: "what the system says", Role.user: "what the user says", Role.tool: "what a tool says"}
+_TOOL = ToolDefinition(
+    "look",
+    "Looks.",
+    {"type": "object", "properties": {"first_place": {"type": "string"}, "second_place": {}}},
+)
 _CALL = PastCall("call00001", "look", "{}")
 
 
 @dataclass(frozen=True, slots=True)
 class SizeBound:
     """longest: characters of one token at most; None where that is not known. shown: the roles whose texts
-    the template writes.
+    the template writes. properties: it writes the names of a tool's properties.
     """
 
     longest: int | None
     shown: frozenset[Role]
+    properties: bool = False
 
     @classmethod
     def of(cls, template: ChatTemplate) -> SizeBound:
         """Has the template write short conversations, with calls and without, and looks at what is there."""
-        shown = frozenset(_SAID)
+        shown, properties = frozenset(_SAID), True
         for calls in ((_CALL,), ()):
             early, late = _conversation("early", calls), _conversation("late", calls)
-            request = ChatRequest("", (*early, *late[1:]))  # many templates take one system message alone
+            # many templates take one system message alone
+            request = ChatRequest("", (*early, *late[1:]), (_TOOL,))
             try:
                 text = write_prompt(template, request).plain
             except InvalidRequest:
                 return cls(None, frozenset())
             shown -= {one.role for one in request.messages if one.text not in text}
-        return cls(longest_token(template.tokenizer), shown)
+            properties &= all(name in text for name in _properties(_TOOL))
+        return cls(longest_token(template.tokenizer), shown, properties)
 
     def check(self, request: ChatRequest, limit: int) -> None:
         """Raises ContextOverflow. limit: the tokens that prompt and answer may have together."""
@@ -60,6 +69,10 @@ class SizeBound:
         for text in texts:
             characters += len(text)
             least += self._least(text)
+        if self.properties and request.tool_choice.mode is not ToolMode.none:
+            names = sum(len(name) for tool in request.listed_tools for name in _properties(tool))
+            characters += names
+            least += names // self.longest
         if least >= limit:
             raise ContextOverflow(max(least, characters // _USUAL), limit, estimated=True)
 
@@ -69,6 +82,11 @@ class SizeBound:
         if isinstance(text, tuple):
             return len(text)
         return -(-len(text.strip()) // self.longest)
+
+
+def _properties(tool: ToolDefinition) -> Sequence[str]:
+    named = tool.parameters.get("properties")
+    return tuple(named) if isinstance(named, dict) else ()
 
 
 def _written(message: Message) -> str:

@@ -10,9 +10,10 @@ import pytest
 from engine.errors import ContextOverflow
 from engine.template import ChatTemplate
 from proxy.conversation.message import Message, PastCall, Role
-from proxy.conversation.request import ChatRequest, RawPrompt
+from proxy.conversation.request import ChatRequest, RawPrompt, ToolChoice, ToolMode
 from proxy.prompts.prompting import Prompter
 from proxy.prompts.size import SizeBound
+from repair.types import ToolDefinition
 from tests.engine.tiny import make_tokenizer
 
 BUNDLED = Path(__file__).parents[3] / "engine/models/fortieth-tiny"
@@ -47,6 +48,7 @@ def test_the_bundled_template_writes_all_roles(bundled: ChatTemplate) -> None:
     bound = SizeBound.of(bundled)
     assert bound.longest == len("additionalProperties")
     assert bound.shown == {Role.system, Role.user, Role.tool}
+    assert bound.properties
 
 
 def test_what_a_template_leaves_out_does_not_count() -> None:
@@ -55,17 +57,20 @@ def test_what_a_template_leaves_out_does_not_count() -> None:
     long = "word " * 100_000
     hidden = (Message.of(Role.system, long), Message.of(Role.tool, long, call_id="1"))
     assert refused(bound, ChatRequest("", (*hidden, user("hi")))) is None
+    assert refused(bound, ChatRequest("", (user("hi"),), (WIDE,))) is None
     assert refused(bound, ChatRequest("", (user(long),)))
     assert SizeBound.of(made(LAST_ONE)).shown == frozenset()
     assert SizeBound.of(made("{{ raise_exception('no') }}")).longest is None
 
 
 LONG = "word " * 20_000
+WIDE = ToolDefinition("f", "", {"type": "object", "properties": {f"property_{at}": {} for at in range(4000)}})
 TOO_LONG: dict[str, ChatRequest] = {
     "user": ChatRequest("", (user(LONG),)),
     "system": ChatRequest("", (Message.of(Role.system, LONG), user("hi"))),
     "tool": ChatRequest("", (user("hi"), Message.of(Role.tool, LONG, call_id="1", name="f"), user("hi"))),
     "many": ChatRequest("", (user("x"),) * LIMIT),
+    "properties": ChatRequest("", (user("hi"),), (WIDE,)),
     "raw": ChatRequest("", (), prompts=(RawPrompt(LONG),)),
     "raw tokens": ChatRequest("", (), prompts=(RawPrompt((1,) * LIMIT),)),
 }
@@ -85,6 +90,10 @@ IN_DOUBT: dict[str, ChatRequest] = {
     "a call": ChatRequest(
         "", (user("hi"), Message.of(Role.assistant, calls=(PastCall("1", "f", LONG),)), user("hi"))
     ),
+    "tools that are not shown": ChatRequest(
+        "", (user("hi"),), (WIDE,), tool_choice=ToolChoice(ToolMode.none)
+    ),
+    "no properties": ChatRequest("", (user("hi"),), (ToolDefinition("f", LONG, {"properties": [LONG]}),)),
     "space": ChatRequest("", (user(" \n" * 50_000),)),
     "empty answers": ChatRequest("", (user("hi"), *[Message.of(Role.assistant)] * 5000)),
     "a header": ChatRequest("", (Message.of(Role.system, f"x-a-b: {'y' * 90_000}\n"), user("hi"))),

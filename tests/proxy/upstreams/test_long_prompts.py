@@ -65,7 +65,7 @@ HEAVY: dict[str, dict[str, Any]] = {
     "a system message": asking(
         CHAT, messages=[{"role": "system", "content": "time: 12:30\n" * 300_000}, turn()]
     ),
-    "messages": asking(CHAT, messages=[turn("x")] * 60_000),
+    "messages": asking(CHAT, messages=[turn("x")] * 30_000),
     "an answer": asking(CHAT, messages=[turn(), {"role": "assistant", "content": "x " * 2 * MIB}, turn()]),
     "arguments": asking(CHAT, messages=[turn(), {"role": "assistant", "tool_calls": [CALL]}, turn()]),
     "control tokens": asking(
@@ -83,6 +83,18 @@ def test_a_heavy_request_is_refused_as_too_long(engine: Engine, client: httpx.Cl
     assert told["code"] == "context_length_exceeded"
     assert told["message"].startswith("prompt is too long: ")
     assert f"> {CONTEXT - 1} maximum" in told["message"]
+
+
+def test_more_messages_than_any_context_holds_are_not_looked_at(engine: Engine, client: httpx.Client) -> None:
+    for path in (CHAT, MESSAGES, OLLAMA, RESPONSES):
+        key = "input" if path == RESPONSES else "messages"
+        response = client.post(engine.server.root + path, json=asking(path, **{key: [turn("x")] * 60_000}))
+        assert response.status_code == 400
+        assert "prompt is too long: " in response.text
+        assert f"{key} may have 32768 elements, got 60000" in response.text
+    tools = [{"type": "web_search"}] * 5000
+    response = client.post(engine.server.root + CHAT, json=asking(CHAT, tools=tools))
+    assert (response.status_code, "tools may have 4096 elements, got 5000" in response.text) == (400, True)
 
 
 @pytest.mark.parametrize("path", [MESSAGES, OLLAMA, RESPONSES])
