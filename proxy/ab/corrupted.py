@@ -28,6 +28,7 @@ from proxy.ab.workload import DueRequest, WorkItem, Workload
 MODEL_NAME = "corrupted-outputs"
 FOLDER = Path(corpora.__file__).parent / "cases"
 PER_CONVERSATION = 20
+_NAMED = re.compile(r"call of (\w+)")
 _MARK = re.compile(r"case (\S+)")
 _CHANNELS = ("content", "arguments")
 _CHUNK = 6  # characters of a piece of the stream
@@ -166,7 +167,7 @@ class ScriptedModel:
             return "There is no such case.", [], "stop"
         asked_again = any(one.get("role") not in ("system", "user") for one in messages) or len(users) > 1
         if asked_again:
-            calls = case.calls or (right_call(case.tools[0]),)
+            calls = case.calls or _asked_for(case, messages)
             return (
                 "",
                 [_wire(at, call.name, json.dumps(call.arguments)) for at, call in enumerate(calls)],
@@ -221,6 +222,15 @@ def _wire(index: int, name: str, arguments: str) -> dict[str, Any]:
 def _http(status: int, body: bytes, kind: str = "application/json") -> bytes:
     head = f"HTTP/1.1 {status} {'OK' if status == 200 else 'Not Found'}\r\n"
     return f"{head}content-type: {kind}\r\ncontent-length: {len(body)}\r\n\r\n".encode() + body
+
+
+def _asked_for(case: CorruptedCase, messages: Sequence[Mapping[str, Any]]) -> tuple[Call, ...]:
+    """Right calls of the tools that a correction names, behind the last answer; else of the first tool."""
+    last = max((at for at, one in enumerate(messages) if one.get("role") == "assistant"), default=0)
+    told = " ".join(_text(one.get("content")) for one in messages[last + 1 :])
+    known = {tool["function"]["name"]: tool for tool in case.tools}
+    named = [known[name] for name in _NAMED.findall(told) if name in known]
+    return tuple(right_call(tool) for tool in named or case.tools[:1])
 
 
 def right_call(tool: Mapping[str, Any]) -> Call:

@@ -96,10 +96,10 @@ class TurnJudge:
             kind = Delivered.unreadable if broken.flaw == UNREADABLE else Delivered.invalid
             return kind, broken.flaw
         written = self.call_text(content)
-        if written and (finish != "length" or calls):
-            return Delivered.call_text, f"{written} beside calls" if calls else written
         if calls:
-            return Delivered.valid, ""
+            return Delivered.valid, f"{written} beside calls" if written else ""
+        if written and finish != "length":
+            return Delivered.call_text, written
         if finish == "length":
             return Delivered.cut, "cut off by the token limit"
         if finish in ("tool_calls", "function_call"):

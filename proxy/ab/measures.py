@@ -30,6 +30,7 @@ class Measure:
     name: in tables. more, fewer: what a verdict says of an arm with a higher or a lower figure.
     of: the figure of one conversation; None where it was not measured.
     total: hits and total of a share over all turns and conversations; None for other scales.
+    primary: half of the level of all tests is this measure's own.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Measure:
     fewer: str
     of: Callable[[MeasuredItem, Turns], float | None]
     total: Callable[[Sequence[MeasuredItem], Turns], tuple[int, int]] | None = None
+    primary: bool = False
 
 
 def _share(
@@ -102,7 +104,7 @@ def _median(of: Callable[[MeasuredTurn], float | None]) -> Callable[[MeasuredIte
 
 MEASURES: tuple[Measure, ...] = (
     Measure("broken turns", Scale.share, "delivers more broken turns", "delivers fewer broken turns",
-            *_share(lambda turn: turn.broken)),
+            *_share(lambda turn: turn.broken), primary=True),
     Measure("refused or broken off", Scale.share, "fails more requests", "fails fewer requests",
             *_share(lambda turn: turn.delivered is Delivered.error)),
     Measure("exactly right", Scale.share, "is exactly right more often", "is exactly right less often",

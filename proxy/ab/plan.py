@@ -35,7 +35,7 @@ class RunPlan:
     source: str = ""
     seeds: int = 10
     first_seed: int = 0
-    turns: int = 40
+    turns: int = 20
     levels: tuple[int, ...] = (1,)
     ask: AskOptions = field(default_factory=AskOptions)
 

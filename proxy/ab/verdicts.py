@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from proxy.ab.measured import Results
 from proxy.ab.measures import MEASURES, ArmSums, Measure, Scale, group, sum_up
-from proxy.ab.statistics import PairedDifference, corrected_level, paired_difference, seeds_needed
+from proxy.ab.statistics import LEVEL, PairedDifference, corrected_level, paired_difference, seeds_needed
 
 #: two processes of the same server differ by so much in their times; less is no difference between servers
 TIME_MARGIN = 1.05
@@ -47,7 +47,10 @@ class Comparison:
 
 
 def compare(results: Results, arms: Sequence[str], seed: int = 0) -> tuple[Comparison, ...]:
-    """Every arm beside the first one. arms: labels, in order. The same results give the same verdicts."""
+    """Every arm beside the first one; the same results give the same verdicts. arms: labels, in order.
+
+    Broken turns are what a run is for: half of the level is theirs, and the other measures share the rest.
+    """
     found: list[tuple[Measure, str, int, PairedDifference]] = []
     for streams in results.levels:
         for other in arms[1:]:
@@ -55,10 +58,15 @@ def compare(results: Results, arms: Sequence[str], seed: int = 0) -> tuple[Compa
                 differences = _differences(results, measure, arms[0], other, streams)
                 if differences:
                     found.append((measure, other, streams, paired_difference(differences, seed)))
-    level = corrected_level([difference.least_p for *_, difference in found])
+    levels = {
+        primary: corrected_level(
+            [one.least_p for measure, *_, one in found if measure.primary is primary], LEVEL / 2
+        )
+        for primary in (True, False)
+    }
     sums = {(arm, n): sum_up(results, arm, n) for arm in arms for n in results.levels}
     return tuple(
-        _judged(measure, sums[arms[0], streams], sums[other, streams], difference, level)
+        _judged(measure, sums[arms[0], streams], sums[other, streams], difference, levels[measure.primary])
         for measure, other, streams, difference in found
     )
 

@@ -23,7 +23,9 @@ _Arms = Annotated[
 ]
 _Model = Annotated[
     str | None,
-    typer.Option(help="The model of recipes and of commands with {model}. Default: the bundled model."),
+    typer.Option(
+        help="The model of recipes and of commands with {model}. Default: the bundled model in 4 bits."
+    ),
 ]
 _Workload = Annotated[
     str,
@@ -73,7 +75,7 @@ def ab(
     from_ledger: _FromLedger = None,
     seeds: _Seeds = 10,
     first_seed: _FirstSeed = 0,
-    turns: _Turns = 40,
+    turns: _Turns = 20,
     concurrency: _Concurrency = "1",
     temperature: _Temperature = None,
     max_tokens: _MaxTokens = 512,

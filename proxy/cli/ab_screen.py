@@ -16,7 +16,7 @@ from proxy.ab.measured import Results
 from proxy.ab.summary import Summary, table_rows
 from proxy.ab.workload import WorkItem, Workload
 
-_LINE_S = 10.0
+_LINE_S = 30.0
 _PIPE_WIDTH = 160  # a pipe has no width of its own, and rich's 80 columns cut too much
 
 

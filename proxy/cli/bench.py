@@ -17,7 +17,9 @@ _Servers = Annotated[
 ]
 _Model = Annotated[
     str | None,
-    typer.Option(help="The model of recipes and of commands with {model}. Default: the bundled model."),
+    typer.Option(
+        help="The model of recipes and of commands with {model}. Default: the bundled model in 4 bits."
+    ),
 ]
 _Concurrency = Annotated[
     str, typer.Option(metavar="N[,N...]", help="How many requests run at a time; each number is a part.")

@@ -12,7 +12,7 @@ from proxy.ab.arms import Arm, read_arm, read_arms, split_options
 from proxy.ab.processes import command_of
 from proxy.conversation.errors import StartError
 
-FULL = str(bundled(BUNDLED[0]))
+BUNDLED_MODEL = str(bundled(BUNDLED[2]))
 
 
 @pytest.fixture
@@ -40,12 +40,12 @@ def test_an_address_may_name_its_model() -> None:
 
 
 def test_a_bundled_arm_takes_settings() -> None:
-    arm = read_arm("bundled:guard=off,kv=q8,bits=4", "A", None)
+    arm = read_arm("bundled:guard=off,kv=q8,bits=full", "A", None)
     assert arm.settings == (("guard", "off"), ("kv_at_rest", "q8"))
-    assert arm.model == str(bundled(BUNDLED[2]))
+    assert arm.model == str(bundled(BUNDLED[0]))
     assert arm.is_ours
     assert arm.takes_upstream
-    assert read_arm("bundled", "A", None).model == FULL
+    assert read_arm("bundled", "A", None).model == BUNDLED_MODEL
 
 
 def test_a_model_directory_takes_settings_whatever_its_name_holds(model: Path) -> None:
@@ -71,7 +71,13 @@ def test_recipes_of_rivals(model: Path, programs: Path) -> None:
 def test_a_command_gets_model_port_and_upstream(tmp_path: Path) -> None:
     arm = read_arm("serve {model} --port={port} --behind {upstream}", "A", None)
     assert arm.takes_upstream
-    assert command_of(arm, 81, tmp_path, "http://u") == ["serve", FULL, "--port=81", "--behind", "http://u"]
+    assert command_of(arm, 81, tmp_path, "http://u") == [
+        "serve",
+        BUNDLED_MODEL,
+        "--port=81",
+        "--behind",
+        "http://u",
+    ]
     assert read_arm("serve --port {port}", "A", "/no/such/model").model == ""
 
 
@@ -79,7 +85,14 @@ def test_a_fortieth_gets_a_settings_file_of_its_own(tmp_path: Path) -> None:
     arm = read_arm("bundled:guard=off,reask_attempts=1,drift=false", "A", None)
     command = command_of(arm, 81, tmp_path, "")
     assert command[0] == sys.executable
-    assert command[2:] == ["serve", FULL, "--port", "81", "--config", str(tmp_path / "fortieth.toml")]
+    assert command[2:] == [
+        "serve",
+        BUNDLED_MODEL,
+        "--port",
+        "81",
+        "--config",
+        str(tmp_path / "fortieth.toml"),
+    ]
     lines = (tmp_path / "fortieth.toml").read_text().splitlines()
     assert {'guard = "off"', "reask_attempts = 1", "drift = false"} <= set(lines)
     assert command_of(arm, 81, tmp_path, "http://u")[3:5] == ["--upstream", "http://u"]

@@ -74,7 +74,7 @@ CASES: dict[str, tuple[str, list[dict[str, Any]], str, Delivered, str]] = {
     "deepseek": ("<｜tool▁calls▁begin｜>", [], "stop", Delivered.call_text, "a marker of calls in the text"),
     "bare": ('{"name": "get_weather", "arguments": {"city": "Oslo"}}', [], "stop", Delivered.call_text,
              "a call as JSON in the text"),
-    "left over": ("<tool_call>", called(("list_all", "{}")), "tool_calls", Delivered.call_text,
+    "left over": ("<tool_call>", called(("list_all", "{}")), "tool_calls", Delivered.valid,
                   "a marker of calls in the text beside calls"),
     "other JSON": ('{"name": "Ada", "arguments": ["for", "against"]}', [], "stop", Delivered.none, ""),
     "text": ("It rains in Oslo.", [], "stop", Delivered.none, ""),
