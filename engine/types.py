@@ -139,8 +139,8 @@ class CacheReport(msgspec.Struct, frozen=True, kw_only=True):
 
     tier: ram, disk or none.
     cause: none (all that could be was reused), cold, fingerprint (another model kept it), evicted, late (the
-        disk was too slow), boundary (the model's state cannot be cut there) or edited (the prompt differs
-        from the session's last turn).
+        disk was too slow), boundary (the model's state cannot be cut there) or foreign-edit (the prompt
+        differs from the session's last turn).
     at: the first token that is new.
     was, now: for an edited prompt, the text around that token in the last turn and in this one.
     """

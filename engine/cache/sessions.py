@@ -35,7 +35,7 @@ class Reason:
     """Why a turn did not reuse more.
 
     cause: none (all that could be was), cold, fingerprint, evicted, late (the disk was too slow), boundary
-        (this model's state cannot be cut there) or edited.
+        (this model's state cannot be cut there) or foreign-edit.
     at: the first token that is new.
     was, now: for an edited prompt, tokens of the last turn and of this one around that position.
     """
@@ -114,7 +114,7 @@ class CachedSessions:
             return Reason("none", agreed)
         begin = max(0, agreed - WINDOW // 2)
         was, now = (tokens[begin : agreed + WINDOW].tolist() for tokens in (branch.tokens, prompt))
-        cause = "boundary" if taken.length < agreed - 1 else "edited"
+        cause = "boundary" if taken.length < agreed - 1 else "foreign-edit"
         return Reason(cause, agreed, tuple(was), tuple(now))
 
     def turn(

@@ -21,6 +21,7 @@ from proxy.codecs.anthropic_schemas import MESSAGES
 from proxy.codecs.anthropic_stream import AnthropicStream
 from proxy.codecs.arguments import input_text
 from proxy.codecs.base import CodecRoute, Decoded, ErrorReply, Head, Operation, under_v1
+from proxy.codecs.verdict import verdict_object
 from proxy.conversation.errors import RequestError
 from proxy.conversation.events import Answer
 from proxy.conversation.model_card import ModelCard
@@ -63,6 +64,7 @@ class Anthropic:
                 "content": _content(answer),
                 **stop_object(answer.finish, bool(answer.refusal)),
                 "usage": usage_object(answer.finish.usage),
+                "fortieth": verdict_object(answer.finish),
             }
         )
 

@@ -1,8 +1,8 @@
 """The stream of a message (https://platform.claude.com/docs/en/build-with-claude/streaming).
 
 Order: message_start, ping; of each content block content_block_start, its deltas, content_block_stop;
-message_delta with the stop reason and the usage, a comment with the verdict, message_stop. A stream that
-fails ends in an `error` event.
+message_delta with the stop reason, the usage and the verdict, a comment with the verdict, message_stop. A
+stream that fails ends in an `error` event.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from proxy.codecs.anthropic_blocks import Signature, stop_object, usage_object
 from proxy.codecs.anthropic_errors import error_object
 from proxy.codecs.arguments import input_text
 from proxy.codecs.base import Head
-from proxy.codecs.verdict import verdict_comment
+from proxy.codecs.verdict import verdict_comment, verdict_object
 from proxy.conversation.errors import RequestError
 from proxy.conversation.events import Event, Finish, RefusalDelta, Started, ToolCallReady, Usage
 from repair.types import ReasoningDelta, TextDelta
@@ -61,8 +61,9 @@ class AnthropicStream:
         parts = [self._begin(), self._end_block()]
         if not self._blocks:  # clients look at the first block of a message
             parts += [self._start_block({"type": "text", "text": ""}), self._end_block()]
+        usage, verdict = usage_object(finish.usage), verdict_object(finish)
         stop = stop_object(finish, self._refused)
-        parts.append(_event("message_delta", delta=stop, usage=usage_object(finish.usage)))
+        parts.append(_event("message_delta", delta=stop, usage=usage, fortieth=verdict))
         parts.append(verdict_comment(finish))
         parts.append(_event("message_stop"))
         return b"".join(parts)

@@ -18,7 +18,7 @@ from proxy.codecs.base import Decoded, Head
 from proxy.codecs.ollama_errors import error_object
 from proxy.codecs.ollama_request import OllamaShape
 from proxy.codecs.openai_common import logprob_objects
-from proxy.codecs.verdict import verdict_headers
+from proxy.codecs.verdict import verdict_object
 from proxy.conversation.errors import RequestError
 from proxy.conversation.events import Answer, Event, Finish, FinishReason, RefusalDelta, ToolCallReady
 from proxy.conversation.logprobs import TextWithLogprobs
@@ -49,6 +49,7 @@ def whole_answer(head: Head, asked: Decoded, answers: Sequence[Answer]) -> bytes
             **_part(head, shape, answer.content + answer.refusal, answer.reasoning, answer.calls),
             **scores,
             **_end(answer.finish, took_ns, took_ns),
+            "fortieth": verdict_object(answer.finish),
         }
     )
 
@@ -86,7 +87,7 @@ class OllamaStream:
         now_ns = time.monotonic_ns()
         first_ns = self._first_ns or self._shape.begun_ns
         end = _end(finish, now_ns - self._shape.begun_ns, now_ns - first_ns)
-        return line({**_part(self._head, self._shape), **end, **verdict_headers(finish)})
+        return line({**_part(self._head, self._shape), **end, "fortieth": verdict_object(finish)})
 
     def fail(self, error: RequestError) -> bytes:
         return line(error_object(error, self._shape.tool_paths))

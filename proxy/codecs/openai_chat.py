@@ -2,8 +2,9 @@
 
 Order of a stream: for each choice a chunk with the role, text and reasoning as they come, each call as a
 chunk that opens it and one with its arguments, the chunk with finish_reason; then the usage chunk where asked
-for, a comment with the verdict, `[DONE]`. A stream that fails ends in a chunk holding an error object and has
-no `[DONE]`. A client that declared `functions` gets its call as `function_call`.
+for, a comment with the verdict, `[DONE]`. The field `fortieth` stands in the usage chunk, else in the chunk
+with finish_reason, of each choice its own. A stream that fails ends in a chunk holding an error object and
+has no `[DONE]`. A client that declared `functions` gets its call as `function_call`.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from proxy.codecs.openai_common import OpenAICodec, logprobs_object, usage_objec
 from proxy.codecs.openai_errors import error_object, status_of
 from proxy.codecs.openai_request import ChatShape, decode_request
 from proxy.codecs.openai_schemas import CHAT
-from proxy.codecs.verdict import verdict_comment
+from proxy.codecs.verdict import verdict_comment, verdict_object
 from proxy.conversation.errors import RequestError
 from proxy.conversation.events import (
     Answer,
@@ -38,6 +39,8 @@ from proxy.conversation.events import (
 from proxy.conversation.logprobs import Logprobs, TextWithLogprobs
 from proxy.conversation.model_card import ModelCard
 from repair.types import ReasoningDelta, TextDelta
+
+_CHUNK_END = b"}\n\n"
 
 
 class OpenAIChat(OpenAICodec):
@@ -67,6 +70,7 @@ class OpenAIChat(OpenAICodec):
                 "system_fingerprint": head.fingerprint,
                 "choices": [_choice_object(i, answer, asked) for i, answer in enumerate(answers)],
                 "usage": usage_object(finish.usage),
+                "fortieth": verdict_object(finish),
             }
         )
 
@@ -105,7 +109,7 @@ class OpenAIChatStream:
         self._before = [
             self._envelope + b',"choices":[{"index":%d,"delta":' % index for index in range(count)
         ]
-        self._after = b"]" + (b',"usage":null' if shape.include_usage else b"") + b"}\n\n"
+        self._after = b"]" + (b',"usage":null' if shape.include_usage else b"") + _CHUNK_END
 
     def open(self) -> bytes:
         delta = b'{"role":"assistant","content":"","refusal":null}'
@@ -145,7 +149,7 @@ class OpenAIChatStream:
         parts = [self._finish(index, finish) for index in tuple(self._open)]
         if self._include_usage:
             usage = msgspec.json.encode(usage_object(finish.usage))
-            parts.append(self._envelope + b',"choices":[],"usage":' + usage + b"}\n\n")
+            parts.append(self._envelope + b',"choices":[],"usage":' + usage + _verdict(finish) + _CHUNK_END)
         parts.append(verdict_comment(finish))
         parts.append(b"data: [DONE]\n\n")
         return b"".join(parts)
@@ -155,11 +159,19 @@ class OpenAIChatStream:
 
     def _finish(self, index: int, finish: Finish) -> bytes:
         self._open.remove(index)
-        return self._chunk(index, b"{}", reason=msgspec.json.encode(_reason(finish, self._legacy)))
+        last = self._chunk(index, b"{}", reason=msgspec.json.encode(_reason(finish, self._legacy)))
+        if self._include_usage:  # the verdict stands beside the usage
+            return last
+        return last.removesuffix(_CHUNK_END) + _verdict(finish) + _CHUNK_END
 
     def _chunk(self, index: int, delta: bytes, reason: bytes = b"null", logprobs: bytes = b"null") -> bytes:
         before = self._before[index] + delta
         return before + b',"logprobs":' + logprobs + b',"finish_reason":' + reason + b"}" + self._after
+
+
+def _verdict(finish: Finish) -> bytes:
+    """The last field of a chunk."""
+    return b',"fortieth":' + msgspec.json.encode(verdict_object(finish))
 
 
 def _shape(asked: Decoded) -> ChatShape:

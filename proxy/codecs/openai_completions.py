@@ -2,8 +2,9 @@
 
 The model goes on from a prompt as it stands, without a chat template. Beside them the tokens of prompts.
 Order of a stream: with `echo` a chunk with each prompt; the texts as they come; of each choice a chunk with
-finish_reason; then the usage chunk where asked for, a comment with the verdict, `[DONE]`. A stream that fails
-ends in a chunk holding an error object and has no `[DONE]`.
+finish_reason; then the usage chunk where asked for, a comment with the verdict, `[DONE]`. The field
+`fortieth` stands where it does in a chat. A stream that fails ends in a chunk holding an error object and has
+no `[DONE]`.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from proxy.codecs.openai_completions_request import CompletionShape, decode_requ
 from proxy.codecs.openai_errors import error_object, status_of
 from proxy.codecs.openai_schemas import COMPLETION, DETOKENIZE, TOKENIZE
 from proxy.codecs.tokenize import TokenizeForm
-from proxy.codecs.verdict import verdict_comment
+from proxy.codecs.verdict import verdict_comment, verdict_object
 from proxy.conversation.errors import RequestError
 from proxy.conversation.events import Answer, Event, Finish, OfChoice, RefusalDelta, total
 from proxy.conversation.logprobs import TextWithLogprobs
@@ -51,12 +52,13 @@ class OpenAICompletions(OpenAICodec):
 
     def encode_answers(self, head: Head, asked: Decoded, answers: Sequence[Answer]) -> bytes:
         prompts = len(asked.request.prompts)
-        usage = total([answer.finish for answer in answers], prompts).usage
+        finish = total([answer.finish for answer in answers], prompts)
         choices = [
             _choice_object(index, echo, answer)
             for index, (echo, answer) in enumerate(zip(_shape(asked).echoes, answers, strict=True))
         ]
-        return msgspec.json.encode({**_envelope(head), "choices": choices, "usage": usage_object(usage)})
+        told = {"usage": usage_object(finish.usage), "fortieth": verdict_object(finish)}
+        return msgspec.json.encode({**_envelope(head), "choices": choices, **told})
 
     def encode_stream(self, head: Head, asked: Decoded) -> CompletionStream:
         return CompletionStream(head, asked)
@@ -106,7 +108,8 @@ class CompletionStream:
     def close(self, finish: Finish) -> bytes:
         parts = [self._finish(index, finish) for index in tuple(self._open)]
         if self._include_usage:
-            parts.append(_event({**self._envelope, "choices": [], "usage": usage_object(finish.usage)}))
+            told = {"usage": usage_object(finish.usage), "fortieth": verdict_object(finish)}
+            parts.append(_event({**self._envelope, "choices": [], **told}))
         parts.append(verdict_comment(finish))
         parts.append(b"data: [DONE]\n\n")
         return b"".join(parts)
@@ -119,14 +122,20 @@ class CompletionStream:
 
     def _finish(self, index: int, finish: Finish) -> bytes:
         self._open.remove(index)
-        return self._chunk(index, "", reason=finish.reason.value)
+        told = {} if self._include_usage else {"fortieth": verdict_object(finish)}
+        return self._chunk(index, "", reason=finish.reason.value, **told)
 
     def _chunk(
-        self, index: int, text: str, logprobs: dict[str, Any] | None = None, reason: str | None = None
+        self,
+        index: int,
+        text: str,
+        logprobs: dict[str, Any] | None = None,
+        reason: str | None = None,
+        **told: Any,
     ) -> bytes:
         choice = {"text": text, "index": index, "logprobs": logprobs, "finish_reason": reason}
         usage = {"usage": None} if self._include_usage else {}
-        return _event({**self._envelope, "choices": [choice], **usage})
+        return _event({**self._envelope, "choices": [choice], **usage, **told})
 
 
 def _event(data: Mapping[str, Any]) -> bytes:

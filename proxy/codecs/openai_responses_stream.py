@@ -19,7 +19,7 @@ from proxy.codecs.openai_errors import error_object
 from proxy.codecs.openai_responses_output import INCOMPLETE, Output, Told
 from proxy.codecs.openai_responses_request import ResponseShape
 from proxy.codecs.openai_responses_store import ResponseStore
-from proxy.codecs.verdict import verdict_comment
+from proxy.codecs.verdict import verdict_comment, verdict_object
 from proxy.conversation.errors import RequestError
 from proxy.conversation.events import Answer, Event, Finish, RefusalDelta, Usage
 from proxy.conversation.logprobs import TextWithLogprobs
@@ -72,6 +72,7 @@ class ResponseObject:
             "incomplete_details": {"reason": reason} if reason else None,
             "output": output.items,
             "usage": _usage_object(finish.usage),
+            "fortieth": verdict_object(finish),
         }
         if self._shape.store:
             self._store.put(self._shape.previous, self._shape.added, response)

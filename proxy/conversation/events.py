@@ -106,6 +106,7 @@ class Finish:
     warnings: what of the request could not be done as it was asked.
     stop_sequence: the client's stop string that ended the answer; None where none did, or where an upstream
         does not tell.
+    session: the id of the session that the request was counted to.
     """
 
     reason: FinishReason
@@ -118,6 +119,7 @@ class Finish:
     given_up: GiveUp | None = None
     warnings: tuple[str, ...] = ()
     stop_sequence: str | None = None
+    session: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,7 +228,14 @@ def _place_of(item: Any, items: Sequence[Any]) -> int | None:
 
 
 # The worst verdict of several answers is that of the request.
-_WORST_FIRST = (Verdict.failed, Verdict.reasked, Verdict.repaired, Verdict.clean, Verdict.none)
+_WORST_FIRST = (
+    Verdict.failed,
+    Verdict.reasked,
+    Verdict.repaired,
+    Verdict.unjudged,
+    Verdict.clean,
+    Verdict.none,
+)
 
 
 def total(finishes: Sequence[Finish], prompts: int = 1) -> Finish:
@@ -249,6 +258,7 @@ def total(finishes: Sequence[Finish], prompts: int = 1) -> Finish:
         next((finish.given_up for finish in finishes if finish.given_up is not None), None),
         first.warnings,
         first.stop_sequence,
+        first.session,
     )
 
 

@@ -9,6 +9,7 @@ class Verdict(StrEnum):
     """What the guard made of the turn, or in mode `observe` would have made of it.
 
     none: the turn holds no call.
+    unjudged: the guard is off, and tools may be called: whatever was called, nothing was looked at.
     clean: all calls were valid as emitted.
     repaired: all calls are valid after repairs.
     reasked: the model was asked again, and what it then said was delivered.
@@ -16,6 +17,7 @@ class Verdict(StrEnum):
     """
 
     none = "none"
+    unjudged = "unjudged"
     clean = "clean"
     repaired = "repaired"
     reasked = "reasked"

@@ -53,6 +53,8 @@ class Attempt:
     unconstrained, asked, warnings: as in UpstreamFinish.
     repeated: it was stopped because it repeated itself word for word.
     stop_sequence: the client's stop string that ended it.
+    called: the declared tools that it calls, rightly or wrongly, as far as their names can be read.
+    written: where it was refused, all that the model wrote, in its own order.
     """
 
     rest: tuple[Delta, ...]
@@ -76,6 +78,8 @@ class Attempt:
     warnings: tuple[str, ...] = ()
     repeated: bool = False
     stop_sequence: str | None = None
+    called: tuple[str, ...] = ()
+    written: str = ""
 
     @property
     def tried_to_call(self) -> bool:
@@ -260,7 +264,14 @@ class AttemptReader:
             warnings=finish.warnings,
             repeated=finish.repeated,
             stop_sequence=self._turn.stop_sequence or stop or self._upstream_stop(finish),
+            called=self._called(outcome.calls, parts),
+            written=self.heard if outcome.problems else "",
         )
+
+    def _called(self, calls: Sequence[ToolCall], parts: Parts | None) -> tuple[str, ...]:
+        names = [*(call.name for call in calls), *(call.name for call in self._calls)]
+        names += [part.name for part in parts.calls] if parts is not None else []
+        return tuple(dict.fromkeys(name for name in names if name in self._tools.names))
 
     def _upstream_stop(self, finish: UpstreamFinish) -> str | None:
         """The client's stop string that the upstream reports; servers report strings of their own there as

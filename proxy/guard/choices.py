@@ -23,6 +23,11 @@ _SEEDS = 2**64
 class EventSource(Protocol):
     """The events of one turn, to be read once, and the method that closes them."""
 
+    @property
+    def session(self) -> str:
+        """The id of the session that the request is counted to."""
+        ...
+
     def events(self) -> AsyncIterator[Event]: ...
 
     async def aclose(self) -> None: ...
@@ -35,6 +40,11 @@ class Delivery:
         self._sources = sources
         self._asked = asked
         self._deadline = deadline
+
+    @property
+    def session(self) -> str:
+        """The id of the request's session: that of the first answer."""
+        return self._sources[0].session
 
     def events(self) -> AsyncIterator[Event]:
         """The events of the request. Raises RequestError.

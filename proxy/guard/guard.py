@@ -7,7 +7,7 @@ import logging
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 
-from proxy.conversation.errors import BadRequest, BadTool, RequestError
+from proxy.conversation.errors import BadRequest, BadTool, InternalError, RequestError
 from proxy.conversation.events import AnswerExtra, Event, Finish, FinishReason, Started, ToolCallReady
 from proxy.conversation.logprobs import Logprobs
 from proxy.conversation.request import ChatRequest, ToolMode
@@ -24,7 +24,7 @@ from proxy.guard.loops import nudge, refuse_loop
 from proxy.guard.policy import REASKING, Announce, GuardPolicy, LoopLimits, ReaskLimits
 from proxy.guard.reask import Reask, Reasked
 from proxy.guard.recorder import Recorder, RequestContext
-from proxy.guard.settled import TurnEnd, answer_instead, deliver, observed_turn
+from proxy.guard.settled import TurnEnd, answer_instead, deliver, observed_turn, unjudged_turn
 from proxy.prompts.think_time import reply_of
 from proxy.records.request_record import Ending, Sink
 from proxy.upstreams.base import Generation, Upstream, UpstreamExtra, UpstreamStarted, UpstreamText
@@ -80,6 +80,11 @@ class Exchange:
         watching = about.mode is GuardMode.observe
         self._observer = AttemptReader(tools, generation, self._turn_policy) if watching else None
 
+    @property
+    def session(self) -> str:
+        """The id of the session that the request is counted to."""
+        return self._about.key.session
+
     async def events(self) -> AsyncIterator[Event]:
         """The events of the answer. They end in exactly one Finish, or a RequestError is raised."""
         try:
@@ -110,6 +115,9 @@ class Exchange:
         except RequestError as error:
             self._recorder.failed(error, self._reader)
             raise
+        except Exception:  # it is raised on: only the record must not say that the client went away
+            self._recorder.failed(InternalError("a defect of the server"), self._reader)
+            raise
         for last in self._last(settled):
             self._recorder.shown()
             heard.append(last)
@@ -135,6 +143,7 @@ class Exchange:
             given_up=settled.given_up,
             warnings=(*self._about.warnings, *self._refused),
             stop_sequence=settled.stop_sequence,
+            session=self._about.key.session,
         )
         invalid = misfits(settled.calls, self._tools)
         handed_over = invalid if settled.given_up is not None else 0
@@ -147,7 +156,6 @@ class Exchange:
         calls = len(settled.calls)
         self._recorder.settled(calls, settled.fixes, settled.problems, invalid - handed_over, handed_over)
         self._recorder.close(Ending.finished, finish)
-        _report(settled)
         return [*events, finish]
 
     async def _settle(self) -> TurnEnd:
@@ -164,7 +172,7 @@ class Exchange:
             return observed_turn(attempt, observed)
         self._recorder.judged(attempt)
         if self._about.mode is GuardMode.off:
-            return deliver(attempt)
+            return unjudged_turn(attempt, bool(self._tools))
         self._guard.note_drift(self._about, attempt)
         problems = attempt.problems or self._refuse(attempt)
         if problems:
@@ -367,12 +375,3 @@ def _compile(request: ChatRequest) -> ToolSet:
             # there may be too many tools, for example
             raise BadRequest(f"tools: {error}", param="tools") from error
         raise BadTool(error.tool_name, str(error)) from error
-
-
-def _report(settled: TurnEnd) -> None:
-    """Logs a turn in which anything was changed or refused."""
-    if settled.problems:
-        reasons = "; ".join(f"{one.rule} at {one.path or '/'}" for one in settled.problems)
-        _log.warning("no call of this turn can be executed: %s", reasons)
-    elif settled.fixes:
-        _log.info("repaired: %s", ", ".join(f"{fix.kind} at {fix.path or '/'}" for fix in settled.fixes))

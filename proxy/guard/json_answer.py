@@ -46,7 +46,9 @@ def unchecked(schema: Mapping[str, Any] | None) -> tuple[str, ...]:
 
 
 def answer_problem(text: str, asked: ChatRequest) -> str:
-    """Why the text is not the JSON that the request asks for; "" where nothing is found to be wrong."""
+    """Why the text is not the JSON that the request asks for, without quoting it; "" where nothing is found
+    to be wrong.
+    """
     try:
         value = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -58,4 +60,7 @@ def answer_problem(text: str, asked: ChatRequest) -> str:
     except UnusableSchema:
         return ""
     refusal = next(iter(schema.validator.iter_errors(value)), None)
-    return "" if refusal is None else str(refusal.message)[:300]
+    if refusal is None:
+        return ""
+    keyword = refusal.schema_path[-1] if refusal.schema_path else "schema"
+    return f"{keyword} at /{'/'.join(map(str, refusal.instance_path))}"

@@ -246,9 +246,10 @@ class Reask:
                     error="" if attempt else error,
                     unconstrained=attempt.unconstrained if attempt else False,
                     asked=asked,
-                    text=reader.heard if reader and not attempt else "",
+                    text=attempt.written if attempt else reader.heard if reader else "",
                     repeated=attempt.repeated if attempt else False,
                     way=way.value,
+                    tools=attempt.called if attempt else (),
                 )
             )
 

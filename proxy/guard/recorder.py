@@ -78,6 +78,7 @@ class Recorder:
         self._timings = replace(self._timings, heard=self._now())
 
     def judged(self, attempt: Attempt) -> None:
+        """Notes the first attempt."""
         now = self._now()
         self._cache = attempt.cache
         silent = not attempt.tried_to_call and not attempt.text.strip() and not attempt.refusal
@@ -86,7 +87,7 @@ class Recorder:
         seconds = now - self._timings.admitted
         self._attempts.append(
             AttemptRecord(
-                attempt.verdict,
+                None if self._about.mode is GuardMode.off else attempt.verdict,
                 attempt.fixes,
                 attempt.problems,
                 attempt.usage,
@@ -95,6 +96,8 @@ class Recorder:
                 unconstrained=attempt.unconstrained,
                 asked=attempt.asked,
                 repeated=attempt.repeated,
+                text=attempt.written,
+                tools=attempt.called,
             )
         )
 

@@ -54,6 +54,12 @@ def deliver(attempt: Attempt) -> TurnEnd:
     )
 
 
+def unjudged_turn(attempt: Attempt, callable: bool) -> TurnEnd:
+    """The turn as the model emitted it. callable: tools were declared, so that there may be calls in it."""
+    verdict = Verdict.unjudged if callable or attempt.calls else Verdict.none
+    return replace(deliver(attempt), verdict=verdict)
+
+
 def observed_turn(attempt: Attempt, observed: Attempt) -> TurnEnd:
     """The turn as the model emitted it, with the verdict that the guard would have acted on."""
     verdict = _VERDICTS.get(observed.verdict, Verdict.reasked)

@@ -27,6 +27,7 @@ from proxy.http.replies import error_response
 from proxy.http.routes import Limits, State, build_routes
 from proxy.records.ledger import Ledger
 from proxy.records.metrics import Metrics
+from proxy.records.record_log import RecordLog
 from proxy.records.request_record import Sink
 from proxy.records.session_stats import SessionStats
 from proxy.upstreams.base import Upstream
@@ -57,7 +58,7 @@ def create_app(
     kept = (ledger,) if ledger else ()
     metrics = Metrics(upstream.capabilities.stats)
     session_stats = SessionStats()
-    told = (metrics, session_stats, *kept, *sinks)
+    told = (metrics, session_stats, RecordLog(), *kept, *sinks)
     guard = Guard(metrics.watch(upstream), policy or GuardPolicy(), told)
     metrics.show(DriftCollector(guard.drift))
     health = HealthCheck(upstream)

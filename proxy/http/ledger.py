@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from proxy.conversation.errors import BadRequest, NotFound, UpstreamUnavailable
+from proxy.conversation.verdict import Verdict
 from proxy.records.ledger import Entry, Ledger, find_entry, read_entries
 
 _DEFAULT_LIMIT = 50
@@ -19,7 +20,8 @@ async def list_requests(ledger: Ledger | None, query: Mapping[str, str]) -> dict
     kept = _there(ledger)
     limit = _number(query, "limit", _DEFAULT_LIMIT, _MAX_LIMIT)
     after = _number(query, "after", 0, 2**62)
-    model, session, verdict = (query.get(name, "") for name in ("model", "session", "verdict"))
+    model, session = query.get("model", ""), query.get("session", "")
+    verdict = _verdict(query)
 
     def read() -> list[Entry]:
         entries = read_entries(
@@ -55,6 +57,13 @@ def _there(ledger: Ledger | None) -> Ledger:
     if ledger is None:
         raise NotFound("this server keeps no ledger: start it with --ledger PATH")
     return ledger
+
+
+def _verdict(query: Mapping[str, str]) -> str:
+    name = query.get("verdict", "")
+    if name and name not in list(Verdict):
+        raise BadRequest(f"verdict must be one of {', '.join(Verdict)}, got {name[:40]!r}", param="verdict")
+    return name
 
 
 def _number(query: Mapping[str, str], name: str, default: int, most: int) -> int:

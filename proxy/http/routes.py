@@ -13,7 +13,7 @@ from starlette.requests import ClientDisconnect
 from starlette.routing import Route
 
 from proxy.codecs.base import Codec, CodecRoute, Decoded, Kept, Operation, TokenForm
-from proxy.codecs.verdict import verdict_headers
+from proxy.codecs.verdict import session_headers, verdict_headers
 from proxy.conversation.errors import ModelNotFound, RequestError
 from proxy.conversation.events import total
 from proxy.conversation.model_card import ModelCard
@@ -177,7 +177,8 @@ async def _ask(state: State, codec: Codec, request: Request, asked: Decoded) -> 
         request.receive, open_delivery(lambda one: state.guard.open(one, caller), wanted, deadline)
     )
     if encoder is not None:
-        return EventStream(delivery, encoder, state.limits.keep_alive_s, head.headers)
+        told = {**head.headers, **session_headers(delivery.session)}
+        return EventStream(delivery, encoder, state.limits.keep_alive_s, told)
     try:
         answers = await run_while_connected(request.receive, delivery.answers())
     finally:

@@ -97,15 +97,24 @@ class Stop:
         self.asked.set()
 
 
-def serve(settings: Settings, announce: Callable[[str], None]) -> None:
-    """Serves until SIGINT, SIGTERM or SIGHUP. announce: gets the text for the user once the server answers.
+def no_progress(text: str) -> None:
+    """Shows nothing."""
+
+
+def serve(
+    settings: Settings, announce: Callable[[str], None], progress: Callable[[str], None] = no_progress
+) -> None:
+    """Serves until SIGINT, SIGTERM or SIGHUP.
+
+    announce: gets the text for the user once the server answers.
+    progress: gets a line before anything that may take its time.
 
     Raises StartError where the server cannot start.
     """
     # Otherwise transformers tells every user that torch is missing, which nothing here needs.
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     sys.setswitchinterval(_SWITCH_S)
-    uvloop.run(_serve(settings, announce))
+    uvloop.run(_serve(settings, announce, progress))
 
 
 def blocking_threads() -> ThreadPoolExecutor:
@@ -119,7 +128,9 @@ def blocking_threads() -> ThreadPoolExecutor:
     return pool
 
 
-async def _serve(settings: Settings, announce: Callable[[str], None]) -> None:
+async def _serve(
+    settings: Settings, announce: Callable[[str], None], progress: Callable[[str], None]
+) -> None:
     stop = Stop()
     loop = asyncio.get_running_loop()
     loop.set_default_executor(blocking_threads())
@@ -132,7 +143,7 @@ async def _serve(settings: Settings, announce: Callable[[str], None]) -> None:
     descriptors = raise_descriptors()
     # Bound first, so that a taken port is found out before a model is loaded.
     with bind(settings.host, settings.port) as listener, _ledger(settings) as ledger:
-        upstream = await _unless_stopped(stop.asked, start_upstream(settings))
+        upstream = await _unless_stopped(stop.asked, start_upstream(settings, progress))
         if upstream is None:
             return
         warming = asyncio.gather(warm_up(upstream, prompts), watch_descriptors(descriptors))
@@ -166,6 +177,7 @@ def _ledger(settings: Settings) -> Iterator[Ledger | None]:
         settings.ledger_mb * 2**20,
         redact=settings.ledger_redact,
         requests=settings.ledger_requests,
+        refused=settings.ledger_refused,
     )
     ledger = Ledger.open(settings.ledger, limits)
     try:
@@ -188,9 +200,12 @@ async def _unless_stopped(stop: asyncio.Event, start: Coroutine[Any, Any, Upstre
         await asyncio.gather(starting, stopping, return_exceptions=True)
 
 
-async def start_upstream(settings: Settings) -> Upstream:
-    """Finds and loads the model, or what is asked instead of one. Raises StartError."""
+async def start_upstream(settings: Settings, progress: Callable[[str], None] = no_progress) -> Upstream:
+    """Finds and loads the model, or what is asked instead of one. progress: as in serve(). Raises
+    StartError.
+    """
     if settings.upstream:
+        progress("asking the upstream servers what they serve ...")
         key = settings.upstream_api_key.get_secret_value() if settings.upstream_api_key else None
         routing = Routing(
             settings.upstream_routing,
@@ -203,6 +218,7 @@ async def start_upstream(settings: Settings) -> Upstream:
         path = await asyncio.to_thread(resolve_model, settings.model)
         rules = ALL_RULES - frozenset(settings.no_canonical)
         config, name = engine_config(settings, path), served_name(settings, path)
+        progress(f"loading the model {name} ...")
         declared = tuple(one.row() for one in settings.format)
         upstream = await EngineUpstream.start(
             config, name, rules, settings.think_time, settings.stop_repetition, declared

@@ -263,6 +263,9 @@ class Settings(BaseModel):
             page="ab.md#your-own-conversations",
         ),
     ] = False
+    ledger_refused: Annotated[
+        bool, Told("the ledger keeps the text of attempts that were refused", page="ledger.md")
+    ] = False
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"],
         Told("least urgent messages that are logged: debug, info, warning or error"),

@@ -137,6 +137,8 @@ class Outlook:
         cause.
         """
         found = CacheReport(engine.reused, self.total, engine.tier)
+        if engine.reused >= self.total - 1:  # the last token is computed in any case: nothing was missed
+            return found
         if self.ahead and engine.reused + _SLACK >= self.ahead:
             return found
         if self.cause is MissCause.none or (self.cause is MissCause.cold and not self.common):

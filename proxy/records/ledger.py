@@ -43,6 +43,8 @@ _VERSION = 1
 _BATCH = 256
 # Characters kept of each text in a record; fixes and problems may quote whole arguments.
 _MAX_CHARS = 2000
+# Of the text of a refused attempt, which is to be looked at as a whole.
+_MAX_REFUSED = 20_000
 _REDACTED = "[redacted]"
 # A step of a JSON pointer that is not an array index is a key, which a model or a client chose.
 _KEY = re.compile(r"(?<=/)(?!\d+(?:/|$))[^/]*")
@@ -58,6 +60,7 @@ class LedgerLimits:
     redact: what models and clients wrote is left out, also where fixes, problems and errors quote it.
     requests: the bodies of requests are kept too.
     queued_bytes: of bodies that may wait to be written; one agent's may have megabytes.
+    refused: the text of refused attempts is kept.
     """
 
     rows: int = 100_000
@@ -66,6 +69,7 @@ class LedgerLimits:
     redact: bool = False
     requests: bool = False
     queued_bytes: int = 64 * 1024 * 1024
+    refused: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,10 +85,11 @@ class Entry:
     record: dict[str, Any]
 
 
-def to_record(account: RequestRecord, redact: bool) -> dict[str, Any]:
+def to_record(account: RequestRecord, redact: bool, refused: bool = False) -> dict[str, Any]:
     """The record as JSON values.
 
     redact: leaves out what the model or a client wrote, the keys of paths too; kinds, rules and indices stay.
+    refused: keeps the text of refused attempts; that of attempts which did not end is kept without it.
     """
     record: dict[str, Any] = asdict(account)
     for place in (record, *record["attempts"]):
@@ -96,7 +101,10 @@ def to_record(account: RequestRecord, redact: bool) -> dict[str, Any]:
             found["path"] = _KEY.sub("*", found["path"]) if redact else found["path"]
         place["error"] = _shown(place["error"], redact)
     for attempt in record["attempts"]:
-        attempt["text"] = _shown(attempt["text"], redact)
+        ended = attempt["verdict"] is not None
+        text = attempt["text"] if refused or not ended else ""
+        attempt["text"] = _shown(text, redact, _MAX_REFUSED if ended else _MAX_CHARS)
+        attempt["tools"] = [_shown(name, redact) for name in attempt["tools"]]
     record["warnings"] = [_shown(warning, redact) for warning in account.warnings]
     if record["cache"] is not None:
         for name in ("before", "now"):
@@ -104,10 +112,10 @@ def to_record(account: RequestRecord, redact: bool) -> dict[str, Any]:
     return record
 
 
-def _shown(text: str, redact: bool) -> str:
+def _shown(text: str, redact: bool, most: int = _MAX_CHARS) -> str:
     if redact:
         return _REDACTED if text else ""
-    return text if len(text) <= _MAX_CHARS else text[:_MAX_CHARS] + " …"
+    return text if len(text) <= most else text[:most] + " …"
 
 
 class Ledger:
@@ -231,7 +239,7 @@ class Ledger:
     def _write(self, batch: Sequence[_Waiting]) -> None:
         if not batch:
             return
-        rows = [_row(at, one, self._limits.redact) for at, one in batch if isinstance(one, RequestRecord)]
+        rows = [_row(at, one, self._limits) for at, one in batch if isinstance(one, RequestRecord)]
         kept = [(at, one) for at, one in batch if isinstance(one, KeptRequest)]
         with closing(_connect(self.path)) as connection:
             if _prepare(connection, self._newest):
@@ -297,8 +305,9 @@ def _newest(connection: sqlite3.Connection) -> int:
     return int(connection.execute("SELECT MAX(id) FROM requests").fetchone()[0] or 0)
 
 
-def _row(at: float, account: RequestRecord, redact: bool) -> tuple[object, ...]:
-    text = json.dumps(to_record(account, redact), ensure_ascii=False).encode("utf-8", "replace").decode()
+def _row(at: float, account: RequestRecord, limits: LedgerLimits) -> tuple[object, ...]:
+    record = to_record(account, limits.redact, limits.refused)
+    text = json.dumps(record, ensure_ascii=False).encode("utf-8", "replace").decode()
     return at, account.request_id, account.model, account.session, account.verdict.value, text
 
 

@@ -10,7 +10,14 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    disable_created_metrics,
+    generate_latest,
+)
 from prometheus_client.core import (
     CounterMetricFamily,
     GaugeMetricFamily,
@@ -35,6 +42,9 @@ from proxy.upstreams.base import (
 )
 from proxy.upstreams.capabilities import Capabilities
 from repair.formats import Wire
+
+# Else each counter and histogram has a second series, with the time at which it was made.
+disable_created_metrics()  # type: ignore[no-untyped-call]
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _MODEL = "model_name"
@@ -193,7 +203,7 @@ class Judgements:
         for attempt in account.attempts:
             for problem in attempt.problems:
                 self._problems.labels(model, problem.rule).inc()
-        if account.verdict is not Verdict.none:
+        if account.calls or account.verdict not in (Verdict.none, Verdict.unjudged):
             turn = str(bucket(account.turn))
             self._turns.labels(model, account.verdict.value, account.format, turn).inc()
 

@@ -30,14 +30,15 @@ class Ending(StrEnum):
 class AttemptRecord:
     """One time that the model was asked.
 
-    verdict: None where the attempt was not judged; `error` says why.
+    verdict: None where the attempt was not judged: the guard is off, or `error` says why.
     usage: as far as it is known.
     constrained: decoding was asked to be constrained.
     unconstrained: it was to be constrained and was not, or not to its end.
     asked: the deployments of an upstream that were asked, in order; the last one answered.
-    text: what an attempt that was broken off had written until then; "" for one that ended.
+    text: what an attempt had written that was broken off, or was refused; "" for any other.
     repeated: the attempt repeated itself word for word and was stopped.
     way: how the model was asked again, `correction`, `untouched` or `structured`; "" for the first attempt.
+    tools: the declared tools that it called, rightly or wrongly, as far as their names can be read.
     """
 
     verdict: TurnVerdict | None
@@ -52,6 +53,7 @@ class AttemptRecord:
     text: str = ""
     repeated: bool = False
     way: str = ""
+    tools: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -121,8 +121,28 @@ def read(response: httpx.Response, stream: bool) -> Seen:
     return _streamed(response.text) if stream else _whole(response)
 
 
+def agree(own: dict[str, Any], told: dict[str, str]) -> None:
+    """The field `fortieth` says what the headers say, or a stream's comments. told: without x-fortieth-."""
+    names = ("verdict", "fixes", "attempts", "give-up", "answer")
+    assert {name: str(own[name.replace("-", "_")]) for name in names if name.replace("-", "_") in own} == {
+        name: told[name] for name in names if name in told
+    }
+    assert own["session"]
+
+
+def of_headers(response: httpx.Response) -> dict[str, str]:
+    """The headers of our own, without x-fortieth-."""
+    return {
+        name.removeprefix("x-fortieth-"): value
+        for name, value in response.headers.items()
+        if name.startswith("x-fortieth-")
+    }
+
+
 def _whole(response: httpx.Response) -> Seen:
     body = response.json()
+    agree(body["fortieth"], of_headers(response))
+    assert of_headers(response)["session"]
     choice = body["choices"][0]
     message = choice["message"]
     calls = message.get("tool_calls", [])
@@ -147,7 +167,9 @@ def _streamed(text: str) -> Seen:
     usage: dict[str, Any] = {}
     calls: list[list[str]] = []
     error: dict[str, Any] = {}
-    for line in text.split("\n\n"):
+    own: dict[str, Any] = {}
+    for block in text.split("\n\n"):
+        line = block.partition("\n")[0]
         if line.startswith(": x-fortieth-verdict: "):
             verdict = line.removeprefix(": x-fortieth-verdict: ")
         if not line.startswith("data: {"):
@@ -156,6 +178,7 @@ def _streamed(text: str) -> Seen:
         if "error" in chunk:
             error = chunk["error"]
             continue
+        own = chunk.get("fortieth") or own
         usage = chunk.get("usage") or usage
         for choice in chunk["choices"]:
             content += choice["delta"].get("content") or ""
@@ -167,6 +190,8 @@ def _streamed(text: str) -> Seen:
                 calls[part["index"]][1] += part["function"]["arguments"]
     content, told = parted(content)
     counts = dict(item.split("=") for item in verdict.split("; ")[1:])
+    if not error:
+        agree(own, {"verdict": verdict.split(";")[0], **counts})
     return Seen(
         200,
         content,

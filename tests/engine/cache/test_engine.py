@@ -204,7 +204,7 @@ def test_a_changed_history_is_told_with_the_text_around_it(plain: Engines) -> No
     alone(core, asked)
     changed = request("b", SYSTEM + "the date is friday, do it", max_tokens=2, session="s")
     report = end_of(alone(core, changed)).cache
-    assert (report.cause, report.at) == ("edited", len(SYSTEM + "the date is "))
+    assert (report.cause, report.at) == ("foreign-edit", len(SYSTEM + "the date is "))
     assert "monday" in report.was
     assert "friday" in report.now
 

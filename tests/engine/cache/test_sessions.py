@@ -60,7 +60,7 @@ def test_reasons(bench: Bench) -> None:
     assert desk.turn("a", second) == Reason("none", 65)
     edited = [*answered(second)[:70], 251, *text(3, 30)]
     reason = desk.turn("a", edited)
-    assert (reason.cause, reason.at) == ("edited", 70)
+    assert (reason.cause, reason.at) == ("foreign-edit", 70)
     assert reason.now[6] == 251
     assert reason.was[:6] == reason.now[:6]
     assert reason.was[6] == answered(second)[70]

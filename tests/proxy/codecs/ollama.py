@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 
-from tests.proxy.attempts import Seen, parted
+from tests.proxy.attempts import Seen, agree, of_headers, parted
 from tests.proxy.live import LiveServer
 from tests.proxy.requests import user
 
@@ -43,7 +43,9 @@ def read(response: httpx.Response, stream: bool) -> Seen:
     """What a response of /api/chat holds. reason: in Ollama's words."""
     told = lines(response) if stream else [response.json()]
     assert [one["done"] for one in told] == [*[False] * (len(told) - 1), True]
-    verdict: Any = told[-1] if stream else response.headers
+    verdict: Any = told[-1]["fortieth"]
+    if not stream:
+        agree(verdict, of_headers(response))
     messages = [one["message"] for one in told]
     calls = [call["function"] for message in messages for call in message.get("tool_calls", ())]
     assert [call["index"] for call in calls] == list(range(len(calls)))
@@ -54,10 +56,10 @@ def read(response: httpx.Response, stream: bool) -> Seen:
         "".join(message.get("thinking", "") for message in messages),
         tuple((call["name"], json.dumps(call["arguments"])) for call in calls),
         told[-1]["done_reason"],
-        verdict["x-fortieth-verdict"],
-        int(verdict["x-fortieth-attempts"]),
-        int(verdict["x-fortieth-fixes"]),
+        verdict["verdict"],
+        verdict["attempts"],
+        verdict["fixes"],
         {"prompt_tokens": told[-1]["prompt_eval_count"], "completion_tokens": told[-1]["eval_count"]},
-        give_up=verdict.get("x-fortieth-give-up", ""),
+        give_up=verdict.get("give_up", ""),
         told=behind,
     )

@@ -13,6 +13,7 @@ import httpx
 from proxy.codecs.openai_responses_request import decode_request
 from proxy.codecs.openai_responses_store import ResponseStore
 from proxy.conversation.request import ChatRequest
+from tests.proxy.attempts import agree, of_headers
 from tests.proxy.live import LiveServer
 from tests.proxy.requests import TOOLS
 
@@ -73,11 +74,14 @@ def turned(response: httpx.Response, stream: bool) -> Turned:
         assert response.status_code == 200, response.text
         names = ("verdict", "fixes", "attempts")
         verdict, fixes, attempts = (response.headers[f"x-fortieth-{name}"] for name in names)
+        agree(response.json()["fortieth"], of_headers(response))
         return _turned(response.json(), (verdict, fixes, attempts))
     last = events(response)[-1]
     comment = next(line for line in response.text.split("\n") if line.startswith(": x-fortieth-verdict: "))
     verdict, fixes, attempts = comment.removeprefix(": x-fortieth-verdict: ").split("; ")[:3]
     guard = (verdict, fixes.removeprefix("fixes="), attempts.removeprefix("attempts="))
+    own = last["response"]["fortieth"]
+    assert guard == (own["verdict"], str(own["fixes"]), str(own["attempts"]))
     return _turned(last["response"], guard)
 
 

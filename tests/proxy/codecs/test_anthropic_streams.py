@@ -20,6 +20,7 @@ from proxy.conversation.model_card import ModelCard
 from proxy.http.sse import EventStream
 from proxy.upstreams.base import UpstreamCall, UpstreamReasoning
 from proxy.upstreams.scripted import Script, Stall
+from tests.proxy.attempts import agree, of_headers
 from tests.proxy.codecs.messages import TOOL, VERSION, blocks_of, events, message, send
 from tests.proxy.conftest import Stage
 from tests.proxy.requests import SLOPPY_CALL
@@ -171,6 +172,8 @@ def told(response: httpx.Response) -> list[tuple[str, dict[str, Any]]]:
             case "message_start":
                 assert data["message"]["id"].startswith("msg_")
                 data["message"]["id"] = "msg_x"
+            case "message_delta":
+                assert data.pop("fortieth")["verdict"]
             case "content_block_start" if data["content_block"]["type"] == "tool_use":
                 assert data["content_block"]["id"].startswith("toolu_")
                 data["content_block"]["id"] = "toolu_x"
@@ -206,6 +209,7 @@ def test_a_whole_message_is_what_its_stream_adds_up_to(stage: Stage, name: str) 
         one |= {key: value for key, value in (("id", "toolu_x"), ("signature", "signed")) if key in one}
     assert content == blocks_of(expected)
     assert whole.pop("id").startswith("msg_")
+    agree(whole.pop("fortieth"), of_headers(response))
     assert whole == {
         "type": "message",
         "role": "assistant",
@@ -219,7 +223,9 @@ def test_a_whole_message_is_what_its_stream_adds_up_to(stage: Stage, name: str) 
 def test_a_stream_tells_the_verdict_before_its_end(stage: Stage) -> None:
     stage.playbook.scripts["sloppy stream"] = Script((SLOPPY_CALL,))
     text = send(stage.server, message("sloppy stream", stream=True, tools=[TOOL])).text
-    *_, comment, last = text.strip().split("\n\n")
+    *_, delta, comment, last = text.strip().split("\n\n")
+    own = json.loads(delta.partition("data: ")[2])["fortieth"]
+    assert (own["verdict"], own["fixes"], own["attempts"]) == ("repaired", 1, 1)
     assert comment.startswith(": x-fortieth-verdict: repaired; fixes=1; attempts=1")
     assert last == 'event: message_stop\ndata: {"type":"message_stop"}'
 
@@ -243,12 +249,15 @@ def test_a_stream_whose_prompt_is_not_known_yet_is_kept_alive() -> None:
     assert first[0][1]["message"]["usage"] == ZERO
     assert stream.encode(Started(7, 3)) == b""
     assert stream.keep_alive() == b'event: ping\ndata: {"type":"ping"}\n\n'
-    last = events(stream.close(Finish(FinishReason.stop, Usage(7, 0, 3))).decode())
+    last = events(stream.close(Finish(FinishReason.stop, Usage(7, 0, 3), session="s")).decode())
+    assert last[-2][1].pop("fortieth")["session"] == "s"
     assert last[-2] == ended("end_turn", 0, input_tokens=4, cache_read_input_tokens=3)
 
 
 class Slow:
     """Answers with nothing, and knows only after a while what of the prompt it has."""
+
+    session = "s"
 
     async def events(self) -> AsyncIterator[Event]:
         await asyncio.sleep(0.1)

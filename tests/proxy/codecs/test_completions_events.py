@@ -13,6 +13,7 @@ from proxy.conversation.events import Usage
 from proxy.http.routes import Limits
 from proxy.upstreams.base import UpstreamText
 from proxy.upstreams.scripted import Script, Stall
+from tests.proxy.attempts import agree, of_headers
 from tests.proxy.codecs.completions import MARKUP, ScoredUpstream, complete, completing, score
 from tests.proxy.live import serving
 
@@ -25,17 +26,28 @@ def read(raw: str) -> list[Any]:
     """
     found: list[Any] = []
     ids = set()
+    told = 0
     for block in raw.split("\n\n"):
         for line in block.split("\n"):
             if not line.startswith("data: {"):
                 found += [line] if line else []
                 continue
             data = json.loads(line.removeprefix("data: "))
+            if "fortieth" in data:
+                own = data.pop("fortieth")
+                assert (own["verdict"], own["fixes"], own["attempts"], bool(own["session"])) == (
+                    "none",
+                    0,
+                    1,
+                    True,
+                )
+                told += 1
             if "error" not in data:
                 ids.add((data.pop("id"), data.pop("created")))
                 assert {name: data.pop(name) for name in ENVELOPE} == ENVELOPE
             found.append(data)
     assert len(ids) <= 1
+    assert bool(told) == ("data: [DONE]" in raw), "every stream that ends well tells the verdict"
     assert all(re.fullmatch("cmpl-[0-9a-f]{28}", id) and isinstance(created, int) for id, created in ids)
     return found
 
@@ -69,6 +81,7 @@ def test_a_whole_answer() -> None:
     with completing() as server:
         response = complete(server)
     answer = response.json()
+    agree(answer.pop("fortieth"), of_headers(response))
     assert re.fullmatch("cmpl-[0-9a-f]{28}", answer.pop("id"))
     assert isinstance(answer.pop("created"), int)
     assert answer == {**ENVELOPE, "choices": [piece("upon a time", reason="stop")], "usage": USAGE}

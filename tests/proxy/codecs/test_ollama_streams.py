@@ -45,9 +45,7 @@ def end(
         "done_reason": reason,
         "prompt_eval_count": 7 * attempts,
         "eval_count": evaluated,
-        "x-fortieth-verdict": verdict,
-        "x-fortieth-fixes": str(fixes),
-        "x-fortieth-attempts": str(attempts),
+        "fortieth": {"verdict": verdict, "fixes": fixes, "attempts": attempts},
     }
 
 
@@ -124,6 +122,7 @@ def told(found: dict[str, Any]) -> dict[str, Any]:
         took = {name: told.pop(name) for name in DURATIONS}
         assert all(isinstance(value, int) and value >= 0 for value in took.values())
         assert took["total_duration"] == took["prompt_eval_duration"] + took["eval_duration"] > 0
+        assert told["fortieth"].pop("session")
     for one in told.get("message", told).get("tool_calls", ()):
         assert one["id"].startswith("call_")
         one["id"] = "call_x"
@@ -167,8 +166,7 @@ def test_a_whole_answer_is_what_its_stream_adds_up_to(stage: Stage, name: str) -
         message["thinking"] = thinking
     if calls := [call for one in messages for call in one.get("tool_calls", ())]:
         message["tool_calls"] = calls
-    verdict = {key: value for key, value in last.items() if key.startswith("x-")}
-    whole = {key: value for key, value in last.items() if key not in verdict} | {"message": message}
+    whole = {**last, "message": message}
     for path, body, due in (
         ("/api/chat", chat(f"whole {name}", stream=False, **fields), whole),
         ("/api/generate", prompt(f"whole {name}", stream=False, **fields), in_text(whole)),
@@ -176,7 +174,8 @@ def test_a_whole_answer_is_what_its_stream_adds_up_to(stage: Stage, name: str) -
         response = send(stage.server, body, path)
         assert response.headers["content-type"] == "application/json"
         assert told(response.json()) == due
-        assert {key: response.headers[key] for key in verdict} == verdict
+        for name, value in last["fortieth"].items():
+            assert response.headers[f"x-fortieth-{name}"] == str(value)
 
 
 def test_the_answer_has_the_name_by_which_the_model_was_asked_for(stage: Stage) -> None:
@@ -213,7 +212,7 @@ def test_the_json_of_an_answer_is_judged(stage: Stage) -> None:
     for text, format, answer in (('{"city": "Lisbon"}', schema, "valid"), ("Lisbon", "json", "invalid")):
         stage.playbook.scripts["in JSON"] = Script((text,))
         response = send(stage.server, chat("in JSON", format=format))
-        assert lines(response)[-1]["x-fortieth-answer"] == answer
+        assert lines(response)[-1]["fortieth"]["answer"] == answer
         whole = send(stage.server, chat("in JSON", format=format, stream=False))
         assert whole.headers["x-fortieth-answer"] == answer
         assert whole.json()["message"]["content"] == text
@@ -235,7 +234,7 @@ def test_a_prompt_that_is_gone_on_from_as_it_stands(stage: Stage) -> None:
 
 def test_what_was_left_out_is_told(stage: Stage) -> None:
     *_, last = lines(send(stage.server, prompt(template="x"), "/api/generate"))
-    assert last["x-fortieth-warning"].startswith("template is not served here")
+    assert last["fortieth"]["warnings"][0].startswith("template is not served here")
 
 
 def test_a_silent_stream_is_kept_alive(stage: Stage) -> None:

@@ -278,6 +278,7 @@ def test_the_response_object(stage: Stage) -> None:
         kinds = [item.pop("id").split("_")[0] for item in response["output"]]
         assert kinds == ["rs", "msg"]
     assert streamed == whole
+    assert whole.pop("fortieth") == {"verdict": "none", "fixes": 0, "attempts": 1, "session": "k"}
     assert whole == {**WHOLE, "tools": [*FLAT_TOOLS, PATCH]}
 
 

@@ -104,6 +104,7 @@ def test_a_stream_has_its_form(both: Stage) -> None:
             "x-fortieth-verdict": "none",
             "x-fortieth-fixes": "0",
             "x-fortieth-attempts": "1",
+            "x-fortieth-session": response.headers["x-fortieth-session"],
         },
     ]
 

@@ -71,6 +71,8 @@ async def test_one_refused_answer_closes_the_others() -> None:
     closed: list[int] = []
 
     class Opened:
+        session = "s"
+
         async def events(self) -> AsyncIterator[Event]:
             yield TextDelta("never")
 

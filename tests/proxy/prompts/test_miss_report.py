@@ -116,6 +116,16 @@ ENGINE: list[tuple[Outlook, EngineReport, CacheReport]] = [
         EngineReport(reused=0, total=100, cause="fingerprint"),
         CacheReport(0, 100, cause=MissCause.fingerprint),
     ),
+    (  # the beginning of a first prompt was there: nothing was missed
+        Outlook(81, 60, MissCause.cold),
+        EngineReport(tier="ram", reused=80, total=81, cause="none"),
+        CacheReport(80, 81, "ram"),
+    ),
+    (
+        Outlook(81, 60, MissCause.cold),
+        EngineReport(tier="ram", reused=60, total=81, cause="none"),
+        CacheReport(60, 81, "ram", MissCause.cold),
+    ),
     (
         Outlook(100, 40, MissCause.edit, 2, "a", "b"),
         EngineReport(tier="ram", reused=0, total=100, cause="evicted"),

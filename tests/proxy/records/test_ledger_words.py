@@ -15,7 +15,7 @@ from engine.config import EngineConfig
 from proxy.conversation.errors import UpstreamUnavailable
 from proxy.conversation.verdict import GuardMode
 from proxy.guard.policy import GuardPolicy, ReaskLimits
-from proxy.records.ledger import Ledger, LedgerLimits, read_entries
+from proxy.records.ledger import Ledger, LedgerLimits, read_entries, to_record
 from proxy.records.request_record import Ending
 from proxy.upstreams.engine import EngineUpstream
 from proxy.upstreams.scripted import Script, ScriptedUpstream, Stall
@@ -93,7 +93,10 @@ def talk(file: Path, redact: bool, engine: tuple[LoopThread, EngineUpstream]) ->
     thread, upstream = engine
     with serving(upstream, thread=thread, ledger=ledger) as server:
         for word in ("one", "two"):
-            system = {"role": "system", "content": f"You are {SECRET} {word} {SECRET}. " + "Be brief. " * 5}
+            begun = (
+                f"You are {SECRET} {word} {redact} {SECRET}. "  # what was computed before would miss nothing
+            )
+            system = {"role": "system", "content": begun + "Be brief. " * 5}
             body: dict[str, Any] = {
                 "messages": [system, user(f"Say {SECRET}")],
                 "tools": [TOOL],
@@ -141,7 +144,12 @@ def test_what_an_abandoned_attempt_had_written_is_kept(stream: bool, reasked: bo
     assert (last.text, last.error) == ("abc" + CALL[:30], "stopped")
     assert last.usage.completion_tokens == 4
     assert account.usage.completion_tokens >= 4
-    assert all(not attempt.text for attempt in account.attempts[:-1])
+    assert [attempt.text for attempt in account.attempts[:-1]] == [HOPELESS_CALL] * reasked
+    kept = {refused: to_record(account, False, refused)["attempts"] for refused in (False, True)}
+    assert [one["text"] for one in kept[False]] == ["", last.text] if reasked else [last.text], (
+        "not unless asked"
+    )
+    assert [one["text"] for one in kept[True]] == [attempt.text for attempt in account.attempts]
 
 
 def test_what_a_broken_stream_had_written_is_kept() -> None:

@@ -89,7 +89,8 @@ def test_the_metrics_tell_what_the_guard_did(thread: LoopThread) -> None:
     assert at("empty_answers_total") == 1
     assert at("given_up_turns_total", give_up="client") == 1
     assert at("handed_over_calls_total") == 1
-    for verdict in ("reasked", "failed", "repaired", "clean"):
+    assert at("verdicts_total", verdict="clean") is None, "what nobody judged is not called valid"
+    for verdict in ("reasked", "failed", "repaired", "unjudged"):
         assert at("call_turns_total", verdict=verdict, format="auto", from_turn="1") == 1
     assert at("added_latency_seconds_count") == 5
     assert at("unconstrained_call_turns_total", from_turn="1") == 3, "where drift is watched"
