@@ -15,6 +15,8 @@ HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 NAMES = ", ".join(BUNDLED)
 FILES = ("*.json", "*.jinja", "*.safetensors", "*.model", "*.tiktoken", "*.txt")
 
+_THEIRS = re.compile(r"^Got: |\[Errno -?\d+\] ")
+
 
 def resolve_model(model: str | None) -> Path:
     """A local directory, the name of a bundled model, or a hub id (downloaded, or from the hub's cache).
@@ -92,4 +94,6 @@ def download(hub_id: str) -> Path:
 
 
 def first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    """The first line of the error's message, without what only the authors of its library know."""
+    line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return _THEIRS.sub("", line)

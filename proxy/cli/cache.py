@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from engine.cache.paths import cache_folder
+from proxy.cli.exits import MISUSED, fail
+from proxy.cli.words import ago
 
 if TYPE_CHECKING:
     from engine.cache.disk import Folder  # heavy: imported where a folder is opened
@@ -71,13 +73,11 @@ def opened(path: Path | None, write: bool = False) -> Iterator[Folder]:
     try:
         found = look_at(place)
         if not found.usable:
-            typer.echo(f"fortieth: {found.why or f'there is no cache at {place}'}", err=True)
-            raise typer.Exit(1)
+            fail(found.why or f"there is no cache at {place}")
         folder = Folder(place, 2**62, write)
         folder.load()
     except FAILURES as error:
-        typer.echo(f"fortieth: the cache at {place} cannot be read: {error}", err=True)
-        raise typer.Exit(1) from None
+        fail(f"the cache at {place} cannot be read: {error}")
     try:
         yield folder
     finally:
@@ -86,8 +86,7 @@ def opened(path: Path | None, write: bool = False) -> Iterator[Folder]:
 
 def needs_writing(folder: Folder) -> None:
     if folder.readonly:
-        typer.echo(f"fortieth: {folder.path} cannot be changed now: {folder.readonly}", err=True)
-        raise typer.Exit(1)
+        fail(f"{folder.path} cannot be changed now: {folder.readonly}")
 
 
 @cache_app.command("ls")
@@ -133,20 +132,21 @@ def purge(
     cache_dir: Dir = None,
     model: Annotated[
         str | None,
-        typer.Option(help="Only of the model with this fingerprint; its beginning, as ls shows it, will do."),
+        typer.Option(
+            metavar="FINGERPRINT",
+            help="The model whose segments are deleted: its fingerprint, or the beginning that ls shows.",
+        ),
     ] = None,
-    all_: Annotated[bool, typer.Option("--all", help="Of all models.")] = False,
+    all_: Annotated[bool, typer.Option("--all", help="Delete the segments of all models.")] = False,
 ) -> None:
     """Delete what is stored: of one model, or all of it."""
     if (model is None) == (not all_):
-        typer.echo(
-            "fortieth: nothing was removed: name a model with --model FINGERPRINT, or all of them with --all",
-            err=True,
-        )
-        raise typer.Exit(2)
+        fail("nothing was removed: name a model with --model FINGERPRINT, or all of them with --all", MISUSED)
     with opened(cache_dir, write=True) as folder:
         needs_writing(folder)
         wanted = matching(groups(folder), lambda name: all_ or name.startswith(model or ""))
+        if not wanted and not all_:
+            fail(f"nothing was removed: there is nothing of a model {model!r}, see `fortieth cache ls`")
         removed = sum(folder.purge(fingerprint) for fingerprint in wanted)
         typer.echo(f"{removed} segments of {len(wanted)} models removed")
 
@@ -168,16 +168,8 @@ def warm(
         for prompt in read_file(file):
             typer.echo(f"{prompt.place}: {send(prompt, base_url, os.environ.get('FORTIETH_API_KEY', ''))}")
     except StartError as error:
-        typer.echo(f"fortieth: {error}", err=True)
-        raise typer.Exit(1) from None
+        fail(str(error))
 
 
 def matching(found: list[CachedModel], test: Callable[[str], bool]) -> list[str]:
     return [group.fingerprint for group in found if test(group.fingerprint)]
-
-
-def ago(seconds: float) -> str:
-    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
-        if seconds >= size:
-            return f"{seconds / size:.0f} {unit}"
-    return f"{max(seconds, 0):.0f} s"

@@ -5,16 +5,24 @@ from __future__ import annotations
 import difflib
 import os
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
 
 from proxy.cli.connections.base import NO_KEY, SupportedClient
 from proxy.cli.connections.table import CLIENTS
+from proxy.cli.exits import MISUSED, fail
 
-_Name = Annotated[str, typer.Argument(metavar="CLIENT", help="Without it the clients are listed.")]
-_Url = Annotated[str, typer.Option(metavar="URL", help="Of the server, with or without /v1.")]
-_Model = Annotated[str, typer.Option(help="Default: the first one that the server lists.")]
+_Name = Annotated[
+    str,
+    typer.Argument(
+        metavar="CLIENT",
+        help="The client to connect. Without it the clients are listed.",
+        autocompletion=lambda: list(CLIENTS),
+    ),
+]
+_Url = Annotated[str, typer.Option(metavar="URL", help="The server's address, with or without /v1.")]
+_Model = Annotated[str, typer.Option(help="The model to use. Default: the first one that the server lists.")]
 _Key = Annotated[str, typer.Option(envvar="FORTIETH_API_KEY", help="The server's API key, if it has one.")]
 _Write = Annotated[bool, typer.Option("--write", help="Put the settings into the client's files.")]
 
@@ -29,7 +37,7 @@ def connect(
     """Show the settings by which an agent, an SDK or a framework uses the server.
 
     With --write they are put into the client's files; a file that was there is kept beside the new one.
-    Exit code 1 if the client is not known or a file cannot be written.
+    Exit code 1 if a file cannot be written, 2 if the client is not known.
     """
     from proxy.cli.connections.config_files import UnusableFile  # here: it is no matter of --help
     from proxy.cli.connections.server import BadAddress
@@ -40,16 +48,15 @@ def connect(
         return
     if client not in CLIENTS:
         close = "".join(f", did you mean {name}?" for name in difflib.get_close_matches(client, CLIENTS, 1))
-        _fail(f"no client {client!r} is known{close} (`fortieth connect` lists them)")
+        fail(f"connect: no client {client!r} is known{close} (`fortieth connect` lists them)", MISUSED)
     try:
         typer.echo(_connected(CLIENTS[client], base_url, model, key, write))
-    except (BadAddress, UnusableFile, OSError, RuntimeError) as error:
-        _fail(str(error))
-
-
-def _fail(why: str) -> NoReturn:
-    typer.echo(f"fortieth: connect: {why}", err=True)
-    raise typer.Exit(1)
+    except BadAddress as error:
+        fail(f"connect: {error}", MISUSED)
+    except BrokenPipeError:
+        raise
+    except (UnusableFile, OSError, RuntimeError) as error:
+        fail(f"connect: {error}")
 
 
 def _connected(client: SupportedClient, base_url: str, model: str, key: str, write: bool) -> str:

@@ -12,6 +12,7 @@ import signal
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -21,6 +22,7 @@ from corpora.questions import held_out
 from corpora.world import TOOLBOXES
 from corpora.world.driver import Asking, Ended, Step, play_script
 from corpora.world.script import Script, Task, write_script
+from proxy.cli.demo_record import write_svg
 from proxy.cli.demo_screen import PlayedArm, Screen, SeenTurn
 from proxy.conversation.model_card import ModelCard
 from proxy.conversation.request import ChatRequest
@@ -45,12 +47,14 @@ class Demo:
 
     turns: tool turns of the loop, at least.
     seed: chooses the loop and the draws of the sampler.
+    svg: a file that gets a picture of what happened.
     """
 
     turns: int = 40
-    seed: int = 0
+    seed: int = 5
     model: str = "fortieth-tiny-4bit"
     temperature: float = 1.5  # at 0 and 1 the bundled model hardly ever breaks a call
+    svg: Path | None = None
 
     @property
     def title(self) -> str:
@@ -115,6 +119,8 @@ async def demonstrate(demo: Demo, console: Console) -> bool:
     finally:
         await witness.close()
     screen.compare(played)
+    if demo.svg is not None:
+        write_svg(demo.svg, demo.title, played)
     return all(one.run.ended is not Ended.failed for one in played)
 
 

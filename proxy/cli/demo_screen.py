@@ -17,7 +17,7 @@ from corpora.world.score import RIGHT, VALID, Kind
 from corpora.world.script import Script, Task
 from proxy.records.request_record import RequestRecord
 
-_STYLES = {
+STYLES = {
     Kind.exact: "green",
     Kind.spoken: "green",
     Kind.wrong: "yellow",
@@ -86,6 +86,7 @@ class Screen:
         script = self._script
         self._print(f"{self._title}: {script.tool_turns} tool turns in ", "bold", end="")
         self._print(f"{len(script.tasks)} tasks over the toolbox {script.toolbox.name}", "bold")
+        self._print("All names, numbers and files in it are invented.", "dim")
         with self._below(Text("loading the model ...")):
             yield
 
@@ -118,19 +119,19 @@ class Screen:
         self._score.add(step, seen)
         label = f"{step.turn:>3}" if step.is_tool_turn else "   "
         verdict = step.kind.value if step.kind in RIGHT else f"{step.kind.value}: {step.flaw}"
-        guard = _guarding(step, seen)
+        guard = guarding(step, seen)
         said = Text(f"{label} ", "bold")
-        said.append("+ " if step.kind in RIGHT else "x ", _STYLES[step.kind])
-        said.append(verdict, _STYLES[step.kind])
+        said.append("+ " if step.kind in RIGHT else "x ", STYLES[step.kind])
+        said.append(verdict, STYLES[step.kind])
         if guard:
             said.append(f"  [guard: {guard}]", "magenta")
-        said.append(f"  {_got(step)}", "dim")
+        plain = step.kind in RIGHT and not guard
+        if plain:
+            said.append(f"  {got(step)}", "dim")
         self._console.print(said, no_wrap=True, overflow="ellipsis", crop=True)
-        if guard or step.kind not in RIGHT:
-            for text in seen.emitted:
-                self._line("emitted", text, "dim")
-            for note in _notes(seen.account):
-                self._line("guard", note, "magenta")
+        if not plain:
+            for who, text, style in behind(step, seen):
+                self._line(who, text, style)
             if any("error" in result for result in step.ran):
                 self._line("result", " ".join(step.ran), "dim")
         if self._live is not None:
@@ -138,20 +139,13 @@ class Screen:
 
     def compare(self, played: Sequence[PlayedArm]) -> None:
         """Prints the two loops side by side."""
-        table = Table(title=f"{self._title}, {self._script.tool_turns} tool turns")
-        table.add_column("")
-        for one in played:
-            table.add_column(f"guard {one.mode}", justify="right")
-        columns = [_figures(one, len(self._script.tasks)) for one in played]
-        for row, *_ in zip(columns[0], *columns[1:], strict=True):
-            table.add_row(row, *(column[row] for column in columns))
         self._console.print()
-        self._console.print(table)
+        self._console.print(comparison(played, self._title))
         for one in played:
             if one.run.ended is not Ended.served:
                 self._print(f"guard {one.mode} ended early: {one.run.reason}", "yellow")
         if not any(
-            _troubled(step, seen)
+            troubled(step, seen)
             for one in played
             for step, seen in zip(one.run.steps, one.seen, strict=False)
         ):
@@ -167,19 +161,28 @@ class Screen:
         )
 
     def _line(self, who: str, text: str, style: str) -> None:
-        line = Text(f"    {who:<8}", "dim").append(" ".join(text.split()), style)
+        line = Text(f"    {who:<10}", "dim").append(" ".join(text.split()), style)
         self._console.print(line, no_wrap=True, overflow="ellipsis", crop=True)
 
     def _print(self, text: str, style: str, end: str = "\n") -> None:
         self._console.print(Text(text, style), end=end, soft_wrap=True)
 
 
-def _troubled(step: Step, seen: SeenTurn) -> bool:
+def behind(step: Step, seen: SeenTurn) -> list[tuple[str, str, str]]:
+    """What the model wrote in each attempt, what was wrong or changed, and what the client got: how each line
+    begins, its text and its style.
+    """
+    emitted = [("emitted", text, "dim") for text in seen.emitted]
+    found = [("guard", note, "magenta") for note in notes(seen.account)]
+    return [*emitted, *found, ("delivered", got(step) or "(nothing)", STYLES[step.kind])]
+
+
+def troubled(step: Step, seen: SeenTurn) -> bool:
     """Whether the turn held a broken call, or the guard did anything."""
-    return step.kind in (Kind.invalid, Kind.malformed) or _guarding(step, seen) != ""
+    return step.kind in (Kind.invalid, Kind.malformed) or guarding(step, seen) != ""
 
 
-def _guarding(step: Step, seen: SeenTurn) -> str:
+def guarding(step: Step, seen: SeenTurn) -> str:
     """What the guard did to this turn; "" for nothing."""
     done = []
     account = seen.account
@@ -194,7 +197,7 @@ def _guarding(step: Step, seen: SeenTurn) -> str:
     return ", ".join(done)
 
 
-def _notes(account: RequestRecord | None) -> list[str]:
+def notes(account: RequestRecord | None) -> list[str]:
     """Each fix and each problem of a turn, in one line each, and only once."""
     if account is None:
         return []
@@ -207,13 +210,27 @@ def _notes(account: RequestRecord | None) -> list[str]:
     return list(dict.fromkeys(fixes + [problem.message for problem in asked or account.problems]))
 
 
-def _got(step: Step) -> str:
+def got(step: Step) -> str:
     if step.calls:
         return "; ".join(f"{call.name} {call.arguments}" for call in step.calls)
     return " ".join(str(step.answer.message.get("content") or "").split())
 
 
-def _figures(played: PlayedArm, tasks: int) -> dict[str, str]:
+def comparison(played: Sequence[PlayedArm], title: str) -> Table:
+    """The loops side by side."""
+    script = played[0].run.script
+    table = Table(title=f"{title}, {script.tool_turns} tool turns")
+    table.add_column("")
+    for one in played:
+        table.add_column(f"guard {one.mode}", justify="right")
+    columns = [figures(one, len(script.tasks)) for one in played]
+    for name in columns[0]:
+        table.add_row(name, *(column[name] for column in columns))
+    return table
+
+
+def figures(played: PlayedArm, tasks: int) -> dict[str, str]:
+    """The rows of the comparison."""
     run, score = played.run, Score()
     for step, seen in zip(run.steps, played.seen, strict=True):
         score.add(step, seen)
@@ -229,7 +246,6 @@ def _figures(played: PlayedArm, tasks: int) -> dict[str, str]:
         "turns re-asked": str(score.reasked),
         "turns decoded under constraint": str(score.constrained),
         "turns refused": str(kinds[Kind.refused]),
-        "world as it ought to be": "yes" if run.completed else "no",
     }
 
 

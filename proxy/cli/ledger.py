@@ -14,6 +14,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from engine.logs import escaped
+from proxy.cli.exits import fail
+from proxy.cli.words import counted
+from proxy.conversation.verdict import Verdict
 
 if TYPE_CHECKING:
     from proxy.records.ledger import Entry
@@ -31,20 +34,21 @@ def tail(
     file: LedgerFile,
     lines: Annotated[int, typer.Option("--lines", "-n", min=1, help="How many requests to show.")] = 20,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on and show each new request.")] = False,
-    verdict: Annotated[str, typer.Option(help="Only requests with this verdict.")] = "",
+    verdict: Annotated[Verdict | None, typer.Option(help="Show requests with this verdict only.")] = None,
 ) -> None:
-    """Show the newest requests, one on each line."""
+    """Show the newest requests, one on each line: number, time, request id, model, turn, verdict, and why."""
     # here and below: imported late, because --help does not need it
     from proxy.records.ledger import read_entries
 
     with _complaints():
-        entries = list(read_entries(file, limit=lines, verdict=verdict))[::-1]
+        wanted = verdict.value if verdict else ""
+        entries = list(read_entries(file, limit=lines, verdict=wanted))[::-1]
         last = _print(entries, 0)
         while follow:
             time.sleep(_POLL_S)
             # a file that was moved away comes back with the next request, and its numbers continue
             with contextlib.suppress(FileNotFoundError, sqlite3.OperationalError):
-                last = _print(read_entries(file, after=last or -1, verdict=verdict), last)
+                last = _print(read_entries(file, after=last or -1, verdict=wanted), last)
 
 
 def _print(entries: Iterable[Entry], last: int) -> int:
@@ -66,8 +70,7 @@ def show(
     with _complaints():
         entry = find_entry(file, id)
     if entry is None:
-        typer.echo(f"fortieth: {file} has no request {id!r}", err=True)
-        raise typer.Exit(1)
+        fail(f"{file} has no request {id!r}")
     typer.echo(json.dumps(_whole(entry), ensure_ascii=False, indent=2))
 
 
@@ -89,19 +92,22 @@ def _whole(entry: Entry) -> dict[str, Any]:
 
 
 def one_line(entry: Entry) -> str:
-    """An entry's number, time, model, turn, verdict, and what was done to it."""
+    """An entry's number, time, request id, model, turn, verdict, what was wrong, and what was done to it."""
     record = entry.record
+    refused = [problem for attempt in record["attempts"] for problem in attempt["problems"]]
+    found = [f"{problem['rule']} at {problem['path'] or '/'}" for problem in refused or record["problems"]]
     repeated = sum(bool(attempt.get("repeated")) for attempt in record["attempts"])
     at = datetime.fromtimestamp(entry.at).strftime("%Y-%m-%d %H:%M:%S")
     parts = [
-        f"{entry.id:>6} {at} {entry.model} turn {record['turn']} {record['verdict']}",
-        f"{record['calls']} calls" if record["calls"] else "",
+        f"{entry.id:>6} {at} {entry.request_id} {entry.model} turn {record['turn']} {record['verdict']}",
+        counted(record["calls"], "call") if record["calls"] else "",
         "no answer at all" if record.get("empty") else "",
         f"{len(record['attempts'])} attempts" if len(record["attempts"]) > 1 else "",
         f"{repeated} stopped for repetition" if repeated else "",
+        *dict.fromkeys(found),
         *(f"{fix['kind']} at {fix['path'] or '/'}" for fix in record["fixes"]),
-        *(f"{problem['rule']} at {problem['path'] or '/'}" for problem in record["problems"]),
         record["ending"] if record["ending"] != "finished" else "",
+        record["error"],
         f"{record['timings']['total'] * 1000:.0f} ms",
     ]
     return escaped(", ".join(part for part in parts if part))  # it holds what clients and models wrote
@@ -115,6 +121,7 @@ class _complaints:
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if isinstance(error, KeyboardInterrupt):
             raise typer.Exit(0) from None
+        if isinstance(error, BrokenPipeError):
+            return  # whoever read the output has had enough
         if isinstance(error, OSError | sqlite3.Error | ValueError):
-            typer.echo(f"fortieth: {error}", err=True)
-            raise typer.Exit(1) from None
+            fail(str(error))

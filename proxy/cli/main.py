@@ -21,8 +21,11 @@ from proxy.cli.ab import ab
 from proxy.cli.bench import bench
 from proxy.cli.cache import cache_app
 from proxy.cli.connect import connect
+from proxy.cli.exits import MISUSED, fail
 from proxy.cli.ledger import ledger_cli
-from proxy.conversation.errors import StartError
+from proxy.cli.misuse import Commands
+from proxy.cli.sessions import sessions
+from proxy.conversation.errors import SettingsError, StartError
 from proxy.conversation.verdict import GuardMode
 from proxy.http.logs import configure_logging
 
@@ -31,9 +34,11 @@ _log = logging.getLogger(__name__)
 cli = typer.Typer(
     name="fortieth",
     help="The server that still emits a valid tool call on the fortieth turn of an agent loop.",
+    cls=Commands,
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # plain text: help is quick, and errors are lines that can be searched for
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 
@@ -42,6 +47,7 @@ cli.add_typer(cache_app)
 cli.command()(connect)
 cli.command()(ab)
 cli.command()(bench)
+cli.command()(sessions)
 
 
 class LogLevel(StrEnum):
@@ -100,7 +106,7 @@ def _show_version(wanted: bool) -> None:
 @cli.callback()
 def fortieth(
     version: Annotated[
-        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
+        bool, typer.Option("--version", "-V", callback=_show_version, is_eager=True, help="Show the version.")
     ] = False,
 ) -> None:
     pass
@@ -173,10 +179,25 @@ def _run_server(flags: Mapping[str, Any], config: Path | None) -> None:
                 "these variables belong to a Kubernetes service and are not read as settings: %s",
                 ", ".join(foreign),
             )
-        serve_until_stopped(settings, typer.echo)
+        serve_until_stopped(settings, _announce, show_progress)
+    except SettingsError as error:
+        fail(str(error), MISUSED)
     except StartError as error:
-        typer.echo(f"fortieth: {error}", err=True)
-        raise typer.Exit(1) from None
+        fail(str(error))
+
+
+def _announce(text: str) -> None:
+    """Prints it. A server goes on where nobody reads what it prints, as behind `| head -1`."""
+    try:
+        typer.echo(text)
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def show_progress(text: str) -> None:
+    """On a terminal only: a program that reads standard error waits for what went wrong."""
+    if sys.stderr.isatty():
+        typer.echo(text, err=True)
 
 
 def _default_cache_dir() -> str:
@@ -196,7 +217,7 @@ def demo(
     turns: Annotated[int, typer.Option(min=1, max=200, help="How many tool turns the loop has.")] = 40,
     seed: Annotated[
         int, typer.Option(min=0, help="Seed of the loop's tasks and of the model's answers.")
-    ] = 0,
+    ] = 5,
     model: Annotated[
         str, typer.Option(help="A bundled model, a model directory or a hub id.")
     ] = "fortieth-tiny-4bit",
@@ -209,6 +230,9 @@ def demo(
     plain: Annotated[
         bool, typer.Option("--plain", help="Plain lines: no colours, no screen that is drawn anew.")
     ] = False,
+    svg: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Also draw what happened as a picture of a terminal.")
+    ] = None,
 ) -> None:
     """Play one agent loop against the bundled model twice, guard off and guard on, and compare.
 
@@ -218,10 +242,9 @@ def demo(
 
     logging.basicConfig(level=logging.ERROR, format="%(levelname)s %(name)s: %(message)s")
     try:
-        good = run_demo(Demo(turns, seed, model, temperature), plain)
-    except StartError as error:
-        typer.echo(f"fortieth: {error}", err=True)
-        raise typer.Exit(1) from None
+        good = run_demo(Demo(turns, seed, model, temperature, svg), plain)
+    except (StartError, OSError) as error:
+        fail(str(error))
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
     if not good:
@@ -272,8 +295,7 @@ def repair() -> None:
     """
     for name, stream in (("input", sys.stdin), ("output", sys.stdout)):
         if stream is None:
-            typer.echo(f"fortieth: repair: the standard {name} is closed", err=True)
-            raise typer.Exit(1)
+            fail(f"repair: the standard {name} is closed")
     if not repair_lines(sys.stdin.buffer, sys.stdout.buffer):
         raise typer.Exit(1)
 

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from proxy.conversation.errors import SettingsError
 from proxy.http.settings import Settings
-from proxy.http.told import told
+from proxy.http.told import plain_reason, told
 
 ENV_PREFIX = "FORTIETH_"
 DEFAULT_FILE = "fortieth.toml"
@@ -79,8 +79,7 @@ def load_settings(flags: Mapping[str, Any], env: Mapping[str, str], file: Path |
         # a table's key is named with its table: "upstream[1].formt in fortieth.toml"
         place = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in within)
         where = origin[key].replace(key, f"{key}{place}", 1)
-        reason = first["msg"].removeprefix("Value error, ").replace("Input should", "must", 1)
-        reason = "unknown setting" if first["type"] == "extra_forbidden" else reason[0].lower() + reason[1:]
+        reason = "unknown setting" if first["type"] == "extra_forbidden" else plain_reason(first["msg"])
         meant = "" if within else f" ({told(Settings.model_fields[key]).help})"
         raise SettingsError(f"{where}: {reason}, got {_short(shown)}{meant}") from None
 
@@ -124,7 +123,7 @@ def _from_file(file: Path | None) -> SettingSource:
     try:
         return SettingSource(tomllib.loads(path.read_text("utf-8")), str(path))
     except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{path}: cannot be read: {error}") from error
+        raise SettingsError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from error
     except tomllib.TOMLDecodeError as error:
         raise SettingsError(f"{path}: this is not valid TOML: {error}") from error
 

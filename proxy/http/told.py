@@ -5,9 +5,13 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from pydantic.fields import FieldInfo
+
+_HOW = re.compile(r", unable to .*$|, got .*$", re.DOTALL)  # how it was read, which its reader does not ask
+_ONE_OF = re.compile(r"^'[^']*' is not one of ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +50,15 @@ def default_of(field: FieldInfo) -> str:
         if isinstance(value, float)
         else str(value)
     )
+
+
+def plain_reason(message: str) -> str:
+    """The reason that pydantic gives, in words of ours: `must be a valid integer`."""
+    reason = _HOW.sub("", message.removeprefix("Value error, ")).rstrip(".")
+    reason = _ONE_OF.sub("must be one of ", reason)
+    for subject in ("Input should", "String should", "List should", "Tuple should"):
+        reason = reason.replace(subject, "must", 1)
+    return reason[:1].lower() + reason[1:]
 
 
 def sentence(field: FieldInfo) -> str:

@@ -40,7 +40,9 @@ def read_file(path: Path) -> list[WarmPrompt]:
     try:
         text = path.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise StartError(f"warm prompts: {path} cannot be read: {error}") from None
+        raise StartError(
+            f"warm prompts: {path} cannot be read: {getattr(error, 'strerror', None) or error}"
+        ) from None
     return [_read(place, value) for place, value in _values(path, text)]
 
 

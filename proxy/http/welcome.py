@@ -5,14 +5,18 @@ from __future__ import annotations
 import ipaddress
 import json
 import shlex
+import shutil
 import socket
+import sys
 from dataclasses import dataclass
+from pathlib import Path
 
 from proxy.conversation.verdict import GuardMode
 
 # Addresses for documentation (RFC 5737, RFC 3849). Asked for the way to one, this machine tells its own
 # address.
 _FAR = {socket.AF_INET: "192.0.2.1", socket.AF_INET6: "2001:db8::1"}
+_NAME = "fortieth"
 _ALL = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 
 
@@ -73,6 +77,16 @@ def in_url(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
+def own_command() -> str:
+    """How the running command is called again: by its name where the PATH has it."""
+    path = Path(sys.argv[0]).absolute()
+    if path.name != _NAME:
+        return f"{shlex.quote(sys.executable)} -m {_NAME}"
+    found = shutil.which(_NAME)
+    on_path = found is not None and Path(found).resolve() == path.resolve()
+    return _NAME if on_path else shlex.quote(str(path))
+
+
 def welcome(where: Where, model: str, mode: GuardMode, needs_key: bool) -> str:
     """What a user needs to begin: address, model, guard, and a request that calls a tool."""
     body = {
@@ -100,6 +114,7 @@ def welcome(where: Where, model: str, mode: GuardMode, needs_key: bool) -> str:
             *where.lines(),
             f"  model     {model}",
             f"  guard     {mode}",
+            f"  command   {own_command()} (sessions, connect, doctor, ...: --help)",
             "try it:",
             f"  curl {where.base_url}/chat/completions -H 'content-type: application/json'{key} \\",
             f"    -d {shlex.quote(json.dumps(body))}",

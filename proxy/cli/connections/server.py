@@ -1,4 +1,4 @@
-"""What is asked of a server before a client is connected to it: which model it serves."""
+"""What the commands ask of a running server: which models it serves, and its lists."""
 
 from __future__ import annotations
 
@@ -58,13 +58,18 @@ def _unasked(origin: str, model: str, key: str) -> ServerAddress:
     return ServerAddress(origin, model or DEFAULT_MODEL, key)
 
 
-def _listed(origin: str, key: str) -> list[dict[str, Any]]:
-    """The entries that have an id. Raises OSError, ValueError or HTTPException."""
-    request = urllib.request.Request(f"{origin}/v1/models", headers={"authorization": f"Bearer {key}"})
+def fetch(origin: str, path: str, key: str) -> Any:
+    """What the server answers, as JSON. Raises OSError, ValueError or HTTPException."""
+    request = urllib.request.Request(f"{origin}{path}", headers={"authorization": f"Bearer {key}"})
     # the address is meant as it stands: a proxy of the environment would not know a server on this machine
     direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     with direct.open(request, timeout=_TIMEOUT_S) as response:
-        body = json.loads(response.read())
+        return json.loads(response.read())
+
+
+def _listed(origin: str, key: str) -> list[dict[str, Any]]:
+    """The entries that have an id. Raises OSError, ValueError or HTTPException."""
+    body = fetch(origin, "/v1/models", key)
     data = body.get("data") if isinstance(body, dict) else None
     if not isinstance(data, list):
         raise ValueError("no list of models")

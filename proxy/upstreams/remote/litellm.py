@@ -18,7 +18,13 @@ from typing import Any
 import aiohttp
 import httpx
 
-from proxy.conversation.errors import BadRequest, RequestError, UpstreamTimeout, UpstreamUnavailable
+from proxy.conversation.errors import (
+    BadRequest,
+    RequestError,
+    SettingsError,
+    UpstreamTimeout,
+    UpstreamUnavailable,
+)
 from proxy.conversation.request import ChatRequest
 from proxy.upstreams.capabilities import Capabilities
 from proxy.upstreams.remote.assembly import Assembly
@@ -197,11 +203,12 @@ class LiteLLMUpstream:
         try:
             found = [await find_deployments(http, target, env, key, model) for target in targets]
             litellm = await loading
+            deployments = [one for some in found for one in some]
+            _refuse_unknown(litellm, deployments)
         except BaseException:
             await asyncio.gather(loading, return_exceptions=True)
             await http.aclose()
             raise
-        deployments = [one for some in found for one in some]
         known = [_with_context(litellm, one) for one in deployments]
         return cls(litellm, known, routing, http, make_session(), _keys(env))
 
@@ -326,3 +333,15 @@ def _with_context(litellm: ModuleType, deployment: Deployment) -> Deployment:
     except Exception:  # LiteLLM raises a bare Exception for models that it does not know
         return deployment
     return replace(deployment, context_length=known or 0)
+
+
+def _refuse_unknown(litellm: ModuleType, deployments: Sequence[Deployment]) -> None:
+    """Raises SettingsError for a model that LiteLLM does not know how to ask."""
+    for one in deployments:
+        try:
+            litellm.get_llm_provider(one.model)
+        except litellm.exceptions.BadRequestError:
+            raise SettingsError(
+                f"upstream: {one.model!r} is neither a base_url (http://host:port/v1) nor a model that "
+                "LiteLLM knows (provider/model)"
+            ) from None

@@ -134,7 +134,7 @@ def test_a_client_without_files_has_nothing_to_write(server: WireUpstream, home:
 )
 def test_a_mistake_is_one_line(arguments: list[str], why: str) -> None:
     result = connect(*arguments)
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert result.stderr.startswith("fortieth: connect: ")
     assert why in result.stderr
     assert (result.stdout, result.stderr.count("\n")) == ("", 1)

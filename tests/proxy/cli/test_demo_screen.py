@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 from random import Random
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 from rich.console import Console
@@ -15,6 +17,7 @@ from corpora.world.driver import Answer, Ended, Run, Step
 from corpora.world.score import Emitted, Kind
 from corpora.world.script import write_script
 from proxy.cli.demo import Demo, open_console, write_loop
+from proxy.cli.demo_record import write_svg
 from proxy.cli.demo_screen import PlayedArm, Screen, SeenTurn
 from proxy.conversation.events import FinishReason, Usage
 from proxy.conversation.verdict import GuardMode, Verdict
@@ -72,13 +75,18 @@ STEPS: dict[str, tuple[Step, SeenTurn, list[str], list[str]]] = {
     "invalid": (
         step(Kind.invalid, "missing argument", called=True, ran=('{"error": "no"}',)),
         SeenTurn(("<tool_call>raw",), account(Verdict.clean, CLEAN)),
-        ["x invalid: missing argument", "<tool_call>raw", '{"error": "no"}'],
+        ["x invalid: missing argument\n", "emitted   <tool_call>raw", "delivered look {", '{"error": "no"}'],
         ["[guard"],
     ),
     "repaired": (
         step(Kind.exact, called=True),
         SeenTurn(("<tool_call>raw",), account(Verdict.repaired, CLEAN, fixes=(FIX, FIX))),
-        ["+ exact", "[guard: repaired, 2 fixes]", "<tool_call>raw", 'to_integer at /amount: "5" -> 5'],
+        [
+            "+ exact  [guard: repaired, 2 fixes]\n",
+            "emitted   <tool_call>raw\n",
+            'guard     to_integer at /amount: "5" -> 5\n',
+            'delivered look {"at": ',
+        ],
         [],
     ),
     "reasked": (
@@ -96,7 +104,12 @@ STEPS: dict[str, tuple[Step, SeenTurn, list[str], list[str]]] = {
     "refused": (
         step(Kind.refused, "refused by the guard", content="<tool_call>"),
         SeenTurn(("<tool_call>",), account(Verdict.failed, TRIED, problems=(PROBLEM,))),
-        ["x refused: refused by the guard", "[guard: nothing executed]", "item is missing"],
+        [
+            "x refused: refused by the guard",
+            "[guard: nothing executed]",
+            "item is missing",
+            "delivered <tool_call>",
+        ],
         [],
     ),
 }
@@ -132,18 +145,41 @@ def test_the_score_runs_along() -> None:
     assert line in shown(*both, terminal=True)
 
 
-def test_the_comparison_counts_each_loop() -> None:
-    out = io.StringIO()
-    screen = Screen(Console(file=out, width=150), SCRIPT, "tiny, seed 7")
+def arms() -> list[PlayedArm]:
+    """The same loop twice: a call that broke, and one that was asked for again."""
     off = Run(SCRIPT, (STEPS["exact"][0], STEPS["invalid"][0]), Ended.context, "too long", {})
     on = Run(SCRIPT, (STEPS["exact"][0], STEPS["reasked"][0]), Ended.served, "", SCRIPT.end)
     seen = {name: STEPS[name][1] for name in STEPS}
-    screen.compare(
-        [
-            PlayedArm("off", off, (seen["exact"], seen["invalid"])),
-            PlayedArm("full", on, (seen["exact"], seen["reasked"])),
-        ]
-    )
+    return [
+        PlayedArm("off", off, (seen["exact"], seen["invalid"])),
+        PlayedArm("full", on, (seen["exact"], seen["reasked"])),
+    ]
+
+
+def test_the_picture_shows_what_broke_and_how_it_was_mended(tmp_path: Path) -> None:
+    write_svg(tmp_path / "demo.svg", "tiny, seed 7", arms())
+    drawn = (tmp_path / "demo.svg").read_text("utf-8")
+    root = ElementTree.fromstring(drawn)
+    text = "".join("".join(root.itertext()).split())  # without the spaces, which stand for the columns
+    for part in (
+        "All names in it are invented.",
+        "guard off: 1 broken turn handed to the client",
+        "turn 1: invalid: missing argument",
+        "guard full: 1 broken turn mended, 0 broken turns handed to the client",
+        "re-asked 1x",
+        "item is missing",
+        "delivered look",
+        "broken turns handed to the client",
+    ):
+        assert part.replace(" ", "") in text, part
+    write_svg(tmp_path / "again.svg", "tiny, seed 7", arms())
+    assert (tmp_path / "again.svg").read_text("utf-8") == drawn
+
+
+def test_the_comparison_counts_each_loop() -> None:
+    out = io.StringIO()
+    screen = Screen(Console(file=out, width=150), SCRIPT, "tiny, seed 7")
+    screen.compare(arms())
     rows = {
         cells[0].strip(): [cell.strip() for cell in cells[1:]]
         for cells in (line.strip("│┃\n ").split("│") for line in out.getvalue().splitlines())

@@ -176,6 +176,23 @@ async def test_answers_leave_at_once(host: str) -> None:
         await writer.wait_closed()
 
 
+def test_the_ready_screen_shows_how_the_command_is_called(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = tmp_path / "fortieth"
+    command.write_text("#!/bin/sh\n")
+    command.chmod(0o755)
+    for argv, path, shown in (
+        (str(command), "/nowhere", str(command)),
+        (str(command), str(tmp_path), "fortieth"),
+        ("/somewhere/proxy/__main__.py", str(tmp_path), f"{sys.executable} -m fortieth"),
+    ):
+        monkeypatch.setattr(sys, "argv", [argv])
+        monkeypatch.setenv("PATH", path)
+        text = welcome(Where("127.0.0.1", 8040), "m", GuardMode.repair, needs_key=False)
+        assert f"  command   {shown} (" in text
+
+
 def test_the_curl_line_is_a_request(model: Path) -> None:
     text = welcome(Where("0.0.0.0", 8040), "it's", GuardMode.repair, needs_key=True)
     assert "http://127.0.0.1:8040/v1" in text

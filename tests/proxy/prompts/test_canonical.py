@@ -126,6 +126,6 @@ def test_rules_are_turned_off_by_name() -> None:
 
 def test_a_flag_names_a_rule() -> None:
     result = CliRunner().invoke(cli, ["serve", "--no-canonical", "own-turns", "--no-canonical", "clocks"])
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert "--no-canonical" in result.stderr
     assert "'clocks'" in result.stderr

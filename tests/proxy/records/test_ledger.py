@@ -194,7 +194,13 @@ def test_the_routes(kept: str) -> None:
     for id in ("2", "req_sloppy"):
         one = httpx.get(f"{kept}/{id}").json()
         assert (one["id"], one["fixes"][0]["kind"]) == (2, "trailing_comma")
-    for wrong, status in (("/req_none", 404), ("?limit=x", 400), ("?limit=-1", 400), ("?after=1e3", 400)):
+    for wrong, status in (
+        ("/req_none", 404),
+        ("?limit=x", 400),
+        ("?limit=-1", 400),
+        ("?after=1e3", 400),
+        ("?verdict=mended", 400),
+    ):
         response = httpx.get(kept + wrong)
         assert (response.status_code, "error" in response.json()) == (status, True)
 
@@ -210,9 +216,9 @@ def test_the_commands(file: Path) -> None:
     keep(file, ACCOUNT, clean)
     run = CliRunner().invoke
     tail = run(cli, ["ledger", "tail", str(file)]).output.splitlines()
-    mended = "1 calls, 2 attempts, 1 stopped for repetition, to_number at /days, type at /city, 500 ms"
-    assert f"m turn 3 reasked, {mended}" in tail[0]
-    assert "m turn 3 clean, 1 calls, 500 ms" in tail[1]
+    mended = "1 call, 2 attempts, 1 stopped for repetition, type at /city, to_number at /days, 500 ms"
+    assert f"req_1 m turn 3 reasked, {mended}" in tail[0]
+    assert "req_2 m turn 3 clean, 1 call, 500 ms" in tail[1]
     assert len(run(cli, ["ledger", "tail", str(file), "--verdict", "clean"]).output.splitlines()) == 1
     shown = json.loads(run(cli, ["ledger", "show", str(file), "req_1"]).output)
     assert (shown["id"], shown["attempts"][0]["asked"]) == (1, ["m at a", "m at b"])

@@ -175,7 +175,7 @@ def test_who_follows_a_ledger_follows_it_into_the_next_file(
     monkeypatch.setattr(time, "sleep", sleep)
     keep(ledger, "a", "b")
     with pytest.raises(typer.Exit):
-        tail(file, follow=True, lines=20, verdict="")
+        tail(file, follow=True, lines=20, verdict=None)
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines] == ["1", "2", "3"]
     assert all(line.split()[1].startswith("20") for line in lines), "with the day"
