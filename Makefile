@@ -1,31 +1,48 @@
-# Each target does its own set-up in .venv. `make serve` and `make test` are all a newcomer needs.
+# Each target does its own set-up in .venv. `make serve` and `make test` are all a newcomer needs; `make` alone lists
+# the targets, each with the line of comment above it.
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: install install-dev serve test check format lock wheel fuzz guard train-model quantize-model bench-repair bench-engine bench-calls bench-templates bench-attention bench-products bench-proxy bench-runaways soak-proxy soak-engine evaluate-model loops evaluate-variants evaluate-guard evaluate-beyond charts bench-sessions bench-restarts bench-idle bench-unload cache-torture evaluate-other clean
+.DEFAULT_GOAL := help
+.PHONY: help install install-dev serve test check format lock wheel fuzz guard train-model quantize-model bench-repair bench-engine bench-calls bench-templates bench-attention bench-products bench-proxy bench-runaways soak-proxy soak-engine evaluate-model loops evaluate-variants evaluate-guard evaluate-beyond charts bench-sessions bench-restarts bench-idle bench-unload cache-torture evaluate-other clean
 
 $(BIN)/fortieth: pyproject.toml requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "fortieth needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) -V 2>&1). Try: make PYTHON=python3.12 ..."; exit 1; }
+	@echo "installing fortieth into $(VENV): about 1 GB, a minute or two; the command is then $(BIN)/fortieth"
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint requirements.lock --editable .
+	$(BIN)/python -m pip install --disable-pip-version-check --constraint requirements.lock --editable .
 	@touch $@
 
 $(VENV)/.dev: $(BIN)/fortieth
+	@echo "installing what the tests and checks need"
 	$(BIN)/python -m pip install --quiet --constraint requirements.lock --editable '.[dev]'
 	@touch $@
 
+# lists the targets
+help:
+	@echo "make TARGET, where ARGS='...' is passed on: make serve ARGS='--port 9000 mlx-community/Qwen3-8B-4bit'"
+	@awk '/^#/ { sub(/^# */, ""); told = told (told ? " " : "") $$0; next } \
+		/^[a-z][a-z-]*:/ { split($$1, name, ":"); sub(/(\. |; ).*/, "", told); \
+			if (told) printf "  make %-18s %s\n", name[1], told } \
+		!/^[A-Z_]+ *[?:]?=|^\.PHONY/ { told = "" }' Makefile
+
+# installs fortieth into .venv; about 1 GB
 install: $(BIN)/fortieth
 
+# installs fortieth and what its tests and checks need
 install-dev: $(VENV)/.dev
 
+# serves a model, by default the bundled one
 serve: install
 	$(BIN)/fortieth serve $(ARGS)
 
+# runs the tests, about 11 minutes; ARGS='tests/repair -k hermes' runs some
 test: install-dev
 	$(BIN)/python -m pytest $(ARGS)
 
+# runs the gates: lint, layout, types, directions of imports, sizes
 check: install-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -33,10 +50,12 @@ check: install-dev
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest tests/test_size.py
 
+# puts the code into the layout that `make check` wants
 format: install-dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# builds the wheel into dist/
 wheel: install-dev
 	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
 
@@ -146,6 +165,11 @@ soak-proxy: install-dev
 soak-engine: install-dev
 	$(BIN)/python -m tests.bench.soak $(ARGS)
 
+# draws the picture of the README: the demo, as its default seed plays it (two minutes)
+.PHONY: demo-svg
+demo-svg: install
+	$(BIN)/fortieth demo --plain --svg docs/img/demo.svg $(ARGS)
+
 # examines the model that a server on URL serves; start it with: make serve ARGS='--guard off'
 URL ?= http://127.0.0.1:8040/v1
 evaluate-model: install-dev
@@ -238,5 +262,6 @@ lock:
 	uv pip compile --universal --python-version 3.11 --all-extras --no-header --no-annotate \
 		--no-emit-index-url --no-emit-find-links pyproject.toml -o requirements.lock
 
+# removes the environment and all caches
 clean:
 	rm -rf $(VENV) dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -10,13 +11,36 @@ import pytest
 import yaml
 
 import fortieth
+from proxy import __version__
 
 ROOT = Path(__file__).parents[1]
+ENTRY = "fortieth"
 FORMS = sorted((ROOT / ".github" / "ISSUE_TEMPLATE").glob("*.yml"))
 
 
 def load(path: Path) -> Any:
     return yaml.safe_load(path.read_text("utf-8"))
+
+
+def test_the_release_has_one_number_and_one_date() -> None:
+    citation = load(ROOT / "CITATION.cff")
+    log = (ROOT / "CHANGELOG.md").read_text("utf-8")
+    newest = re.search(r"^## (\d+\.\d+\.\d+) - (\d{4}-\d\d-\d\d)$", log, re.MULTILINE)
+    assert newest is not None
+    assert newest.groups() == (citation["version"], str(citation["date-released"]))
+    assert citation["version"] == __version__
+
+
+def test_a_container_has_all_that_is_installed() -> None:
+    lines = (ROOT / "Containerfile").read_text("utf-8").splitlines()
+    copied = {name for line in lines if line.startswith("COPY ") for name in line.split()[1:-1]}
+    assert all((ROOT / name).exists() for name in copied)
+    build = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+    installed = build["tool"]["hatch"]["build"]["targets"]["wheel"]["only-include"]
+    project = build["project"]
+    assert copied >= {*installed, project["readme"], *project["license-files"], "pyproject.toml"}
+    assert ENTRY in project["scripts"]
+    assert f'ENTRYPOINT ["{ENTRY}"]' in lines
 
 
 @pytest.mark.parametrize("package", fortieth.PACKAGES)

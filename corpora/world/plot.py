@@ -27,6 +27,12 @@ PROBED = {
     "several": "2 or 3 calls, known toolboxes",
 }
 
+_MADE_BY = {
+    "validity": "`make evaluate-variants` and `make evaluate-beyond` make these sheets",
+    "loss": "`make train-model` writes that log",
+    "learning": "`make train-model` writes these probes",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Series:
@@ -157,6 +163,10 @@ def _mean(lines: Sequence[dict[str, float]], key: str) -> float:
 
 def main(arguments: Sequence[str]) -> None:
     kind, out, *files = arguments
+    missing = [file for file in files if not Path(file).is_file()]
+    if missing:
+        how = _MADE_BY.get(kind, "")
+        raise SystemExit(f"the {kind} chart is not drawn: {', '.join(missing)} is not there; {how}")
     if kind == "validity":
         chart = validity_chart([Sheet.load(Path(file)) for file in files])
     elif kind == "loss":

@@ -22,6 +22,7 @@ from tests.test_docs import PAGES
 
 ROOT = Path(__file__).parents[2]
 RUN = ("README.md", "docs/quickstart.md")
+SNIPPETS = (*RUN, "docs/api.md")
 ADDRESS = "http://127.0.0.1:8040/v1"
 UPSTREAM = "http://127.0.0.1:11434/v1"
 _BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -73,6 +74,12 @@ def made(command: str, server: Served, folder: Path) -> None:
         }[target]
     )
     assert "fortieth is ready" in server.banner
+
+
+def lists_targets(command: str, server: Served, folder: Path) -> None:
+    said = sh(f"{command} -C '{ROOT}'", folder)
+    assert all(f"make {target} " in said for target in ("serve", "test", "help", "demo-svg"))
+    assert not [line for line in said.splitlines() if len(line) > 150]
 
 
 def installed(command: str, server: Served, folder: Path) -> None:
@@ -146,6 +153,7 @@ def demonstrates(command: str, server: Served, folder: Path) -> None:
 
 COMMANDS: list[tuple[str, Callable[[str, Served, Path], None]]] = [
     (r"make (serve|test)", made),
+    (r"make help", lists_targets),
     (r"uv tool install \.", installed),
     (r"fortieth serve", serves),
     (r"fortieth serve ~/\S+", serves_folder),
@@ -160,7 +168,7 @@ COMMANDS: list[tuple[str, Callable[[str, Served, Path], None]]] = [
 SHELL = sorted(
     {one for page in RUN for language, text in blocks(page) if not language for one in commands(text)}
 )
-PYTHON = [text for page in RUN for language, text in blocks(page) if language == "python"]
+PYTHON = [text for page in SNIPPETS for language, text in blocks(page) if language == "python"]
 
 
 def cover(command: str) -> Callable[[str, Served, Path], None] | None:
@@ -174,7 +182,7 @@ def test_a_command_does_what_the_page_says(command: str, server: Served, tmp_pat
     run(command, server, tmp_path)
 
 
-@pytest.mark.parametrize("program", PYTHON, ids=["readme", "quickstart"])
+@pytest.mark.parametrize("program", PYTHON, ids=["readme", "quickstart", "api"])
 def test_a_snippet_prints_what_it_says(program: str, server: Served) -> None:
     expected = re.findall(r"^print\(.*\)  # (.+)$", program, re.MULTILINE)
     assert expected

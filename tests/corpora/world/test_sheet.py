@@ -159,6 +159,12 @@ def test_the_loss_of_the_training_run_is_drawn(tmp_path: Path) -> None:
     assert (tmp_path / "a" / "loss.svg").read_text() == loss_chart(log)
 
 
+def test_a_chart_without_its_sheets_says_what_makes_them(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match=r"nothing\.json is not there; `make evaluate-variants`"):
+        main(["validity", str(tmp_path / "a.svg"), "nothing.json"])
+    assert not (tmp_path / "a.svg").exists()
+
+
 def test_what_the_training_run_could_do_is_drawn() -> None:
     probes = Path(__file__).parents[3] / "corpora" / "training" / "probes.jsonl"
     four = lines_of(learning_chart(probes))
