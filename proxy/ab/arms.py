@@ -12,7 +12,7 @@ from pathlib import Path
 
 from engine.errors import ModelNotFound
 from engine.resolve import BUNDLED, bundled, resolve_model
-from proxy.conversation.errors import StartError
+from proxy.conversation.errors import SettingsError, StartError
 
 PORT, MODEL, UPSTREAM = "{port}", "{model}", "{upstream}"
 SHORT_KEYS = {"kv": "kv_at_rest"}
@@ -62,7 +62,7 @@ def read_arms(names: Sequence[str], model: str | None) -> tuple[Arm, ...]:
     Raises StartError for fewer than two, and for an arm that cannot be read.
     """
     if len(names) < 2:
-        raise StartError(f"ab compares two servers or more, got {len(names)}")
+        raise SettingsError(f"ab compares two servers or more, got {len(names)}")
     labels = [
         name if names.count(name) == 1 else f"{name} #{names[: at + 1].count(name)}"
         for at, name in enumerate(names)
@@ -81,14 +81,14 @@ def read_arm(name: str, label: str, model: str | None) -> Arm:
     if head == "bundled":
         bits = options.pop("bits", DEFAULT_BITS)
         if bits not in BITS:
-            raise StartError(f"arm {name}: bits must be full, 8 or 4, got {bits}")
+            raise SettingsError(f"arm {name}: bits must be full, 8 or 4, got {bits}")
         return Arm(name, label, settings=_settings(options), model=_found(name, BITS[bits]))
     if head in RECIPES:
         return _recipe(name, label, head, options, model)
     if "/" in head or Path(head).is_dir():
         return Arm(name, label, settings=_settings(options), model=_found(name, head))
     known = ", ".join(["bundled", *RECIPES])
-    raise StartError(
+    raise SettingsError(
         f"arm {name}: it is no base_url, no model directory, no command with {PORT} and no recipe ({known})"
     )
 
@@ -126,7 +126,7 @@ def _command(name: str, label: str, parts: Sequence[str], model: str | None) -> 
 def _recipe(name: str, label: str, head: str, options: dict[str, str], model: str | None) -> Arm:
     folder, arguments = options.pop("bin", ""), shlex.split(options.pop("args", ""))
     if options:
-        raise StartError(f"arm {name}: {head} has the options bin and args, got {next(iter(options))}")
+        raise SettingsError(f"arm {name}: {head} has the options bin and args, got {next(iter(options))}")
     held = model if head == "llama-cpp" and model else _model(name, model)
     command = (*RECIPES[head](name, folder), *arguments)
     return Arm(name, label, command=command, model=held, asked_as=held if head in _ASKED_BY_PATH else "")
@@ -136,7 +136,7 @@ def _program(name: str, folder: str, program: str) -> str:
     """The path of a program: in the folder of the option `bin`, else on the PATH."""
     found = shutil.which(program, path=folder or None)
     if found is None:
-        raise StartError(
+        raise SettingsError(
             f"arm {name}: there is no {program} in {folder}"
             if folder
             else f"arm {name}: {program} is not on the PATH; the option bin=FOLDER names its folder"

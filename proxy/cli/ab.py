@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from proxy.conversation.errors import StartError
+from proxy.cli.exits import MISUSED, fail
+from proxy.conversation.errors import SettingsError, StartError
 
 API_KEY = "AB_API_KEY"
 
@@ -95,8 +96,9 @@ def ab(
     request = AbRequest(tuple(arms or ()), model, workload, from_ledger, *limits, out, resume, key)
     try:
         code = run_ab(request)
+    except SettingsError as error:
+        fail(str(error), MISUSED)
     except StartError as error:
-        typer.echo(f"fortieth: {error}", err=True)
-        raise typer.Exit(1) from None
+        fail(str(error))
     if code:
         raise typer.Exit(code)

@@ -22,7 +22,7 @@ from proxy.ab.summary import facts_of, machine, summarise
 from proxy.ab.workload import Workload
 from proxy.cli.ab_screen import AbScreen, open_console
 from proxy.cli.interrupts import until_interrupted
-from proxy.conversation.errors import StartError
+from proxy.conversation.errors import SettingsError, StartError
 
 INTERRUPTED = 130
 MOST_STREAMS = 1024
@@ -54,7 +54,7 @@ def run_ab(request: AbRequest) -> int:
     console = open_console()
     if request.resume is not None:
         if request.arms:
-            raise StartError("--resume goes on with the arms of its run: give no others")
+            raise SettingsError("--resume goes on with the arms of its run: give no others")
         folder = request.resume
         store, kept = ResultStore.resume(folder)
         plan = RunPlan.read(kept)
@@ -86,7 +86,7 @@ def read_plan(request: AbRequest) -> RunPlan:
     elif workload not in (WORLDS, CORRUPTED):
         workload, source = RECORDED, workload
         if not Path(source).is_file():
-            raise StartError(f"--workload must be {WORLDS}, {CORRUPTED} or a file, got {source}")
+            raise SettingsError(f"--workload must be {WORLDS}, {CORRUPTED} or a file, got {source}")
     hot = all(name.partition(":")[0] == "bundled" for name in request.arms)
     temperature = request.temperature if request.temperature is not None else _HOT if hot else 0.7
     return RunPlan(
@@ -106,7 +106,7 @@ def read_numbers(option: str, text: str, most: int) -> tuple[int, ...]:
     """Whole numbers such as `1,8`. option: for messages. Raises StartError."""
     parts = [part.strip() for part in text.split(",")]
     if not all(part.isascii() and part.isdigit() and 1 <= int(part[:12]) <= most for part in parts):
-        raise StartError(f"{option} must be numbers from 1 to {most}, separated by commas, got {text}")
+        raise SettingsError(f"{option} must be numbers from 1 to {most}, separated by commas, got {text}")
     return tuple(dict.fromkeys(map(int, parts)))
 
 
@@ -129,7 +129,7 @@ def command_of(plan: RunPlan) -> str:
 def _check_in_front(arms: Sequence[Arm]) -> None:
     unable = next((arm for arm in arms if not arm.takes_upstream), None)
     if unable is not None:
-        raise StartError(
+        raise SettingsError(
             f"arm {unable.label} cannot be put in front of the scripted model of --workload {CORRUPTED}: "
             "only fortieth itself can, and commands with {upstream}"
         )

@@ -9,7 +9,8 @@ from typing import Annotated
 import typer
 
 from proxy.cli.ab import API_KEY
-from proxy.conversation.errors import StartError
+from proxy.cli.exits import MISUSED, fail
+from proxy.conversation.errors import SettingsError, StartError
 
 _Servers = Annotated[
     list[str],
@@ -57,8 +58,9 @@ def bench(
     request = BenchRequest(tuple(servers), model, *limits, out, os.environ.get(API_KEY, ""))
     try:
         code = run_bench(request)
+    except SettingsError as error:
+        fail(str(error), MISUSED)
     except StartError as error:
-        typer.echo(f"fortieth: {error}", err=True)
-        raise typer.Exit(1) from None
+        fail(str(error))
     if code:
         raise typer.Exit(code)
