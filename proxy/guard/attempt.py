@@ -255,9 +255,7 @@ class AttemptReader:
             shown_tokens=self._cost_of_shown(shown, finish.usage),
             cut=cut and stop is None,
             filtered=filtered,
-            usage=replace(
-                finish.usage, reasoning_tokens=finish.usage.reasoning_tokens or self._reasoning_tokens
-            ),
+            usage=self._usage(finish.usage),
             cache=finish.cache,
             unconstrained=finish.unconstrained,
             asked=finish.asked,
@@ -267,6 +265,10 @@ class AttemptReader:
             called=self._called(outcome.calls, parts),
             written=self.heard if outcome.problems else "",
         )
+
+    def _usage(self, told: Usage) -> Usage:
+        """With the reasoning's tokens as they were counted here, where the upstream does not tell them."""
+        return replace(told, reasoning_tokens=told.reasoning_tokens or self._reasoning_tokens)
 
     def _called(self, calls: Sequence[ToolCall], parts: Parts | None) -> tuple[str, ...]:
         names = [*(call.name for call in calls), *(call.name for call in self._calls)]
