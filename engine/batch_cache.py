@@ -31,7 +31,7 @@ class JoinedCache(BatchKVCache):  # type: ignore[misc]
 
     at_once: the copy of a join is made now and not in the next step.
     step: tokens by which a full buffer grows, which copies it.
-    room: tokens that a prompt is known to come to; up to there a buffer grows by half or more.
+    room: tokens that a prompt is known to come to.
     """
 
     keys: mx.array | None
@@ -63,17 +63,15 @@ class JoinedCache(BatchKVCache):  # type: ignore[misc]
         return super().update_and_fetch(keys, values)
 
     def _grow(self, more: int) -> None:
-        """Enlarges the buffer: by half, at once to `room` where that is at most double, and beyond it by
-        `step`, as mlx_lm does. The copies of a long prompt then grow with its length, where equal steps let
-        them grow with its square, and no copy is made shortly before the last.
+        """Enlarges the buffer: at once to `room`, and beyond it by `step`, as mlx_lm does. Equal steps would
+        copy all of a long prompt again and again, and leave what they freed in pieces behind.
         """
         if self.keys is None or self.values is None:
             return
         size, need = self.keys.shape[2], self._idx + more
         if size < need <= self.room:
-            size = self.room if self.room <= 2 * size else max(need, size + size // 2)
-            self.keys = enlarged(self.keys, self._idx, size)
-            self.values = enlarged(self.values, self._idx, size)
+            self.keys = enlarged(self.keys, self._idx, self.room)
+            self.values = enlarged(self.values, self._idx, self.room)
 
     def filter(self, batch_indices: Any) -> None:
         """Keeps these rows; keeping all of them copies nothing."""

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 SLACK = 32 * 2**20
-EVERY_S = 1.0  # a call, and the fresh memory after it, took about 30 ms of CPU time
+EVERY_S = 0.25  # a call, and the fresh memory after it, took about 30 ms of CPU time
 
 
 M_ARENA_MAX, M_MMAP_THRESHOLD = -8, -3  # options of mallopt(3) in glibc's malloc.h

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,6 +20,7 @@ _COLUMNS = 100
 _TURNS = 3  # shown of each loop
 _CHARS = 260  # of a text, which is three lines
 _UNIQUE = "fortieth-demo"  # begins the names in the file, which would otherwise be another each time
+_FONT = re.compile(r"\s*@font-face \{.*?\}", re.DOTALL)  # rich would have it loaded from a server
 _BROKEN = (Kind.invalid, Kind.malformed)
 
 
@@ -34,7 +36,8 @@ def write_svg(path: Path, title: str, played: Sequence[PlayedArm]) -> None:
             _show(console, step, seen)
     console.print()
     console.print(comparison(played, title))
-    path.write_text(console.export_svg(title="fortieth demo", unique_id=_UNIQUE), "utf-8")
+    picture = console.export_svg(title="fortieth demo", unique_id=_UNIQUE)
+    path.write_text(_FONT.sub("", picture), "utf-8")
 
 
 def is_telling(step: Step, seen: SeenTurn) -> bool:

@@ -159,6 +159,7 @@ def arms() -> list[PlayedArm]:
 def test_the_picture_shows_what_broke_and_how_it_was_mended(tmp_path: Path) -> None:
     write_svg(tmp_path / "demo.svg", "tiny, seed 7", arms())
     drawn = (tmp_path / "demo.svg").read_text("utf-8")
+    assert "url(http" not in drawn.replace('"', ""), "a picture loads nothing"
     root = ElementTree.fromstring(drawn)
     text = "".join("".join(root.itertext()).split())  # without the spaces, which stand for the columns
     for part in (
