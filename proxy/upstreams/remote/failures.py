@@ -8,6 +8,7 @@ from typing import Any
 
 from proxy.upstreams.remote.overflow import OVERFLOWS
 from proxy.upstreams.remote.refusals import Failure
+from proxy.upstreams.remote.surrogates import whole_characters
 
 _FILTERED = ("content_filter", "content_policy_violation")
 # Where servers put the reason, in order.
@@ -39,12 +40,11 @@ def read_failure(status: int, said: Any, headers: Mapping[str, str]) -> Failure:
         status = numbers[0]
     code = _code(error, status)
     kind = "ContentPolicyViolationError" if code in _FILTERED else ""
-    if code in OVERFLOWS or error.get("type") in OVERFLOWS:
+    if OVERFLOWS & {code, str(error.get("type"))}:
         kind = "ContextWindowExceededError"
     param = error.get("param")
-    return Failure(
-        kind, status, _message(error), headers, code, param if isinstance(param, str) and param else None
-    )
+    param = whole_characters(param) if isinstance(param, str) and param else None
+    return Failure(kind, status, _message(error), headers, code, param)
 
 
 def _code(error: Mapping[str, Any], status: int) -> str | None:
@@ -52,7 +52,7 @@ def _code(error: Mapping[str, Any], status: int) -> str | None:
     value = error.get("code")
     if isinstance(value, int) and not isinstance(value, bool) and value:
         value = str(value)
-    return value if isinstance(value, str) and value and value != str(status) else None
+    return whole_characters(value) if isinstance(value, str) and value and value != str(status) else None
 
 
 def _message(error: Mapping[str, Any]) -> str:

@@ -24,7 +24,7 @@ def read_scores(logprobs: Any) -> tuple[TokenLogprob, ...]:
     if not isinstance(content, list):
         return ()
     return tuple(
-        TokenLogprob(_candidate(one), tuple(map(_candidate, _get(one, "top_logprobs") or ())))
+        TokenLogprob(_candidate(one), tuple(map(_candidate, _list(_get(one, "top_logprobs")))))
         for one in content
         if one is not None
     )
@@ -34,8 +34,8 @@ def _listed(logprobs: Mapping[str, Any]) -> tuple[TokenLogprob, ...]:
     """In the older form, which has a list of tokens, one of their log probabilities and one of the likeliest.
     A token that has none, as the first of a prompt, is left out.
     """
-    tokens, chosen = logprobs["tokens"], logprobs.get("token_logprobs") or ()
-    tops = logprobs.get("top_logprobs") or [None] * len(tokens)
+    tokens, chosen = logprobs["tokens"], _list(logprobs.get("token_logprobs"))
+    tops = _list(logprobs.get("top_logprobs")) or [None] * len(tokens)
     return tuple(
         TokenLogprob(_named(token, score), tuple(_named(*one) for one in _best_first(top)))
         for token, score, top in zip(tokens, chosen, tops, strict=False)
@@ -43,9 +43,13 @@ def _listed(logprobs: Mapping[str, Any]) -> tuple[TokenLogprob, ...]:
     )
 
 
-def _best_first(top: Mapping[str, Any] | None) -> list[tuple[str, float]]:
-    known = [(token, _number(score)) for token, score in (top or {}).items()]
+def _best_first(top: Any) -> list[tuple[str, float]]:
+    known = [(token, _number(score)) for token, score in top.items()] if isinstance(top, dict) else []
     return sorted(known, key=lambda one: -one[1])
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
 
 
 def _named(token: Any, score: Any) -> Candidate:

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from random import Random
 from typing import Any
 
 import httpx
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from proxy.upstreams.base import UpstreamEvent, UpstreamFinish
+from proxy.upstreams.remote.assembly import Assembly
+from proxy.upstreams.remote.chunk_reader import ChunkReader
+from proxy.upstreams.remote.failures import read_failure
+from proxy.upstreams.remote.refusals import refusal
+from proxy.upstreams.remote.scores import read_scores
 from tests.proxy.upstreams.call_shapes import TOOLS, ev, piece
 from tests.proxy.upstreams.dialects import ask, body, events, make_client, read_stream, read_whole
 from tests.proxy.upstreams.stage import Hosted
@@ -38,6 +46,69 @@ def test_an_answer_is_read_whole_and_streamed(chain: Hosted, client: httpx.Clien
     whole = ask(client, chain.server, "chat", body("chat", name, ASKED))
     streamed = ask(client, chain.server, "chat", body("chat", name, {**ASKED, "stream": True}))
     assert (read_whole(whole), read_stream(streamed)) == (expected, expected)
+
+
+def heard(parts: Sequence[bytes]) -> list[UpstreamEvent] | None:
+    """What the bytes add up to; None where they fail."""
+    reader, assembly = ChunkReader(), Assembly(stop_repetition=True)
+    chunks = [chunk for part in parts for chunk in reader.feed(part)]
+    events = [event for chunk in chunks + reader.end() for event in assembly.feed(chunk)]
+    return None if reader.failure or not assembly.finished else events + assembly.end()
+
+
+def test_no_split_changes_an_answer() -> None:
+    for name, (data, *_) in SHAPES.items():
+        whole = heard([data])
+        for size in (1, 2, 5, 64):
+            assert heard([data[at : at + size] for at in range(0, len(data), size)]) == whole, (name, size)
+
+
+ANY = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-2, 300)
+    | st.floats()
+    | st.sampled_from(["", "x", "\ud83d", "null"]),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["type", "text", "content", "index", "token"]), inner, max_size=3)
+    ),
+    max_leaves=6,
+)
+PLACES = (
+    "content",
+    "reasoning",
+    "refusal",
+    "tool_calls",
+    "function_call",
+    "reasoning_details",
+    "annotations",
+)
+OF_CHOICE = ("delta", "message", "finish_reason", "logprobs", "usage", "error", "text", "stop_reason")
+
+
+@given(st.sampled_from(PLACES), st.sampled_from(OF_CHOICE), ANY, ANY)
+def test_any_value_anywhere_is_read_or_fails(place: str, other: str, value: Any, second: Any) -> None:
+    """Nothing that a server can send is a defect of ours."""
+    events = [ev({place: value}), ev({"content": "x"}), ev({"tool_calls": [value]}), ev({}, "stop")]
+    events[1]["choices"][0][other] = second
+    found = heard([json.dumps(one).join(("data: ", "\n\n")).encode() for one in events])
+    assert found is None or isinstance(found[-1], UpstreamFinish)
+
+
+@given(st.dictionaries(st.sampled_from(["content", "tokens", "token_logprobs", "top_logprobs"]), ANY), ANY)
+def test_any_log_probabilities_too(logprobs: Any, inner: Any) -> None:
+    listed = {"content": [{"token": inner, "bytes": inner, "logprob": inner, "top_logprobs": inner}]}
+    older = {"tokens": ["x"], "token_logprobs": inner, "top_logprobs": [inner]}
+    for one in (logprobs, listed, older):
+        read_scores(one)
+
+
+@given(st.sampled_from([0, 400, 402, 413, 422, 429, 500]), ANY, st.booleans())
+def test_any_error_is_one(status: int, said: Any, inside: bool) -> None:
+    body = {"error": {"message": said, "code": said, "param": said, "type": said}} if inside else said
+    error = refusal(read_failure(status, body, {}), "u")
+    assert json.dumps([error.message, error.param, error.code], ensure_ascii=False).encode()
 
 
 SIGNATURE = {"google": {"thought_signature": "s"}}
