@@ -170,7 +170,7 @@ def _part(fields: Fields, kind: str) -> Part:
         case _:
             _log.debug("%s: unknown part type %r", fields.path, kind)
             text = fields.values.get("text")
-            return TextPart(text) if isinstance(text, str) else UnknownPart(kind)
+            return TextPart(text) if isinstance(text, str) else UnknownPart(kind, fields.values)
 
 
 def _string(fields: Fields, key: str) -> str:

@@ -59,9 +59,14 @@ class MediaPart:
 
 @dataclass(frozen=True, slots=True)
 class UnknownPart:
-    """A part of an unknown type. kind: the client's word for it, which may be empty."""
+    """A part of an unknown type.
+
+    kind: the client's word for it, which may be empty.
+    part: as it was sent, where that is the form in which upstreams are asked; else empty.
+    """
 
     kind: str
+    part: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -208,15 +208,19 @@ def _content(parts: Sequence[Part], between: str) -> str | list[dict[str, Any]]:
     """One text where all parts are plain text, because some servers take no list; otherwise the parts as they
     were sent.
     """
-    named = [TextPart(placeholder(part)) if isinstance(part, UnknownPart) else part for part in parts]
-    shown = [part for part in named if isinstance(part, TextPart | MediaPart)]
+    shown = [_named(part) for part in parts if isinstance(part, TextPart | MediaPart | UnknownPart)]
     if all(isinstance(part, TextPart) and not part.extra and not part.refusal for part in shown):
         return between.join(part.text for part in shown if isinstance(part, TextPart))
     return [_part(part) for part in shown]
 
 
-def _part(part: TextPart | MediaPart) -> dict[str, Any]:
-    if isinstance(part, MediaPart):
+def _named(part: TextPart | MediaPart | UnknownPart) -> TextPart | MediaPart | UnknownPart:
+    """The part, or the text that names one that Chat Completions has no form for."""
+    return TextPart(placeholder(part)) if isinstance(part, UnknownPart) and not part.part else part
+
+
+def _part(part: TextPart | MediaPart | UnknownPart) -> dict[str, Any]:
+    if isinstance(part, MediaPart | UnknownPart):
         return dict(part.part)
     if part.refusal:
         return {"type": "refusal", "refusal": part.text, **part.extra}

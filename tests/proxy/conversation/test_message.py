@@ -44,7 +44,7 @@ def test_parts_stand_in_the_clients_order() -> None:
         TextPart("a", {"cache_control": {"type": "ephemeral"}}),
         MediaPart("image_url", IMAGE),
         TextPart("b"),
-        UnknownPart("riddle"),
+        UnknownPart("riddle", {"type": "riddle"}),
         PastCall("c1", "f", "{", {"extra_content": 1}),
     )
     assert (message.text, message.reasoning, message.calls) == ("ab", "hm", message.parts[-1:])

@@ -42,6 +42,7 @@ AS_SENT: dict[str, list[dict[str, Any]]] = {
         {"role": "assistant", "content": "x", "tool_calls": [{**CALL, "extra_content": {"google": "sig"}}]},
         {"role": "tool", "tool_call_id": "c1", "content": "noon", **MARK},
     ],
+    "an unknown part": [{"role": "user", "content": [words("guess"), {"type": "riddle", "answer": 42}]}],
     "thinking of other servers": [
         {"role": "assistant", "content": "x", "reasoning_content": "hm", "thinking_blocks": SIGNED},
         {"role": "user", "content": "go on"},
@@ -60,10 +61,6 @@ IN_ONE: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "empty fields": (
         {"role": "user", "content": [words("a", annotations=[], cache_control=None)], "name": ""},
         {"role": "user", "content": "a"},
-    ),
-    "an unknown part": (
-        {"role": "user", "content": [{"type": "riddle", "answer": 42}]},
-        {"role": "user", "content": "[riddle omitted]"},
     ),
     "unknown fields of a message": (
         {"role": "user", "content": "a", "id": 7, "annotations": [1]},
@@ -128,6 +125,7 @@ def test_a_mark_at_a_tool_arrives(chain: Hosted, place: str) -> None:
 PLAIN = {
     "image": "What is \n[image_url omitted: this model reads text only]\nthis?",
     "a mark in a part": "be kind",
+    "an unknown part": "guess\n[riddle omitted]",
 }
 
 

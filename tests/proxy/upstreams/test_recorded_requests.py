@@ -123,6 +123,7 @@ MESSAGES: dict[str, list[dict[str, Any]]] = {
     ],
     "video": [{"role": "user", "content": [{"type": "video_url", "video_url": {"url": "https://a/v"}}]}],
     "file": [{"role": "user", "content": [{"type": "file", "file": {"file_id": "f"}, **MARK}]}],
+    "a part of a server's own": [{"role": "user", "content": [{"type": "point", "x": 1}, IMAGE]}],
     "a mark in a part": [{"role": "system", "content": [{"type": "text", "text": "be kind", **MARK}]}],
     "a mark in a message": [{"role": "user", "content": "hi", **MARK}],
     "names": [
