@@ -18,6 +18,7 @@ from proxy.ab.plan import RunPlan
 from proxy.ab.report import write_report
 from proxy.ab.summary import Summary, summarise
 from proxy.ab.verdicts import compare
+from tests.repair.corpus import RELAXED
 
 HOSTILE = '</pre><script>alert("1")</script><img src="http://elsewhere/x">'
 
@@ -147,6 +148,7 @@ def test_the_csv_has_a_line_for_each_turn() -> None:
     assert lines[0].startswith("arm,streams,item,number")
 
 
+@RELAXED
 @given(st.floats(-1e4, 1e4), st.floats(1e-3, 1e6))
 def test_ticks_reach_around_the_values(low: float, span: float) -> None:
     found = ticks(low, low + span)

@@ -18,6 +18,7 @@ from proxy.ab.statistics import (
     sign_test,
     survival,
 )
+from tests.repair.corpus import RELAXED
 
 WHOLE = st.lists(st.integers(-5, 5), min_size=1, max_size=9)
 
@@ -31,6 +32,7 @@ def by_hand(values: list[int]) -> float:
     return sum(one >= abs(sum(values)) for one in sums) / len(sums)
 
 
+@RELAXED
 @given(WHOLE)
 def test_the_sign_test_counts_every_choice(values: list[int]) -> None:
     assert sign_test(values) == pytest.approx(by_hand(values))
@@ -44,6 +46,7 @@ def test_known_values_of_the_sign_test(values: list[int], p: float) -> None:
     assert sign_test(values) == pytest.approx(p)
 
 
+@RELAXED
 @given(WHOLE, st.floats(0.001, 1000))
 def test_sign_and_unit_mean_nothing_to_the_sign_test(values: list[int], unit: float) -> None:
     assert sign_test([-value * unit for value in values]) == pytest.approx(sign_test(values))
@@ -82,6 +85,7 @@ def test_the_level_is_shared_among_tests_that_can_claim_something(least: list[fl
     assert corrected_level(least) == pytest.approx(level)
 
 
+@RELAXED
 @given(st.lists(st.floats(-100, 100), min_size=1, max_size=12), st.floats(-50, 50))
 def test_the_bootstrap_interval_moves_with_the_values(values: list[float], by: float) -> None:
     low, high = bootstrap_interval(values, seed=3)
@@ -123,6 +127,7 @@ def test_seeds_needed_follows_the_formula() -> None:
     assert seeds_needed(PairedDifference(0.1, 0.0, 0.1, 1.0, 0.01, 10, 1), 0.05) == 54
 
 
+@RELAXED
 @given(st.lists(st.integers(-3, 3), max_size=10))
 def test_a_paired_difference_is_whole(values: list[int]) -> None:
     found = paired_difference(values)
