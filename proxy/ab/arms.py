@@ -144,7 +144,7 @@ def _program(name: str, folder: str, program: str) -> str:
     return found
 
 
-# Both hand out calls as text without these; `auto` tries all of their parsers.
+# Without these both hand out calls as text where they do not know the model; `auto` tries all their parsers.
 _TOOLS = ("--enable-auto-tool-choice", "--tool-call-parser", "auto")
 
 

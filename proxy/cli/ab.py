@@ -62,7 +62,7 @@ _MaxTokens = Annotated[int, typer.Option(min=1, help="Tokens of an answer at mos
 _Timeout = Annotated[float, typer.Option(min=1.0, help="Seconds that a server may be silent.")]
 _Out = Annotated[
     Path | None,
-    typer.Option(metavar="FOLDER", help="Takes the results. Default: fortieth-ab/DATE-TIME."),
+    typer.Option(metavar="FOLDER", help="Takes the results. Default: a new folder below this one."),
 ]
 _Resume = Annotated[
     Path | None, typer.Option(metavar="FOLDER", help="Go on with the run whose results are in this folder.")

@@ -33,7 +33,7 @@ _Requests = Annotated[int, typer.Option(min=1, max=100_000, help="How many reque
 _Timeout = Annotated[float, typer.Option(min=1.0, help="Seconds that a server may be silent.")]
 _Out = Annotated[
     Path | None,
-    typer.Option(metavar="FOLDER", help="Takes the results. Default: fortieth-bench/DATE-TIME."),
+    typer.Option(metavar="FOLDER", help="Takes the results. Default: a new folder below this one."),
 ]
 
 

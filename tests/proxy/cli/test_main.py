@@ -136,3 +136,21 @@ def test_help_shows_its_texts_whole(monkeypatch: pytest.MonkeyPatch) -> None:
         told = [str(getattr(one, "help", None) or "") for one in command.params]
         lost += [(*words, text) for text in told if text not in shown]
     assert lost == []
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        (["ab", "bundled"], "fortieth: ab compares two servers or more, got 1"),
+        (["ab", "bundled", "nothing"], "fortieth: arm nothing: it is no base_url"),
+        (["bench", "nothing"], "fortieth: arm nothing: it is no base_url"),
+    ],
+)
+def test_a_comparison_that_cannot_begin_is_one_line(
+    command: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(cli, command)
+    assert result.exit_code == 2
+    assert said in result.stderr
+    assert result.stderr.count("\n") == 1
