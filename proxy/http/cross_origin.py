@@ -45,12 +45,13 @@ class CrossOrigin:
         self._refuse = refuse
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        origin = Headers(scope=scope).get("origin") if scope["type"] == "http" else None
+        headers = Headers(scope=scope)
+        origin = headers.get("origin") if scope["type"] == "http" else None
         if origin is None:
             await self._app(scope, receive, send)
         elif ANY in self._allowed or origin in self._allowed:
             await self._answer(origin, scope, receive, send)
-        elif _is_foreign_page(origin, Headers(scope=scope).get("host", "")):
+        elif _is_foreign_page(origin, headers):
             reason = (
                 f"web pages of the origin {origin[:_SHOWN]!r} may not use this server; where they are to, "
                 "start it with `--cors ORIGIN`"
@@ -87,15 +88,22 @@ def _preflight(asked: Headers) -> dict[str, str]:
     return told
 
 
-def _is_foreign_page(origin: str, host: str) -> bool:
+def _is_foreign_page(origin: str, headers: Headers) -> bool:
     """Whether the request comes from a page that another server has sent. `null` stands for pages that hide
     their origin. Programs of the user's own (`app://`, `file://`, `chrome-extension://`) are no pages: nobody
     else can have them sent.
+
+    A reverse proxy may send another `Host` than the page has asked for. Then it is the browser that says that
+    both are one, or the proxy that tells the page's host: no page can write either header without a
+    preflight.
     """
+    if headers.get("sec-fetch-site") == "same-origin":
+        return False
     if origin == "null":
         return True
     try:
         parts = urlsplit(origin)
     except ValueError:
         return True
-    return parts.scheme in ("http", "https") and parts.netloc.lower() != host.lower()
+    own = {headers.get(name, "").lower() for name in ("host", "x-forwarded-host")}
+    return parts.scheme in ("http", "https") and parts.netloc.lower() not in own

@@ -70,6 +70,13 @@ def test_who_is_no_page_of_another_server_is_served(off: LiveServer) -> None:
         assert "access-control-allow-origin" not in response.headers
 
 
+def test_a_page_behind_a_reverse_proxy_is_its_own(off: LiveServer) -> None:
+    assert ask(off, PAGE, **{"sec-fetch-site": "same-origin"}).status_code == 200
+    assert ask(off, PAGE, **{"x-forwarded-host": "chat.example.org"}).status_code == 200
+    assert ask(off, PAGE, **{"sec-fetch-site": "same-site"}).status_code == 403
+    assert ask(off, PAGE, **{"x-forwarded-host": "example.org"}).status_code == 403
+
+
 @pytest.mark.parametrize("origin", [PAGE, APP])
 def test_a_named_page_is_let_in(on: LiveServer, origin: str) -> None:
     headers = {"origin": origin, **PREFLIGHT, "access-control-request-private-network": "true"}
