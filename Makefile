@@ -25,6 +25,7 @@ help:
 	@echo "make TARGET, where ARGS='...' is passed on: make serve ARGS='--port 9000 mlx-community/Qwen3-8B-4bit'"
 	@awk '/^#/ { sub(/^# */, ""); told = told (told ? " " : "") $$0; next } \
 		/^[a-z][a-z-]*:/ { split($$1, name, ":"); sub(/(\. |; ).*/, "", told); \
+			if (length(told) > 110) { told = substr(told, 1, 107); sub(/ [^ ]*$$/, " ...", told) } \
 			if (told) printf "  make %-18s %s\n", name[1], told } \
 		!/^[A-Z_]+ *[?:]?=|^\.PHONY/ { told = "" }' Makefile
 
