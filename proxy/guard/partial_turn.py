@@ -51,12 +51,14 @@ class PartialTurn:
     open_ended: more calls may follow those of the slots.
     may_answer: an answer in words is accepted instead of a call.
     fixes: those of the calls that are kept.
+    repeated: an attempt at the missing calls brought kept ones and nothing else.
     """
 
     slots: tuple[Slot, ...] = ()
     open_ended: bool = False
     may_answer: bool = False
     fixes: tuple[Fix, ...] = ()
+    repeated: bool = False
 
     @property
     def kept(self) -> tuple[ToolCall, ...]:
@@ -156,9 +158,11 @@ def _fill(
     known = {meaning(call) for call in partial.kept}
     new = [slot for slot in came if slot.call is None or meaning(slot.call) not in known]
     count = len(partial.missing)
+    if not new and partial.repeated:
+        return Settled(partial.kept, partial.fixes)  # told that a call is missing, the model says: these
     if len(new) != count and not (partial.open_ended and len(new) > count):
         told = f"{count} calls were due, {len(new)} came"
-        return Retry(partial, (*problems, Problem("", "call_count", told)))
+        return Retry(replace(partial, repeated=not new), (*problems, Problem("", "call_count", told)))
     slots: list[Slot] = []
     wrong: list[Problem] = []
     queue = list(new)

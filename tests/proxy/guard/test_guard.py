@@ -74,6 +74,14 @@ TURNS: dict[str, tuple[tuple[Any, ...], Seen]] = {
         (f"{BAD_TYPE_CALL}\n{TIME_CALL}", f"{TIME_CALL}\n{CALL}"),
         Seen(200, calls=(LISBON, ("get_time", "{}")), reason="tool_calls", verdict="reasked", attempts=2),
     ),
+    "a_kept_call_in_the_place_of_the_missing_one": (
+        (f"{CALL}\n{BAD_TYPE_CALL}", CALL),
+        Seen(200, calls=(LISBON,), reason="tool_calls", verdict="reasked", attempts=3),
+    ),
+    "a_kept_call_in_its_place_once": (
+        (f"{CALL}\n{BAD_TYPE_CALL}", CALL, PORTO_CALL),
+        Seen(200, calls=(LISBON, PORTO), reason="tool_calls", verdict="reasked", attempts=3),
+    ),
     "one_after_the_other": (
         (f"{BAD_TYPE_CALL}\n{HOPELESS_CALL}", f"{CALL}\n{BAD_TYPE_CALL}", PORTO_CALL),
         Seen(
