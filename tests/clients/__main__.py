@@ -2,7 +2,8 @@
 
 Each client is installed once into an environment of its own under --folder and driven through a tool loop
 against a model server of ours that calls wrongly a few times in a row (--times) before it calls rightly. An
-arm is `bare`, or fortieth in between with one of its ways to give up.
+arm is `bare`, or fortieth in between with one of its ways to give up. In the arm `bundled` the bundled model
+answers, once for each client, and what the client was sent is judged on the wire.
 """
 
 from __future__ import annotations
@@ -10,10 +11,12 @@ from __future__ import annotations
 import argparse
 import contextlib
 import itertools
+import json
 import signal
 import sys
 import threading
 import time
+import urllib.request
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -21,34 +24,60 @@ from pathlib import Path
 
 from tests.bench.servers import Server, running
 from tests.clients import report
+from tests.clients.drivers.common import CONTEXT_WINDOW
 from tests.clients.environments import Environment, install
 from tests.clients.faults import Fault
 from tests.clients.recorder import recording
 from tests.clients.roster import ROSTER, Client
-from tests.clients.runs import Case, Outcome, Run, runs
-from tests.clients.upstream import FaultyUpstream
+from tests.clients.runs import BUNDLED, Case, Outcome, Run, runs
+from tests.clients.upstream import MODEL, FaultyUpstream
 from tests.proxy.upstreams.wire import wire_serving
 
 BARE = "bare"
-ARMS = (BARE, "text", "error", "client")
+ARMS = (BARE, "text", "error", "client", BUNDLED)
+# Of the bundled model, which was trained with 8192 tokens: the prompts of most agents are longer.
+CONTEXT = 65_536
 # The ways to give up that keep a refused call from the client.
 NEVER_HANDED_OVER = ("text", "error")
 
 
-def fortieth(upstream_url: str, give_up: str) -> Server:
-    """Our server over the model server, as a user starts it."""
-    serve = ("-c", "from proxy.cli.main import main; main()", "serve", "--upstream", upstream_url)
-    environment = (("FORTIETH_GIVE_UP", give_up), ("FORTIETH_LEDGER", "off"))
-    return Server(f"fortieth-{give_up}", sys.executable, "proxy", (*serve, "--port", "{port}"), environment)
+@dataclass(frozen=True, slots=True)
+class Arm:
+    """Where clients go. model: its id there; context: of it, in tokens."""
+
+    name: str
+    base_url: str
+    model: str = MODEL
+    context: int = CONTEXT_WINDOW
+
+
+def fortieth(arm: str, upstream_url: str) -> Server:
+    """Our server, as a user starts it: over the model server, or with the bundled model."""
+    serve = ("-c", "from proxy.cli.main import main; main()", "serve", "--port", "{port}")
+    if arm == BUNDLED:
+        alone = (("FORTIETH_CACHE_DIR", "off"), ("FORTIETH_LEDGER", "off"))
+        return Server("fortieth", sys.executable, "proxy", (*serve, "--context-limit", str(CONTEXT)), alone)
+    environment = (("FORTIETH_GIVE_UP", arm), ("FORTIETH_LEDGER", "off"))
+    return Server(
+        f"fortieth-{arm}", sys.executable, "proxy", (*serve, "--upstream", upstream_url), environment
+    )
+
+
+def served(arm: str, port: int) -> Arm:
+    """The arm of a server that runs, with the model that it lists first."""
+    base_url = f"http://127.0.0.1:{port}/v1"
+    with urllib.request.urlopen(f"{base_url}/models", timeout=10) as response:
+        card = json.loads(response.read())["data"][0]
+    return Arm(arm, base_url, card["id"], card.get("max_model_len") or CONTEXT_WINDOW)
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is to be run. arms: names and base_urls. until: no run begins later, by time.monotonic(). log: a
-    file that takes every run as a line of JSON. turns: of the tool in each run.
+    """What is to be run. until: no run begins later, by time.monotonic(). log: a file that takes every run as
+    a line of JSON. turns: of the tool in each run.
     """
 
-    arms: Sequence[tuple[str, str]]
+    arms: Sequence[Arm]
     faults: Sequence[Fault | None]
     times: int
     until: float
@@ -61,34 +90,37 @@ class Plan:
         return time.monotonic() < self.until and not self.stop.is_set()
 
     def cases(self, client: Client) -> list[Case]:
-        faults = self.faults if client.task.tool else [None]
-        combined = itertools.product(self.arms, faults, client.streams)
         return [
-            Case(arm, url, fault, self.times if fault else 0, stream, self.turns)
-            for (arm, url), fault, stream in combined
-            if client.bare or arm != BARE
+            case for arm in self.arms if client.bare or arm.name != BARE for case in self._of(arm, client)
         ]
+
+    def _of(self, arm: Arm, client: Client) -> Iterator[Case]:
+        """The bundled model makes its own mistakes, and each client goes once through them."""
+        real = arm.name == BUNDLED
+        faults = self.faults if client.task.tool and not real else [None]
+        streams = client.streams[-1:] if real else client.streams
+        for fault, stream in itertools.product(faults, streams):
+            times, turns = self.times if fault else 0, 1 if real else self.turns
+            yield Case(arm.name, arm.base_url, fault, times, stream, turns, arm.model, arm.context)
 
 
 @contextlib.contextmanager
-def arms(
-    names: Sequence[str], upstream: FaultyUpstream, record: Path | None = None
-) -> Iterator[list[tuple[str, str]]]:
-    """The base_url of each arm, until the block ends. An arm that does not start is told and left out.
-    record: a folder that takes what the clients send to each arm (tests.clients.recorder).
+def arms(names: Sequence[str], upstream: FaultyUpstream, record: Path | None = None) -> Iterator[list[Arm]]:
+    """The arms, until the block ends. One that does not start is told and left out. record: a folder that
+    takes what the clients send to each arm (tests.clients.recorder).
     """
     with contextlib.ExitStack() as stack:
-        found = [(BARE, upstream.base_url)] if BARE in names else []
+        found = [Arm(BARE, upstream.base_url)] if BARE in names else []
         for name in (name for name in names if name != BARE):
             try:
-                server = stack.enter_context(running(fortieth(upstream.base_url, name), Path()))
+                server = stack.enter_context(running(fortieth(name, upstream.base_url), Path()))
             except RuntimeError as error:
                 print(f"arm {name} left out: {error}", file=sys.stderr)
                 continue
             port = server.port
             if record is not None:
                 port = stack.enter_context(recording(server.port, record / f"{name}.jsonl"))
-            found.append((name, f"http://127.0.0.1:{port}/v1"))
+            found.append(served(name, port))
         yield found
 
 
@@ -112,16 +144,25 @@ def drive(environment: Environment, plan: Plan, upstream: FaultyUpstream, lock: 
 
 
 def must_not_be(done: Sequence[Run]) -> list[Run]:
-    """Runs whose wrong call was none; and those behind fortieth that did not finish although the model called
-    rightly, or executed a wrong call where none is ever handed over.
+    """Runs whose wrong call was none; those behind fortieth that did not finish although the model called
+    rightly, or executed a wrong call where none is ever handed over; and with a real model those that did not
+    end, or in which the client was sent what it should not be, whatever the model did.
     """
-    return [
-        run
-        for run in done
-        if run.mendable
-        or (run.case.arm != BARE and run.case.fault is None and run.outcome is not Outcome.finished)
-        or (run.wrongly and run.case.arm in NEVER_HANDED_OVER)
-    ]
+    return [run for run in done if (_is_wrong_for_real(run) if run.wire else _is_wrong(run))]
+
+
+def _is_wrong(run: Run) -> bool:
+    unfinished = run.outcome is not Outcome.finished
+    return (
+        run.mendable
+        or (run.case.arm != BARE and run.case.fault is None and unfinished)
+        or bool(run.wrongly and run.case.arm in NEVER_HANDED_OVER)
+    )
+
+
+def _is_wrong_for_real(run: Run) -> bool:
+    assert run.wire is not None
+    return run.outcome is Outcome.hung or bool(run.wrongly or run.wire.invalid or run.wire.errors)
 
 
 def installed(clients: Sequence[Client], folder: Path) -> Iterator[Environment]:
@@ -151,9 +192,7 @@ def main() -> int:
             finally:
                 plan.stop.set()  # who is interrupted lets the runs that have begun end
     done = list(itertools.chain(*lists))
-    print(
-        f"\nThe same fault {options.times} times in a row.\n\n{report.table(done)}\n\n{report.totals(done)}"
-    )
+    print(f"\n{report.everything(done, options.times)}")
     wrong = must_not_be(done)
     for run in wrong:
         print(f"must not be: {report.line(run)}")

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from tests.clients.faults import Fault
 from tests.clients.runs import Case, Outcome, Run
+from tests.clients.witness import OnWire
 
 
 def as_json(run: Run) -> str:
@@ -26,6 +27,10 @@ def line(run: Run) -> str:
     what = f"{run.client} {case.arm} {case.fault or 'none'} {'stream' if case.stream else 'whole'}"
     what += f" {case.turns} turns" if case.turns > 1 else ""
     counts = f"executed {run.executed}, wrongly {run.wrongly}, asked {run.asked}"
+    if run.wire is not None:
+        wire = run.wire
+        counts += f", prompt {wire.prompt}, calls {wire.calls}, invalid {wire.invalid}"
+        counts += f", errors {'; '.join(wire.errors)}" if wire.errors else ""
     return f"{what}: {run.outcome}, {counts} | {run.words[-100:]}"
 
 
@@ -34,7 +39,13 @@ def read(text: str) -> Run:
     fields = json.loads(text)
     case = fields["case"]
     fault = Fault(case["fault"]) if case["fault"] else None
-    return Run(**{**fields, "case": Case(**{**case, "fault": fault}), "outcome": Outcome(fields["outcome"])})
+    wire = fields.get("wire")
+    made = {
+        "case": Case(**{**case, "fault": fault}),
+        "outcome": Outcome(fields["outcome"]),
+        "wire": OnWire(**{**wire, "errors": tuple(wire["errors"])}) if wire else None,
+    }
+    return Run(**{**fields, **made})
 
 
 def latest(runs: Iterable[Run]) -> list[Run]:
@@ -86,6 +97,30 @@ def totals(runs: Sequence[Run]) -> str:
     return "\n".join(lines)
 
 
+def on_wire(runs: Sequence[Run]) -> str:
+    """A row for each run with a real model: what the client was sent, and how its loop ended."""
+    names = ("client", "version", "prompt", "answers", "calls", "invalid", "executed", "errors", "its loop")
+    lines = [_row(*names), "|" + "---|" * len(names)]
+    for run in runs:
+        wire = run.wire
+        if wire is not None:
+            figures = (wire.prompt, wire.answers, wire.calls, wire.invalid, run.executed, len(wire.errors))
+            wrong = f" !{run.wrongly}" if run.wrongly else ""
+            lines.append(_row(run.client, run.version, *map(str, figures), run.outcome.value + wrong))
+    return "\n".join(lines)
+
+
+def everything(runs: Sequence[Run], times: int) -> str:
+    """All that there is to tell of runs with the same fault so many times in a row, and with a real model."""
+    scripted = [run for run in runs if run.wire is None]
+    parts = []
+    if scripted:
+        parts += [f"The same fault {times} times in a row.", table(scripted), totals(scripted)]
+    if len(scripted) < len(runs):
+        parts += ["With the bundled model.", on_wire(runs)]
+    return "\n\n".join(parts)
+
+
 def _row(*cells: str) -> str:
     return "| " + " | ".join(cells) + " |"
 
@@ -107,7 +142,10 @@ def _cell(runs: Iterable[Run], brief: bool = False) -> str:
 def main(paths: Sequence[str]) -> int:
     """Prints a table and the totals for each number of faults in a row that the logs have."""
     texts = (text for path in paths for text in Path(path).read_text().splitlines())
-    found = latest(read(text) for text in texts)
+    every = latest(read(text) for text in texts)
+    if any(run.wire for run in every):
+        print(f"{on_wire(every)}\n")
+    found = [run for run in every if run.wire is None]
     for times in sorted({run.case.times for run in found if run.case.fault}):
         own = [run for run in found if run.case.times == times or run.case.fault is None]
         print(f"The same fault {times} times in a row.\n")

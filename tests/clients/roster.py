@@ -36,6 +36,11 @@ class Client:
         return self.connects or self.name
 
     @property
+    def has_shell(self) -> bool:
+        """Whether the model's calls are run in a shell, and not by a tool of ours."""
+        return self.prompt == SHELL_PROMPT
+
+    @property
     def package(self) -> str:
         """The client's own, without what it is asked for with."""
         first = self.packages[0]

@@ -9,6 +9,7 @@ import queue
 import secrets
 import signal
 import subprocess
+import sys
 import tempfile
 import threading
 from collections.abc import Iterable, Iterator
@@ -22,9 +23,15 @@ from proxy.cli.connections.table import CLIENTS
 from tests.clients.drivers.common import CONTEXT_WINDOW
 from tests.clients.environments import Environment
 from tests.clients.faults import Fault
+from tests.clients.recorder import listening
 from tests.clients.upstream import MODEL, FaultyUpstream, Play, step_done
+from tests.clients.witness import OnWire, Witness, on_wire, port_of, unasked
 
+# The arm in which the bundled model answers.
+BUNDLED = "bundled"
 START_S = 120.0
+# One run with a real model may take this long: on a busy CPU a prompt of 25,000 tokens takes minutes.
+REAL_MODEL_S = 900.0
 # A further turn of a session may take this long.
 TURN_S = 8.0
 
@@ -42,8 +49,8 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """What one run is to be. arm: `bare`, or how fortieth is to give up. base_url: where the client goes.
-    turns: of the tool (see Play).
+    """What one run is to be. arm: `bare`, how fortieth is to give up, or BUNDLED. base_url: where the client
+    goes. turns: of the tool (see Play). model: its id, where a real one answers; context: of it, in tokens.
     """
 
     arm: str
@@ -52,13 +59,16 @@ class Case:
     times: int
     stream: bool
     turns: int = 1
+    model: str = MODEL
+    context: int = CONTEXT_WINDOW
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What one came to. executed: how often the tool was; wrongly: with other than the right arguments.
-    asked: requests that reached the model. words: the client's last ones, or its error's. mendable: the wrong
-    call was none (see Play).
+    """What one came to. executed: how often the tool was; wrongly: with other than the right arguments, or,
+    where a real model decides what is looked up, without a valid call that asked for it. asked: requests that
+    reached the model. words: the client's last ones, or its error's. mendable: the wrong call was none (see
+    Play). wire: where a real model answered.
     """
 
     client: str
@@ -70,6 +80,7 @@ class Run:
     asked: int
     words: str
     mendable: bool = False
+    wire: OnWire | None = None
 
 
 def runs(environment: Environment, cases: Iterable[Case], upstream: FaultyUpstream) -> Iterator[Run]:
@@ -77,8 +88,11 @@ def runs(environment: Environment, cases: Iterable[Case], upstream: FaultyUpstre
     driver: Driver | None = None
     try:
         for case in cases:
+            confined = case.arm == BUNDLED and environment.client.has_shell
+            if driver is not None and driver.confined is not confined:
+                driver.stop()
             if driver is None or not driver.alive:
-                driver = Driver(environment)
+                driver = Driver(environment, confined)
             yield _run(environment, driver, case, upstream)
     finally:
         if driver is not None:
@@ -91,59 +105,82 @@ def _run(environment: Environment, driver: Driver, case: Case, upstream: FaultyU
     play = Play(client.task, case.fault, case.times, secrets.token_hex(6), case.turns)
     upstream.plays[identity] = play
     steps = [play.place(turn).recorded for turn in range(1, case.turns)]
-    seconds = client.seconds + TURN_S * len(steps)
-    job = {
-        "id": identity,
-        "base_url": case.base_url,
-        "model": MODEL,
-        "prompt": f"This is task {identity}. {client.prompt}",
-        "stream": case.stream,
-        "token": play.token,
-        "recorded": client.task.recorded,
-        "steps": [[recorded, step_done(step)] for step, recorded in enumerate(steps, 1)],
-        "client": client.connected_as,
-        "code": code_for(client.connected_as, case.base_url),
-        "seconds": seconds - 10,
-    }
-    result = driver.run(job, seconds)
-    executions = result.get("executions", [])
+    seconds = REAL_MODEL_S if case.arm == BUNDLED else client.seconds + TURN_S * len(steps)
+    with _watched(case) as (base_url, witness):
+        job = {
+            "id": identity,
+            "base_url": base_url,
+            "model": case.model,
+            "context_window": case.context,
+            "prompt": f"This is task {identity}. {client.prompt}",
+            "stream": case.stream,
+            "token": play.token,
+            "recorded": client.task.recorded,
+            "steps": [[recorded, step_done(step)] for step, recorded in enumerate(steps, 1)],
+            "client": client.connected_as,
+            "code": code_for(client.connected_as, base_url, case.model, case.context),
+            "seconds": seconds - 10,
+        }
+        result = driver.run(job, seconds)
+        executions = result.get("executions", [])
+        wrongly = sum(one not in (client.task.recorded, *steps) for one in executions)
+        wire = None
+        if witness is not None:
+            wire, wrongly = on_wire(witness, case.base_url), len(unasked(executions, witness))
     words = str(result.get("error") or result.get("answer") or "")
     return Run(
         client.name,
         environment.version,
         case,
-        judge(result, play),
+        judge(result, play.token if witness else play.answer),
         len(executions),
-        sum(one not in (client.task.recorded, *steps) for one in executions),
-        play.asked,
+        wrongly,
+        wire.answers if wire else play.asked,
         " ".join(words.split())[-300:],
         play.mendable,
+        wire,
     )
 
 
-def code_for(name: str, base_url: str) -> str:
+@contextlib.contextmanager
+def _watched(case: Case) -> Iterator[tuple[str, Witness | None]]:
+    """The base_url for one run: a real model's server is watched, since what it answers is not known."""
+    if case.arm != BUNDLED:
+        yield case.base_url, None
+        return
+    with listening(Witness(port_of(case.base_url))) as witness:
+        yield f"http://127.0.0.1:{witness.port}/v1", witness
+
+
+def code_for(name: str, base_url: str, model: str = MODEL, context: int = CONTEXT_WINDOW) -> str:
     """The lines that `fortieth connect` prints for a library; "" for an agent."""
-    server = ServerAddress(base_url.removesuffix("/v1"), MODEL, context_window=CONTEXT_WINDOW)
+    server = ServerAddress(base_url.removesuffix("/v1"), model, context_window=context)
     return CLIENTS[name].settings_for(server, Path.home(), {}).code
 
 
-def judge(result: dict[str, Any], play: Play) -> Outcome:
+def judge(result: dict[str, Any], answer: str) -> Outcome:
+    """answer: what only a right execution could tell."""
     if result.get("hung"):
         return Outcome.hung
-    if play.answer in result["answer"]:
+    if answer in result["answer"]:
         return Outcome.finished
     return Outcome.died if result["error"] else Outcome.silent
 
 
 class Driver:
-    """A driver's process in a folder of its own, which is its HOME too."""
+    """A driver's process in a folder of its own, which is its HOME too.
 
-    def __init__(self, environment: Environment) -> None:
+    confined: it can write there alone, since a real model decides what is run in its client's shell.
+    """
+
+    def __init__(self, environment: Environment, confined: bool = False) -> None:
+        self.confined = confined
         self._folder = tempfile.TemporaryDirectory(prefix="fortieth-client-", ignore_cleanup_errors=True)
         home = Path(self._folder.name)
+        confining = (sys.executable, "-m", "tests.clients.confine", str(home)) if confined else ()
         self._log = (home / "stderr").open("w+", errors="replace")
         self._process = subprocess.Popen(
-            environment.command(),
+            [*confining, *environment.command()],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,

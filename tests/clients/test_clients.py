@@ -15,14 +15,15 @@ from proxy.cli.connections.table import CLIENTS
 from repair.jsonl import read_tools
 from repair.ladder import repair_call
 from repair.types import Body, RawCall, Rejected
-from tests.clients.__main__ import Plan, arms, must_not_be
+from tests.clients.__main__ import Arm, Plan, arms, must_not_be
 from tests.clients.drivers.common import NAME, SCHEMA
 from tests.clients.environments import ROOT, Environment, python_for
 from tests.clients.faults import COMMANDS, LOOKUP, Fault, Task, shell
-from tests.clients.report import as_json, latest, read, summary, table, totals
+from tests.clients.report import as_json, everything, latest, read, summary, table, totals
 from tests.clients.roster import ROSTER, Client
 from tests.clients.runs import Case, Outcome, Run, runs
 from tests.clients.upstream import FaultyUpstream, whole
+from tests.clients.witness import OnWire
 from tests.proxy.upstreams.wire import Reply, called, told, wire_serving
 
 TELLS = next(client for client in ROSTER if client.name == "openai, errors told")
@@ -37,7 +38,7 @@ def upstream() -> Iterator[FaultyUpstream]:
 
 
 @pytest.fixture(scope="module")
-def both(upstream: FaultyUpstream) -> Iterator[list[tuple[str, str]]]:
+def both(upstream: FaultyUpstream) -> Iterator[list[Arm]]:
     """The model server, and fortieth before it."""
     with arms(("bare", "text"), upstream) as found:
         yield found
@@ -57,20 +58,20 @@ def outcomes(found: list[Run]) -> list[tuple[Outcome, int, int]]:
     return [(run.outcome, run.executed, run.wrongly) for run in found]
 
 
-def test_a_client_alone_and_behind_fortieth(upstream: FaultyUpstream, both: list[tuple[str, str]]) -> None:
+def test_a_client_alone_and_behind_fortieth(upstream: FaultyUpstream, both: list[Arm]) -> None:
     """Alone it executes what breaks the schema; behind fortieth the model is asked again and nothing wrong is
     executed, streamed and not.
     """
-    assert [name for name, _ in both] == ["bare", "text"]
-    cases = [Case(*arm, Fault.type, 1, stream) for arm in both for stream in (False, True)]
+    assert [arm.name for arm in both] == ["bare", "text"]
+    cases = [Case(arm.name, arm.base_url, Fault.type, 1, stream) for arm in both for stream in (False, True)]
     done = list(runs(here(TELLS), cases, upstream))
     assert outcomes(done) == [(Outcome.finished, 2, 1)] * 2 + [(Outcome.finished, 1, 0)] * 2
     assert [run.asked for run in done] == [3] * 4
 
 
-def test_a_session_of_several_turns(upstream: FaultyUpstream, both: list[tuple[str, str]]) -> None:
+def test_a_session_of_several_turns(upstream: FaultyUpstream, both: list[Arm]) -> None:
     """Each turn has its own call; every third one comes wrong at first, and others need a repair."""
-    (run,) = runs(here(TELLS), [Case(*both[1], Fault.missing, 1, True, turns=7)], upstream)
+    (run,) = runs(here(TELLS), [Case("text", both[1].base_url, Fault.missing, 1, True, turns=7)], upstream)
     assert (run.outcome, run.executed, run.wrongly) == (Outcome.finished, 7, 0)
     assert run.asked == 7 + 2 + 1  # two of the calls a second time, and the answer
 
@@ -134,6 +135,48 @@ def test_a_log_gives_the_runs_back() -> None:
     assert "| c | 1 | 1/2 !2 | 1/1 |" in summary([RUN, plain, bare])
 
 
+REAL = replace(
+    RUN,
+    case=Case("bundled", "", None, 0, True, model="tiny", context=8192),
+    outcome=Outcome.silent,
+    executed=0,
+    wrongly=0,
+    wire=OnWire(2600, 2, 1, 0, ()),
+)
+
+
+def test_runs_with_a_real_model_are_told_apart() -> None:
+    assert read(as_json(REAL)) == REAL
+    told = everything([RUN, REAL], 3)
+    assert "| c | 1 | 2600 | 2 | 1 | 0 | 0 | 0 | silent |" in told
+    assert "| text | 1 | 1 | 0 | 0 | 0 | 2 | 1: c |" in told
+    assert "prompt" not in everything([RUN], 3)
+
+
+def test_a_real_model_need_not_do_its_task_right() -> None:
+    """But the run has to end, and the client must be sent valid calls and no error."""
+    assert REAL.wire is not None
+    wrong = [
+        replace(REAL, outcome=Outcome.hung),
+        replace(REAL, wrongly=1),
+        replace(REAL, wire=replace(REAL.wire, invalid=1)),
+        replace(REAL, wire=replace(REAL.wire, errors=("500: {}",))),
+    ]
+    assert must_not_be([REAL, replace(REAL, outcome=Outcome.died), *wrong]) == wrong
+
+
+def test_a_real_model_is_driven_once(upstream: FaultyUpstream) -> None:
+    """The client is watched on its way: what it is sent is judged, and its executions are traced to calls."""
+    plan = Plan([Arm("bundled", upstream.base_url, "tiny", 8192)], [None, Fault.cut], 3, 0.0, None, turns=5)
+    (case,) = plan.cases(TELLS)
+    assert (case.fault, case.turns, case.stream, case.model) == (None, 1, True, "tiny")
+    (run,) = runs(here(TELLS), [case], upstream)
+    assert (run.executed, run.wrongly, run.wire) == (1, 0, OnWire(0, 2, 1, 0, ()))
+    wrong = replace(case, fault=Fault.type, times=1)
+    (run,) = runs(here(TELLS), [wrong], upstream)
+    assert (run.executed, run.wrongly, run.wire) == (2, 1, OnWire(0, 3, 2, 1, ()))
+
+
 def test_what_must_not_be_is_found() -> None:
     """A wrong call executed where none is handed over, and a loop without a fault that does not finish."""
     bare = replace(RUN, case=replace(RUN.case, arm="bare"))
@@ -145,7 +188,7 @@ def test_what_must_not_be_is_found() -> None:
 
 
 def test_a_client_of_another_api_is_not_run_alone() -> None:
-    plan = Plan([("bare", "a"), ("text", "b")], [None, Fault.cut], 3, 0.0, None)
+    plan = Plan([Arm("bare", "a"), Arm("text", "b")], [None, Fault.cut], 3, 0.0, None)
     assert [case.arm for case in plan.cases(replace(TELLS, streams=(True,)))] == [
         "bare",
         "bare",

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
 import pytest
 
+from tests.clients.confine import available
 from tests.clients.drivers.cli import run_cli
 from tests.clients.drivers.common import Job
+from tests.clients.environments import ROOT
 from tests.clients.runs import code_for
 from tests.clients.upstream import MODEL
 
@@ -75,3 +79,19 @@ def test_a_tool_of_ours_tells_the_steps() -> None:
         "CODE token",
     ]
     assert one.executions == ["step 1", "x", "north"]
+
+
+@pytest.mark.skipif(not available(), reason="the kernel has no Landlock")
+def test_what_a_real_model_runs_can_write_in_its_folder_alone(tmp_path: Path) -> None:
+    inside, outside = tmp_path / "inside", tmp_path / "outside"
+    inside.mkdir()
+    outside.mkdir()
+    (outside / "kept").write_text("kept")
+    command = f"cd {inside}; echo a > b; mv b c; mkdir d; mv c d/e; rm -rf {outside}; echo x > {outside}/kept"
+    command += f"; echo f > {outside}/g; cat {outside}/kept d/e > /dev/null; sh -c 'echo y >> {outside}/kept'"
+    program = [sys.executable, "-m", "tests.clients.confine", str(inside), "sh", "-c", command]
+    done = subprocess.run(program, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert "Permission denied" in done.stderr
+    assert (inside / "d/e").read_text() == "a\n"
+    assert [one.name for one in outside.iterdir()] == ["kept"]
+    assert (outside / "kept").read_text() == "kept"

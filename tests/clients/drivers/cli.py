@@ -17,7 +17,7 @@ from pathlib import Path
 from proxy.cli.connections.base import ServerAddress
 from proxy.cli.connections.config_files import write_files
 from proxy.cli.connections.table import CLIENTS
-from tests.clients.drivers.common import CONTEXT_WINDOW, Job
+from tests.clients.drivers.common import Job
 
 
 def run_cli(
@@ -43,7 +43,7 @@ def run_cli(
         home.mkdir(exist_ok=True)
         own = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
         own |= {"HOME": str(home), "XDG_CONFIG_HOME": str(home / ".config"), **(variables or {})}
-        server = ServerAddress(job.base_url.removesuffix("/v1"), job.model, context_window=CONTEXT_WINDOW)
+        server = ServerAddress(job.base_url.removesuffix("/v1"), job.model, context_window=job.context_window)
         settings = CLIENTS[job.client].settings_for(server, home, own)
         write_files(settings.files, home, own)
         own |= settings.variables

@@ -13,13 +13,16 @@ from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any, TextIO
 
+# Told to clients that ask for it when they are connected.
+CONTEXT_WINDOW = 200_000
+
 
 @dataclass
 class Job:
     """One run of a client. recorded: what the tool is to be executed with. steps: what it is to be executed
     with before that, and what it says then. client: the name for `fortieth connect`; code: the lines that it
     prints for a library. seconds: what it starts has to end in this time. executions: what the tool was
-    executed with.
+    executed with. context_window: of the model, for clients that ask for it when they are connected.
     """
 
     id: str
@@ -34,6 +37,7 @@ class Job:
     code: str
     seconds: float
     executions: list[Any] = field(default_factory=list)
+    context_window: int = CONTEXT_WINDOW
 
     def execute(self, arguments: Any) -> str:
         """The tool itself: it writes down what it got and tells the token for the right arguments."""
@@ -49,8 +53,6 @@ class Job:
         return SimpleNamespace(**{name: value for name, value in names.items() if name != "__builtins__"})
 
 
-# Told to clients that ask for it when they are connected.
-CONTEXT_WINDOW = 200_000
 SCHEMA: dict[str, Any] = {
     "type": "object",
     "properties": {
