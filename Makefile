@@ -236,12 +236,17 @@ bench-restarts: install-dev
 bench-memory: install-dev
 	$(BIN)/python -m tests.bench.memory $(ARGS)
 
+# tokens a second of eight streams while the page is open in ten browsers, and while it is not, in turns (Linux)
+.PHONY: bench-page
+bench-page: install-dev
+	$(BIN)/python -m tests.bench.page $(ARGS)
+
 # the cache's folder removed, replaced, locked, filled, made read-only while a server runs; mounts need root
 bench-outages: install-dev
 	$(BIN)/python -m tests.bench.outages $(ARGS)
 
-# real agent clients through a model that calls wrongly, bare and behind fortieth (docs/clients.md); each is installed
-# once into an environment of its own in the folder CLIENTS
+# real agent clients through a model that calls wrongly, bare and behind fortieth, and once each with the bundled model
+# (docs/clients.md); each is installed once into an environment of its own in the folder CLIENTS
 CLIENTS ?= /tmp/fortieth-clients
 .PHONY: clients
 clients: install-dev

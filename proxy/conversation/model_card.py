@@ -13,6 +13,7 @@ class ModelCard:
     context_length: in tokens.
     family: the architecture as the model's own config names it, "" where it is not known.
     thinks: whether it is known to think before it answers.
+    format: the wire format of its calls, "" where it is not known.
     """
 
     id: str
@@ -21,3 +22,4 @@ class ModelCard:
     fingerprint: str
     family: str = ""
     thinks: bool = False
+    format: str = ""

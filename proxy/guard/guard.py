@@ -26,6 +26,7 @@ from proxy.guard.reask import Reask, Reasked
 from proxy.guard.recorder import Recorder, RequestContext
 from proxy.guard.settled import TurnEnd, answer_instead, deliver, observed_turn, unjudged_turn
 from proxy.prompts.think_time import reply_of
+from proxy.records.activity import Activity
 from proxy.records.request_record import Ending, Sink
 from proxy.upstreams.base import Generation, Upstream, UpstreamExtra, UpstreamStarted, UpstreamText
 from repair.placement import InText
@@ -203,6 +204,7 @@ class Exchange:
     async def _ask_again(self, first: Attempt, problems: tuple[Problem, ...], limits: ReaskLimits) -> Reasked:
         # finished, but an upstream counts the generation as running until it is closed
         await self._generation.aclose()
+        self._recorder.asking_again()
         reask = Reask(self._guard.upstream, self._asked, self._tools, self._turn_policy, limits, self._refuse)
         try:
             return await reask.run(first, problems)
@@ -232,16 +234,22 @@ class Exchange:
 
 
 class Guard:
-    """Opens exchanges with one upstream under one policy. sinks: get the record of each request."""
+    """Opens exchanges with one upstream under one policy.
+
+    sinks: get the record of each request.
+    activity: knows what runs.
+    """
 
     def __init__(
         self,
         upstream: Upstream,
         policy: GuardPolicy,
         sinks: Sequence[Sink] = (),
+        activity: Activity | None = None,
     ) -> None:
         self.upstream = upstream
         self.policy = policy
+        self.activity = activity or Activity()
         self.drift = DriftStore(policy.drift or DEFAULT_RULE)
         self.structured = StructuredSessions()
         self._sinks = tuple(sinks)
@@ -264,7 +272,7 @@ class Guard:
         if about.mode in REASKING and tools:
             asked = nudge(asked, self.loops(asked))
             about = replace(about, looping=asked is not about.request)
-        recorder = Recorder(about, self._sinks)
+        recorder = Recorder(about, self._sinks, self.activity)
         try:
             generation = await self.upstream.open(asked)
         except RequestError as error:

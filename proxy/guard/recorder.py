@@ -15,6 +15,7 @@ from proxy.conversation.verdict import GiveUp, GuardMode, Verdict
 from proxy.guard.attempt import Attempt, AttemptReader
 from proxy.guard.caller import new_call_id
 from proxy.guard.drift import SessionKey
+from proxy.records.activity import Activity, Phase
 from proxy.records.request_record import AttemptRecord, Ending, RequestRecord, Sink, Timings
 from repair.types import Fix, Problem
 
@@ -43,11 +44,23 @@ class RequestContext:
 
 
 class Recorder:
-    """Notes what happens to one request. close() may be called again: only the first call counts."""
+    """Notes what happens to one request. close() may be called again: only the first call counts.
 
-    def __init__(self, about: RequestContext, sinks: Sequence[Sink]) -> None:
+    activity: is told of the request while it runs.
+    """
+
+    def __init__(self, about: RequestContext, sinks: Sequence[Sink], activity: Activity) -> None:
         self._about = about
         self._sinks = sinks
+        self._activity = activity
+        self._running = activity.begin(
+            about.request_id,
+            about.key.model,
+            about.key.session,
+            about.turn,
+            about.mode,
+            about.request.stream,
+        )
         self._start = time.monotonic()
         self._timings = Timings()
         self._attempts: list[AttemptRecord] = []
@@ -71,6 +84,7 @@ class Recorder:
     def shown(self) -> None:
         """Something was sent to the client."""
         if self._timings.first is None:
+            self._running.phase = Phase.writing
             self._timings = replace(self._timings, first=self._now())
 
     def heard(self) -> None:
@@ -100,6 +114,10 @@ class Recorder:
                 tools=attempt.called,
             )
         )
+
+    def asking_again(self) -> None:
+        """The model is being asked again."""
+        self._running.phase = Phase.asking_again
 
     def reasked(self, attempts: Sequence[AttemptRecord]) -> None:
         assert self._timings.judged is not None
@@ -211,3 +229,4 @@ class Recorder:
         )
         for sink in self._sinks:
             sink.record(account)
+        self._activity.end(self._running, account)

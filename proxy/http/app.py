@@ -22,6 +22,8 @@ from proxy.guard.policy import GuardPolicy
 from proxy.http.cross_origin import CrossOrigin
 from proxy.http.health import HealthCheck
 from proxy.http.logs import REQUEST_ID
+from proxy.http.page.feed import Feed
+from proxy.http.page.figures import PageSources
 from proxy.http.paths import normal_path, not_found
 from proxy.http.replies import error_response
 from proxy.http.routes import Limits, State, build_routes
@@ -46,14 +48,17 @@ def create_app(
     ledger: Ledger | None = None,
     cors: Sequence[str] = (),
     codecs: Sequence[Codec] = CODECS,
+    redact: bool = False,
 ) -> FastAPI:
-    """The app over a started upstream, which the caller closes.
+    """The app over a started upstream, which the caller closes, and the feed of its page, `app.state.feed`,
+    which the caller closes before it waits for connections to end.
 
     sinks: get the record of each request, as does the ledger.
     api_keys: one of them is asked of each request; none let everyone in.
     ledger: can also be read over HTTP.
     cors: origins whose web pages may use the API.
     codecs: the dialects. The first one encodes the errors of requests that none of them claims.
+    redact: the page leaves out what models and clients wrote.
     """
     kept = (ledger,) if ledger else ()
     metrics = Metrics(upstream.capabilities.stats)
@@ -63,7 +68,8 @@ def create_app(
     metrics.show(DriftCollector(guard.drift))
     health = HealthCheck(upstream)
     limits = limits or Limits()
-    state = State(upstream, guard, health, limits, tuple(api_keys), metrics, session_stats, ledger)
+    feed = Feed(PageSources(guard, metrics.timings.pace, session_stats, ledger is not None, redact))
+    state = State(upstream, guard, health, limits, tuple(api_keys), metrics, session_stats, feed, ledger)
     app = FastAPI(
         title="fortieth",
         routes=[*build_routes(state, codecs)],
@@ -72,6 +78,7 @@ def create_app(
         openapi_url=None,
         redirect_slashes=False,
     )
+    app.state.feed = feed
     app.add_exception_handler(HTTPException, _in_words_of(codecs))
     app.add_middleware(
         CrossOrigin,

@@ -16,16 +16,24 @@ _MAX_LIMIT = 1000
 
 
 async def list_requests(ledger: Ledger | None, query: Mapping[str, str]) -> dict[str, Any]:
-    """The entries, newest first; with `after=ID`, later ones, oldest first. Raises RequestError."""
+    """The entries, newest first; with `after=ID`, later ones, oldest first; with `before=ID`, earlier ones.
+    Raises RequestError.
+    """
     kept = _there(ledger)
     limit = _number(query, "limit", _DEFAULT_LIMIT, _MAX_LIMIT)
-    after = _number(query, "after", 0, 2**62)
+    after, before = (_number(query, name, 0, 2**62) for name in ("after", "before"))
     model, session = query.get("model", ""), query.get("session", "")
     verdict = _verdict(query)
 
     def read() -> list[Entry]:
         entries = read_entries(
-            kept.path, limit=limit, after=after, model=model, session=session, verdict=verdict
+            kept.path,
+            limit=limit,
+            after=after,
+            before=before,
+            model=model,
+            session=session,
+            verdict=verdict,
         )
         return list(entries)
 

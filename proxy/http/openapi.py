@@ -121,14 +121,18 @@ def describe_own(codec: Codec, method: str, path: str) -> Described:
     summary, query = _OWN.get((method, path), ("", {}))
     if path in _OPEN:
         failing = statuses(codec, (UpstreamUnavailable(""), InternalError("")))
-        media = ("text/plain",) if path in _TEXTS else (JSON,)
+        media = _OPEN[path]
         return Described(method, path, failing, summary, media=media, open=True)
+    if path == EVENTS:
+        failing = statuses(codec, (Overloaded(""),))
+        return Described(method, path, failing, summary, media=("text/event-stream",))
     errors = (*_KEPT, *_BODY, *_MODEL, *_UPSTREAM) if path == _WARM else (*_KEPT, UpstreamUnavailable(""))
     return Described(method, path, statuses(codec, errors), summary, _body_of_warm(codec, path), query=query)
 
 
-_OPEN = ("/", "/health", "/metrics")
-_TEXTS = ("/", "/metrics")
+EVENTS = "/v1/fortieth/events"
+_TEXT = "text/plain"
+_OPEN = {"/": (_TEXT, "text/html"), "/health": (JSON,), "/metrics": (_TEXT,)}
 _WARM = "/v1/fortieth/warm"
 _OWN: Mapping[tuple[str, str], tuple[str, Mapping[str, str]]] = {
     ("GET", "/v1/fortieth/requests"): (
@@ -136,6 +140,7 @@ _OWN: Mapping[tuple[str, str], tuple[str, Mapping[str, str]]] = {
         {
             "limit": "integer",
             "after": "integer",
+            "before": "integer",
             "model": "string",
             "session": "string",
             "verdict": "string",
@@ -147,7 +152,8 @@ _OWN: Mapping[tuple[str, str], tuple[str, Mapping[str, str]]] = {
     ("POST", "/v1/fortieth/sessions/{id:path}/pin"): ("Keeps a session in memory", {}),
     ("POST", "/v1/fortieth/sessions/{id:path}/unpin"): ("Lets go of a pinned session", {}),
     ("DELETE", "/v1/fortieth/sessions/{id:path}"): ("Forgets a session", {}),
-    ("GET", "/"): ("Whether a server is here", {}),
+    ("GET", EVENTS): ("What happens, as the page shows it; the stream does not end", {}),
+    ("GET", "/"): ("The page for a browser, else whether a server is here", {}),
     ("GET", "/v1"): ("What is served, and under which addresses", {}),
     ("GET", "/health"): ("Whether the model answers", {}),
     ("GET", "/metrics"): ("Figures for Prometheus", {}),

@@ -25,10 +25,13 @@ from proxy.guard.deadline import Deadline, read_timeout
 from proxy.guard.guard import Guard
 from proxy.http.bodies import BodyLimits, off_loop, read_body
 from proxy.http.health import HealthCheck
-from proxy.http.index import RUNNING, index
+from proxy.http.index import index
 from proxy.http.keys import authorise
 from proxy.http.ledger import list_requests, show_request
-from proxy.http.openapi import describe_own, describe_route, document
+from proxy.http.openapi import EVENTS, describe_own, describe_route, document
+from proxy.http.page.feed import Feed
+from proxy.http.page.front import front
+from proxy.http.page.stream import page_events
 from proxy.http.replies import JSONResponse, error_response, request_id_of
 from proxy.http.sessions import drop_session, list_sessions, pin_session, warm_one
 from proxy.http.sse import ClientGone, EventStream, defects_reported, run_while_connected
@@ -68,7 +71,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """What the routes of one app share. api_keys: none let everyone in."""
+    """What the routes of one app share. api_keys: none let everyone in. feed: of the page."""
 
     upstream: Upstream
     guard: Guard
@@ -77,6 +80,7 @@ class State:
     api_keys: Sequence[str]
     metrics: Metrics
     session_stats: SessionStats
+    feed: Feed
     ledger: Ledger | None = None
 
     @property
@@ -113,6 +117,7 @@ def _endpoint(state: State, codec: Codec, route: CodecRoute) -> Endpoint:
 
 def _own_routes(state: State, codecs: Sequence[Codec]) -> Iterator[tuple[str, str, Endpoint]]:
     """The routes that are no dialect's. The first codec decodes the prompts that are to be warmed."""
+    yield EVENTS, "GET", page_events(state.api_keys, state.feed)
     yield "/v1/fortieth/requests", "GET", _requests(state)
     yield "/v1/fortieth/requests/{id:path}", "GET", _request(state)
     yield "/v1/fortieth/sessions", "GET", _sessions(state)
@@ -120,7 +125,7 @@ def _own_routes(state: State, codecs: Sequence[Codec]) -> Iterator[tuple[str, st
     yield "/v1/fortieth/sessions/{id:path}/pin", "POST", _pin(state, True)
     yield "/v1/fortieth/sessions/{id:path}/unpin", "POST", _pin(state, False)
     yield "/v1/fortieth/sessions/{id:path}", "DELETE", _drop(state)
-    yield "/", "GET", _running()
+    yield "/", "GET", front(keyed=bool(state.api_keys))
     yield "/v1", "GET", _index(state, codecs)
     yield "/health", "GET", _health(state)
     yield "/metrics", "GET", _metrics(state)
@@ -320,13 +325,6 @@ def _drop(state: State) -> Endpoint:
         )
 
     return drop
-
-
-def _running() -> Endpoint:
-    async def running(request: Request) -> Response:
-        return Response(RUNNING, media_type="text/plain")
-
-    return running
 
 
 def _index(state: State, codecs: Sequence[Codec]) -> Endpoint:

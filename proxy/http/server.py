@@ -314,6 +314,7 @@ async def run_http(
         limits=Limits(request_timeout_s=settings.request_timeout_s),
         ledger=ledger,
         cors=settings.cors,
+        redact=settings.ledger_redact,
     )
     server = _http_server(app)
     serving = asyncio.create_task(server.serve(sockets=[listener]))
@@ -324,6 +325,7 @@ async def run_http(
         _log.warning("%s", where.warning())
     announce(welcome(where, upstream.models[0].id, settings.guard, bool(api_keys)))
     await _until(serving, stop.asked, None)
+    app.state.feed.close()  # an open page would hold its connection
     await server.end()
     if not await _until(serving, stop.urgent, _GRACE_S):
         _log.warning("the server stops: requests that are still running end with an error")

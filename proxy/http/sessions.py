@@ -22,11 +22,12 @@ async def list_sessions(session_stats: SessionStats, keeper: SessionKeeper | Non
     if keeper is not None:
         with contextlib.suppress(EngineUnavailable):  # everything else is known all the same
             kept = {one.id: one for one in await keeper.sessions()}
-    rows = [{**row_object(row), "cache": _kept_object(kept.get(row.id))} for row in session_stats.rows]
+    rows = [{**row_object(row), "cache": kept_object(kept.get(row.id))} for row in session_stats.rows]
     return {"object": "list", "data": rows}
 
 
-def _kept_object(kept: SessionInfo | None) -> dict[str, Any] | None:
+def kept_object(kept: SessionInfo | None) -> dict[str, Any] | None:
+    """What the engine keeps of a session, as JSON values."""
     if kept is None:
         return None
     return {

@@ -43,9 +43,14 @@ class Where:
         return not ipaddress.ip_address(self.host.partition("%")[0]).is_loopback
 
     @property
+    def page(self) -> str:
+        """The address of the page, for a browser on this machine."""
+        return f"http://{in_url(_ALL.get(self.host, self.host))}:{self.port}/"
+
+    @property
     def base_url(self) -> str:
         """The base URL for clients on this machine."""
-        return f"http://{in_url(_ALL.get(self.host, self.host))}:{self.port}/v1"
+        return f"{self.page}v1"
 
     def lines(self) -> list[str]:
         """The lines of the welcome."""
@@ -114,6 +119,7 @@ def welcome(where: Where, model: str, mode: GuardMode, needs_key: bool) -> str:
             *where.lines(),
             f"  model     {model}",
             f"  guard     {mode}",
+            f"  page      {where.page}",
             f"  command   {own_command()} (sessions, connect, doctor, ...: --help)",
             "try it:",
             f"  curl {where.base_url}/chat/completions -H 'content-type: application/json'{key} \\",

@@ -335,19 +335,21 @@ def read_entries(
     *,
     limit: int | None = None,
     after: int = 0,
+    before: int = 0,
     oldest_first: bool = False,
     model: str = "",
     session: str = "",
     verdict: str = "",
 ) -> Iterator[Entry]:
-    """The entries, newest first; with `after`, those with a greater id, oldest first. Raises sqlite3.Error,
-    OSError.
+    """The entries, newest first; with `after`, those with a greater id, oldest first; with `before`, those
+    with a smaller id. Raises sqlite3.Error, OSError.
     """
     named = {"model": model, "session": session, "verdict": verdict}
     where = ["id > :after", *(f"{name} = :{name}" for name, value in named.items() if value)]
+    where += ["id < :before"] if before else []
     order = "ASC" if after or oldest_first else "DESC"
     query = f"SELECT * FROM requests WHERE {' AND '.join(where)} ORDER BY id {order} LIMIT :limit"
-    values = {"after": after, "limit": -1 if limit is None else limit, **named}
+    values = {"after": after, "before": before, "limit": -1 if limit is None else limit, **named}
     with closing(_open_to_read(path)) as connection:
         for row in connection.execute(query, values):
             yield _entry(row)

@@ -7,8 +7,9 @@ our own enumerations.
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from prometheus_client import (
     CollectorRegistry,
@@ -208,6 +209,24 @@ class Judgements:
             self._turns.labels(model, account.verdict.value, account.format, turn).inc()
 
 
+@dataclass(slots=True)
+class Pace:
+    """What the page draws as curves.
+
+    tokens: that came, of all generations.
+    firsts: seconds to the first tokens that came last.
+    begun: how many generations had one.
+    """
+
+    tokens: int = 0
+    begun: int = 0
+    firsts: deque[float] = field(default_factory=lambda: deque(maxlen=64))
+
+    def first(self, seconds: float) -> None:
+        self.begun += 1
+        self.firsts.append(seconds)
+
+
 @dataclass(frozen=True, slots=True)
 class GenerationTimings:
     """The metrics that take the times of generations."""
@@ -219,6 +238,7 @@ class GenerationTimings:
     queue: Histogram
     prefill: Histogram
     decode: Histogram
+    pace: Pace = field(default_factory=Pace)
 
 
 class TimedGeneration:
@@ -250,11 +270,14 @@ class TimedGeneration:
             now = time.monotonic()
             if isinstance(event, UpstreamFinish):
                 self._finished(event)
-            elif not begun:
-                begun = True
-                self._timings.first.labels(self._model).observe(now - self._last)
             else:
-                gaps.observe((now - self._last) / max(1, event.tokens))
+                self._timings.pace.tokens += event.tokens
+                if begun:
+                    gaps.observe((now - self._last) / max(1, event.tokens))
+                else:
+                    begun = True
+                    self._timings.first.labels(self._model).observe(now - self._last)
+                    self._timings.pace.first(now - self._last)
             self._last = now
             yield event
 
@@ -350,10 +373,10 @@ class EngineCollector(Collector):
             "1 while the engine process is ended for want of requests",
             float(stats.state == "resting"),
         )
-        for name, (text, field) in _GAUGES.items():
-            yield GaugeMetricFamily(f"fortieth_{name}", text, float(getattr(stats, field)))
-        for name, (text, field) in _COUNTERS.items():
-            yield CounterMetricFamily(f"fortieth_{name}", text, float(getattr(stats, field)))
+        for name, (text, figure) in _GAUGES.items():
+            yield GaugeMetricFamily(f"fortieth_{name}", text, float(getattr(stats, figure)))
+        for name, (text, figure) in _COUNTERS.items():
+            yield CounterMetricFamily(f"fortieth_{name}", text, float(getattr(stats, figure)))
         yield _batch_sizes(stats)
         yield from cache_figures(stats.cache)
 

@@ -10,6 +10,7 @@ import secrets
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -73,10 +74,10 @@ class EngineUpstream:
         declared: Sequence[Row] = (),
         bound: SizeBound | None = None,
     ) -> None:
-        self.models = (card,)
         self.template = template
         self._client = client
         self._format = find_wire(template, declared).format or AUTO
+        self.models = (replace(card, format=str(self._format)),)
         info = client.info
         self._prompter = Prompter(template, self._format, info.eos_token_ids, rules, not info.sliceable)
         self._ahead = ThinkTime(client, self._begin_next, think_time and info.cache_ram > 0)

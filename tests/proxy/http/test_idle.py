@@ -108,6 +108,9 @@ class Stage:
                     client.sendall(
                         b"POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nContent-Length: 99\r\n\r\n{"
                     )
+            case "page":
+                with httpx.stream("GET", self.server.base_url + "/fortieth/events", timeout=20) as page:
+                    next(page.iter_lines())
             case "get":
                 self.upstream.health = UpstreamUnavailable("gone") if what == "/health" else None
                 httpx.get(self.server.root + what, timeout=20)
@@ -141,7 +144,7 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
 ACTS = st.one_of(
     st.tuples(st.sampled_from(("ask", "stream", "leave")), st.sampled_from(sorted(SCRIPTS))),
     st.tuples(st.just("get"), st.sampled_from(("/health", "/metrics", "/v1/fortieth/sessions", "/nowhere"))),
-    st.tuples(st.just("half"), st.just("")),
+    st.tuples(st.sampled_from(("half", "page")), st.just("")),
 )
 
 

@@ -16,8 +16,10 @@ from proxy.guard.guard import Guard
 from proxy.guard.policy import GuardPolicy
 from proxy.http.health import HealthCheck
 from proxy.http.openapi import ERRORS
+from proxy.http.page.feed import Feed
+from proxy.http.page.figures import PageSources
 from proxy.http.routes import Limits, State, build_routes
-from proxy.records.metrics import Metrics
+from proxy.records.metrics import Metrics, Pace
 from proxy.records.session_stats import SessionStats
 from tests.proxy.codecs.plain import Plain
 from tests.proxy.conftest import Stage
@@ -52,6 +54,7 @@ def test_every_route_and_method_is_in_it(document: dict[str, Any]) -> None:
         (),
         Metrics(None),
         SessionStats(),
+        Feed(PageSources(Guard(upstream, GuardPolicy()), Pace(), SessionStats())),
     )
     registered = {
         (method.lower(), re.sub(r":path\}", "}", route.path))
@@ -137,7 +140,10 @@ def test_dialects_that_share_a_route_are_both_in_it(document: dict[str, Any]) ->
     assert "application/x-ndjson" in document["paths"]["/api/chat"]["post"]["responses"]["200"]["content"]
     assert "text/plain" in document["paths"]["/metrics"]["get"]["responses"]["200"]["content"]
     names = [one["name"] for one in document["paths"]["/v1/fortieth/requests"]["get"]["parameters"]]
-    assert names == ["limit", "after", "model", "session", "verdict"]
+    assert names == ["limit", "after", "before", "model", "session", "verdict"]
+    page = document["paths"]["/"]["get"]
+    assert page["security"] == []
+    assert page["responses"]["200"]["content"].keys() == {"text/plain", "text/html"}
 
 
 def test_a_codec_that_describes_nothing_is_in_it_and_the_key_is_asked_for(thread: LoopThread) -> None:

@@ -185,6 +185,10 @@ def test_the_routes(kept: str) -> None:
     for query, ids in (
         ("?limit=1", ["req_hopeless"]),
         ("?after=1", ["req_sloppy", "req_hopeless"]),
+        ("?before=3", ["req_sloppy", "req_clean"]),
+        ("?before=3&limit=1", ["req_sloppy"]),
+        ("?before=1", []),
+        ("?before=0", ["req_hopeless", "req_sloppy", "req_clean"]),
         ("?verdict=repaired", ["req_sloppy"]),
         ("?session=s1&verdict=clean", ["req_clean"]),
         ("?session=s2", []),
@@ -199,6 +203,7 @@ def test_the_routes(kept: str) -> None:
         ("?limit=x", 400),
         ("?limit=-1", 400),
         ("?after=1e3", 400),
+        ("?before=x", 400),
         ("?verdict=mended", 400),
     ):
         response = httpx.get(kept + wrong)
