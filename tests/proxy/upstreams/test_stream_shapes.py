@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxy.upstreams.base import UpstreamEvent, UpstreamFinish
@@ -87,6 +87,7 @@ PLACES = (
 OF_CHOICE = ("delta", "message", "finish_reason", "logprobs", "usage", "error", "text", "stop_reason")
 
 
+@settings(deadline=None)
 @given(st.sampled_from(PLACES), st.sampled_from(OF_CHOICE), ANY, ANY)
 def test_any_value_anywhere_is_read_or_fails(place: str, other: str, value: Any, second: Any) -> None:
     """Nothing that a server can send is a defect of ours."""
@@ -96,6 +97,7 @@ def test_any_value_anywhere_is_read_or_fails(place: str, other: str, value: Any,
     assert found is None or isinstance(found[-1], UpstreamFinish)
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.sampled_from(["content", "tokens", "token_logprobs", "top_logprobs"]), ANY), ANY)
 def test_any_log_probabilities_too(logprobs: Any, inner: Any) -> None:
     listed = {"content": [{"token": inner, "bytes": inner, "logprob": inner, "top_logprobs": inner}]}
@@ -104,6 +106,7 @@ def test_any_log_probabilities_too(logprobs: Any, inner: Any) -> None:
         read_scores(one)
 
 
+@settings(deadline=None)
 @given(st.sampled_from([0, 400, 402, 413, 422, 429, 500]), ANY, st.booleans())
 def test_any_error_is_one(status: int, said: Any, inside: bool) -> None:
     body = {"error": {"message": said, "code": said, "param": said, "type": said}} if inside else said
