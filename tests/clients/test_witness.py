@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import urllib.error
 import urllib.request
@@ -105,6 +106,24 @@ def test_an_answer_without_its_end_is_an_error(server: LiveServer, path: str) ->
     assert judge(answered(path, True, cut, End.left)).error == ""
     assert judge(answered(path, False, b"")).error.startswith("no end")
     assert judge(Answered(Asked(path, {}, b"{}"), 0, b"", End.broken)).error == "no answer"
+
+
+def test_a_refused_thread_is_no_error(server: LiveServer) -> None:
+    """The SDK's tool runner asks for one, and sends the whole conversation where there is none."""
+    path = "/v1/messages?beta=true"
+    asked = {"model": "scripted", "messages": [user("good")], **BODIES[path]}
+    with listening(Witness(server.port)) as witness:
+        for body in ({**asked, "thread": {"type": "auto"}}, asked):
+            request = urllib.request.Request(
+                f"http://127.0.0.1:{witness.port}{path}", json.dumps(body).encode()
+            )
+            with contextlib.suppress(urllib.error.HTTPError), urllib.request.urlopen(request, timeout=10):
+                pass
+        refused, answered = witness.verdicts()
+        first = witness.first()
+    assert (refused, answered.error, len(answered.calls)) == (Verdict(), "", 1)
+    assert first is not None
+    assert "thread" not in json.loads(first.body)
 
 
 def test_free_text_has_no_schema() -> None:
