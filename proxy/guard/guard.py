@@ -377,7 +377,10 @@ def _holds_replacement(request: ChatRequest) -> bool:
 
 def _compile(request: ChatRequest) -> ToolSet:
     try:
-        return ToolSet.compile(request.tools, replacement=_holds_replacement(request))
+        # without tools there are no calls that could hold it, and to look through a long conversation takes a
+        # while
+        replacement = bool(request.tools) and _holds_replacement(request)
+        return ToolSet.compile(request.tools, replacement=replacement)
     except SchemaError as error:
         if not any(tool.name == error.tool_name for tool in request.tools):
             # there may be too many tools, for example

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import zlib
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -73,35 +73,25 @@ async def _read_sent(request: Request, limits: BodyLimits) -> bytes:
     have sent all.
     """
     limit = limits.max_bytes
+    clock = asyncio.get_running_loop().time
+    begun = clock()
     parts: list[bytes] = []
     size = 0
-    async for part in _in_time(request.stream(), limits):
-        size += len(part)
-        if size <= limit:
-            parts.append(part)
-        elif size > 4 * limit:
-            break
+    try:
+        async with asyncio.timeout(limits.silence_s) as patience:
+            async for part in request.stream():
+                size += len(part)
+                if size <= limit:
+                    parts.append(part)
+                elif size > 4 * limit:
+                    break
+                patience.reschedule(min(clock() + limits.silence_s, begun + limits.total_s))
+    except TimeoutError:
+        took = clock() - begun
+        raise BodyTooSlow(f"of the body only {size} bytes came within {took:.1f} s") from None
     if size > limit:
         raise BodyTooLarge(f"the body must have at most {limit} bytes, got {size} or more")
     return b"".join(parts)
-
-
-async def _in_time(parts: AsyncIterator[bytes], limits: BodyLimits) -> AsyncIterator[bytes]:
-    clock = asyncio.get_running_loop().time
-    begun = clock()
-    size = 0
-    while True:
-        left = max(0.0, min(limits.silence_s, begun + limits.total_s - clock()))
-        try:
-            async with asyncio.timeout(left):
-                part = await anext(parts, None)
-        except TimeoutError:
-            took = clock() - begun
-            raise BodyTooSlow(f"of the body only {size} bytes came within {took:.1f} s") from None
-        if part is None:
-            return
-        size += len(part)
-        yield part
 
 
 def content_encodings(headers: Iterable[str]) -> tuple[str, ...]:

@@ -22,6 +22,8 @@ from repair.types import ToolDefinition
 
 # Characters of a token of an ordinary text, for the estimate that an error tells.
 _USUAL = 4
+# Characters at the ends of a text among which one is looked for that is no white space.
+_END = 1024
 _SAID = {Role.system: "what the system says", Role.user: "what the user says", Role.tool: "what a tool says"}
 _TOOL = ToolDefinition(
     "look",
@@ -81,7 +83,15 @@ class SizeBound:
         assert self.longest is not None
         if isinstance(text, tuple):
             return len(text)
-        return -(-len(text.strip()) // self.longest)
+        return -(-stripped_length(text) // self.longest)
+
+
+def stripped_length(text: str) -> int:
+    """The characters of text.strip(), of a long text without a copy of it."""
+    head, tail = text[:_END], text[-_END:]
+    if len(text) <= 2 * _END or head.isspace() or tail.isspace():
+        return len(text.strip())
+    return len(text) - (len(head) - len(head.lstrip())) - (len(tail) - len(tail.rstrip()))
 
 
 def _properties(tool: ToolDefinition) -> Sequence[str]:

@@ -12,7 +12,7 @@ from engine.template import ChatTemplate
 from proxy.conversation.message import Message, PastCall, Role
 from proxy.conversation.request import ChatRequest, RawPrompt, ToolChoice, ToolMode
 from proxy.prompts.prompting import Prompter
-from proxy.prompts.size import SizeBound
+from proxy.prompts.size import SizeBound, stripped_length
 from repair.types import ToolDefinition
 from tests.engine.tiny import make_tokenizer
 
@@ -103,6 +103,14 @@ IN_DOUBT: dict[str, ChatRequest] = {
 @pytest.mark.parametrize("name", IN_DOUBT)
 def test_what_may_be_left_out_is_written_first(bundled: ChatTemplate, name: str) -> None:
     assert refused(SizeBound.of(bundled), IN_DOUBT[name]) is None
+
+
+@pytest.mark.parametrize("before", ["", " ", "\n" * 1023, " " * 1024, "\t" * 5000])
+@pytest.mark.parametrize("said", ["", "x", "x y" * 3000, "x" * 1024])
+@pytest.mark.parametrize("behind", ["", " ", " " * 1023, "\n" * 1024, "\u3000" * 5000])
+def test_the_length_without_white_space_at_its_ends(before: str, said: str, behind: str) -> None:
+    text = before + said + behind
+    assert stripped_length(text) == len(text.strip())
 
 
 def test_nothing_is_refused_that_fits(bundled: ChatTemplate) -> None:
