@@ -113,6 +113,8 @@ async def open_delivery(
 ) -> Delivery:
     """Opens an exchange for each answer. If one is refused, the others are closed and the error is raised."""
     requests = [_nth(asked, index) for index in range(asked.answers)]
+    if len(requests) == 1:  # without a task, which an error would hold, and which would hold the error
+        return Delivery([await deadline.keep(open_one(requests[0]))], asked, deadline)
     opening = [asyncio.ensure_future(open_one(request)) for request in requests]
     try:
         sources = await deadline.keep(asyncio.gather(*opening))

@@ -56,6 +56,9 @@ async def run_while_connected(receive: Receive, work: Coroutine[Any, Any, T]) ->
     finally:
         await _cancel(watcher)
         await _cancel(task)
+        # an error's traceback holds this frame, which would hold the task, which holds the error: a circle,
+        # in which a large request would stay in memory until the next full collection
+        del watcher, task
 
 
 async def _wait_for_disconnect(receive: Receive) -> None:

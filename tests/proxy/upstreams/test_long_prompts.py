@@ -5,8 +5,10 @@ its client.
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 import time
+import tracemalloc
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -21,7 +23,19 @@ from proxy.conversation.request import ChatRequest
 from proxy.upstreams.engine import EngineUpstream
 from proxy.upstreams.render_threads import RenderThreads, is_long
 from tests.engine.tiny import make_model
-from tests.proxy.http.hostile import CHAT, MESSAGES, OLLAMA, RESPONSES, asking, calling, nested, turn
+from tests.proxy.http.hostile import (
+    CHAT,
+    MESSAGES,
+    OLLAMA,
+    RESPONSES,
+    Hostile,
+    asking,
+    calling,
+    nested,
+    post,
+    send,
+    turn,
+)
 from tests.proxy.live import LiveServer, LoopThread, serving
 
 CONTEXT = 1024
@@ -125,6 +139,23 @@ def test_a_history_of_deep_arguments_goes_on(engine: Engine, client: httpx.Clien
     body = calling(CHAT, "f", '{"x": ' + nested(depth, "arrays") + "}")
     body["messages"] += body["messages"][1:]
     assert client.post(engine.server.root + CHAT, json=body).status_code in (200, 400)
+
+
+@pytest.mark.parametrize("name", ["a text", "a tool's result", "an answer"])
+def test_a_refused_request_leaves_nothing_behind(engine: Engine, name: str) -> None:
+    """Without a full collection, which may be minutes away on a server at rest."""
+    data = post(CHAT, HEAVY[name])
+    gc.disable()
+    tracemalloc.start()
+    try:
+        assert send(engine.server.port, Hostile(name, (data,))) == 400
+        time.sleep(0.3)
+        held, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+        gc.enable()
+    assert most > 4 * MIB
+    assert held < MIB
 
 
 def request(text: str) -> ChatRequest:
