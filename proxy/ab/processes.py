@@ -121,7 +121,7 @@ async def _until_up(server: ArmServer, patience_s: float) -> ArmServer:
         if server.ended:
             raise StartError(f"arm {server.arm.label}: {server.ended}")
         with contextlib.suppress(StartError):
-            model = await _listed_model(server.arm, server.base_url, "")
+            model = await _listed_model(server.arm, server.base_url, "", server.arm.asked_as)
             if not server.ended:
                 return ArmServer(
                     server.arm,
@@ -137,8 +137,14 @@ async def _until_up(server: ArmServer, patience_s: float) -> ArmServer:
     )
 
 
-async def _listed_model(arm: Arm, base_url: str, api_key: str) -> str:
-    """The first model that the server lists. Raises StartError."""
+async def _listed_model(arm: Arm, base_url: str, api_key: str, known: str = "") -> str:
+    """The first model that the server lists. Raises StartError.
+
+    known: the model's name, where it needs no list: then a server that is well is enough. mlx_lm's lists the
+        hub's cache, and fails where there is none.
+    """
+    if known and await _is_well(base_url):
+        return known
     headers = {"authorization": f"Bearer {api_key}"} if api_key else {}
     place = f"arm {arm.label}: {base_url}/models"
     try:
@@ -154,6 +160,15 @@ async def _listed_model(arm: Arm, base_url: str, api_key: str) -> str:
         raise StartError(f"{place} is no address: {error}") from error
     except (ValueError, LookupError, TypeError) as error:
         raise StartError(f"{place} lists no model") from error
+
+
+async def _is_well(base_url: str) -> bool:
+    """Whether the server answers its /health beside the API with 200."""
+    async with httpx.AsyncClient(timeout=10) as client:
+        try:
+            return (await client.get(f"{base_url.removesuffix('/v1')}/health")).status_code == 200
+        except httpx.HTTPError:
+            return False
 
 
 def stop_arm(server: ArmServer) -> None:

@@ -6,6 +6,7 @@ import os
 import socket
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -81,6 +82,16 @@ async def test_a_server_that_does_not_come_up_is_one_line(command: Arm, said: st
     assert str(caught.value).startswith("arm test: ")
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+async def test_a_server_whose_model_is_known_need_not_list_it(tmp_path: Path) -> None:
+    code = SERVER.replace(
+        "self.send_response(200)", "self.send_response(200 if self.path == '/health' else 500)"
+    )
+    known = replace(arm(code, "{port}", os.devnull), asked_as="known")
+    server = await start_arm(known, tmp_path, patience_s=30)
+    stop_arm(server)
+    assert server.model == "known"
 
 
 async def test_a_port_in_use_is_one_line(tmp_path: Path) -> None:
