@@ -196,7 +196,7 @@ def _announce(text: str) -> None:
 
 def show_progress(text: str) -> None:
     """On a terminal only: a program that reads standard error waits for what went wrong."""
-    if sys.stderr.isatty():
+    if sys.stderr is not None and sys.stderr.isatty():  # None: it was closed when the command began
         typer.echo(text, err=True)
 
 

@@ -108,7 +108,7 @@ def test_a_wrong_key_is_not_shown(tmp_path: Path) -> None:
 
 
 def test_a_named_file_must_exist(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match=r"nowhere\.toml: cannot be read"):
+    with pytest.raises(SettingsError, match=r"nowhere\.toml cannot be read"):
         load_settings({}, {}, tmp_path / "nowhere.toml")
 
 
