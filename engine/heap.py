@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
-SLACK = 32 * 2**20
+SLACK = 24 * 2**20
 EVERY_S = 0.25  # a call, and the fresh memory after it, took about 30 ms of CPU time
 
 

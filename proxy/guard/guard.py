@@ -120,7 +120,6 @@ class Exchange:
             self._recorder.failed(InternalError("a defect of the server"), self._reader)
             raise
         for last in self._last(settled):
-            self._recorder.shown()
             heard.append(last)
             yield last
         self._guard.delivered(self._about.request, heard)
@@ -154,6 +153,8 @@ class Exchange:
                 "this is a defect of fortieth, please report it",
                 invalid,
             )
+        if events:
+            self._recorder.shown()
         calls = len(settled.calls)
         self._recorder.settled(calls, settled.fixes, settled.problems, invalid - handed_over, handed_over)
         self._recorder.close(Ending.finished, finish)

@@ -80,6 +80,15 @@ def test_the_account_tells_everything(full: Ring) -> None:
     assert 0 < times.admitted <= times.first <= times.judged <= times.judged + times.reasking <= times.total
 
 
+def test_a_turn_of_calls_alone_tells_when_they_were_sent(full: Ring) -> None:
+    key = full.attempts.plan("calls alone", CALL)
+    ask(full.server, key, False)
+    times = full.accounts.kept[-1].timings
+    assert times.judged is not None
+    assert times.first is not None
+    assert times.judged <= times.first <= times.total
+
+
 def test_a_refused_request_has_an_account(full: Ring) -> None:
     key = full.attempts.plan("refused", Script((), refusal=UpstreamUnavailable("no model")))
     assert ask(full.server, key, False).status == 503
