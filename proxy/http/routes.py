@@ -24,14 +24,14 @@ from proxy.guard.choices import open_delivery
 from proxy.guard.deadline import Deadline, read_timeout
 from proxy.guard.guard import Guard
 from proxy.http.bodies import BodyLimits, off_loop, read_body
+from proxy.http.front import front
 from proxy.http.health import HealthCheck
 from proxy.http.index import index
 from proxy.http.keys import authorise
 from proxy.http.ledger import list_requests, show_request
 from proxy.http.openapi import EVENTS, describe_own, describe_route, document
 from proxy.http.page.feed import Feed
-from proxy.http.page.front import front
-from proxy.http.page.stream import page_events
+from proxy.http.page_stream import page_events
 from proxy.http.replies import JSONResponse, error_response, request_id_of
 from proxy.http.sessions import drop_session, list_sessions, pin_session, warm_one
 from proxy.http.sse import ClientGone, EventStream, defects_reported, run_while_connected

@@ -10,7 +10,7 @@ from engine.types import SessionInfo
 from proxy.conversation.errors import NotFound, UpstreamUnavailable
 from proxy.conversation.request import ChatRequest
 from proxy.prompts.think_time import Prefiller
-from proxy.records.session_stats import SessionStats, row_object
+from proxy.records.session_stats import SessionStats, kept_object, row_object
 from proxy.upstreams.capabilities import SessionKeeper
 
 
@@ -24,20 +24,6 @@ async def list_sessions(session_stats: SessionStats, keeper: SessionKeeper | Non
             kept = {one.id: one for one in await keeper.sessions()}
     rows = [{**row_object(row), "cache": kept_object(kept.get(row.id))} for row in session_stats.rows]
     return {"object": "list", "data": rows}
-
-
-def kept_object(kept: SessionInfo | None) -> dict[str, Any] | None:
-    """What the engine keeps of a session, as JSON values."""
-    if kept is None:
-        return None
-    return {
-        "branches": kept.branches,
-        "tokens": kept.tokens,
-        "ram_bytes": kept.ram_bytes,
-        "tier": kept.tier,
-        "pinned": kept.pinned,
-        "idle_s": round(kept.idle_s, 1),
-    }
 
 
 async def pin_session(keeper: SessionKeeper | None, id: str, pinned: bool) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from collections import OrderedDict
 from dataclasses import dataclass, replace
 from typing import Any
 
+from engine.types import SessionInfo
 from proxy.conversation.cache_report import CacheReport, MissCause
 from proxy.records.request_record import RequestRecord
 
@@ -124,6 +125,20 @@ class SessionStats:
     def rows(self) -> tuple[SessionRow, ...]:
         """The rows, the session seen last first."""
         return tuple(reversed(self._rows.values()))
+
+
+def kept_object(kept: SessionInfo | None) -> dict[str, Any] | None:
+    """What the engine keeps of a session, as JSON values."""
+    if kept is None:
+        return None
+    return {
+        "branches": kept.branches,
+        "tokens": kept.tokens,
+        "ram_bytes": kept.ram_bytes,
+        "tier": kept.tier,
+        "pinned": kept.pinned,
+        "idle_s": round(kept.idle_s, 1),
+    }
 
 
 def row_object(row: SessionRow) -> dict[str, Any]:

@@ -12,11 +12,10 @@ from engine.types import CacheStats, EngineStats
 from proxy import __version__
 from proxy.conversation.model_card import ModelCard
 from proxy.guard.guard import Guard
-from proxy.http.sessions import kept_object
 from proxy.records.activity import Activity, EndedRequest, RunningRequest
 from proxy.records.ledger import to_record
 from proxy.records.metrics import Pace
-from proxy.records.session_stats import SessionStats, row_object
+from proxy.records.session_stats import SessionStats, kept_object, row_object
 from proxy.upstreams.base import Upstream
 
 # Of all sessions, those seen last.
