@@ -152,6 +152,7 @@ def joinable(
     Buffers become full, and are copied to larger ones, in different steps.
     """
     layers = make_prompt_cache(network) if layers is None else layers
+    prompt = -(-prompt // KVCache.step) * KVCache.step  # buffers of few sizes leave places for each other
     steps = [KVCache.step + staggered(n, stagger) for n in range(len(layers))]
     return [
         RowCache(layer, n % 2 == 0, step, prompt + step) if type(layer) is KVCache else layer

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any
 
+import mlx.core as mx
 import numpy as np
 
 from engine.cache.archive import Archive, Loaded
@@ -227,6 +228,8 @@ class PrefixCache:
         gone = self.ram.hold(segment, kept, kept.nbytes, self._clock(), kept.spare)
         self.counts.refused += gone is None
         self._evicted([segment] if gone is None else gone)
+        if gone:  # MLX keeps what is freed for arrays of the same size, which the newcomer's are not
+            mx.clear_cache()
 
     def _save(self, segment: Segment, kept: Kept, bounded: bool = True) -> None:
         """Sends a segment to the disk, if it is not there yet, and all of it is at hand and computed."""
