@@ -53,6 +53,7 @@ def sh(command: str, folder: Path, code: int = 0) -> str:
         **os.environ,
         "PATH": f"{COMMAND.parent}{os.pathsep}{os.environ['PATH']}",
         "HF_HUB_OFFLINE": "1",
+        "FORTIETH_PORT": "0",  # a server of the user's own may be running
     }
     done = subprocess.run(
         ["bash", "-c", command], cwd=folder, env=environment, capture_output=True, text=True, timeout=240
