@@ -90,7 +90,7 @@ class Judge:
         name, arguments = str(function["name"]), str(function["arguments"])
         value, flaw = None, BROKEN_JSON
         try:
-            value = json.loads(arguments, parse_constant=_refuse)
+            value = json.loads(arguments, parse_constant=refuse_constant)
             flaw = self._flaw(name, value)
         except ValueError:
             pass
@@ -102,10 +102,7 @@ class Judge:
         if not isinstance(value, dict):
             return "arguments are no object"
         error = next(self._validators[name].iter_errors(value), None)
-        if error is None:
-            return ""
-        rule = next((str(part) for part in reversed(error.schema_path) if isinstance(part, str)), "schema")
-        return _RULES.get(rule, f"breaks {rule}")
+        return "" if error is None else broken_rule(error)
 
     def complaint(self, call: Emitted) -> str:
         """What an agent framework would answer to a call that it cannot run."""
@@ -141,6 +138,12 @@ _RULES = {
 }
 
 
+def broken_rule(error: jsonschema_rs.ValidationError) -> str:
+    """What of a schema a value breaks, in words that count alike errors together."""
+    rule = next((str(part) for part in reversed(error.schema_path) if isinstance(part, str)), "schema")
+    return _RULES.get(rule, f"breaks {rule}")
+
+
 class _RepeatedKey(ValueError):
     pass
 
@@ -152,7 +155,8 @@ def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _refuse(constant: str) -> Any:
+def refuse_constant(constant: str) -> Any:
+    """For json.loads: NaN and the infinities, which JSON does not have. Raises ValueError."""
     raise ValueError(f"{constant} is not JSON")
 
 

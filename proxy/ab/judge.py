@@ -11,7 +11,7 @@ from typing import Any
 import jsonschema_rs
 
 from corpora.world.base import Call
-from corpora.world.score import same
+from corpora.world.score import broken_rule, refuse_constant, same
 from proxy.ab.measured import Delivered
 
 # What models write around a call, in the formats of open models. A client that sees one got text for a call.
@@ -22,16 +22,6 @@ _MARKERS = re.compile(
 )
 _NAMED = re.compile(r"""["'](?:name|tool|function|tool_name)["']\s*:\s*["']([^"']{1,200})["']""")
 _ARGUMENTS = re.compile(r"""["'](?:arguments|parameters|args|input)["']\s*:""")
-_RULES = {
-    "required": "missing argument",
-    "additionalProperties": "undeclared argument",
-    "type": "wrong type",
-    "enum": "not in the enum",
-    "const": "not in the enum",
-    "pattern": "breaks the pattern",
-    "minimum": "out of bounds",
-    "maximum": "out of bounds",
-}
 UNREADABLE = "arguments are not JSON"
 
 
@@ -124,7 +114,7 @@ class TurnJudge:
         if not isinstance(arguments, str):
             return DeliveredCall(id, name, text, None, "arguments are no string", "invalid arguments")
         try:
-            value = json.loads(text, parse_constant=_refuse)
+            value = json.loads(text, parse_constant=refuse_constant)
         except (ValueError, RecursionError):
             return DeliveredCall(id, name, text, None, UNREADABLE, "invalid arguments: not valid JSON")
         if not isinstance(value, dict):
@@ -146,12 +136,7 @@ def _breach(validator: jsonschema_rs.Validator | None, value: Any) -> tuple[str,
     error = None if validator is None else next(validator.iter_errors(value), None)
     if error is None:
         return "", ""
-    rule = next((str(part) for part in reversed(error.schema_path) if isinstance(part, str)), "schema")
-    return _RULES.get(rule, f"breaks {rule}"), f"invalid arguments: {error.message[:160]}"
-
-
-def _refuse(constant: str) -> Any:
-    raise ValueError(f"{constant} is not JSON")
+    return broken_rule(error), f"invalid arguments: {error.message[:160]}"
 
 
 def _equal(got: Sequence[DeliveredCall], due: Sequence[Call]) -> bool:

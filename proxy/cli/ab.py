@@ -8,8 +8,7 @@ from typing import Annotated
 
 import typer
 
-from proxy.cli.exits import MISUSED, fail
-from proxy.conversation.errors import SettingsError, StartError
+from proxy.cli.exits import failures_told
 
 API_KEY = "AB_API_KEY"
 
@@ -94,11 +93,5 @@ def ab(
     limits = (seeds, first_seed, turns, concurrency, temperature, max_tokens, timeout)
     key = os.environ.get(API_KEY, "")
     request = AbRequest(tuple(arms or ()), model, workload, from_ledger, *limits, out, resume, key)
-    try:
-        code = run_ab(request)
-    except SettingsError as error:
-        fail(str(error), MISUSED)
-    except StartError as error:
-        fail(str(error))
-    if code:
-        raise typer.Exit(code)
+    with failures_told():
+        raise typer.Exit(run_ab(request))

@@ -9,8 +9,7 @@ from typing import Annotated
 import typer
 
 from proxy.cli.ab import API_KEY
-from proxy.cli.exits import MISUSED, fail
-from proxy.conversation.errors import SettingsError, StartError
+from proxy.cli.exits import failures_told
 
 _Servers = Annotated[
     list[str],
@@ -56,11 +55,5 @@ def bench(
 
     limits = (concurrency, prompts, answer, requests, timeout)
     request = BenchRequest(tuple(servers), model, *limits, out, os.environ.get(API_KEY, ""))
-    try:
-        code = run_bench(request)
-    except SettingsError as error:
-        fail(str(error), MISUSED)
-    except StartError as error:
-        fail(str(error))
-    if code:
-        raise typer.Exit(code)
+    with failures_told():
+        raise typer.Exit(run_bench(request))

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from engine.cache.paths import cache_folder
-from proxy.cli.exits import MISUSED, fail
+from proxy.cli.exits import MISUSED, fail, failures_told
 from proxy.cli.words import ago
 
 if TYPE_CHECKING:
@@ -161,14 +161,11 @@ def warm(
     ] = "http://127.0.0.1:8040/v1",
 ) -> None:
     """Have a running server compute how conversations will begin. Exit code 1 if anything failed."""
-    from proxy.conversation.errors import StartError
     from proxy.http.warming import read_file, send
 
-    try:
+    with failures_told():
         for prompt in read_file(file):
             typer.echo(f"{prompt.place}: {send(prompt, base_url, os.environ.get('FORTIETH_API_KEY', ''))}")
-    except StartError as error:
-        fail(str(error))
 
 
 def matching(found: list[CachedModel], test: Callable[[str], bool]) -> list[str]:

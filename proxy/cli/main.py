@@ -21,11 +21,11 @@ from proxy.cli.ab import ab
 from proxy.cli.bench import bench
 from proxy.cli.cache import cache_app
 from proxy.cli.connect import connect
-from proxy.cli.exits import MISUSED, fail
+from proxy.cli.exits import fail, failures_told
 from proxy.cli.ledger import ledger_cli
 from proxy.cli.misuse import Commands
 from proxy.cli.sessions import sessions
-from proxy.conversation.errors import SettingsError, StartError
+from proxy.conversation.errors import StartError
 from proxy.conversation.verdict import GuardMode
 from proxy.http.logs import configure_logging
 
@@ -169,7 +169,7 @@ def _run_server(flags: Mapping[str, Any], config: Path | None) -> None:
     from proxy.http.read_settings import foreign_variables, load_settings
     from proxy.http.server import serve as serve_until_stopped
 
-    try:
+    with failures_told():
         settings = load_settings(flags, os.environ, config)
         configure_logging(settings.log_level)
         if settings.cache_dir is None:
@@ -180,10 +180,6 @@ def _run_server(flags: Mapping[str, Any], config: Path | None) -> None:
                 ", ".join(foreign),
             )
         serve_until_stopped(settings, _announce, show_progress)
-    except SettingsError as error:
-        fail(str(error), MISUSED)
-    except StartError as error:
-        fail(str(error))
 
 
 def _announce(text: str) -> None:
