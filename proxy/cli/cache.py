@@ -14,7 +14,7 @@ import typer
 
 from engine.cache.paths import cache_folder
 from proxy.cli.exits import MISUSED, fail, failures_told
-from proxy.cli.words import ago
+from proxy.records.words import ago
 
 if TYPE_CHECKING:
     from engine.cache.disk import Folder  # heavy: imported where a folder is opened

@@ -14,7 +14,7 @@ from rich.text import Text
 from corpora.world.driver import Step
 from corpora.world.score import Kind
 from proxy.cli.demo_screen import STYLES, PlayedArm, SeenTurn, behind, comparison, guarding
-from proxy.cli.words import counted
+from proxy.records.words import counted
 
 _COLUMNS = 100
 _TURNS = 3  # shown of each loop

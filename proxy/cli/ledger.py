@@ -15,8 +15,8 @@ import typer
 
 from engine.logs import escaped
 from proxy.cli.exits import fail
-from proxy.cli.words import counted
 from proxy.conversation.verdict import Verdict
+from proxy.records.words import counted
 
 if TYPE_CHECKING:
     from proxy.records.ledger import Entry

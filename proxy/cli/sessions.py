@@ -13,7 +13,7 @@ import typer
 
 from engine.logs import escaped
 from proxy.cli.exits import MISUSED, fail
-from proxy.cli.words import ago
+from proxy.records.words import ago
 
 _NAME = 32  # characters of a session's id in the list
 _Id = Annotated[str, typer.Argument(metavar="ID", help="A session's id, or how it begins: shows all of it.")]

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 from proxy.conversation.verdict import GiveUp, GuardMode, Verdict
 from proxy.records.request_record import AttemptRecord, Ending, RequestRecord
+from proxy.records.words import counted
 from repair.types import Fix, Problem
 
 _log = logging.getLogger(__name__)
@@ -117,10 +118,6 @@ def _figures(account: RequestRecord) -> Iterator[str]:
     if len(account.attempts) > 1:
         yield counted(len(account.attempts), "attempt")
     yield f"{account.timings.total * 1000:.0f} ms"
-
-
-def counted(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _plain(text: str) -> str:

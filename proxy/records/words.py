@@ -1,4 +1,4 @@
-"""Values as the commands print them."""
+"""Counts and time spans in words, for commands and log lines."""
 
 from __future__ import annotations
 
