@@ -48,6 +48,7 @@ class Environment:
             "PATH": os.pathsep.join((*self._programs(), str(self.node_bin), os.defpath)),
             "HOME": str(home),
             "TMPDIR": str(home),
+            "TMUX_TMPDIR": str(home),  # OpenHands has its shell in tmux; its sockets lie in /tmp else
             "PYTHONPATH": str(ROOT),
             "PYTHONDONTWRITEBYTECODE": "1",
             "HTTP_PROXY": nowhere,
