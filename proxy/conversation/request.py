@@ -104,6 +104,7 @@ class ChatRequest:
     warnings: what the codec had to leave out, for the client.
     prompts: given in place of messages and tools: the model continues each as it stands, n times.
     body_bytes: of the body that the request came in, 0 where it came in none; says nothing of what is asked.
+    kept_as: the key of that body in the ledger, "" where the ledger keeps none.
     limit_name: what the client calls the most tokens to generate, by a name of Chat Completions.
     further: fields of the body as they were sent, which only an upstream may know.
     """
@@ -134,6 +135,7 @@ class ChatRequest:
     warnings: tuple[str, ...] = ()
     prompts: tuple[RawPrompt, ...] = ()
     body_bytes: int = field(default=0, compare=False, repr=False)
+    kept_as: str = field(default="", compare=False, repr=False)
     limit_name: str = "max_tokens"
     further: Mapping[str, Any] = field(default_factory=dict)
 

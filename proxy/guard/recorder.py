@@ -226,6 +226,7 @@ class Recorder:
             given_up=finish.given_up if finish else None,
             handed_over=self._handed_over,
             warnings=about.warnings,
+            kept_as=about.request.kept_as,
         )
         for sink in self._sinks:
             sink.record(account)

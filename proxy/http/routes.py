@@ -197,9 +197,8 @@ async def _decode(state: State, codec: Codec, request: Request, keeper: Ledger |
     """keeper: keeps the body, where its settings say so."""
     body = await read_body(request, state.limits.body)
     asked = await off_loop(codec.decode, body)
-    if keeper is not None:
-        keeper.keep(request_id_of(request), request.url.path, body)
-    return replace(asked, request=replace(asked.request, body_bytes=len(body)))
+    kept_as = keeper.keep(request.url.path, body) if keeper is not None else ""
+    return replace(asked, request=replace(asked.request, body_bytes=len(body), kept_as=kept_as))
 
 
 def _count(state: State, codec: Codec) -> Endpoint:

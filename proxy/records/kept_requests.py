@@ -9,33 +9,41 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
+# `record` is the row of the request's record, which is written when the request has ended. `bodies` was made
+# by a version that knew a request by its x-request-id, which many requests may share.
 _SCHEMA = """
-CREATE TABLE IF NOT EXISTS bodies (
+CREATE TABLE IF NOT EXISTS kept_requests (
+    key TEXT PRIMARY KEY,
+    record INTEGER,
     at REAL NOT NULL,
-    request_id TEXT NOT NULL,
     path TEXT NOT NULL,
     body BLOB NOT NULL
 );
-CREATE INDEX IF NOT EXISTS bodies_by_at ON bodies (at);
-CREATE INDEX IF NOT EXISTS bodies_by_request_id ON bodies (request_id);
+CREATE INDEX IF NOT EXISTS kept_requests_by_record ON kept_requests (record);
+DROP TABLE IF EXISTS bodies;
 """
 _JOINED = """
-SELECT b.request_id, b.path, b.body, r.session, r.verdict, r.record
-FROM bodies b JOIN requests r ON r.request_id = b.request_id ORDER BY r.id
+SELECT k.key, k.path, k.body, r.request_id, r.session, r.verdict, r.record
+FROM kept_requests k JOIN requests r ON r.id = k.record ORDER BY r.id
 """
-
-
+# A request with several answers has a record for each; the body goes with the first of them.
+_LINK = "UPDATE kept_requests SET record = ? WHERE key = ? AND record IS NULL"
 _TRIM = """
-DELETE FROM bodies WHERE at < (SELECT MIN(at) FROM requests)
-AND NOT EXISTS (SELECT 1 FROM requests WHERE requests.request_id = bodies.request_id)
+DELETE FROM kept_requests WHERE record < (SELECT MIN(id) FROM requests)
+OR (record IS NULL AND at < (SELECT at FROM requests ORDER BY id LIMIT 1))
 """
 
 
 @dataclass(frozen=True, slots=True)
 class KeptRequest:
-    """A request as a client sent it. path: as it is routed. body: out of its content encodings."""
+    """A request as a client sent it.
 
-    request_id: str
+    key: its own, unlike that of any other request.
+    path: as it is routed.
+    body: out of its content encodings.
+    """
+
+    key: str
     path: str
     body: bytes
 
@@ -45,6 +53,7 @@ class RecordedEntry:
     """A kept request beside what the ledger says of it. record: of the ledger, as JSON text."""
 
     request: KeptRequest
+    request_id: str
     session: str
     verdict: str
     record: str
@@ -55,13 +64,19 @@ def insert_requests(connection: sqlite3.Connection, kept: Sequence[tuple[float, 
     if not kept:
         return
     connection.executescript(_SCHEMA)
-    rows = [(at, one.request_id, one.path, zlib.compress(one.body, 1)) for at, one in kept]
+    rows = [(one.key, at, one.path, zlib.compress(one.body, 1)) for at, one in kept]
     with connection:
-        connection.executemany("INSERT INTO bodies VALUES (?, ?, ?, ?)", rows)
+        connection.executemany("INSERT INTO kept_requests (key, at, path, body) VALUES (?, ?, ?, ?)", rows)
+
+
+def link_request(connection: sqlite3.Connection, key: str, record: int) -> None:
+    """Notes the row of the record of a kept request. Does nothing where the body was lost."""
+    if _has_table(connection):
+        connection.execute(_LINK, (record, key))
 
 
 def trim_requests(connection: sqlite3.Connection) -> None:
-    """Deletes those that came before the oldest record and have no record themselves."""
+    """Deletes those whose records were deleted, and those without one that came before the oldest record."""
     if _has_table(connection):
         connection.execute(_TRIM)
 
@@ -73,10 +88,10 @@ def read_requests(path: Path) -> Iterator[RecordedEntry]:
     with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=5)) as connection:
         if not _has_table(connection):
             return
-        for request_id, route, body, session, verdict, record in connection.execute(_JOINED):
-            kept = KeptRequest(request_id, route, zlib.decompress(body))
-            yield RecordedEntry(kept, session, verdict, record)
+        for key, route, body, *about in connection.execute(_JOINED):
+            yield RecordedEntry(KeptRequest(key, route, zlib.decompress(body)), *about)
 
 
 def _has_table(connection: sqlite3.Connection) -> bool:
-    return connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'bodies'").fetchone() is not None
+    found = connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'kept_requests'").fetchone()
+    return found is not None

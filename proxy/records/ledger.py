@@ -11,6 +11,7 @@ import logging
 import os
 import queue
 import re
+import secrets
 import sqlite3
 import threading
 import time
@@ -21,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from proxy.conversation.errors import StartError
-from proxy.records.kept_requests import KeptRequest, insert_requests, trim_requests
+from proxy.records.kept_requests import KeptRequest, insert_requests, link_request, trim_requests
 from proxy.records.request_record import RequestRecord
 
 _log = logging.getLogger(__name__)
@@ -92,6 +93,7 @@ def to_record(account: RequestRecord, redact: bool, refused: bool = False) -> di
     refused: keeps the text of refused attempts; that of attempts which did not end is kept without it.
     """
     record: dict[str, Any] = asdict(account)
+    del record["kept_as"]  # means nothing outside the file
     for place in (record, *record["attempts"]):
         for fix in place["fixes"]:
             fix["before"], fix["after"] = _shown(fix["before"], redact), _shown(fix["after"], redact)
@@ -158,17 +160,24 @@ class Ledger:
     def record(self, account: RequestRecord) -> None:
         self._put(account)
 
-    def keep(self, request_id: str, path: str, body: bytes) -> None:
-        """Keeps a request as its client sent it, where the limits say so."""
+    def keep(self, path: str, body: bytes) -> str:
+        """Keeps a request as its client sent it, where the limits say so. path: as it is routed.
+
+        Returns the key that the request's record has to name; "" where the body is not kept.
+        """
         if not self._limits.requests:
-            return
+            return ""
         with self._lock:
             fits = self._waiting + len(body) <= self._limits.queued_bytes
             self._waiting += len(body) if fits else 0
         if not fits:
             self._drop(1)
-        elif not self._put(KeptRequest(request_id, path, body)):
+            return ""
+        key = secrets.token_hex(12)  # x-request-id is the client's, which may give it to many requests
+        if not self._put(KeptRequest(key, path, body)):
             self._freed(len(body))
+            return ""
+        return key
 
     def _put(self, item: RequestRecord | KeptRequest) -> bool:
         try:
@@ -239,14 +248,17 @@ class Ledger:
     def _write(self, batch: Sequence[_Waiting]) -> None:
         if not batch:
             return
-        rows = [_row(at, one, self._limits) for at, one in batch if isinstance(one, RequestRecord)]
+        records = [(at, one) for at, one in batch if isinstance(one, RequestRecord)]
         kept = [(at, one) for at, one in batch if isinstance(one, KeptRequest)]
         with closing(_connect(self.path)) as connection:
             if _prepare(connection, self._newest):
                 _log.warning("%s was moved or deleted: a new ledger was begun in its place", self.path)
             insert_requests(connection, kept)
             with connection:
-                connection.executemany(_INSERT, rows)
+                for at, one in records:
+                    added = connection.execute(_INSERT, _row(at, one, self._limits)).lastrowid
+                    if one.kept_as and added is not None:
+                        link_request(connection, one.kept_as, added)
                 _trim(connection, self._limits)
             self._newest = max(self._newest, _newest(connection))
             connection.executescript("PRAGMA incremental_vacuum;")  # execute() would free a single page only

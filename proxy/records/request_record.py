@@ -94,6 +94,7 @@ class RequestRecord:
     empty: tools were declared, and the model neither called one nor said anything.
     cache: the report of the first attempt's prompt, where the upstream tells.
     warnings: see Finish.
+    kept_as: the key of the request's body in the ledger, "" where it keeps none.
     """
 
     request_id: str
@@ -122,6 +123,7 @@ class RequestRecord:
     given_up: GiveUp | None = None
     handed_over: int = 0
     warnings: tuple[str, ...] = ()
+    kept_as: str = ""
 
 
 class Sink(Protocol):

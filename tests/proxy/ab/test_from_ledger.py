@@ -17,7 +17,7 @@ from proxy.conversation.errors import SettingsError, StartError
 from proxy.conversation.verdict import GuardMode
 from proxy.http.read_settings import load_settings
 from proxy.records.kept_requests import read_requests
-from proxy.records.ledger import Ledger, LedgerLimits
+from proxy.records.ledger import Ledger, LedgerLimits, read_entries
 from proxy.upstreams.scripted import ScriptedUpstream
 from tests.proxy.ab.test_run import request, sloppy
 from tests.proxy.live import LoopThread, serving
@@ -94,7 +94,7 @@ def test_what_is_replayed_is_what_the_client_sent(thread: LoopThread, tmp_path: 
 def test_no_body_is_kept_unless_it_was_asked_for(tmp_path: Path) -> None:
     file = tmp_path / "ledger.sqlite"
     ledger = Ledger.open(file)
-    ledger.keep("req_1", "/v1/chat/completions", b"{}")
+    assert ledger.keep("/v1/chat/completions", b"{}") == ""
     ledger.record(ACCOUNT)
     ledger.close()
     assert list(read_requests(file)) == []
@@ -107,13 +107,76 @@ def test_bodies_go_with_their_records(tmp_path: Path) -> None:
     clock = iter(range(1000))
     ledger = Ledger.open(file, LedgerLimits(rows=5, requests=True), clock=lambda: float(next(clock)))
     for number in range(20):
-        ledger.keep(f"req_{number}", "/v1/chat/completions", json.dumps({"number": number}).encode())
-        ledger.record(replace(ACCOUNT, request_id=f"req_{number}"))
+        key = ledger.keep("/v1/chat/completions", json.dumps({"number": number}).encode())
+        ledger.record(replace(ACCOUNT, request_id=f"req_{number}", kept_as=key))
         ledger.flush()
     ledger.close()
-    assert [one.request.request_id for one in read_requests(file)] == [f"req_{n}" for n in range(15, 20)]
+    assert [one.request_id for one in read_requests(file)] == [f"req_{n}" for n in range(15, 20)]
     with sqlite3.connect(file) as connection:
-        assert connection.execute("SELECT COUNT(*) FROM bodies").fetchone()[0] <= 6
+        assert connection.execute("SELECT COUNT(*) FROM kept_requests").fetchone()[0] <= 6
+
+
+def test_a_body_whose_request_never_ended_goes_with_the_records_of_its_time(tmp_path: Path) -> None:
+    file = tmp_path / "ledger.sqlite"
+    clock = iter(range(1000))
+    ledger = Ledger.open(file, LedgerLimits(rows=5, requests=True), clock=lambda: float(next(clock)))
+    ledger.keep("/v1/chat/completions", b"{}")
+    for _ in range(20):
+        ledger.record(ACCOUNT)
+        ledger.flush()
+    ledger.close()
+    with sqlite3.connect(file) as connection:
+        assert connection.execute("SELECT COUNT(*) FROM kept_requests").fetchone() == (0,)
+
+
+def test_requests_of_one_id_are_told_apart(thread: LoopThread, tmp_path: Path) -> None:
+    """Gateways send one x-request-id for all requests of a trace."""
+    file = tmp_path / "ledger.sqlite"
+    ledger = Ledger.open(file, KEPT)
+    with serving(ScriptedUpstream(sloppy), mode=GuardMode.repair, ledger=ledger, thread=thread) as server:
+        for session, text in (("s1", "one"), ("s2", "two"), ("s1", "three")):
+            body = {"model": "scripted", "messages": [{"role": "user", "content": text}], "tools": TOOLS}
+            server.post(body, {"x-session-id": session, "x-request-id": "trace"}).raise_for_status()
+    ledger.close()
+    found = [
+        (one.session, json.loads(one.request.body)["messages"][0]["content"]) for one in read_requests(file)
+    ]
+    assert found == [("s1", "one"), ("s2", "two"), ("s1", "three")]
+    workload = ledger_workload(file)
+    assert [item.turns for item in workload.items] == [2, 1]
+    assert workload.recorded["requests"] == 3
+
+
+def test_a_request_with_several_answers_is_one_turn(thread: LoopThread, tmp_path: Path) -> None:
+    file = tmp_path / "ledger.sqlite"
+    ledger = Ledger.open(file, KEPT)
+    with serving(ScriptedUpstream(sloppy), mode=GuardMode.repair, ledger=ledger, thread=thread) as server:
+        body = {"model": "scripted", "messages": [{"role": "user", "content": "x"}], "tools": TOOLS, "n": 3}
+        assert len(server.post(body).json()["choices"]) == 3
+    ledger.close()
+    workload = ledger_workload(file)
+    assert [item.turns for item in workload.items] == [1]
+    due = workload.items[0].open().next()
+    assert due is not None
+    assert "n" not in due.extra, "one answer is judged"
+
+
+def test_a_ledger_of_an_older_version_goes_on(tmp_path: Path) -> None:
+    """Its bodies were known by x-request-id only, and are left out."""
+    file = tmp_path / "ledger.sqlite"
+    ledger = Ledger.open(file)
+    ledger.record(ACCOUNT)
+    ledger.close()
+    with sqlite3.connect(file) as connection:
+        connection.execute("CREATE TABLE bodies (at REAL, request_id TEXT, path TEXT, body BLOB)")
+        connection.execute("INSERT INTO bodies VALUES (1.0, 'req_1', '/v1/chat/completions', x'00')")
+    assert list(read_requests(file)) == []
+    ledger = Ledger.open(file, KEPT)
+    key = ledger.keep("/v1/chat/completions", b"{}")
+    ledger.record(replace(ACCOUNT, request_id="new", kept_as=key))
+    ledger.close()
+    assert [one.request_id for one in read_entries(file, oldest_first=True)] == ["req_1", "new"]
+    assert [one.request_id for one in read_requests(file)] == ["new"]
 
 
 def test_keeping_and_leaving_out_at_once_is_refused() -> None:
@@ -124,7 +187,7 @@ def test_keeping_and_leaving_out_at_once_is_refused() -> None:
 
 def test_bodies_that_wait_are_bounded(tmp_path: Path) -> None:
     ledger = Ledger.open(tmp_path / "ledger.sqlite", replace(KEPT, queued_bytes=10))
-    ledger.keep("req_1", "/v1/chat/completions", b"x" * 11)
+    assert ledger.keep("/v1/chat/completions", b"x" * 11) == ""
     assert ledger.dropped == 1
     ledger.close()
 
