@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import httpx
@@ -59,7 +59,10 @@ async def start_arm(
     Raises StartError where it does not come up; nothing of it is left then.
     """
     if arm.base_url:
-        model = await _listed_model(arm, arm.base_url, api_key)
+        try:
+            model = await _listed_model(arm.base_url, api_key)
+        except StartError as error:
+            raise StartError(f"arm {arm.label}: {error}") from error
         return ArmServer(arm, arm.base_url, arm.asked_as or model)
     folder.mkdir(parents=True, exist_ok=True)
     port = free_port()
@@ -80,7 +83,7 @@ async def start_arm(
             raise StartError(f"arm {arm.label}: {command[0]} cannot be started: {error.strerror}") from error
     server = ArmServer(arm, f"http://{HOST}:{port}/v1", "", process, tuple(command), log)
     try:
-        return await _until_up(server, patience_s)
+        return await _until_up(server, patience_s, api_key)
     except BaseException:
         stop_arm(server)
         raise
@@ -115,29 +118,27 @@ def _toml(value: str) -> str:
     return value if plain else json.dumps(value)
 
 
-async def _until_up(server: ArmServer, patience_s: float) -> ArmServer:
+async def _until_up(server: ArmServer, patience_s: float, api_key: str) -> ArmServer:
     until = time.monotonic() + patience_s
+    last = ""
     while time.monotonic() < until:
         if server.ended:
             raise StartError(f"arm {server.arm.label}: {server.ended}")
-        with contextlib.suppress(StartError):
-            model = await _listed_model(server.arm, server.base_url, "", server.arm.asked_as)
+        try:
+            model = await _listed_model(server.base_url, api_key, server.arm.asked_as)
+        except StartError as error:
+            last = str(error)
+        else:
             if not server.ended:
-                return ArmServer(
-                    server.arm,
-                    server.base_url,
-                    server.arm.asked_as or model,
-                    server.process,
-                    server.command,
-                    server.log,
-                )
+                return replace(server, model=server.arm.asked_as or model)
         await asyncio.sleep(_POLL_S)
     raise StartError(
-        f"arm {server.arm.label}: it did not answer within {patience_s:.0f} s{last_line(server.log)}"
+        f"arm {server.arm.label}: it did not come up within {patience_s:.0f} s, as {last}"
+        f"{last_line(server.log)}"
     )
 
 
-async def _listed_model(arm: Arm, base_url: str, api_key: str, known: str = "") -> str:
+async def _listed_model(base_url: str, api_key: str, known: str = "") -> str:
     """The first model that the server lists. Raises StartError.
 
     known: the model's name, where it needs no list: then a server that is well is enough. mlx_lm's lists the
@@ -146,7 +147,7 @@ async def _listed_model(arm: Arm, base_url: str, api_key: str, known: str = "") 
     if known and await _is_well(base_url):
         return known
     headers = {"authorization": f"Bearer {api_key}"} if api_key else {}
-    place = f"arm {arm.label}: {base_url}/models"
+    place = f"{base_url}/models"
     try:
         async with httpx.AsyncClient(timeout=10, headers=headers) as client:
             response = await client.get(f"{base_url}/models")

@@ -72,7 +72,7 @@ async def test_a_server_is_started_and_ended_with_its_children(tmp_path: Path) -
             "exit code 1: no such model",
         ),
         (arm("import sys; sys.exit(3)", "{port}"), "the server ended with exit code 3"),
-        (arm("import time; time.sleep(60)", "{port}"), "it did not answer within 1 s"),
+        (arm("import time; time.sleep(60)", "{port}"), "it did not come up within 1 s, as http://127.0.0.1:"),
         (Arm("test", "test", command=("/no/such/program", "{port}")), "/no/such/program cannot be started"),
     ],
 )
@@ -92,6 +92,20 @@ async def test_a_server_whose_model_is_known_need_not_list_it(tmp_path: Path) ->
     server = await start_arm(known, tmp_path, patience_s=30)
     stop_arm(server)
     assert server.model == "known"
+
+
+async def test_a_started_server_that_wants_a_key_gets_it(tmp_path: Path) -> None:
+    code = SERVER.replace(
+        "self.send_response(200)",
+        "self.send_response(200 if self.headers['authorization'] == 'Bearer k' else 401)",
+    )
+    server = await start_arm(arm(code, "{port}", os.devnull), tmp_path, patience_s=30, api_key="k")
+    stop_arm(server)
+    assert server.model == "m"
+    with pytest.raises(
+        StartError, match=r"did not come up within 1 s, as http\S*/models answers with HTTP 401"
+    ):
+        await start_arm(arm(code, "{port}", os.devnull), tmp_path, patience_s=1, api_key="other")
 
 
 async def test_a_port_in_use_is_one_line(tmp_path: Path) -> None:
