@@ -128,7 +128,7 @@ class Ledger:
         self._limits = limits
         self._clock = clock
         self._queue: queue.Queue[_Waiting | None] = queue.Queue(limits.queued)
-        self._waiting = 0  # bytes of bodies in the queue
+        self._waiting = 0  # bytes of bodies in the queue, and in the batch that is being written
         self._dropped = 0
         self._newest = 0  # row numbers continue in a new file
         self._outage = 0  # records lost since the file could last be written
@@ -205,7 +205,8 @@ class Ledger:
         self._queue.join()
 
     def _write_all(self) -> None:
-        while True:
+        last = False
+        while not last:
             batch, last = self._take()
             try:
                 self._write(batch)
@@ -213,10 +214,11 @@ class Ledger:
                 self._lost(len(batch), error)
             else:
                 self._wrote(len(batch))
-            for _ in range(len(batch) + last):
+            count = len(batch) + last
+            self._freed(sum(len(one.body) for _, one in batch if isinstance(one, KeptRequest)))
+            batch.clear()  # else its bodies would stay until the next request
+            for _ in range(count):
                 self._queue.task_done()
-            if last:
-                return
 
     def _take(self) -> tuple[list[_Waiting], bool]:
         """What waits, at least one item, and whether the ledger is being closed."""
@@ -224,8 +226,6 @@ class Ledger:
         item = self._queue.get()
         while item is not None:
             batch.append(item)
-            if isinstance(item[1], KeptRequest):
-                self._freed(len(item[1].body))
             if len(batch) == _BATCH or self._queue.empty():
                 return batch, False
             item = self._queue.get()

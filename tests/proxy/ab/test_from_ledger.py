@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -189,6 +190,22 @@ def test_bodies_that_wait_are_bounded(tmp_path: Path) -> None:
     ledger = Ledger.open(tmp_path / "ledger.sqlite", replace(KEPT, queued_bytes=10))
     assert ledger.keep("/v1/chat/completions", b"x" * 11) == ""
     assert ledger.dropped == 1
+    ledger.close()
+
+
+def test_a_body_waits_until_it_is_written(tmp_path: Path) -> None:
+    """Not only until the writer has taken it: the disk may be slow."""
+    file = tmp_path / "ledger.sqlite"
+    ledger = Ledger.open(file, replace(KEPT, queued_bytes=10))
+    with sqlite3.connect(file) as other:
+        other.execute("BEGIN IMMEDIATE")  # the writer waits
+        assert ledger.keep("/v1/chat/completions", b"x" * 6)
+        for _ in range(20):
+            assert ledger.keep("/v1/chat/completions", b"x" * 6) == ""
+            time.sleep(0.01)
+        other.rollback()
+    ledger.flush()
+    assert ledger.keep("/v1/chat/completions", b"x" * 6)
     ledger.close()
 
 
