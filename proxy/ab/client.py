@@ -16,6 +16,9 @@ import httpx
 _VERDICT_COMMENT = ": x-fortieth-verdict:"
 _SHOWN = 300
 _TOGETHER_S = 0.001
+# What reading an event raises where it is none: another shape, a number without end, nesting without end.
+_NO_EVENT = (ValueError, TypeError, LookupError, AttributeError, OverflowError, RecursionError)
+_MOST_TOKENS = 2**53
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +87,7 @@ class AnswerInPieces:
     whole: bool = False
 
     def take(self, line: str) -> None:
-        """A line of the stream of events. Raises ValueError, TypeError, LookupError for what is none."""
+        """A line of the stream of events. Raises one of _NO_EVENT for what is none."""
         if line.startswith(_VERDICT_COMMENT) and "attempts=" in line:
             self.attempts = int(line.rpartition("attempts=")[2].split(";")[0])
         if not line.startswith("data:"):
@@ -96,12 +99,13 @@ class AnswerInPieces:
             self.take_event(json.loads(data))
 
     def take_event(self, event: Mapping[str, Any]) -> None:
+        """A parsed event. Raises one of _NO_EVENT where a field has a type that no client reads."""
         if event.get("error"):
             self.error = json.dumps(event["error"], ensure_ascii=False)[:_SHOWN]
-        self.usage = event.get("usage") or self.usage
+        self.usage = _object(event, "usage") or self.usage
         for choice in event.get("choices") or ():
-            delta = choice.get("delta") or {}
-            text = delta.get("content") or ""
+            delta = _object(choice, "delta")
+            text = _text(delta, "content")
             reasoning = delta.get("reasoning_content") or delta.get("reasoning")
             pieces = delta.get("tool_calls") or ()
             if text or reasoning or pieces:
@@ -109,7 +113,7 @@ class AnswerInPieces:
             self.content.append(text)
             for place, piece in enumerate(pieces):
                 self.take_call(int(piece.get("index", place)), piece)
-            self.finish = choice.get("finish_reason") or self.finish
+            self.finish = _text(choice, "finish_reason") or self.finish
 
     def arrived(self, at: float) -> None:
         """Notes a piece. What was sent in one packet is read within microseconds."""
@@ -119,13 +123,13 @@ class AnswerInPieces:
     def take_call(self, index: int, piece: Mapping[str, Any]) -> None:
         empty = {"id": "", "type": "function", "function": {"name": "", "arguments": ""}}
         call = self.calls.setdefault(index, empty)
-        call["id"] = piece.get("id") or call["id"]
-        function = piece.get("function") or {}
+        call["id"] = _text(piece, "id") or call["id"]
+        function = _object(piece, "function")
         for name in ("name", "arguments"):
-            call["function"][name] += function.get(name) or ""
+            call["function"][name] += _text(function, name)
 
     def answer(self) -> StreamedAnswer:
-        error = self.error
+        error = self.error.encode("utf-8", "replace").decode()  # half a surrogate pair can be printed nowhere
         if not error and not self.finish:
             error = "the stream ended without a finish reason"
         return StreamedAnswer(
@@ -178,7 +182,7 @@ async def ask_streamed(
                     break
     except httpx.HTTPError as problem:
         assembling.error = f"{type(problem).__name__}: {problem}"[:_SHOWN]
-    except (ValueError, TypeError, LookupError, AttributeError) as problem:
+    except _NO_EVENT as problem:
         assembling.error = f"not a stream of chat completions: {problem!r}"[:_SHOWN]
     return assembling.answer()
 
@@ -195,9 +199,25 @@ def _unstreamed(assembling: AnswerInPieces, response: httpx.Response) -> Streame
         for choice in body["choices"]:
             choice["delta"] = choice["message"]
         assembling.take_event(body)
-    except (ValueError, TypeError, LookupError, AttributeError) as problem:
+    except _NO_EVENT as problem:
         assembling.error = f"not a chat completion: {problem!r}: {response.text[:_SHOWN]}"
     return assembling.answer()
+
+
+def _object(held: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """The object of that name; an empty one for none. Raises TypeError for something else."""
+    value = held.get(name)
+    if value is not None and not isinstance(value, Mapping):
+        raise TypeError(f"{name} must be an object, got {type(value).__name__}")
+    return value or {}
+
+
+def _text(held: Mapping[str, Any], name: str) -> str:
+    """The text of that name; "" for none. Raises TypeError for something else."""
+    value = held.get(name)
+    if value is not None and not isinstance(value, str):
+        raise TypeError(f"{name} must be a string, got {type(value).__name__}")
+    return value or ""
 
 
 def _says_too_long(error: str) -> bool:
@@ -218,4 +238,4 @@ def _counts(usage: Mapping[str, Any]) -> tuple[int | None, int | None, int | Non
 
 def _count(counts: Mapping[str, Any], name: str) -> int | None:
     value = counts.get(name) if isinstance(counts, Mapping) else None
-    return value if isinstance(value, int) else None
+    return value if isinstance(value, int) and 0 <= value < _MOST_TOKENS else None

@@ -263,7 +263,7 @@ class _Player:
             cached_tokens=answer.cached_tokens,
             completion_tokens=answer.completion_tokens,
             attempts=answer.attempts,
-            finish=answer.finish,
+            finish=_clean(answer.finish),
             example=_example(answer, judged) if delivered in BROKEN or delivered is Delivered.cut else "",
         )
 

@@ -109,6 +109,32 @@ TROUBLE: dict[str, tuple[tuple[bytes | Exception, ...], dict[str, Any], str, boo
     "garbage": ((b"data: {nonsense\n\n",), {}, "not a stream of chat completions", False),
     "other JSON": ((b"data: [1]\n\n",), {}, "not a stream of chat completions", False),
     "a page": ((b"<html>",), {"kind": "text/html"}, "not a chat completion", False),
+    "nested": ((b"data: " + b"[" * 100_000 + b"\n\n",), {}, "not a stream of chat completions", False),
+    "content in parts": (
+        (events(chunk({"content": [{"type": "text", "text": "Hi"}]}), chunk({}, "stop")) + DONE,), {},
+        "content must be a string, got list", False,
+    ),
+    "usage": (
+        (events(chunk({"content": "Hi"}, "stop"), {"choices": [], "usage": [1]}) + DONE,), {},
+        "usage must be an object, got list", False,
+    ),
+    "arguments": (
+        (events(chunk({"tool_calls": [{"function": {"name": "f", "arguments": {"a": 1}}}]})),), {},
+        "arguments must be a string, got dict", False,
+    ),
+    "finish": (
+        (events(chunk({"content": "Hi"}), {"choices": [{"finish_reason": {"a": 1}}]}) + DONE,), {},
+        "finish_reason must be a string, got dict", False,
+    ),
+    "index": (
+        (b'data: {"choices": [{"delta": {"tool_calls": [{"index": 1e999}]}}]}\n\n',), {},
+        "not a stream of chat completions", False,
+    ),
+    "parts of a whole answer": (
+        (b'{"choices": [{"message": {"content": ["Hi"]}, "finish_reason": "stop"}]}',),
+        {"kind": "application/json"}, "content must be a string, got list", False,
+    ),
+    "half a character": ((events({"error": "\ud83d"}) + DONE,), {}, '"?"', False),
     "null": ((b"null",), {"kind": "application/json"}, "not a chat completion", False),
 }  # fmt: skip
 
@@ -119,6 +145,14 @@ async def test_trouble_is_told_and_never_raised(name: str) -> None:
     answer, _ = await read(*pieces, **options)
     assert said in answer.error
     assert answer.too_long is too_long
+
+
+async def test_counts_that_no_file_can_hold_are_not_told() -> None:
+    usage = {"prompt_tokens": 10**30, "completion_tokens": -1, "prompt_tokens_details": 4}
+    answer, _ = await read(events(chunk({"content": "Hi"}, "stop"), {"choices": [], "usage": usage}) + DONE)
+    assert (answer.error, answer.prompt_tokens, answer.cached_tokens, answer.completion_tokens) == (
+        "", None, None, None,
+    )  # fmt: skip
 
 
 def test_gaps_are_between_pieces_that_came_apart() -> None:
