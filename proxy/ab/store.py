@@ -23,7 +23,9 @@ _TABLES: Mapping[str, type[MeasuredTurn] | type[MeasuredItem] | type[MeasuredMem
 
 
 class ResultStore:
-    """The SQLite file of one run. A conversation is in it whole, or not at all."""
+    """The SQLite file of one run. A conversation is in it whole, or not at all. Everything raises StartError
+    where the file cannot be read or written.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / NAME
@@ -36,15 +38,15 @@ class ResultStore:
             raise StartError(f"{folder} holds the results of another run: --resume {folder} goes on with it")
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            with store._connected() as connection:
-                connection.execute("CREATE TABLE run (key TEXT PRIMARY KEY, value TEXT)")
-                for table, kind in _TABLES.items():
-                    columns = ", ".join(f'"{one.name}"' for one in fields(kind))
-                    connection.execute(f"CREATE TABLE {table} ({columns})")
-                connection.execute(f"PRAGMA user_version = {_VERSION}")
-                store._keep(connection, "plan", plan)
-        except (OSError, sqlite3.Error) as error:
+        except OSError as error:
             raise StartError(f"{store.path} cannot be written: {error}") from error
+        with store._connected() as connection:
+            connection.execute("CREATE TABLE run (key TEXT PRIMARY KEY, value TEXT)")
+            for table, kind in _TABLES.items():
+                columns = ", ".join(f'"{one.name}"' for one in fields(kind))
+                connection.execute(f"CREATE TABLE {table} ({columns})")
+            connection.execute(f"PRAGMA user_version = {_VERSION}")
+            store._keep(connection, "plan", plan)
         return store
 
     @classmethod
@@ -53,24 +55,26 @@ class ResultStore:
         store = cls(folder)
         if not store.path.is_file():
             raise StartError(f"{folder}: there is no run to go on with, because it has no {NAME}")
-        try:
-            with store._connected() as connection:
-                version = connection.execute("PRAGMA user_version").fetchone()[0]
-                if version != _VERSION:
-                    raise StartError(f"{store.path} is of another version of fortieth ({version})")
-                plan = store._kept(connection, "plan")
-        except (sqlite3.Error, ValueError) as error:
-            raise StartError(f"{store.path} is no file of results: {error}") from error
+        with store._connected() as connection:
+            version = connection.execute("PRAGMA user_version").fetchone()[0]
+            if version != _VERSION:
+                raise StartError(f"{store.path} is of another version of fortieth ({version})")
+            plan = store._kept(connection, "plan")
         if not isinstance(plan, dict):
             raise StartError(f"{store.path} has no plan of a run")
         return store, plan
 
     @contextmanager
     def _connected(self) -> Iterator[sqlite3.Connection]:
-        with closing(sqlite3.connect(self.path, timeout=10)) as connection:
-            connection.row_factory = sqlite3.Row
-            with connection:
-                yield connection
+        try:
+            with closing(sqlite3.connect(self.path, timeout=10)) as connection:
+                connection.row_factory = sqlite3.Row
+                with connection:
+                    yield connection
+        except (sqlite3.Error, json.JSONDecodeError) as error:
+            raise StartError(
+                f"{self.path} cannot be read or written as a file of results: {error}"
+            ) from error
 
     def add(self, item: MeasuredItem, turns: Sequence[MeasuredTurn]) -> None:
         """Keeps a conversation with its turns, in one transaction."""

@@ -6,6 +6,7 @@ import asyncio
 import shlex
 import shutil
 import sqlite3
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -78,20 +79,26 @@ class BenchWork:
 
     async def run(self) -> int:
         began = datetime.now().astimezone().isoformat(timespec="seconds")
-        done = await until_interrupted(
-            self._measure(), lambda: self.note("stopping: what was measured is kept")
-        )
-        if self.found:
-            self._print()
-            told = {"command": self._command(), "machine": machine(), "began": began}
-            try:
-                files = write_serving(self.folder, self.found, self.facts, told)
-            except (OSError, sqlite3.Error) as error:
-                raise StartError(f"the figures cannot be written: {error}") from error
-            self.note("\n".join(map(str, files)))
+        stopping = "stopping: what was measured is kept"
+        try:
+            done = await until_interrupted(self._measure(), lambda: self.note(stopping))
+        finally:
+            self._write(began)
         if done is None:
             return INTERRUPTED
         return 1 if any(one.failed for one in self.found) else 0
+
+    def _write(self, began: str) -> None:
+        """Table and files of what was measured until now; nothing where there is nothing."""
+        if not self.found:
+            return
+        self._print()
+        told = {"command": self._command(), "machine": machine(), "began": began}
+        try:
+            files = write_serving(self.folder, self.found, self.facts, told)
+        except (OSError, sqlite3.Error) as error:
+            raise StartError(f"the figures cannot be written: {error}") from error
+        self.note("\n".join(map(str, files)))
 
     async def _measure(self) -> bool:
         """Each part on one server after the other, so that a noisy minute meets all alike."""
@@ -99,21 +106,21 @@ class BenchWork:
         key = self.request.api_key
         headers = {"authorization": f"Bearer {key}"} if key else {}
         try:
-            async with started(self.arms, servers_folder, "", key, self.note) as servers:
+            async with (
+                started(self.arms, servers_folder, "", key, self.note) as servers,
+                AsyncExitStack() as clients,
+            ):
                 self.facts = [facts_of(server) for server in servers]
-                clients = [
-                    httpx.AsyncClient(
+                benches = []
+                for server in servers:
+                    client = httpx.AsyncClient(
                         base_url=server.base_url.rstrip("/") + "/",
                         timeout=self.plan.timeout_s,
                         headers=headers,
                         limits=httpx.Limits(max_connections=None),
                     )
-                    for server in servers
-                ]
-                benches = [
-                    ServingBench(server, self.plan, client)
-                    for server, client in zip(servers, clients, strict=True)
-                ]
+                    await clients.enter_async_context(client)
+                    benches.append(ServingBench(server, self.plan, client))
                 for bench in benches:
                     await bench.calibrate()
                 for prompt in self.plan.prompts:
@@ -121,8 +128,6 @@ class BenchWork:
                         for bench in benches:
                             self.note(f"{bench.label}: {level} at a time, prompts of {prompt} tokens")
                             self.found.append(await bench.measure(level, prompt))
-                for client in clients:
-                    await client.aclose()
         finally:
             for cache in servers_folder.glob("arm-*/cache"):
                 shutil.rmtree(cache, ignore_errors=True)

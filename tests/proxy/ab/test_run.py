@@ -209,5 +209,28 @@ def test_broken_input_is_one_line(changed: dict[str, Any], said: str, tmp_path: 
 
 def test_a_file_that_is_no_run_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "results.sqlite").write_text("nonsense, and more than a header of SQLite would be long")
-    with pytest.raises(StartError, match="is no file of results"):
+    with pytest.raises(
+        StartError, match="cannot be read or written as a file of results: file is not a database"
+    ):
         run_ab(request(tmp_path, resume=tmp_path))
+
+
+@pytest.mark.parametrize("turn", [1, 4])
+def test_a_file_that_breaks_on_the_way_is_one_line(thread: LoopThread, tmp_path: Path, turn: int) -> None:
+    asked = 0
+
+    def choose(request: ChatRequest) -> Script:
+        nonlocal asked
+        asked += 1
+        if asked == turn:
+            for one in tmp_path.glob("results.sqlite*"):
+                one.unlink()
+            (tmp_path / "results.sqlite").write_text(
+                "nonsense, and more than a header of SQLite would be long"
+            )
+        return sloppy(request)
+
+    with arms(thread, choose) as (bare, guarded), pytest.raises(StartError) as caught:
+        run_ab(request(tmp_path, bare, guarded))
+    assert "results.sqlite cannot be read or written" in str(caught.value)
+    assert "\n" not in str(caught.value)

@@ -10,11 +10,13 @@ import sqlite3
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from proxy.ab.client import StreamedAnswer
-from proxy.ab.serving import figures, in_ms, per_token
+from proxy.ab.serving import ServingBench, ServingFigures, figures, in_ms, per_token
 from proxy.ab.serving_report import flat
+from proxy.cli import bench_run
 from proxy.cli.bench_run import BenchRequest, run_bench
 from proxy.conversation.errors import StartError
 from proxy.conversation.events import Usage
@@ -105,6 +107,30 @@ def test_an_interrupt_keeps_what_was_measured(thread: LoopThread, tmp_path: Path
     with serving(ScriptedUpstream(choose), thread=thread) as one:
         assert run_bench(request(tmp_path, one.base_url)) == 130
     assert len(list(csv.DictReader((tmp_path / "bench.csv").read_text().splitlines()))) == 1
+
+
+def test_an_error_on_the_way_keeps_what_was_measured(
+    thread: LoopThread, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clients: list[httpx.AsyncClient] = []
+
+    class Failing(ServingBench):
+        async def measure(self, level: int, prompt: int) -> ServingFigures:
+            clients.append(self._client)
+            if len(clients) == 3:
+                raise StartError("no more")
+            return await super().measure(level, prompt)
+
+    monkeypatch.setattr(bench_run, "ServingBench", Failing)
+    upstream = ScriptedUpstream(answer)
+    with (
+        serving(upstream, thread=thread) as one,
+        serving(upstream, thread=thread) as two,
+        pytest.raises(StartError, match="no more"),
+    ):
+        run_bench(request(tmp_path, one.base_url, two.base_url))
+    assert len(list(csv.DictReader((tmp_path / "bench.csv").read_text().splitlines()))) == 2
+    assert all(client.is_closed for client in clients)
 
 
 @pytest.mark.parametrize(
