@@ -167,9 +167,12 @@ async def ask_streamed(
         body["tools"] = list(tools)
     if options.max_tokens is not None:
         body["max_tokens"] = options.max_tokens
+    # escaped, as half a surrogate pair of a recorded history cannot be sent in any other way
+    content = json.dumps({**body, **(extra or {})}).encode("ascii")
+    headers = {"content-type": "application/json"}
     assembling = AnswerInPieces(time.perf_counter())
     try:
-        async with client.stream("POST", "chat/completions", json={**body, **(extra or {})}) as response:
+        async with client.stream("POST", "chat/completions", content=content, headers=headers) as response:
             if response.is_error:
                 await response.aread()
                 return _refused(assembling, response)

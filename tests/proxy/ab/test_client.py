@@ -37,19 +37,24 @@ class Pieces(httpx.AsyncByteStream):
 
 
 async def read(
-    *pieces: bytes | Exception, status: int = 200, kind: str = "text/event-stream", **asked: Any
+    *pieces: bytes | Exception,
+    status: int = 200,
+    kind: str = "text/event-stream",
+    said: str = "hi",
+    **asked: Any,
 ) -> tuple[StreamedAnswer, dict[str, Any]]:
     sent: list[dict[str, Any]] = []
 
     def answer(request: httpx.Request) -> httpx.Response:
         assert request.url == "http://h/v1/chat/completions"
+        assert request.headers["content-type"] == "application/json"
         sent.append(json.loads(request.content))
         return httpx.Response(status, stream=Pieces(*pieces), headers={"content-type": kind})
 
     transport = httpx.MockTransport(answer)
     async with httpx.AsyncClient(transport=transport, base_url="http://h/v1/") as client:
         found = await ask_streamed(
-            client, "m", [{"role": "user", "content": "hi"}], [], AskOptions(0.5, 9), 3, **asked
+            client, "m", [{"role": "user", "content": said}], [], AskOptions(0.5, 9), 3, **asked
         )
     return found, sent[0]
 
@@ -69,6 +74,12 @@ async def test_text_and_usage() -> None:
     assert sent["max_tokens"] == 9
     assert sent["tool_choice"] == "none"
     assert "tools" not in sent
+
+
+@pytest.mark.parametrize("said", ["Grüße", "half \ud83d", "😀"])
+async def test_every_character_of_a_history_is_sent(said: str) -> None:
+    answer, sent = await read(events(chunk({"content": "Hi"}, "stop")) + DONE, said=said)
+    assert (answer.error, sent["messages"][0]["content"]) == ("", said)
 
 
 async def test_calls_in_pieces() -> None:
