@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from proxy.ab.client import AskOptions
 from proxy.ab.corrupted import corrupted_workload
 from proxy.ab.from_ledger import ledger_workload
 from proxy.ab.recorded import recorded_workload
-from proxy.ab.workload import Workload
+from proxy.ab.workload import Workload, digest_of
 from proxy.ab.worlds import world_workload
 from proxy.conversation.errors import StartError
 
@@ -27,6 +27,7 @@ class RunPlan:
     seeds: how many conversations; of recorded ones all are played.
     turns: tool turns of each loop of the tool worlds.
     levels: how many conversations are played at a time, each number for itself.
+    digest: of the workload, when the run began; see digest_of().
     """
 
     arms: tuple[str, ...]
@@ -38,6 +39,7 @@ class RunPlan:
     turns: int = 20
     levels: tuple[int, ...] = (1,)
     ask: AskOptions = field(default_factory=AskOptions)
+    digest: str = ""
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -53,8 +55,24 @@ class RunPlan:
         except (TypeError, LookupError) as error:
             raise StartError(f"the plan of the run cannot be read: {error}") from error
 
-    def load_workload(self) -> Workload:
-        """The conversations. Raises StartError."""
+    def load_workload(self) -> tuple[RunPlan, Workload]:
+        """The conversations, and the plan with their digest.
+
+        Raises StartError where there are none, and where they are not those with which the run began.
+        """
+        workload = self._loaded()
+        try:
+            digest = digest_of(workload.items)
+        except RecursionError as error:
+            raise StartError(f"{self.source}: a request is nested too deep to be sent") from error
+        if self.digest and self.digest != digest:
+            raise StartError(
+                f"{self.source or self.workload} has other conversations than when the run began: "
+                "only a new run can play them"
+            )
+        return replace(self, digest=digest), workload
+
+    def _loaded(self) -> Workload:
         match self.workload:
             case "recorded":
                 return recorded_workload(Path(self.source))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -72,3 +74,19 @@ class Workload:
     told: str
     items: tuple[WorkItem, ...]
     recorded: Mapping[str, int] = field(default_factory=dict)
+
+
+def digest_of(items: Iterable[WorkItem]) -> str:
+    """Tells workloads apart, by the keys, seeds and first requests of all conversations, and by all requests
+    where they do not depend on answers. Raises RecursionError for a request that is nested too deep to be
+    sent.
+    """
+    found = hashlib.sha256()
+    for item in items:
+        found.update(json.dumps([item.key, item.seed]).encode())
+        dialogue = item.open()
+        due = dialogue.next()
+        while due is not None:
+            found.update(json.dumps([due.messages, due.tools, due.extra]).encode())
+            due = dialogue.next() if dialogue.independent else None
+    return found.hexdigest()

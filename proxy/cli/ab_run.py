@@ -65,7 +65,7 @@ def run_ab(request: AbRequest) -> int:
     arms = read_arms(plan.arms, plan.model)
     if plan.workload == CORRUPTED:
         _check_in_front(arms)
-    workload = plan.load_workload()
+    plan, workload = plan.load_workload()
     if store is None:
         store = ResultStore.create(folder, plan.to_json())
         store.keep("began", datetime.now().astimezone().isoformat(timespec="seconds"))
@@ -82,11 +82,11 @@ def read_plan(request: AbRequest) -> RunPlan:
     """The plan of a command line. Raises StartError."""
     workload, source = request.workload, ""
     if request.ledger is not None:
-        workload, source = LEDGER, str(request.ledger)
+        workload, source = LEDGER, str(request.ledger.resolve())  # --resume may come from another folder
     elif workload not in (WORLDS, CORRUPTED):
-        workload, source = RECORDED, workload
-        if not Path(source).is_file():
-            raise SettingsError(f"--workload must be {WORLDS}, {CORRUPTED} or a file, got {source}")
+        if not Path(workload).is_file():
+            raise SettingsError(f"--workload must be {WORLDS}, {CORRUPTED} or a file, got {workload}")
+        workload, source = RECORDED, str(Path(workload).resolve())
     hot = all(name.partition(":")[0] == "bundled" for name in request.arms)
     temperature = request.temperature if request.temperature is not None else _HOT if hot else 0.7
     return RunPlan(

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from proxy.ab import plan
 from proxy.ab.client import StreamedAnswer
 from proxy.ab.judge import TurnJudge
-from proxy.ab.recorded import read_line, recorded_workload
+from proxy.ab.plan import RunPlan
+from proxy.ab.recorded import RecordedRequest, read_line, recorded_workload, to_items
+from proxy.ab.workload import Workload
 from proxy.conversation.errors import StartError
 
 TOOLS = [{"type": "function", "function": {"name": "look", "parameters": {"type": "object"}}}]
@@ -94,6 +98,16 @@ def test_a_bad_line_is_named(name: str, tmp_path: Path) -> None:
         recorded_workload(file_of(tmp_path, {"messages": TALK}, line))
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_request_that_cannot_be_sent_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    deep: list[object] = []
+    for _ in range(sys.getrecursionlimit()):
+        deep = [deep]
+    asked = RecordedRequest(({"role": "user", "content": deep},), ())
+    monkeypatch.setattr(plan, "recorded_workload", lambda path: Workload("", to_items([[asked]])))
+    with pytest.raises(StartError, match=r"talks\.jsonl: a request is nested too deep to be sent"):
+        RunPlan(("a", "b"), workload="recorded", source="talks.jsonl").load_workload()
 
 
 def test_files_without_a_conversation(tmp_path: Path) -> None:

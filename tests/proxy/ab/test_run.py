@@ -54,6 +54,12 @@ http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), Server).serve_forever()
 """
 
 
+TOOL = {
+    "type": "function",
+    "function": {"name": "look", "parameters": {"type": "object", "properties": {"at": {"type": "string"}}}},
+}
+
+
 def sloppy(request: ChatRequest) -> Script:
     """A call with a comma too many: one reading is possible."""
     made = [
@@ -147,6 +153,36 @@ def test_a_run_goes_on_with_what_is_missing(thread: LoopThread, tmp_path: Path) 
         run_ab(request(tmp_path, "bundled", "bundled", resume=tmp_path))
     with pytest.raises(StartError, match="--resume"):
         run_ab(request(tmp_path, one.base_url, two.base_url))
+
+
+def recording(file: Path, *texts: str) -> None:
+    file.write_text(
+        "".join(
+            json.dumps({"messages": [{"role": "user", "content": text}], "tools": [TOOL]}) + "\n"
+            for text in texts
+        )
+    )
+
+
+def test_a_recording_that_has_changed_stops_a_resumed_run(
+    thread: LoopThread, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, out = tmp_path / "talks.jsonl", tmp_path / "out"
+    recording(file, "one", "two")
+    monkeypatch.chdir(tmp_path)
+    with arms(thread, sloppy) as (bare, guarded):
+        assert run_ab(request(out, bare, guarded, workload="talks.jsonl")) == 0
+        (tmp_path / "elsewhere").mkdir()
+        monkeypatch.chdir(tmp_path / "elsewhere")
+        assert run_ab(request(out, resume=out)) == 0
+        assert len(ResultStore(out).read().items) == 4
+        for texts in (("one",), ("one", "two", "three"), ("two", "one"), ("one", "2")):
+            recording(file, *texts)
+            with pytest.raises(StartError) as caught:
+                run_ab(request(out, resume=out))
+            assert f"{file} has other conversations than when the run began" in str(caught.value)
+            assert "\n" not in str(caught.value)
+    assert len(ResultStore(out).read().items) == 4
 
 
 def test_an_interrupt_keeps_what_was_measured(
