@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from proxy.cli.exits import failures_told
+from proxy.cli.given import given_options
 
 API_KEY = "AB_API_KEY"
 
@@ -69,6 +70,7 @@ _Resume = Annotated[
 
 
 def ab(
+    context: typer.Context,
     arms: _Arms = None,
     model: _Model = None,
     workload: _Workload = "worlds",
@@ -92,6 +94,7 @@ def ab(
 
     limits = (seeds, first_seed, turns, concurrency, temperature, max_tokens, timeout)
     key = os.environ.get(API_KEY, "")
-    request = AbRequest(tuple(arms or ()), model, workload, from_ledger, *limits, out, resume, key)
+    given = given_options(context)
+    request = AbRequest(tuple(arms or ()), model, workload, from_ledger, *limits, out, resume, key, given)
     with failures_told():
         raise typer.Exit(run_ab(request))

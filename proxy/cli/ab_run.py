@@ -26,12 +26,17 @@ from proxy.conversation.errors import SettingsError, StartError
 
 INTERRUPTED = 130
 MOST_STREAMS = 1024
+_ALL_PLAYED = {
+    CORRUPTED: "each conversation has 20 outputs of the corpus, from the first on",
+    RECORDED: "every turn of all recorded conversations is played",
+    LEDGER: "every turn of all conversations of the ledger is played",
+}
 _HOT = 1.5  # at 0.7 the bundled model breaks hardly a call, so that there would be nothing to compare
 
 
 @dataclass(frozen=True, slots=True)
 class AbRequest:
-    """The command line of `fortieth ab`."""
+    """The command line of `fortieth ab`. given: the options that stand on it."""
 
     arms: tuple[str, ...]
     model: str | None
@@ -47,19 +52,20 @@ class AbRequest:
     out: Path | None
     resume: Path | None
     api_key: str = ""
+    given: tuple[str, ...] = ()
 
 
 def run_ab(request: AbRequest) -> int:
     """Runs it all and prints what was found. Returns the exit code. Raises StartError."""
     console = open_console()
     if request.resume is not None:
-        if request.arms:
-            raise SettingsError("--resume goes on with the arms of its run: give no others")
+        _check_resumed(request)
         folder = request.resume
         store, kept = ResultStore.resume(folder)
         plan = RunPlan.read(kept)
     else:
         plan = read_plan(request)
+        check_heeded(request.given, plan)
         folder = request.out or Path("fortieth-ab") / datetime.now().strftime("%Y-%m-%d-%H%M%S")
         store = None
     arms = read_arms(plan.arms, plan.model)
@@ -112,11 +118,13 @@ def read_numbers(option: str, text: str, most: int) -> tuple[int, ...]:
 
 def command_of(plan: RunPlan) -> str:
     """The command line that makes the same plan."""
-    words = ["fortieth", "ab", *plan.arms, "--seeds", str(plan.seeds)]
-    words += ["--concurrency", ",".join(map(str, plan.levels)), "--temperature", f"{plan.ask.temperature:g}"]
-    words += ["--max-tokens", str(plan.ask.max_tokens)]
+    words = ["fortieth", "ab", *plan.arms, "--concurrency", ",".join(map(str, plan.levels))]
+    words += ["--temperature", f"{plan.ask.temperature:g}", "--max-tokens", str(plan.ask.max_tokens)]
+    words += ["--timeout", f"{plan.ask.timeout_s:g}"]
     if plan.model:
         words += ["--model", plan.model]
+    if plan.workload in (WORLDS, CORRUPTED):
+        words += ["--seeds", str(plan.seeds)]
     if plan.workload == WORLDS:
         words += ["--turns", str(plan.turns), "--first-seed", str(plan.first_seed)]
     elif plan.workload == LEDGER:
@@ -124,6 +132,26 @@ def command_of(plan: RunPlan) -> str:
     else:
         words += ["--workload", plan.source or plan.workload]
     return shlex.join(words)
+
+
+def _check_resumed(request: AbRequest) -> None:
+    """Raises SettingsError for what would have to change the plan of a run that goes on."""
+    others = [one for one in request.given if one != "--resume"]
+    if request.arms or others:
+        named = ", ".join([*others, *(["arms"] if request.arms else [])])
+        raise SettingsError(
+            f"--resume goes on with the plan of its run, and takes nothing beside it: {named}"
+        )
+
+
+def check_heeded(given: Sequence[str], plan: RunPlan) -> None:
+    """Raises SettingsError for options that say nothing about the workload of the plan."""
+    if plan.workload == LEDGER and "--workload" in given:
+        raise SettingsError("--workload and --from-ledger name two workloads: give one of them")
+    unheeded = {WORLDS: (), CORRUPTED: ("--turns", "--first-seed")}
+    for one in unheeded.get(plan.workload, ("--turns", "--first-seed", "--seeds")):
+        if one in given:
+            raise SettingsError(f"{one} has no meaning here: {_ALL_PLAYED[plan.workload]}")
 
 
 def _check_in_front(arms: Sequence[Arm]) -> None:

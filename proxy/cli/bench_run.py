@@ -65,6 +65,14 @@ def run_bench(request: BenchRequest) -> int:
     return asyncio.run(BenchWork(plan, arms, folder, request, open_console()).run())
 
 
+def command_of(request: BenchRequest) -> str:
+    """The command line that makes the same request, but for its folder."""
+    words = ["fortieth", "bench", *request.servers, "--concurrency", request.concurrency]
+    words += ["--prompts", request.prompts, "--answer", str(request.answer)]
+    words += ["--requests", str(request.requests), "--timeout", f"{request.timeout:g}"]
+    return shlex.join([*words, *(("--model", request.model) if request.model else ())])
+
+
 @dataclass(slots=True)
 class BenchWork:
     """A benchmark that is ready to begin, and what it has found so far."""
@@ -93,7 +101,7 @@ class BenchWork:
         if not self.found:
             return
         self._print()
-        told = {"command": self._command(), "machine": machine(), "began": began}
+        told = {"command": command_of(self.request), "machine": machine(), "began": began}
         try:
             files = write_serving(self.folder, self.found, self.facts, told)
         except (OSError, sqlite3.Error) as error:
@@ -143,13 +151,6 @@ class BenchWork:
         self.console.print(table)
         for error in dict.fromkeys(f"{one.arm}: {one.error}" for one in self.found if one.error):
             self.note(error)
-
-    def _command(self) -> str:
-        request, plan = self.request, self.plan
-        words = ["fortieth", "bench", *request.servers, "--concurrency", ",".join(map(str, plan.levels))]
-        words += ["--prompts", ",".join(map(str, plan.prompts)), "--answer", str(plan.answer)]
-        words += ["--requests", str(plan.requests)]
-        return shlex.join([*words, *(("--model", request.model) if request.model else ())])
 
     def note(self, words: str) -> None:
         self.console.print(Text(words), soft_wrap=True)
