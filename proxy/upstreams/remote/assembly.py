@@ -44,6 +44,8 @@ _REASONS = {
 _BROKEN = frozenset(
     {"error", "network_error", "insufficient_system_resource", "abort", "aborted", "cancelled", "canceled"}
 )
+# The largest count and price that are believed; every reader of JSON has room for it.
+_MOST = 2**53
 # What of an answer goes to a client that knows it.
 _EXTRA = ("annotations", "audio", "extra_content", "images", "reasoning_details")
 
@@ -223,12 +225,17 @@ def read_usage(usage: Any) -> Usage:
     )
     cost = getattr(usage, "cost", None)
     return Usage(
-        int(usage.prompt_tokens or 0),
-        int(usage.completion_tokens or 0),
-        int(cached or 0),
-        int(getattr(completion_details, "reasoning_tokens", None) or 0),
-        float(cost) if isinstance(cost, int | float) else None,
+        _count(usage.prompt_tokens),
+        _count(usage.completion_tokens),
+        _count(cached),
+        _count(getattr(completion_details, "reasoning_tokens", None)),
+        float(cost) if isinstance(cost, int | float) and abs(cost) <= _MOST else None,
     )
+
+
+def _count(value: Any) -> int:
+    """0 for what is no number of tokens, such as NaN."""
+    return int(value) if isinstance(value, int | float) and 0 <= value <= _MOST else 0
 
 
 def _stop_sequence(choice: Any) -> str | None:

@@ -13,6 +13,9 @@ from proxy.upstreams.remote.surrogates import whole_characters, with_whole_chara
 
 # After so many characters of a call its beginning is given out, and again each time it has grown by half.
 _FIRST_PART = 300
+_CLOSES = {"{": "}", "[": "]", '"': '"'}
+# How far from an end of the arguments their first and last character may stand, behind white space.
+_NEAR = 64
 # What of a call is not read here and wanted back by its server, such as the signature of its thoughts.
 _EXTRA = ("extra_content", "provider_specific_fields")
 
@@ -44,7 +47,12 @@ class CallInPieces:
 
     @property
     def is_whole(self) -> bool:
-        """Whether the arguments are JSON already, so that nothing can follow."""
+        """Whether the arguments are JSON already, so that nothing can follow. Read only where their last
+        character could be the end of it: this is asked for each piece.
+        """
+        begin, end = self.arguments[:_NEAR].lstrip()[:1], self.arguments[-_NEAR:].rstrip()[-1:]
+        if end != _CLOSES.get(begin, end):
+            return False
         try:
             json.loads(self.arguments)
         except (ValueError, RecursionError):
@@ -92,12 +100,15 @@ class CallsInPieces:
             yield call, piece.arguments
 
     def _of(self, piece: _Piece) -> CallInPieces | None:
-        """The call that a piece goes on with; None where it begins one."""
+        """The call that a piece goes on with; None where it begins one. What is counted as no call that there
+        is begins one where it has a name; else the count is wrong.
+        """
         counted = [call for call in self.calls if piece.index is None or call.index == piece.index]
-        if not counted:
+        places = counted or ([] if piece.name else self.calls)
+        if not places:
             return None
-        known = [call for call in counted if piece.id and call.id == piece.id]
-        last = (known or counted)[-1]
+        known = [call for call in places if piece.id and call.id == piece.id]
+        last = (known or places)[-1]
         return None if _begins(piece, last) else last
 
 
@@ -115,7 +126,7 @@ def _begins(piece: _Piece, last: CallInPieces) -> bool:
         return bool(another_id or last.arguments or piece.arguments or piece.beside or piece.index is None)
     if last.arguments:
         alone = not piece.id and (bool(piece.arguments) or piece.index is None)
-        return last.is_whole and (alone or (bool(piece.id) and piece.id != last.id))
+        return (alone or bool(piece.id and piece.id != last.id)) and last.is_whole
     if piece.beside and (another_id or (not piece.id and piece.index is None)):
         return True
     return another_id and not piece.arguments

@@ -93,6 +93,19 @@ CALLS: dict[str, tuple[Events, Turn]] = {
         called(LOOK, FIND),
     ),
     "counted once": (calls(*pieces("look", {"index": 0, "id": "a"}, {})), called(LOOK)),
+    "counted wrong behind the name": (
+        calls(*pieces("look", {"index": 0, "id": "a"}, {"index": 1}), [whole("find", index=1, id="b")]),
+        called(LOOK, FIND),
+    ),
+    "counted wrong, ids everywhere, in turn": (
+        calls(
+            *in_turn(
+                pieces("look", {"index": 0, "id": "a"}, {"index": 7, "id": "a"}),
+                pieces("find", {"index": 1, "id": "b"}, {"index": 8, "id": "b"}),
+            )
+        ),
+        called(LOOK, FIND),
+    ),
     "in turn": (
         calls(
             *in_turn(

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proxy.upstreams.base import UpstreamEvent, UpstreamFinish
+from proxy.conversation.events import Usage
+from proxy.upstreams.base import UpstreamCall, UpstreamEvent, UpstreamFinish
 from proxy.upstreams.remote.assembly import Assembly
 from proxy.upstreams.remote.chunk_reader import ChunkReader
 from proxy.upstreams.remote.failures import read_failure
@@ -63,16 +64,34 @@ def test_no_split_changes_an_answer() -> None:
             assert heard([data[at : at + size] for at in range(0, len(data), size)]) == whole, (name, size)
 
 
+def test_a_long_call_is_not_read_again_with_each_piece(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its name comes with each piece, so that each could begin another call."""
+    text = json.dumps({"a": " ".join(map(str, range(1000)))})
+    told = [ev({"tool_calls": [piece("look", text[at : at + 4])]}) for at in range(0, len(text), 4)]
+    data = [json.dumps(one).join(("data: ", "\n\n")).encode() for one in (*told, ev({}, "tool_calls"))]
+    read: list[int] = []
+    loads = json.loads
+
+    def counted(text: str) -> Any:
+        read.append(len(text))
+        return loads(text)
+
+    monkeypatch.setattr(json, "loads", counted)
+    events = heard(data)
+    assert events is not None
+    assert [one.arguments for one in events if isinstance(one, UpstreamCall)] == [text]
+    assert sum(read) < 2 * len(text)
+
+
+COUNTS = ["prompt_tokens", "completion_tokens", "cached_tokens", "cost"]
+NAMES = ["type", "text", "content", "index", "token", "prompt_tokens_details", *COUNTS]
 ANY = st.recursive(
     st.none()
     | st.booleans()
     | st.integers(-2, 300)
     | st.floats()
     | st.sampled_from(["", "x", "\ud83d", "null"]),
-    lambda inner: (
-        st.lists(inner, max_size=3)
-        | st.dictionaries(st.sampled_from(["type", "text", "content", "index", "token"]), inner, max_size=3)
-    ),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(NAMES), inner, max_size=3),
     max_leaves=6,
 )
 PLACES = (
@@ -95,6 +114,17 @@ def test_any_value_anywhere_is_read_or_fails(place: str, other: str, value: Any,
     events[1]["choices"][0][other] = second
     found = heard([json.dumps(one).join(("data: ", "\n\n")).encode() for one in events])
     assert found is None or isinstance(found[-1], UpstreamFinish)
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999", "-1", "1e300", "null"])
+def test_a_count_that_is_no_number_of_tokens_is_none(number: str) -> None:
+    counts = ", ".join(f'"{name}": {number}' for name in COUNTS)
+    told = f'{{"choices": [], "usage": {{{counts}, "prompt_tokens_details": {{{counts}}}}}}}'
+    end = json.dumps(ev({"content": "x"}, "stop"))
+    events = heard([f"data: {end}\n\ndata: {told}\n\n".encode()])
+    assert events is not None
+    assert isinstance(events[-1], UpstreamFinish)
+    assert events[-1].usage == Usage(cost=-1 if number == "-1" else None)
 
 
 @settings(deadline=None)
