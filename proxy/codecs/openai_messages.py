@@ -170,7 +170,9 @@ def _part(fields: Fields, kind: str) -> Part:
         case _:
             _log.debug("%s: unknown part type %r", fields.path, kind)
             text = fields.values.get("text")
-            return TextPart(text) if isinstance(text, str) else UnknownPart(kind, fields.values)
+            if not isinstance(text, str):
+                return UnknownPart(kind, fields.values)
+            return TextPart(text, {name: one for name, one in fields.values.items() if name != "text"})
 
 
 def _string(fields: Fields, key: str) -> str:

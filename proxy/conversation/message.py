@@ -23,7 +23,8 @@ class Role(StrEnum):
 class TextPart:
     """Text.
 
-    extra: further fields of the part as it was sent, such as `cache_control`.
+    extra: further fields of the part as it was sent, such as `cache_control`, and its `type` where that is a
+        server's own.
     refusal: the model said with it that it will not answer.
     """
 

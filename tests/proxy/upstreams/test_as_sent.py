@@ -43,6 +43,9 @@ AS_SENT: dict[str, list[dict[str, Any]]] = {
         {"role": "tool", "tool_call_id": "c1", "content": "noon", **MARK},
     ],
     "an unknown part": [{"role": "user", "content": [words("guess"), {"type": "riddle", "answer": 42}]}],
+    "an unknown part with a text": [
+        {"role": "user", "content": [words("guess"), {"type": "hint", "text": "it is warm", "for": []}]}
+    ],
     "thinking of other servers": [
         {"role": "assistant", "content": "x", "reasoning_content": "hm", "thinking_blocks": SIGNED},
         {"role": "user", "content": "go on"},
@@ -126,6 +129,7 @@ PLAIN = {
     "image": "What is \n[image_url omitted: this model reads text only]\nthis?",
     "a mark in a part": "be kind",
     "an unknown part": "guess\n[riddle omitted]",
+    "an unknown part with a text": "guess\nit is warm",
 }
 
 
