@@ -256,7 +256,7 @@ def total(finishes: Sequence[Finish], prompts: int = 1) -> Finish:
         _all_valid([finish.answer_valid for finish in finishes]),
         first.cache,
         next((finish.given_up for finish in finishes if finish.given_up is not None), None),
-        first.warnings,
+        tuple(dict.fromkeys(warning for finish in finishes for warning in finish.warnings)),
         first.stop_sequence,
         first.session,
     )

@@ -67,7 +67,7 @@ def refusal(failure: Failure, upstream: str, secrets: tuple[str, ...] = ()) -> R
         case 401:
             return Unauthorized(told)
         case 402:
-            return PaymentRequired(told, code=failure.code)
+            return PaymentRequired(told)  # by one code, whatever the upstream calls it
         case 403:
             return Forbidden(told)
         case 404:

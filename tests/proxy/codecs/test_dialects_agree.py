@@ -29,7 +29,7 @@ REASONS = {"stop": "end_turn", "length": "max_tokens", "tool_calls": "tool_use"}
 OLLAMA_REASONS = {"end_turn": "stop", "max_tokens": "length", "tool_use": "stop"}
 _VERDICT = ": x-fortieth-verdict: "
 _NUMBERED = re.compile("call_(?=[12])")
-_ID = re.compile(r"(?:call|toolu)_[0-9a-f]{24}|body_bytes=\d+")
+_ID = re.compile(r"(?:call|toolu)_[0-9a-f]{24}")
 CHOICES = {"required": "any", "auto": "auto", "none": "none"}
 
 

@@ -120,11 +120,12 @@ async def test_merging_ends_every_stream_when_its_reader_goes() -> None:
 
 
 def test_a_total_tells_the_worst_verdict() -> None:
-    def finish(verdict: Verdict, tokens: int) -> Finish:
-        return Finish(FinishReason.stop, Usage(5, tokens, 2, 1), verdict, 1, tokens)
+    def finish(verdict: Verdict, tokens: int, *warnings: str) -> Finish:
+        return Finish(FinishReason.stop, Usage(5, tokens, 2, 1), verdict, 1, tokens, warnings=warnings)
 
-    summed = total([finish(Verdict.clean, 1), finish(Verdict.failed, 2), finish(Verdict.none, 3)])
-    assert summed == Finish(FinishReason.stop, Usage(5, 6, 2, 3), Verdict.failed, 3, 3)
+    of_each = [finish(Verdict.clean, 1, "b"), finish(Verdict.failed, 2, "c", "b"), finish(Verdict.none, 3)]
+    told = Finish(FinishReason.stop, Usage(5, 6, 2, 3), Verdict.failed, 3, 3, warnings=("b", "c"))
+    assert total(of_each) == told
 
 
 def score(raw: bytes) -> TokenLogprob:
