@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from proxy.codecs.anthropic_errors import ThreadUnsupported
 from proxy.codecs.anthropic_messages import History
@@ -18,7 +17,8 @@ from proxy.codecs.as_sent import further_fields
 from proxy.codecs.base import Decoded
 from proxy.codecs.fields import Fields, parse_object
 from proxy.codecs.hints import polling_tools
-from proxy.codecs.limits import MAX_INT, stop_strings, usable_schema
+from proxy.codecs.limits import MAX_INT, stop_strings
+from proxy.codecs.openai_request import AnswerFormat, decode_answer_format
 from proxy.codecs.thinking import Thinking, decode_thinking
 from proxy.conversation.request import ChatRequest, Sampling
 from proxy.conversation.session_id import from_body
@@ -55,7 +55,7 @@ def decode_request(data: bytes) -> Decoded:
     if told_in_place.issuperset(callable_):  # a prompt without any tool at its head tells no form of a call
         told_in_place = frozenset()
     thinking = _thinking(body)
-    schema = _answer_schema(body)
+    answer = _answer_format(body)
     request = ChatRequest(
         model=body.string("model"),
         messages=messages,
@@ -65,8 +65,9 @@ def decode_request(data: bytes) -> Decoded:
         parallel_tool_calls=parallel,
         sampling=_sampling(body),
         stream=body.boolean("stream"),
-        json_answer=schema is not None,
-        answer_schema=schema,
+        json_answer=answer.json,
+        answer_schema=answer.schema,
+        answer_extra=answer.extra,
         template_options=thinking.options,
         thinking_budget=thinking.budget,
         include_reasoning=thinking.shown,
@@ -74,7 +75,7 @@ def decode_request(data: bytes) -> Decoded:
         session=from_body(body.values),
         told_in_place=told_in_place,
         warnings=(*tools.left_out, *history.left_out),
-        further=further_fields(body, "messages", _READ),
+        further={**further_fields(body, "messages", _READ), **answer.further},
     )
     return Decoded(request, MessagesShape(tools.paths))
 
@@ -104,9 +105,7 @@ def _thinking(body: Fields) -> Thinking:
     return Thinking(thinking.options, thinking.budget, shown)
 
 
-def _answer_schema(body: Fields) -> dict[str, Any] | None:
-    """What the text of the answer is to match; older clients send it as `output_format`."""
-    for wanted in (body.object("output_config").object("format"), body.object("output_format")):
-        if wanted.values.get("type") == "json_schema":
-            return usable_schema(wanted)
-    return None
+def _answer_format(body: Fields) -> AnswerFormat:
+    """What the text of the answer is to be; older clients send it as `output_format`."""
+    newer, older = body.object("output_config").object("format"), body.object("output_format")
+    return decode_answer_format(newer if newer.values else older)

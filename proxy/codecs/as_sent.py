@@ -92,11 +92,19 @@ _TOO = {
 }
 
 
+# Read here in part: whether the client is told the usage. Of an upstream we always ask for it.
+_STREAM = "stream_options"
+
+
 def further_fields(body: Fields, dialect: str, read: Collection[str]) -> dict[str, Any]:
     """The fields of a body that an upstream gets as they were sent. read: those that the dialect knows."""
     left_out, too = NOT_SENT[dialect], _TOO[dialect].split()
-    return {
+    further = {
         name: value
         for name, value in body.values.items()
         if value is not None and name not in left_out and (name not in read or name in too)
     }
+    options = {} if _STREAM in left_out else body.object(_STREAM).values
+    if others := {name: value for name, value in options.items() if name != "include_usage"}:
+        return {**further, _STREAM: others}
+    return {name: value for name, value in further.items() if name != _STREAM}

@@ -30,15 +30,19 @@ def stop_strings(path: str, values: Sequence[Any]) -> tuple[str, ...]:
     return tuple(item for item in values if item)
 
 
-def check_choice(choice: ToolChoice, tools: Collection[str]) -> None:
-    """tools: the names of those that can be called. Raises BadRequest where the choice cannot be met."""
+def check_choice(choice: ToolChoice, tools: Collection[str], *, hosted: bool = False) -> None:
+    """Raises BadRequest where the choice cannot be met.
+
+    tools: the names of those that can be called.
+    hosted: there are tools that an upstream's own provider executes.
+    """
     if choice.mode is ToolMode.named and choice.name not in tools:
         known = ", ".join(tools) or "no tools"
         raise BadRequest(
             f"tool_choice: no tool named {describe(choice.name)} in this request, which declares {known}",
             param="tool_choice",
         )
-    if choice.mode is ToolMode.required and not tools:
+    if choice.mode is ToolMode.required and not tools and not hosted:
         raise BadRequest("tool_choice: required, but this request declares no tools", param="tool_choice")
 
 

@@ -19,7 +19,8 @@ from proxy.codecs.hints import polling_tools
 from proxy.codecs.limits import MAX_INT, stop_strings, usable_schema
 from proxy.codecs.ollama_messages import decode_history, image_parts
 from proxy.codecs.openai_messages import decode_messages
-from proxy.codecs.openai_request import MAX_TOP_LOGPROBS, decode_tools
+from proxy.codecs.openai_request import MAX_TOP_LOGPROBS
+from proxy.codecs.openai_tools import decode_tools
 from proxy.codecs.thinking import Thinking, decode_thinking
 from proxy.conversation.errors import BadRequest
 from proxy.conversation.message import Message
@@ -110,6 +111,7 @@ def _decoded(
         prompts=prompts,
         tools=tuple(tools.definitions.values()),
         tool_extra=tools.extra,
+        hosted_tools=tools.hosted,
         tool_choice=tools.choice,
         parallel_tool_calls=body.boolean("parallel_tool_calls", True),
         sampling=_sampling(body),
@@ -122,10 +124,14 @@ def _decoded(
         include_reasoning=thinking.shown,
         polling=polling_tools(body.values),
         session=from_body(body.values),
-        warnings=() if as_message else tuple(why for key, why in _LEFT_OUT.items() if body.values.get(key)),
+        warnings=(*tools.left_out, *(() if as_message else _left_out(body))),
         further=further_fields(body, "ollama", _READ),
     )
     return Decoded(request, OllamaShape(name, as_message, time.monotonic_ns(), tools.paths))
+
+
+def _left_out(prompt: Fields) -> tuple[str, ...]:
+    return tuple(why for key, why in _LEFT_OUT.items() if prompt.values.get(key))
 
 
 def _name(body: Fields) -> str:

@@ -16,6 +16,7 @@ from proxy.codecs.fields import Fields, parse_object
 from proxy.codecs.hints import polling_tools
 from proxy.codecs.openai_request import (
     MAX_TOP_LOGPROBS,
+    AnswerFormat,
     decode_answer_format,
     decode_sampling,
     decode_timeout,
@@ -73,8 +74,7 @@ def decode_request(data: bytes, store: ResponseStore) -> Decoded:
     items = [*_kept_items(previous, store), *(Fields(item, f"input[{i}]") for i, item in enumerate(added))]
     tools = decode_tools(body, declaring(items))
     messages = decode_items(items, tools)
-    instructions = body.string("instructions")
-    if instructions:
+    if instructions := body.string("instructions"):
         messages = (Message.of(Role.system, instructions), *messages)
     if not messages:
         raise BadRequest("input must hold at least one item that is served, got none", param="input")
@@ -111,16 +111,17 @@ def decode_request(data: bytes, store: ResponseStore) -> Decoded:
         polling=polling_tools(body.values),
         session=from_body(body.values),
         told_in_place=tools.found,
-        further=_further(body),
+        warnings=tools.left_out,
+        further=_further(body, answer),
     )
     return Decoded(request, shape)
 
 
-def _further(body: Fields) -> dict[str, Any]:
+def _further(body: Fields, answer: AnswerFormat) -> dict[str, Any]:
     """As further_fields(), with what stands inside of another field here."""
     verbosity = body.object("text").values.get("verbosity")
     told = {} if verbosity is None else {"verbosity": verbosity}
-    return {**further_fields(body, "responses", _READ), **told}
+    return {**further_fields(body, "responses", _READ), **told, **answer.further}
 
 
 def _look_over(body: Fields) -> None:

@@ -19,9 +19,9 @@ from typing import Any
 from engine.text_grammar import TextGrammar, UnusableGrammar
 from proxy.codecs.fields import Fields, refuse
 from proxy.codecs.limits import check_choice
-from proxy.codecs.openai_request import tool_mode
+from proxy.codecs.openai_tools import tool_mode
 from proxy.conversation.errors import BadRequest
-from proxy.conversation.request import ToolChoice, ToolMode, tool_object
+from proxy.conversation.request import ToolChoice, ToolMode, tool_object, tools_left_out
 from repair.types import TextRule, ToolDefinition
 
 _log = logging.getLogger(__name__)
@@ -72,6 +72,7 @@ class DeclaredTools:
     definitions: of the tools that may be called.
     paths: where each is declared, by its flat name.
     found: the flat names of those that a search has found, which the conversation declares.
+    left_out: why others are not there.
     """
 
     definitions: tuple[ToolDefinition, ...]
@@ -79,6 +80,7 @@ class DeclaredTools:
     names: ToolNames
     choice: ToolChoice
     found: frozenset[str] = frozenset()
+    left_out: tuple[str, ...] = ()
 
 
 def decode_tools(body: Fields, later: Sequence[Fields]) -> DeclaredTools:
@@ -105,7 +107,8 @@ def decode_tools(body: Fields, later: Sequence[Fields]) -> DeclaredTools:
     check_choice(choice, definitions)
     # a prompt without any tool at its head tells no form of a call
     in_place = frozenset() if len(found) == len(definitions) else frozenset(found)
-    return DeclaredTools(tuple(definitions.values()), paths, names, choice, in_place)
+    others = tools_left_out(one.values for one, _ in _tools((body, *later)) if not _is_served(one))
+    return DeclaredTools(tuple(definitions.values()), paths, names, choice, in_place, others)
 
 
 def _shown(places: Sequence[Fields]) -> Iterator[tuple[Fields, Fields, ToolName]]:
@@ -149,30 +152,36 @@ def _free(name: str, taken: Mapping[str, Any]) -> str:
     return free
 
 
-def _declarations(places: Sequence[Fields]) -> Iterator[tuple[Fields, ToolName]]:
+def _tools(places: Sequence[Fields]) -> Iterator[tuple[Fields, str]]:
+    """Each tool, and the namespace it stands in."""
     for place in places:
         for i, item in enumerate(place.array("tools")):
             fields = Fields.of(item, f"{place.at('tools')}[{i}]")
             if fields.string("type") != "namespace":
-                yield from _declaration(fields, "")
+                yield fields, ""
                 continue
             group = fields.required_string("name")
             for j, inner in enumerate(fields.array("tools")):
                 tool = Fields.of(inner, f"{fields.at('tools')}[{j}]")
-                yield from _declaration(tool, "" if group == _TOP_LEVEL else group)
+                yield tool, "" if group == _TOP_LEVEL else group
 
 
-def _declaration(fields: Fields, namespace: str) -> Iterator[tuple[Fields, ToolName]]:
-    kind = fields.string("type", "function")
-    if _is_client_search(fields.values):
-        yield fields, ToolName("", SEARCH, search=True)
-        return
-    if kind not in ("function", "custom"):
-        _log.info("%s: a tool of type %r runs at its provider only and is left out", fields.path, kind)
-        return
-    if "name" not in fields.values and kind in fields.values:
-        fields = fields.object(kind)  # as Chat Completions nests it
-    yield fields, ToolName(namespace, fields.required_string("name"), kind == "custom")
+def _declarations(places: Sequence[Fields]) -> Iterator[tuple[Fields, ToolName]]:
+    for fields, namespace in _tools(places):
+        kind = fields.string("type", "function")
+        if _is_client_search(fields.values):
+            yield fields, ToolName("", SEARCH, search=True)
+            continue
+        if not _is_served(fields):
+            _log.info("%s: a tool of type %r runs at its provider only and is left out", fields.path, kind)
+            continue
+        if "name" not in fields.values and kind in fields.values:
+            fields = fields.object(kind)  # as Chat Completions nests it
+        yield fields, ToolName(namespace, fields.required_string("name"), kind == "custom")
+
+
+def _is_served(tool: Fields) -> bool:
+    return tool.string("type", "function") in ("function", "custom") or _is_client_search(tool.values)
 
 
 def _is_client_search(tool: Mapping[str, Any]) -> bool:

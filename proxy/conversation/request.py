@@ -5,8 +5,8 @@ What a client left out is None here: the upstream knows its model's defaults, th
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
@@ -23,10 +23,15 @@ class ToolMode(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ToolChoice:
-    """Whether tools may or must be called. name: the one tool to call, with `named` only."""
+    """Whether tools may or must be called.
+
+    name: the one tool to call, with `named` only.
+    hosted: the choice of a tool that an upstream's own provider executes, as it was sent; with `auto` only.
+    """
 
     mode: ToolMode = ToolMode.auto
     name: str = ""
+    hosted: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,12 +154,24 @@ class ChatRequest:
         """How many answers are asked for in all: n to the conversation, or to each prompt in turn."""
         return self.n * max(1, len(self.prompts))
 
+    def without_hosted_tools(self) -> ChatRequest:
+        """The request for an upstream that executes no tools, with a warning about each of their types."""
+        warnings = (*self.warnings, *tools_left_out(self.hosted_tools))
+        choice = ToolChoice(self.tool_choice.mode, self.tool_choice.name) if self.tools else ToolChoice()
+        return replace(self, hosted_tools=(), tool_choice=choice, warnings=warnings)
+
     @property
     def listed_tools(self) -> tuple[ToolDefinition, ...]:
         """The tools that a prompt declares at its head."""
         if not self.told_in_place:
             return self.tools
         return tuple(tool for tool in self.tools if tool.name not in self.told_in_place)
+
+
+def tools_left_out(tools: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
+    """The warnings about tools that are no functions and that the model is not shown, one for each type."""
+    kinds = dict.fromkeys(str(tool.get("type")) for tool in tools)
+    return tuple(f"tools of type {kind} are not served here: left out" for kind in kinds)
 
 
 def tool_object(tool: ToolDefinition) -> dict[str, Any]:

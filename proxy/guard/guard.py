@@ -310,6 +310,8 @@ class Guard:
         # a prompt without a conversation has no tools, and its text is what was asked for
         mode = GuardMode.off if request.raw else self.policy.mode_of(request.model, caller.mode)
         session = identify(request, caller.session)
+        if request.hosted_tools and not self.upstream.capabilities.hosted_tools:
+            request = request.without_hosted_tools()
         request = replace(request, session=session)
         key = SessionKey(request.model, session.id)
         callable_ = bool(tools) and request.tool_choice.mode is not ToolMode.none
@@ -357,8 +359,10 @@ def _unasked(about: RequestContext, tools: ToolSet) -> Unasked | None:
 
 def _turn_policy(request: ChatRequest) -> TurnPolicy:
     choice = request.tool_choice
+    # a tool that the provider runs is called there, and only its answer is seen here
+    met = choice.mode is ToolMode.required and request.hosted_tools
     return TurnPolicy(
-        tool_choice=choice.mode.value,
+        tool_choice=ToolMode.auto.value if met else choice.mode.value,
         tool_name=choice.name if choice.mode is ToolMode.named else None,
         parallel=request.parallel_tool_calls,
         json_answer=request.json_answer,

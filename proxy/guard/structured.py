@@ -27,6 +27,7 @@ def ask_for_arguments(request: ChatRequest, tool: Tool, may_answer: bool, sampli
         request,
         messages=(*request.messages, Message.of(Role.user, _instruct(tool, may_answer))),
         tools=(),
+        hosted_tools=(),
         tool_choice=ToolChoice(),
         parallel_tool_calls=True,
         sampling=replace(sampling, stop=()),  # the client's stop strings are for answers in words

@@ -45,6 +45,7 @@ class Capabilities:
 
     structured_calls: it can send calls otherwise than as text, so that a call in its text has leaked.
     constraint: it can hold what it decodes to a grammar.
+    hosted_tools: its provider may execute tools itself.
     sessions: it keeps prefixes by session.
     prefiller: it computes prompts before they come.
     tokenizer: it tells the tokens of prompts, and their text.
@@ -53,6 +54,7 @@ class Capabilities:
 
     structured_calls: bool = False
     constraint: bool = False
+    hosted_tools: bool = False
     sessions: SessionKeeper | None = None
     prefiller: Prefiller | None = None
     tokenizer: Tokenizer | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any, Protocol, TypeVar
@@ -18,14 +18,14 @@ from proxy.conversation.errors import (
     UpstreamTimeout,
     UpstreamUnavailable,
 )
-from proxy.conversation.request import ChatRequest
+from proxy.conversation.request import ChatRequest, tools_left_out
 from proxy.upstreams.base import UpstreamCallPart, UpstreamEvent, UpstreamFinish, UpstreamStarted
 from proxy.upstreams.capabilities import Capabilities
 from proxy.upstreams.remote.assembly import Assembly
 from proxy.upstreams.remote.deployments import Group
 from proxy.upstreams.remote.mapping import in_plain_words
 from proxy.upstreams.remote.replicas import Standings
-from proxy.upstreams.remote.unsent import depends_on_value, refused_fields
+from proxy.upstreams.remote.unsent import Sent, depends_on_value, refused_fields
 from repair.formats import Wire
 
 _log = logging.getLogger(__name__)
@@ -42,14 +42,14 @@ class Source(Protocol):
     """One deployment's answer to one request. Call open(), then next() until it returns None.
 
     place: which deployment.
-    sent: the parameters with which it was asked.
+    sent: with what it was asked.
     """
 
     @property
     def place(self) -> str: ...
 
     @property
-    def sent(self) -> Mapping[str, Any]: ...
+    def sent(self) -> Sent: ...
 
     async def open(self, request: ChatRequest, unsent: frozenset[str]) -> None:
         """unsent: names of fields that are left out."""
@@ -110,6 +110,7 @@ class HostedGeneration:
     def __init__(self, sources: Sources, request: ChatRequest, names: Sequence[str]) -> None:
         self._sources = sources
         self._request = request
+        self._told = request  # the request, or all of it that is text
         self._names = names
         self._group = sources.group(names[0])
         self._source: Source | None = None
@@ -118,7 +119,7 @@ class HostedGeneration:
         self._asked: list[str] = []
         self._unsent: frozenset[str] = frozenset()
         self._refused: frozenset[str] = frozenset()  # for good
-        self._warnings: list[str] = []
+        self._warnings: tuple[str, ...] = ()
         # beginnings of calls, which are needed while another deployment may still be asked; None ends them
         self._parts: asyncio.Queue[UpstreamCallPart | None] = asyncio.Queue()
         self._begun = asyncio.Event()
@@ -166,7 +167,7 @@ class HostedGeneration:
         cannot constrain was to constrain.
         """
         unconstrained = self._request.constrained and not self._sources.capabilities.constraint
-        return replace(finish, unconstrained=unconstrained, asked=self.asked, warnings=tuple(self._warnings))
+        return replace(finish, unconstrained=unconstrained, asked=self.asked, warnings=self._warnings)
 
     async def end(self) -> list[UpstreamEvent]:
         """Leaves the stream, so that the upstream can stop too."""
@@ -217,9 +218,8 @@ class HostedGeneration:
         """Asks with the request as the client sent it, and after a refusal with less, because a 400 would end
         an agent's run over a picture or a field. Raises the first error.
         """
-        self._refused = self._unsent = self._sources.unsent.get(name, frozenset())
-        known = self._unsent & self._request.further.keys()
-        self._warnings = [_left_out(field, name) for field in sorted(known)]
+        self._told, self._refused = self._request, frozenset()
+        self._unsent = self._sources.unsent.get(name, frozenset())
         first: BadRequest | None = None
         for _ in range(_MOST_REFUSALS):
             try:
@@ -232,36 +232,50 @@ class HostedGeneration:
                     raise first from None
                 await self._close_source()
             else:
-                if len(self._refused) <= _MOST_UNSENT:
-                    self._sources.unsent[name] = self._refused
+                self._remember(name)
                 return events
         assert first is not None
         raise first
+
+    def _remember(self, name: str) -> None:
+        """Keeps what was refused beside what other requests have found out meanwhile. Where it took the text
+        alone to be answered, what was left out before was a guess.
+        """
+        known = self._sources.unsent.get(name, frozenset()) | self._refused
+        if self._told is self._request and len(known) <= _MOST_UNSENT:
+            self._sources.unsent[name] = known
 
     def _send_less(self, name: str, error: BadRequest) -> bool:
         """Leaves out the fields that the refusal names, else everything that is no text; False where that
         changes nothing.
         """
-        sent = self._source.sent if self._source is not None else {}
-        named = refused_fields(error, sent) - self._unsent
+        sent = self._source.sent if self._source is not None else Sent()
+        named = refused_fields(error, sent.params) - self._unsent
         if named:
             _log.warning("upstream %s refused fields, which are left out: %s", name, error.message)
-            self._warnings += [_left_out(field, name) for field in sorted(named)]
             self._unsent |= named
             if not depends_on_value(error, named):
                 self._refused |= named
             return True
-        plain = in_plain_words(self._request)
-        if plain is self._request:
+        plain = in_plain_words(self._told)
+        if plain is self._told:
             return False
         _log.warning(
             "upstream %s refused images or other media, so it is asked with the text alone: %s",
             name,
             error.message,
         )
-        self._warnings.append(f"upstream {name} refused what is no text: told in words")
-        self._request = plain
+        self._told = plain
         return True
+
+    def _left_out(self, sent: Sent) -> tuple[str, ...]:
+        """What of the client's request is not in the one that was sent."""
+        upstream = self._group.card.id
+        told = sent.told(upstream)
+        if self._told is self._request:
+            return told
+        hosted = tools_left_out(self._request.hosted_tools)
+        return (*told, f"upstream {upstream} refused what is no text: told in words", *hosted)
 
     async def _begin_with(self, name: str) -> list[UpstreamEvent]:
         """Asks one name, again while that may help and nothing has come."""
@@ -290,9 +304,10 @@ class HostedGeneration:
         self._ended = False
         self._source = await self._in_time(self._sources.source(aim, self._group))
         try:
-            await self._in_time(self._source.open(self._request, self._unsent))
+            await self._in_time(self._source.open(self._told, self._unsent))
         finally:
             self._asked.append(self._source.place)
+        self._warnings = self._left_out(self._source.sent)
         while True:
             events = await self._next()
             parts = [event for event in events if isinstance(event, UpstreamCallPart)]
@@ -341,7 +356,3 @@ class HostedGeneration:
             if self._source is not None:
                 self._source.failed(error)
             raise
-
-
-def _left_out(field: str, name: str) -> str:
-    return f"{field}: upstream {name} does not take it: left out"

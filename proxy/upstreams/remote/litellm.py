@@ -25,7 +25,7 @@ from proxy.conversation.errors import (
     UpstreamTimeout,
     UpstreamUnavailable,
 )
-from proxy.conversation.request import ChatRequest
+from proxy.conversation.request import ChatRequest, tools_left_out
 from proxy.upstreams.capabilities import Capabilities
 from proxy.upstreams.remote.assembly import Assembly
 from proxy.upstreams.remote.deployments import (
@@ -45,6 +45,7 @@ from proxy.upstreams.remote.refusals import Failure, refusal
 from proxy.upstreams.remote.replicas import Standings
 from proxy.upstreams.remote.servers import make_session
 from proxy.upstreams.remote.target import Target
+from proxy.upstreams.remote.unsent import Sent, without_fields
 
 _LISTING_TIMEOUT_S = 10.0
 
@@ -109,7 +110,7 @@ class HostedSource:
         self._group = group
         self._stream: Any = None
         self.place = aim
-        self.sent: Mapping[str, Any] = {}
+        self.sent = Sent()
 
     async def open(self, request: ChatRequest, unsent: frozenset[str]) -> None:
         """Asks the model. Raises what LiteLLM raises, and BadRequest for a raw prompt, which only servers
@@ -121,8 +122,9 @@ class HostedSource:
                 "send it as messages to /v1/chat/completions",
                 param="prompt",
             )
-        self.sent = completion_params(request, open_server=False, unsent=unsent)
-        self._stream = await self._router.acompletion(self.place, disable_fallbacks=True, **self.sent)
+        sent = without_fields(completion_params(request, open_server=False), unsent)
+        self.sent = replace(sent, warnings=tools_left_out(request.hosted_tools))
+        self._stream = await self._router.acompletion(self.place, disable_fallbacks=True, **sent.params)
         if self._stream is None:  # what LiteLLM returns for a 422 where it drops parameters
             raise BadRequest(f"upstream {self._group.card.id}: it cannot process the request")
         self.place = self._stream.hidden_params.get("model_id") or self.place
@@ -148,7 +150,7 @@ class HostedSource:
 class LiteLLMUpstream:
     """Other servers and hosted models as one upstream. Made by start()."""
 
-    capabilities = Capabilities(structured_calls=True)
+    capabilities = Capabilities(structured_calls=True, hosted_tools=True)
 
     def __init__(
         self,

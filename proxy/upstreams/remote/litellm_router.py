@@ -6,7 +6,7 @@ Nothing of LiteLLM is loaded here; what this file relies on in the Router is tes
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import aiohttp
@@ -17,6 +17,7 @@ from proxy.upstreams.remote.assembly import Assembly
 from proxy.upstreams.remote.deployments import NO_KEY, Deployment, Group
 from proxy.upstreams.remote.mapping import completion_params, raw_params
 from proxy.upstreams.remote.servers import ServerStream, ask_server
+from proxy.upstreams.remote.unsent import Sent, without_fields
 
 
 class Visit:
@@ -71,7 +72,7 @@ class ServerSource:
         self._session = session
         self._visit = visit
         self._stream: ServerStream | None = None
-        self.sent: Mapping[str, Any] = {}
+        self.sent = Sent()
 
     @property
     def place(self) -> str:
@@ -82,16 +83,16 @@ class ServerSource:
         place = self._visit.place
         assert place.target.base_url is not None
         if request.raw is None:
-            self.sent = completion_params(request, open_server=True, unsent=unsent)
-            path = "chat/completions"
+            params, path = completion_params(request, open_server=True), "chat/completions"
         else:
-            self.sent, path = raw_params(request, request.raw, unsent), "completions"
+            params, path = raw_params(request, request.raw), "completions"
+        self.sent = without_fields(params, unsent)
         self._stream = await ask_server(
             self._session,
             place.target.base_url,
             place.secret or NO_KEY,
             place.model.removeprefix("openai/"),
-            self.sent,
+            self.sent.params,
             path,
         )
 

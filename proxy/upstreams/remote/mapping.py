@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -18,9 +18,8 @@ from proxy.conversation.message import (
     UnknownPart,
     placeholder,
 )
-from proxy.conversation.request import ChatRequest, RawPrompt, ToolMode, tool_object
+from proxy.conversation.request import ChatRequest, RawPrompt, ToolChoice, ToolMode, tool_object
 from proxy.prompts.rendering import read_arguments, without_empty_tail
-from proxy.upstreams.remote.unsent import without_fields
 
 # Parameters that servers of open models take beside OpenAI's. Elsewhere an unknown field can be an error.
 _OPEN_ONLY = ("top_k", "min_p", "repetition_penalty")
@@ -32,19 +31,13 @@ _HOSTED = frozenset(
 )
 
 
-def completion_params(
-    request: ChatRequest, *, open_server: bool, unsent: Collection[str] = ()
-) -> dict[str, Any]:
-    """All parameters but the model.
-
-    open_server: the upstream is a server named by its base_url.
-    unsent: names of fields that it does not take.
-    """
-    tools = _tools(request)
+def completion_params(request: ChatRequest, *, open_server: bool) -> dict[str, Any]:
+    """All parameters but the model. open_server: the upstream is a server named by its base_url."""
+    tools = _tools(request, request.hosted_tools if open_server else ())
     params: dict[str, Any] = {
         "messages": list(conversation(request.messages, roles_as_sent=not open_server)),
         "stream": True,
-        "stream_options": {**request.further.get("stream_options", {}), "include_usage": True},
+        "stream_options": _stream_options(request),
         **_sampling(request),
         **tools,
         **_answer(request),
@@ -54,8 +47,6 @@ def completion_params(
         params["stop"] = list(request.sampling.stop)
     if open_server:
         params["extra_body"] = {**_extra(request), **_further(request, tools)}
-        if request.hosted_tools and request.tool_choice.mode is not ToolMode.none:
-            params["tools"] = [*params.get("tools", ()), *map(dict, request.hosted_tools)]
     else:
         params |= {name: value for name, value in request.further.items() if name in _HOSTED}
         if request.sampling.top_k is not None:
@@ -64,7 +55,7 @@ def completion_params(
         params["reasoning_effort"] = effort
     if request.thinking_budget and not open_server:
         params["thinking"] = {"type": "enabled", "budget_tokens": request.thinking_budget}
-    return without_fields(params, unsent)
+    return params
 
 
 def _further(request: ChatRequest, tools: Mapping[str, Any]) -> dict[str, Any]:
@@ -74,10 +65,8 @@ def _further(request: ChatRequest, tools: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in request.further.items() if name != "parallel_tool_calls"}
 
 
-def raw_params(request: ChatRequest, raw: RawPrompt, unsent: Collection[str] = ()) -> dict[str, Any]:
-    """For a server's /completions: everything but the model. What it cannot do of that it refuses itself.
-    unsent: as in completion_params().
-    """
+def raw_params(request: ChatRequest, raw: RawPrompt) -> dict[str, Any]:
+    """For a server's /completions: everything but the model. What it cannot do of that it refuses itself."""
     numbers = _sampling(request)
     top = {"logprobs": numbers.pop("top_logprobs")} if numbers.pop("logprobs", None) else {}
     given = {
@@ -89,13 +78,17 @@ def raw_params(request: ChatRequest, raw: RawPrompt, unsent: Collection[str] = (
     params = {
         **request.further,
         "stream": True,
-        "stream_options": {"include_usage": True},
+        "stream_options": _stream_options(request),
         **{name: value for name, value in given.items() if value is not None},
         **numbers,
         **top,
         **_extra(request),
     }
-    return without_fields(params, unsent)
+    return params
+
+
+def _stream_options(request: ChatRequest) -> dict[str, Any]:
+    return {**request.further.get("stream_options", {}), "include_usage": True}
 
 
 def _sampling(request: ChatRequest) -> dict[str, Any]:
@@ -128,34 +121,40 @@ def _extra(request: ChatRequest) -> dict[str, Any]:
     return extra
 
 
-def _tools(request: ChatRequest) -> dict[str, Any]:
+def _tools(request: ChatRequest, hosted: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """The parameters that declare all tools: a server only takes calls of what is declared to it. Where none
     may be called they are needed for the calls of the history, which some servers refuse otherwise.
+
+    hosted: those of the upstream's own provider.
     """
+    tools = [*_functions(request), *map(dict, hosted)]
     none = request.tool_choice.mode is ToolMode.none
-    if not request.tools or (none and not any(message.calls for message in request.messages)):
+    if not tools or (none and not any(message.calls for message in request.messages)):
         return {}
-    tools = [tool_object(tool) for tool in request.tools]
-    for shown, tool in zip(tools, request.tools, strict=True):
+    params: dict[str, Any] = {"tools": tools, "tool_choice": _choice(request.tool_choice, bool(hosted))}
+    if not request.parallel_tool_calls:
+        params["parallel_tool_calls"] = False
+    return params
+
+
+def _functions(request: ChatRequest) -> Iterator[dict[str, Any]]:
+    for tool in request.tools:
+        shown = tool_object(tool)
         if tool.strict:
             shown["function"]["strict"] = True
         extra = dict(request.tool_extra.get(tool.name, {}))
         shown["function"].update(extra.pop("function", {}))
-        shown.update(extra)
-    choice = request.tool_choice
-    params: dict[str, Any] = {"tools": tools}
+        yield {**shown, **extra}
+
+
+def _choice(choice: ToolChoice, hosted: bool) -> str | dict[str, Any]:
     match choice.mode:
-        case ToolMode.required:
-            params["tool_choice"] = "required"
         case ToolMode.named:
-            params["tool_choice"] = {"type": "function", "function": {"name": choice.name}}
-        case ToolMode.none:
-            params["tool_choice"] = "none"
-        case _:
-            params["tool_choice"] = "auto"
-    if not request.parallel_tool_calls:
-        params["parallel_tool_calls"] = False
-    return params
+            return {"type": "function", "function": {"name": choice.name}}
+        case ToolMode.auto if hosted and choice.hosted is not None:
+            return dict(choice.hosted)
+        case mode:
+            return mode.value
 
 
 def _answer(request: ChatRequest) -> dict[str, Any]:

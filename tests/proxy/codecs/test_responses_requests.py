@@ -255,6 +255,10 @@ def test_hosted_tools_are_left_out_with_a_reason(caplog: pytest.LogCaptureFixtur
         )
     assert [tool.name for tool in asked.tools] == ["get_weather", "get_time"]
     assert "tools[0]: a tool of type 'web_search' runs at its provider only and is left out" in caplog.text
+    assert asked.warnings == (
+        "tools of type web_search are not served here: left out",
+        "tools of type code_interpreter are not served here: left out",
+    )
 
 
 def test_a_custom_tool_takes_one_string() -> None:

@@ -33,6 +33,20 @@ def test_nobody_asks_what_kind_of_upstream_it_is() -> None:
     assert kinds_asked_for("isinstance(one, str | EngineUpstream)") == ["EngineUpstream"]
 
 
+@pytest.mark.parametrize("choice", ["auto", "required"])
+def test_tools_that_an_upstream_cannot_run_are_told_of(choice: str) -> None:
+    """Where there are no others, the model answers in words."""
+    upstream = scripted("Well.")
+    with serving(upstream) as server:
+        tools = [{"type": "web_search"}, {"type": "web_search"}]
+        body = {"messages": [{"role": "user", "content": "x"}], "tools": tools, "tool_choice": choice}
+        response = server.post(body)
+    assert response.json()["choices"][0]["message"]["content"] == "Well."
+    warning = "tools of type web_search are not served here: left out"
+    assert response.headers["x-fortieth-warning"] == warning
+    assert [played.request.hosted_tools for played in upstream.played] == [()]
+
+
 @pytest.mark.parametrize(("method", "path"), LACKING)
 def test_what_an_upstream_cannot_do_is_not_found(method: str, path: str) -> None:
     upstream: ScriptedUpstream = scripted("x")

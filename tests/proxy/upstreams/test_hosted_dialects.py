@@ -167,6 +167,15 @@ def test_calls_of_the_history_have_their_tools(stage: Stage, model: str) -> None
     assert [one["name"] for one in heard.body["tools"]] == ["look"]
 
 
+@pytest.mark.parametrize("choice", ["auto", "required"])
+def test_tools_of_another_provider_are_left_out_with_a_warning(stage: Stage, choice: str) -> None:
+    messages = [{"role": "user", "content": "look"}]
+    sent = {"messages": messages, "tools": [{"type": "web_search"}], "tool_choice": choice}
+    events, heard = stage.hear(CLAUDE, sent)
+    assert not {"tools", "tool_choice"} & heard.body.keys()
+    assert events[-1].warnings == ("tools of type web_search are not served here: left out",)
+
+
 def test_a_schema_keeps_its_name(stage: Stage) -> None:
     wanted = {"type": "json_schema", "json_schema": {"name": "place", "strict": True, "schema": SCHEMA}}
     _, heard = stage.hear(

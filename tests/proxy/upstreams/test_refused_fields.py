@@ -4,11 +4,15 @@ to hear.
 
 from __future__ import annotations
 
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import httpx
 import pytest
 
+from proxy.upstreams.scripted import Stall
 from tests.proxy.upstreams.stage import Hosted
 from tests.proxy.upstreams.wire import Reply, refused, told
 
@@ -59,6 +63,30 @@ LEFT_OUT: dict[str, tuple[dict[str, Any], tuple[int, str], dict[str, Any], bool]
         {"temperature": None},
         False,
     ),
+    "a field that is read here": (
+        {"seed": 3, "user": "ann"},
+        (400, "Unsupported parameter: 'seed' is not supported with this model."),
+        {"seed": None, "user": "ann"},
+        True,
+    ),
+    "stop strings": (
+        {"stop": ["x"]},
+        (400, "Unsupported parameter: 'stop' is not supported with this model."),
+        {"stop": None},
+        True,
+    ),
+    "log probabilities": (
+        {"logprobs": True, "top_logprobs": 2},
+        (400, "This model does not support `logprobs`."),
+        {"logprobs": None, "top_logprobs": 2},
+        True,
+    ),
+    "calls at once": (
+        {"tools": [TOOL], "parallel_tool_calls": False},
+        (400, "Unrecognized request argument supplied: parallel_tool_calls"),
+        {"tools": [TOOL], "parallel_tool_calls": None},
+        True,
+    ),
     "a field of a tool": (
         {"tools": [{**TOOL, "eager": True}]},
         (400, "tools.0.eager: Extra inputs are not permitted"),
@@ -83,10 +111,13 @@ def test_a_field_that_is_not_known_is_left_out(chain: Hosted, name: str) -> None
     assert {key: first.body.get(key) for key in fields} == fields
     assert {key: second.body.get(key) for key in expected} == expected
     again = f"{name}, once more"
-    assert ask(chain, again, fields).status_code == 200
+    once_more = ask(chain, again, fields)
+    assert once_more.status_code == 200
     (third,) = chain.wire.asked(again)
     sent = expected if remembered else fields
     assert {key: third.body.get(key) for key in sent} == sent
+    warning = response.headers["x-fortieth-warning"] if remembered else None
+    assert once_more.headers.get("x-fortieth-warning") == warning
     chain.upstream.unsent.clear()
 
 
@@ -98,6 +129,69 @@ def test_fields_of_a_message_too(chain: Hosted) -> None:
     first, second = chain.wire.asked("marked")
     assert first.body["messages"][1] == message
     assert second.body["messages"][1] == {"role": "user", "content": "hi", "name": "ann"}
+    once_more = {"role": "user", "content": "marked again"}
+    response = chain.server.post({**body, "messages": [once_more, message]})
+    assert "weight: upstream brief does not take it" in response.headers["x-fortieth-warning"]
+    (third,) = chain.wire.asked("marked again")
+    assert third.body["messages"][1] == {"role": "user", "content": "hi", "name": "ann"}
+    chain.upstream.unsent.clear()
+
+
+def test_what_is_remembered_and_not_sent_is_not_told(chain: Hosted) -> None:
+    chain.wire.plan("told once", refused(400, "Unknown parameter: 'min_tokens'"), told("Well."))
+    assert ask(chain, "told once", {"min_tokens": 3}).status_code == 200
+    assert "x-fortieth-warning" not in ask(chain, "told of nothing", {}).headers
+    chain.upstream.unsent.clear()
+
+
+def test_two_that_are_refused_at_once_are_both_remembered(chain: Hosted) -> None:
+    slow = replace(told("Well."), before=Stall(0.5))
+    chain.wire.plan("slow", refused(400, "Unknown parameter: 'one'."), slow)
+    chain.wire.plan("quick", refused(400, "Unknown parameter: 'two'."), told("Well."))
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(ask, chain, "slow", {"one": 1})
+        while len(chain.wire.asked("slow")) < 2:
+            time.sleep(0.01)
+        assert ask(chain, "quick", {"two": 2}).status_code == 200
+        assert first.result().status_code == 200
+    assert ask(chain, "both", {"one": 1, "two": 2}).status_code == 200
+    (heard,) = chain.wire.asked("both")
+    assert not {"one", "two"} & heard.body.keys()
+    chain.upstream.unsent.clear()
+
+
+def test_of_the_options_of_a_stream_the_clients_alone_are_left_out(chain: Hosted) -> None:
+    name = "stream_options.include_obfuscation"
+    chain.wire.plan("options", refused(400, f"Unknown parameter: '{name}'."), told("Well."))
+    response = ask(chain, "options", {"stream_options": {"include_obfuscation": False}})
+    first, second = chain.wire.asked("options")
+    assert first.body["stream_options"] == {"include_obfuscation": False, "include_usage": True}
+    assert second.body["stream_options"] == {"include_usage": True}
+    assert "include_obfuscation" in response.headers["x-fortieth-warning"]
+    assert response.json()["usage"]["completion_tokens"] == 5
+    chain.upstream.unsent.clear()
+
+
+@pytest.mark.parametrize(
+    ("message", "times"),
+    [("image input is not supported in user messages", 2), ("Unsupported 'user': image input", 3)],
+    ids=["a word", "a guess"],
+)
+def test_a_picture_is_no_field(chain: Hosted, message: str, times: int) -> None:
+    """What was left out before the text alone helped is not remembered."""
+    chain.wire.plan(message, *[refused(400, message)] * (times - 1), told("Well."))
+    picture = {"type": "image_url", "image_url": {"url": "https://a/b"}}
+    told_of = [{"role": "user", "content": message}, {"role": "user", "content": [picture]}]
+    response = ask(chain, "", {"messages": told_of, "user": "ann"})
+    assert response.status_code == 200
+    assert "told in words" in response.headers["x-fortieth-warning"]
+    heard = chain.wire.asked(message)
+    assert len(heard) == times
+    assert "omitted" in heard[-1].body["messages"][1]["content"]
+    again = f"{message}, then none"
+    assert ask(chain, again, {"user": "ann"}).status_code == 200
+    (last,) = chain.wire.asked(again)
+    assert last.body["user"] == "ann"
     chain.upstream.unsent.clear()
 
 
@@ -131,9 +225,11 @@ def test_a_value_is_the_clients(chain: Hosted) -> None:
     assert len(chain.wire.asked("value")) == 1
 
 
-def test_who_wants_money_is_heard_at_once(chain: Hosted) -> None:
-    key = "money"
-    chain.wire.plan(key, refused(402, "Insufficient credits. Add more using https://openrouter.ai/credits"))
+@pytest.mark.parametrize("code", [None, "billing_hard_limit_reached"])
+def test_who_wants_money_is_heard_at_once(chain: Hosted, code: str | None) -> None:
+    key = f"money {code}"
+    told_why = "Insufficient credits. Add more using https://openrouter.ai/credits"
+    chain.wire.plan(key, refused(402, told_why, code))
     response = ask(chain, key, {})
     assert (response.status_code, response.json()["error"]["code"]) == (402, "insufficient_quota")
     assert "Insufficient credits" in response.json()["error"]["message"]
@@ -145,6 +241,15 @@ def test_a_tool_that_is_called_otherwise_is_told_of(chain: Hosted) -> None:
     assert "tools of type custom" in response.headers["x-fortieth-warning"]
     (heard,) = chain.wire.asked("custom")
     assert heard.body["tools"] == [TOOL]
+
+
+def test_who_takes_text_alone_has_no_tools_of_a_provider(chain: Hosted) -> None:
+    chain.wire.plan("text alone", refused(400, "something is wrong"), told("Well."))
+    response = ask(chain, "text alone", {"tools": [TOOL, {"type": "web_search"}]})
+    warning = response.headers["x-fortieth-warning"]
+    assert "told in words; tools of type web_search are not served here: left out" in warning
+    first, second = chain.wire.asked("text alone")
+    assert (len(first.body["tools"]), second.body["tools"]) == (2, [TOOL])
 
 
 @pytest.mark.parametrize(("path", "kind"), [("messages", "billing_error"), ("chat", "")])
