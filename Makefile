@@ -166,6 +166,17 @@ soak-proxy: install-dev
 soak-engine: install-dev
 	$(BIN)/python -m tests.bench.soak $(ARGS)
 
+# builds the site of docs/ into build/docs, with MkDocs in an environment of its own; a build that warns fails
+.PHONY: docs
+docs: .venv-docs/.done
+	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict --clean
+	$(PYTHON) -m docs_site.check build/docs
+
+.venv-docs/.done: docs_site/requirements.txt
+	$(PYTHON) -m venv .venv-docs
+	.venv-docs/bin/python -m pip install --quiet -r $<
+	@touch $@
+
 # draws the picture of the README: the demo, as its default seed plays it (two minutes)
 .PHONY: demo-svg
 demo-svg: install

@@ -1,4 +1,4 @@
-"""`python -m tests.settings_table`: the table of settings in docs/operations.md, from where each is told."""
+"""`python -m tests.settings_table`: the table of settings in docs/settings.md, from where each is told."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from proxy.http.read_settings import ENV_PREFIX
 from proxy.http.settings import Settings
 from proxy.http.told import default_of, told
 
-PAGE = Path(__file__).parent.parent / "docs" / "operations.md"
+PAGE = Path(__file__).parent.parent / "docs" / "settings.md"
 HEAD = "| setting | flag of `serve` | default | |\n|---|---|---|---|\n"
 
 
@@ -21,9 +21,8 @@ def table() -> str:
     for name, field in Settings.model_fields.items():
         one = told(field)
         flag = "`MODEL`" if name == "model" else f"`--{name.replace('_', '-')}`" if name in flags else ""
-        page = one.page.removeprefix(PAGE.name)
-        label = page.removeprefix("#").replace("-", " ") if page.startswith("#") else page.partition("#")[0]
-        more = f" ([{label}]({page}))" if page else ""
+        path, _, heading = one.page.partition("#")
+        more = f" ([{heading.replace('-', ' ') or path}]({one.page}))" if one.page else ""
         shown = f": `{one.example}`" if one.example else ""
         rows.append(f"| `{name}` | {flag} | {default_of(field)} | {one.help}{shown}{more} |\n")
     return "".join(rows)

@@ -16,6 +16,7 @@ from proxy.conversation.verdict import GiveUp, GuardMode, Verdict
 from proxy.guard.drift import DEFAULT_RULE, DriftStore
 from proxy.guard.drift_metrics import DriftCollector
 from proxy.records.metrics import Metrics
+from repair import ToolDefinition, ToolSet, Turn
 
 ROOT = Path(__file__).parents[1]
 OWN_HEADER = re.compile(r"x-fortieth-[a-z]+(?:-[a-z]+)*")
@@ -87,7 +88,7 @@ def test_metrics() -> None:
     metrics = Metrics(lambda: stats)
     metrics.show(DriftCollector(DriftStore(DEFAULT_RULE)))
     rendered = metrics.render().decode()
-    text = page("operations")
+    text = page("metrics")
     families = [family.name.removeprefix("fortieth_") for family in text_string_to_metric_families(rendered)]
     assert len(families) > 50
     missing = [
@@ -95,7 +96,47 @@ def test_metrics() -> None:
     ]
     assert missing == []
     assert "_created" not in rendered
-    table = text[text.index("## Metrics") : text.index("## At rest")]
-    named = set(re.findall(r"`([a-z_]+_(?:total|seconds|bytes))(?:\{[^`]*)?`", table))
+    named = set(re.findall(r"`([a-z_]+_(?:total|seconds|bytes))(?:\{[^`]*)?`", text))
     unknown = [name for name in named if name.removesuffix("_total").lstrip("_") not in " ".join(families)]
     assert unknown == []
+
+
+def pairs(heading: str) -> list[tuple[str, ...]]:
+    """The cells of the tables below a heading of repair.md; of those that are code, without backticks."""
+    below = page("repair").split(f"{heading}\n", 1)[1]
+    rows = re.findall(r"^\| (`.+`.*) \|$", below.split("\n## ")[0], re.MULTILINE)
+    return [tuple(cell.strip("`") for cell in row.split(" | ")) for row in rows]
+
+
+FORECAST = ToolSet.compile(
+    [
+        ToolDefinition(
+            "get_forecast",
+            "",
+            {
+                "type": "object",
+                "properties": {"city": {"type": "string"}, "days": {"type": "integer"}},
+                "required": ["city"],
+            },
+        )
+    ]
+)
+
+
+@pytest.mark.parametrize("row", pairs("## Five calls, before and after"))
+def test_a_call_before_and_after(row: tuple[str, ...]) -> None:
+    """Rows whose second cell is an object are repaired into it; the others are refused by that rule."""
+    turn = Turn(FORECAST)
+    turn.feed(row[0])
+    outcome = turn.close("stop")
+    if row[1].startswith("{"):
+        assert [call.arguments for call in outcome.calls] == [row[1]]
+        assert {fix.kind.value for fix in outcome.fixes} == {row[2]}
+    else:
+        assert [problem.rule for problem in outcome.problems] == [row[1]]
+        assert outcome.calls == ()
+
+
+def test_there_are_five_calls_of_each_kind() -> None:
+    found = pairs("## Five calls, before and after")
+    assert [row[1].startswith("{") for row in found] == [True] * 5 + [False] * 5

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from docs_site.hooks import slug
+
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "examples").rglob("*.md")])
 _FENCED = re.compile(r"^(```+).*?^\1`*\s*$", re.MULTILINE | re.DOTALL)
@@ -28,9 +30,9 @@ def anchors(text: str) -> set[str]:
     found = set()
     for heading in _HEADING.findall(_FENCED.sub("", text)):
         bare = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading)
-        slug = re.sub(r"[^\w\- ]", "", bare.lower()).replace(" ", "-")
-        found.add(f"{slug}-{seen[slug]}" if seen[slug] else slug)
-        seen[slug] += 1
+        name = slug(bare)
+        found.add(f"{name}-{seen[name]}" if seen[name] else name)
+        seen[name] += 1
     return found
 
 

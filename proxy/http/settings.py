@@ -26,7 +26,7 @@ _ORIGIN = r"^(?:\*|null|[a-z][a-z0-9+.-]*://[^/\s,]*)$"
 
 
 class Settings(BaseModel):
-    """Everything that `fortieth serve` can be told. `--help`, the table in docs/operations.md and error
+    """Everything that `fortieth serve` can be told. `--help`, the table in docs/settings.md and error
     messages take a setting's texts from its field.
     """
 

@@ -1,6 +1,6 @@
 """The type of the texts that each field of settings.py carries: help, default, example, page of the docs.
 
-`--help`, docs/operations.md and error messages repeat them.
+`--help`, docs/settings.md and error messages repeat them.
 """
 
 from __future__ import annotations

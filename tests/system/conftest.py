@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -37,10 +38,10 @@ class Served:
 
 
 @contextmanager
-def served(*options: str) -> Iterator[Served]:
-    """`fortieth serve --port 0 OPTIONS`, ended by SIGTERM; its exit code must be 0."""
+def served(*options: str, errors: IO[str] | None = None) -> Iterator[Served]:
+    """`fortieth serve --port 0 OPTIONS`, ended by SIGTERM; its exit code must be 0. errors: gets its log."""
     command = [str(COMMAND), "serve", "--port", "0", *options]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True) as process:
         try:
             banner = read_banner(process)
             address = re.search(r"http://\S+/v1", banner)

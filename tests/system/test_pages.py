@@ -1,14 +1,14 @@
-"""Every command and snippet of README.md and docs/quickstart.md, run as it stands there.
+"""Every command and snippet of the pages of RUN, run as it stands there.
 
 Only addresses and paths are replaced. A command that no row of COMMANDS covers fails the test.
+test_what_happened.py does the same for a page whose blocks follow one another.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import re
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,50 +16,28 @@ import pytest
 
 from engine.resolve import MODELS
 from proxy.cli.main import cli
+from proxy.records.ledger import Ledger
+from tests.proxy.live import scripted, serving
 from tests.proxy.upstreams.wire import WireUpstream, told, wire_serving
+from tests.system import pages
 from tests.system.conftest import COMMAND, Served, served
+from tests.system.pages import ADDRESS, HOST, ROOT, blocks, commands, sh
 from tests.test_docs import PAGES
 
-ROOT = Path(__file__).parents[2]
-RUN = ("README.md", "docs/quickstart.md")
-SNIPPETS = (*RUN, "docs/api.md")
-ADDRESS = "http://127.0.0.1:8040/v1"
+RUN = (
+    "README.md",
+    "docs/quickstart.md",
+    "docs/api.md",
+    "docs/guides/other-servers.md",
+    "docs/guides/security.md",
+    "docs/guides/monitoring.md",
+    "docs/guides/troubleshooting.md",
+)
+# Blocks that no shell of ours can run: files, queries, JSON, commands of other programs. tests/test_guides.py
+# and test_monitoring.py read them, but for `text`, which quotes how other servers are started.
+READ_ELSEWHERE = {"json", "yaml", "toml", "promql", "text"}
 UPSTREAM = "http://127.0.0.1:11434/v1"
-_BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-_COMMENT = re.compile(r"\s+# .*$")
 _CALL = '{"name": "f", "arguments": {"n": "5",}}'
-
-
-def blocks(page: str) -> list[tuple[str, str]]:
-    """Language and text of the page's fenced blocks."""
-    return _BLOCK.findall((ROOT / page).read_text("utf-8"))
-
-
-def commands(text: str) -> list[str]:
-    """A shell block's commands: each line, with those that a quote or a backslash joins to it."""
-    found: list[str] = []
-    for line in text.splitlines():
-        opened = found and (found[-1].count("'") % 2 or found[-1].endswith("\\"))
-        if opened:
-            found[-1] += "\n" + line
-        elif line.strip():
-            found.append(_COMMENT.sub("", line))
-    return found
-
-
-def sh(command: str, folder: Path, code: int = 0) -> str:
-    """What a command prints, with the project's own `fortieth` on the PATH."""
-    environment = {
-        **os.environ,
-        "PATH": f"{COMMAND.parent}{os.pathsep}{os.environ['PATH']}",
-        "HF_HUB_OFFLINE": "1",
-        "FORTIETH_PORT": "0",  # a server of the user's own may be running
-    }
-    done = subprocess.run(
-        ["bash", "-c", command], cwd=folder, env=environment, capture_output=True, text=True, timeout=240
-    )
-    assert done.returncode == code, done.stderr
-    return done.stdout if code == 0 else done.stderr
 
 
 def made(command: str, server: Served, folder: Path) -> None:
@@ -111,10 +89,26 @@ def serves_hub_model(command: str, server: Served, folder: Path) -> None:
 
 def serves_upstream(command: str, server: Served, folder: Path) -> None:
     with wire_serving(WireUpstream(told("Good day."))) as upstream:
-        options = command.replace(UPSTREAM, upstream.base_url).split()[2:]
-        with served(*options) as running:
+        options = command.replace(UPSTREAM, upstream.base_url).replace("ledger.sqlite", f"{folder}/ledger")
+        with served(*options.split()[2:]) as running:
             body = '{"messages": [{"role": "user", "content": "Hello"}]}'
             assert "Good day." in sh(f"curl -s {running.base_url}/chat/completions -d '{body}'", folder)
+
+
+def follows_ledger(command: str, server: Served, folder: Path) -> None:
+    """With -f it ends when it is told to."""
+    ledger = Ledger.open(folder / "ledger.sqlite")
+    with serving(scripted("Good day."), sinks=[ledger]) as here:
+        assert here.post({"messages": [{"role": "user", "content": "Hello"}]}).status_code == 200
+    ledger.close()
+    assert "scripted turn 1 none" in sh(f"timeout --signal=INT 5 {command} || true", folder)
+
+
+def serves_without_disk(command: str, server: Served, folder: Path) -> None:
+    """The tests' own servers are started so, by the variable of the same setting."""
+    flag, value = command.split()[-2:]
+    assert os.environ[f"FORTIETH_{flag.strip('-').replace('-', '_').upper()}"] == value
+    assert "fortieth is ready" in server.banner
 
 
 def repairs(command: str, server: Served, folder: Path) -> None:
@@ -152,6 +146,36 @@ def demonstrates(command: str, server: Served, folder: Path) -> None:
     assert "guard" in sh(f"{command} --turns 2 --plain", folder)
 
 
+def fetches(command: str, server: Served, folder: Path) -> None:
+    """A request of the API page: an answer, or the lines of a stream, that is no error."""
+    lines = sh(command.replace(HOST, server.base_url.removesuffix("/v1")), folder).splitlines()
+    assert lines
+    assert [line for line in lines if json.loads(line).get("error")] == []
+
+
+def fetches_compressed(command: str, server: Served, folder: Path) -> None:
+    body = {"model": "fortieth-tiny", "messages": [{"role": "user", "content": "Hello!"}]}
+    (folder / "request.json").write_text(json.dumps(body), "utf-8")
+    said = json.loads(sh(command.replace(ADDRESS, server.base_url), folder))
+    assert said["choices"][0]["finish_reason"] == "stop"
+
+
+def greps_metrics(command: str, server: Served, folder: Path) -> None:
+    said = sh(command.replace(HOST, server.base_url.removesuffix("/v1")), folder)
+    assert said.splitlines()[-1] == "fortieth_engine_up 1.0"
+
+
+def asks_with_key(command: str, server: Served, folder: Path) -> None:
+    with serving(scripted("Good day."), api_key="secret") as here:
+        said = sh(command.replace(ADDRESS, here.base_url), folder)
+    assert said.strip() == ("200" if "Bearer secret" in command else "401")
+
+
+def examines(command: str, server: Served, folder: Path) -> None:
+    assert "FAIL" not in sh(command, folder)
+
+
+_API = re.escape(HOST)
 COMMANDS: list[tuple[str, Callable[[str, Served, Path], None]]] = [
     (r"make (serve|test)", made),
     (r"make help", lists_targets),
@@ -159,17 +183,29 @@ COMMANDS: list[tuple[str, Callable[[str, Served, Path], None]]] = [
     (r"fortieth serve", serves),
     (r"fortieth serve ~/\S+", serves_folder),
     (r"fortieth serve [\w-]+/[\w.-]+", serves_hub_model),
-    (rf"fortieth serve --upstream {re.escape(UPSTREAM)}", serves_upstream),
+    (rf"fortieth serve --upstream {re.escape(UPSTREAM)}( --guard observe --ledger \S+)?", serves_upstream),
+    (r"fortieth serve --cache-dir off", serves_without_disk),
+    (r"fortieth ledger tail ledger.sqlite -f", follows_ledger),
     (r"fortieth repair < outputs.jsonl > verdicts.jsonl", repairs),
     (r"(?s)echo '.*' \| fortieth repair", repairs_line),
-    (rf"(?s)curl -i {re.escape(ADDRESS)}/chat/completions .*", asks),
+    (rf"(?s)curl -i {_API}/v1/chat/completions .*", asks),
+    (rf"(?s)curl {_API}/v1/chat/completions .*content-encoding: gzip.*", fetches_compressed),
+    (rf"(?s)curl {_API}/\S+( -H 'content-type: application/json')?( \\?\s*-d '.*')?", fetches),
+    (rf"curl -s {_API}/metrics \| grep fortieth_engine_up", greps_metrics),
+    (rf"curl -s -o /dev/null -w '%{{http_code}}\\n' {_API}/v1/models.*", asks_with_key),
     (r"fortieth connect codex --write", connects),
     (r"fortieth demo", demonstrates),
+    (r"fortieth doctor", examines),
 ]
 SHELL = sorted(
-    {one for page in RUN for language, text in blocks(page) if not language for one in commands(text)}
+    {one for page in RUN for block in blocks(page) if not block.language for one in commands(block.text)}
 )
-PYTHON = [text for page in SNIPPETS for language, text in blocks(page) if language == "python"]
+PYTHON = [
+    pytest.param(block.text, id=f"{Path(page).stem}: {block.section}")
+    for page in RUN
+    for block in blocks(page)
+    if block.language == "python"
+]
 
 
 def cover(command: str) -> Callable[[str, Served, Path], None] | None:
@@ -183,26 +219,27 @@ def test_a_command_does_what_the_page_says(command: str, server: Served, tmp_pat
     run(command, server, tmp_path)
 
 
-@pytest.mark.parametrize("program", PYTHON, ids=["readme", "quickstart", "api"])
+@pytest.mark.parametrize("program", PYTHON)
 def test_a_snippet_prints_what_it_says(program: str, server: Served) -> None:
-    expected = re.findall(r"^print\(.*\)  # (.+)$", program, re.MULTILINE)
+    expected = pages.told(program)
     assert expected
-    assert ADDRESS in program
-    done = subprocess.run(
-        [sys.executable, "-c", program.replace(ADDRESS, server.base_url)],
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert done.stdout.splitlines() == expected, done.stderr
+    assert pages.run_python(program, server.base_url) == expected
 
 
 def test_nothing_on_the_pages_is_passed_over() -> None:
-    assert {language for page in RUN for language, _ in blocks(page)} == {"", "python"}
+    assert {block.language for page in RUN for block in blocks(page)} == {"", "python", *READ_ELSEWHERE}
+    assert all(block.language in ("", "python") for page in RUN[:2] for block in blocks(page))
     assert len(SHELL) >= len(COMMANDS)
     assert {cover(command) for command in SHELL} == {run for _, run in COMMANDS}
     assert cover("fortieth serve --port 1") is None
     assert cover("make clean") is None
+
+
+def test_every_page_of_a_section_that_begins_is_run() -> None:
+    """A new page of Start or of the guides is run here, or by a test of its own."""
+    own = {"docs/what-happened.md", "docs/guides/deployment.md"}  # test_what_happened.py, test_guides.py
+    guides = {f"docs/guides/{path.name}" for path in (ROOT / "docs/guides").glob("*.md")}
+    assert guides <= {*RUN, *own}
 
 
 def test_subcommands_and_targets_named_in_the_documents_exist() -> None:
@@ -210,7 +247,7 @@ def test_subcommands_and_targets_named_in_the_documents_exist() -> None:
     known |= {one.typer_instance.info.name for one in cli.registered_groups if one.typer_instance}
     targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
     text = "\n".join(page.read_text("utf-8") for page in PAGES if page.name != "CHANGELOG.md")
-    fenced = "\n".join(block for _, block in _BLOCK.findall(text))
+    fenced = "\n".join(block for _, block in pages.BLOCK.findall(text))
     named = set(re.findall(r"`(?:\.venv/bin/)?fortieth ([a-z]+)[^`\n]*`", text))
     named |= set(re.findall(r"(?:^|\$ |/bin/)fortieth ([a-z]+)", fenced, re.MULTILINE))
     made = set(re.findall(r"`make ([a-z-]+)", text)) | set(
