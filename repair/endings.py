@@ -27,6 +27,7 @@ _LINE_CHARS = 4000  # characters of a line that are looked at, before a marker
 _TRIES = 4  # beginnings of JSON that are tried, from the last one on
 _NAME = re.compile(r"[\w.:/-]{1,128}")
 _KEYS = ({"name", "arguments"}, {"name", "parameters"})
+_DECLARED_KEYS = {"type", "name", "description", "parameters", "input_schema", "strict"}
 _LINE = re.compile(r"^[ \t]{0,3}[{\[]", re.MULTILINE)
 _INFO = re.compile(r"[\w+-]{0,20}[ \t]{0,9}\r?\n")
 _HEAD = re.compile(
@@ -156,7 +157,7 @@ def _is_json_call(text: str, tools: ToolSet) -> bool:
             except ValueError:
                 continue
             if end == len(text):
-                return is_call_shape(value)
+                return is_call_shape(value) or (not text[:start].strip() and _is_declaration(value, tools))
     heads = list(_HEAD.finditer(text)) if "{" in text else []
     return bool(heads) and heads[-1].group(1) in tools.names and _is_broken(text, heads[-1].start())
 
@@ -190,6 +191,17 @@ def is_call_shape(value: Any) -> bool:
             return False
     # the parameters of a definition are a schema
     return isinstance(arguments, dict) and not isinstance(arguments.get("properties"), dict)
+
+
+def _is_declaration(value: Any, tools: ToolSet) -> bool:
+    """Whether it is the definition of a declared tool: small models say it back where they mean to call."""
+    if not isinstance(value, dict):
+        return False
+    if isinstance(value.get("function"), dict) and set(value) <= {"function", "type"}:
+        value = value["function"]
+    schema = value.get("parameters", value.get("input_schema"))
+    is_schema = isinstance(schema, dict) and bool(schema.keys() & {"type", "properties"})
+    return is_schema and value.get("name") in tools.names and set(value) <= _DECLARED_KEYS
 
 
 def _is_marked(tail: str, tools: ToolSet) -> bool:

@@ -28,6 +28,7 @@ _OBJECTS = (
     "<tools>\n{call}\n</tools>",
     "{words}<tools>\n{call}\n</tools>",
 )
+_DEFINITIONS = ("{definition}", "```json\n{definition}\n```")
 _TAGS = ("<{name}>\n{arguments}\n</{name}>", "{words}<{name}>\n{arguments}\n</{name}>")
 _SECTIONS = (
     "{words}<tool_call>",
@@ -50,11 +51,13 @@ def _ending(frames: tuple[str, ...], declared: bool) -> Callable[[Specimen, Rand
         if not declared and any(tool.name.casefold() == name for tool in specimen.tools):
             return None
         key = rng.choice(("arguments", "parameters"))
+        parameters = next((tool.parameters for tool in specimen.tools if tool.name == name), {})
         slots = {
             "words": rng.choice(_WORDS),
             "name": name,
             "arguments": json.dumps(written.value),
             "call": json.dumps({"name": name, key: written.value}),
+            "definition": json.dumps({"name": name, "description": "A tool.", "parameters": parameters}),
         }
         text = re.sub(r"\{(\w+)\}", lambda found: slots[found[1]], rng.choice(frames))
         return replace(specimen, text=text, content=text, ask_again=True).labelled(Label.destroying)
@@ -84,6 +87,7 @@ def undecodable(specimen: Specimen, rng: Random) -> Specimen | None:
 ENDINGS = (
     Malformation("ends in an object of a call", Stage.text, _ending(_OBJECTS, False), alone=True),
     Malformation("ends in a tool's name as a tag", Stage.text, _ending(_TAGS, True), alone=True),
+    Malformation("is a tool's definition", Stage.text, _ending(_DEFINITIONS, True), alone=True),
     Malformation("ends in a section without a call", Stage.text, _ending(_SECTIONS, True), alone=True),
     Malformation("bytes that are no UTF-8", Stage.text, undecodable, alone=True),
 )

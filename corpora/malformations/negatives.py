@@ -26,7 +26,7 @@ def negatives(tools: Sequence[ToolDefinition], request: str, rng: Random) -> Ite
         "the request repeated": request,
         "prose that names a tool": f"I could use {name} for this, but {request[:60]} is not what it does.",
         "a call in words": f"I would call {name}(query='Oslo', limit=3) if I had to.",
-        "the tool's definition": json.dumps(definition),
+        "the tool's definition": f"This is what I know of it:\n{json.dumps(definition)}",
         "the tool's schema": json.dumps(dict(tool.parameters)),
         "data with a name": json.dumps({"name": "Anna Smith", "arguments": {"for": 2, "against": 1}}),
         "a list of data": json.dumps([{"name": "Anna"}, {"name": name, "score": 3}]),

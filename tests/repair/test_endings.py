@@ -48,6 +48,25 @@ def test_the_shape_of_a_call(value: object, shape: bool) -> None:
     assert is_call_shape(value) is shape
 
 
+@pytest.mark.parametrize(
+    ("text", "echoed"),
+    [
+        ('{"name": "get_weather", "description": "d", "parameters": {"properties": {}}}', True),
+        ('{"type": "function", "function": {"name": "get_weather", "parameters": {"type": "object"}}}', True),
+        ('```json\n{"name": "get_weather", "input_schema": {"type": "object"}}\n```', True),
+        ('{"name": "get_weather", "description": "Rain?", "parameters": {"properties": {"a": {}}}} ', True),
+        ('{"name": "another", "description": "d", "parameters": {"properties": {}}}', False),
+        ('{"name": "get_weather", "description": "d"}', False),
+        ('{"name": "get_weather", "parameters": {"type": "object"}, "author": "me"}', False),
+        ('It is {"name": "get_weather", "description": "d", "parameters": {"type": "object"}}', False),
+        ('Its definition:\n{"name": "get_weather", "parameters": {"properties": {}}}', False),
+    ],
+)
+def test_a_declared_tool_said_back_is_meant_as_a_call(text: str, echoed: bool) -> None:
+    assert ends_in_call(text, TOOLS) is echoed
+    assert not ends_in_call(text, TOOLS, json_asked=True)
+
+
 def test_the_longest_argument_is_still_one() -> None:
     value = json.dumps({"name": "find", "arguments": {"text": "line\n" * 100_000}})
     assert ends_in_call(f"I will write it.\n{value}", TOOLS)

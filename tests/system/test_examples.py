@@ -21,7 +21,7 @@ from tests.system.conftest import Served, served
 EXAMPLES = Path(__file__).parents[2] / "examples"
 TRIED = {
     "openai_sdk.py", "anthropic_sdk.py", "langgraph_agent.py", "litellm_config.yaml", "repair_library.py",
-    "declared_format.toml",
+    "declared_format.toml", "malforming_upstream.py",
 }  # fmt: skip
 QUESTION = "What is the weather in Lisbon?"
 ADDRESS = "http://127.0.0.1:8040/v1"
