@@ -33,7 +33,7 @@ class ReaskLimits:
     """
 
     attempts: int = 2
-    seconds: float = 60.0
+    seconds: float = 120.0
     tokens: int = 16_384
 
 

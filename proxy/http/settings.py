@@ -73,7 +73,7 @@ class Settings(BaseModel):
     ] = 2
     reask_seconds: Annotated[
         float, Field(gt=0, le=_MOST), Told("seconds that asking again may take in one request")
-    ] = 60.0
+    ] = 120.0
     reask_tokens: Annotated[
         int, Field(ge=1, le=_MOST), Told("tokens that asking again may take in one request")
     ] = 16_384
