@@ -234,7 +234,7 @@ def _asked_for(case: CorruptedCase, messages: Sequence[Mapping[str, Any]]) -> tu
 
 
 def right_call(tool: Mapping[str, Any]) -> Call:
-    """A call of the tool that its schema allows."""
+    """A call of the tool that its schema allows. It knows what the corpus's schemas ask for, and no more."""
     function = tool["function"]
     return Call(function["name"], _value(function.get("parameters") or {"type": "object"}))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import httpx
+from jsonschema_rs import is_valid
 
 from proxy.ab.client import AskOptions, ask_streamed
 from proxy.ab.corrupted import corrupted_workload, load_corrupted, right_call, scripted_model
@@ -50,6 +51,11 @@ def test_a_conversation_is_of_twenty_cases() -> None:
 
 
 def test_right_calls_fit_their_schemas() -> None:
+    checked = 0
     for case in load_corrupted():
-        call = right_call(case.tools[0])
-        assert call.name == case.tools[0]["function"]["name"]
+        for tool in case.tools:
+            call, function = right_call(tool), tool["function"]
+            assert call.name == function["name"]
+            assert is_valid(function.get("parameters") or {}, call.arguments), (case.id, call)
+            checked += 1
+    assert checked > 1000
