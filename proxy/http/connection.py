@@ -25,11 +25,13 @@ KEEP_ALIVE_S = 300
 _LOOK_S = 0.1
 _OLD_CLIENT_S = 10.0
 HALF_CLOSED = "fortieth.half_closed"
+ABORT = "fortieth.abort"
 
 
 class HttpConnection(HttpToolsProtocol):
     """scope["extensions"][HALF_CLOSED]["event"] is set when the client has closed its side: whoever streams
     an answer then sends something, by which the system finds out whether the client is there at all.
+    scope["extensions"][ABORT]["call"]() ends the connection without waiting for what the client has not read.
     """
 
     def __init__(self, *given: Any, **named: Any) -> None:
@@ -60,7 +62,10 @@ class HttpConnection(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        self.scope["extensions"] = {HALF_CLOSED: {"event": self._half_closed}}
+        self.scope["extensions"] = {
+            HALF_CLOSED: {"event": self._half_closed},
+            ABORT: {"call": self.transport.abort},
+        }
         self._wait_for_head(HEAD_S, 0)
 
     def on_headers_complete(self) -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import OrderedDict, deque
-from collections.abc import AsyncGenerator
 from typing import Any
 
 from engine.errors import EngineUnavailable
@@ -41,13 +40,50 @@ SAMPLES = 600
 SESSIONS_S = 5.0
 
 
+class OpenPage:
+    """The events for one page, JSON texts; the first holds all that there is to see. It counts as open until
+    close().
+
+    ended: set when the page gets no more, because it did not take its events or the server stops.
+    """
+
+    def __init__(self, feed: Feed) -> None:
+        self.waiting: asyncio.Queue[str | None] = asyncio.Queue(MOST_WAITING)
+        self.ended = asyncio.Event()
+        self._feed = feed
+        self._began = False
+
+    def __aiter__(self) -> OpenPage:
+        return self
+
+    async def __anext__(self) -> str:
+        if not self._began:
+            self._began = True
+            return self._feed.begin(self)
+        event = None if self.ended.is_set() else await self.waiting.get()
+        if event is None:
+            raise StopAsyncIteration
+        return event
+
+    def close(self) -> None:
+        self._feed.forget(self)
+
+    def end(self) -> None:
+        """The page gets nothing more, not even what waits for it."""
+        self.ended.set()
+        while not self.waiting.empty():
+            self.waiting.get_nowait()
+        self.waiting.put_nowait(None)
+
+
 class Feed:
     """Tells all open pages what happens. close() ends their streams, for a server that stops."""
 
     def __init__(self, sources: PageSources, tick_s: float = TICK_S) -> None:
         self._sources = sources
         self._tick_s = tick_s
-        self._pages: set[asyncio.Queue[str | None]] = set()
+        self._open: set[OpenPage] = set()
+        self._told: set[OpenPage] = set()  # of these, the ones that get what happens
         self._task: asyncio.Task[None] | None = None
         self._closed = False
         self._samples: deque[dict[str, Any]] = deque(maxlen=SAMPLES)
@@ -56,36 +92,37 @@ class Feed:
 
     @property
     def pages(self) -> int:
-        return len(self._pages)
+        """How many get what happens; one that is open and was left behind does not."""
+        return len(self._told)
 
-    def open(self) -> AsyncGenerator[str, None]:
-        """The events for one more page: JSON texts, the first with all that there is to see. Raises
-        Overloaded where too many pages are open.
-        """
-        if len(self._pages) >= MOST_PAGES:
+    def open(self) -> OpenPage:
+        """One more page. Raises Overloaded where too many are open, whether they take their events or not."""
+        if len(self._open) >= MOST_PAGES:
             raise Overloaded(f"{MOST_PAGES} pages are open already", retry_after_s=10)
-        return self._events()
+        page = OpenPage(self)
+        self._open.add(page)
+        return page
 
-    async def _events(self) -> AsyncGenerator[str, None]:
+    def begin(self, page: OpenPage) -> str:
+        """The first event of a page. Raises StopAsyncIteration where the feed is closed."""
         if self._closed:
-            return
-        page: asyncio.Queue[str | None] = asyncio.Queue(MOST_WAITING)
-        self._pages.add(page)
-        try:
-            if self._task is None:
-                self._task = asyncio.create_task(self._run(self._sources.activity.order))
-            yield self._all()
-            while (event := await page.get()) is not None:
-                yield event
-        finally:
-            self._pages.discard(page)
-            if not self._pages:
-                self._rest()
+            raise StopAsyncIteration
+        self._told.add(page)
+        if self._task is None:
+            self._task = asyncio.create_task(self._run(self._sources.activity.order))
+        return self._all()
+
+    def forget(self, page: OpenPage) -> None:
+        self._open.discard(page)
+        self._told.discard(page)
+        if not self._told:
+            self._rest()
 
     def close(self) -> None:
         self._closed = True
-        for page in list(self._pages):
-            self._end(page)
+        for page in self._open:
+            page.end()
+        self._told.clear()
         self._rest()
 
     def _rest(self) -> None:
@@ -94,13 +131,6 @@ class Feed:
             self._task.cancel()
             self._task = None
         self._samples.clear()
-
-    def _end(self, page: asyncio.Queue[str | None]) -> None:
-        """The page gets nothing more, not even what waits for it."""
-        self._pages.discard(page)
-        while not page.empty():
-            page.get_nowait()
-        page.put_nowait(None)
 
     async def _run(self, order: int) -> None:
         """order: of the last request that the first page has been told of."""
@@ -124,11 +154,12 @@ class Feed:
                 asking.cancel()
 
     def _tell(self, event: str) -> None:
-        for page in list(self._pages):
+        for page in list(self._told):
             try:
-                page.put_nowait(event)
+                page.waiting.put_nowait(event)
             except asyncio.QueueFull:
-                self._end(page)
+                self._told.discard(page)
+                page.end()
 
     async def _ask_for_sessions(self) -> None:
         keeper = self._sources.upstream.capabilities.sessions

@@ -160,7 +160,7 @@
     const last = state.samples.at(-1);
     const minute = state.samples.filter((one) => one.at > (last?.at ?? 0) - 60);
     const first = median(minute.flatMap((one) => one.ttft));
-    const verdicts = ["clean", "repaired", "reasked", "failed", "none"].filter((one) => totals.verdicts[one]).map((one) => `${one} ${count(totals.verdicts[one])}`);
+    const verdicts = ["clean", "repaired", "reasked", "failed", "none", "unjudged"].filter((one) => totals.verdicts[one]).map((one) => `${one} ${count(totals.verdicts[one])}`);
     const ended = Object.values(totals.requests).reduce((a, b) => a + b, 0);
     const tiles = [
       ["Running", count(running.length)],

@@ -8,7 +8,7 @@ import contextlib
 import hashlib
 import json
 import re
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -17,12 +17,12 @@ import pytest
 
 from engine.types import CacheStats, EngineStats, SessionInfo
 from proxy.conversation.errors import Overloaded
-from proxy.conversation.verdict import GuardMode
+from proxy.conversation.verdict import GuardMode, Verdict
 from proxy.guard.guard import Guard
 from proxy.guard.policy import GuardPolicy
 from proxy.http.index import RUNNING
 from proxy.http.page.document import page_document
-from proxy.http.page.feed import MOST_ENDED, MOST_PAGES, MOST_WAITING, Feed
+from proxy.http.page.feed import MOST_ENDED, MOST_PAGES, Feed, OpenPage
 from proxy.http.page.figures import PageSources, Sampler
 from proxy.http.server import Stop, bind, run_http
 from proxy.http.settings import Settings
@@ -183,7 +183,7 @@ def sources(
     return PageSources(guard, Pace(), session_stats or SessionStats(), redact=redact)
 
 
-async def after_first(feed: Feed) -> AsyncGenerator[str, None]:
+async def after_first(feed: Feed) -> OpenPage:
     """A page that has its first event."""
     page = feed.open()
     await anext(page)
@@ -196,14 +196,16 @@ def end(activity: Activity, times: int = 1, **changed: Any) -> None:
         activity.end(one, replace(ACCOUNT, **changed))
 
 
-async def test_a_slow_reader_is_left_behind() -> None:
-    feed = Feed(sources(), tick_s=0.001)
-    slow, quick = await after_first(feed), await after_first(feed)
-    for _ in range(MOST_WAITING + 5):
-        await anext(quick)
-    assert feed.pages == 1
-    assert [event async for event in slow] == [], "not even what had waited for it"
-    await quick.aclose()
+def test_every_verdict_can_be_selected_and_is_summed_up() -> None:
+    html = page_document(keyed=False).html.decode()
+    found = re.search(r'<select id="verdict">(.*?)</select>', html, re.DOTALL)
+    assert found is not None
+    options = re.findall(r'<option(?: value="(.*?)")?>(.*?)</option>', found.group(1))
+    assert options[0] == ("", "any")
+    assert {text for _, text in options[1:]} == set(Verdict)
+    summed = re.search(r"const verdicts = (\[.*?\])", own_scripts())
+    assert summed is not None
+    assert set(json.loads(summed.group(1))) == set(Verdict)
 
 
 async def test_nothing_runs_where_nobody_looks() -> None:
@@ -213,7 +215,7 @@ async def test_nothing_runs_where_nobody_looks() -> None:
     page = await after_first(feed)
     await anext(page)
     assert asyncio.all_tasks() != before
-    await page.aclose()
+    page.close()
     await asyncio.sleep(0.01)
     assert (feed.pages, asyncio.all_tasks()) == (0, before)
     again = json.loads(await anext(feed.open()))
@@ -228,6 +230,8 @@ async def test_pages_are_bounded_and_closed() -> None:
         feed.open()
     feed.close()
     assert [event for page in pages async for event in page] == []
+    for page in pages:
+        page.close()
     assert [event async for event in feed.open()] == []
 
 
@@ -313,7 +317,7 @@ async def test_the_figures_of_an_engine() -> None:
     for _ in range(10):
         await anext(page)
     assert keeper.asked == 1, "seldom, however often events are told"
-    await page.aclose()
+    page.close()
 
 
 def test_rates_are_since_the_last_sample() -> None:
