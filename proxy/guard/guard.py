@@ -256,6 +256,7 @@ class Guard:
         self._sinks = tuple(sinks)
         self._foresight = upstream.capabilities.prefiller
         self._warned: set[str] = set()
+        self._compiling = asyncio.Lock()
 
     async def open(self, request: ChatRequest, caller: Caller = NOBODY) -> Exchange:
         """Admits a request. The caller must aclose() the exchange, whatever happens.
@@ -264,11 +265,8 @@ class Guard:
 
         Raises whatever can be known before the first token: BadRequest, Overloaded, UpstreamUnavailable.
         """
-        if request.body_bytes > _LONG:  # its schemas may take long to compile
-            tools = await asyncio.to_thread(_compile, request)
-        else:
-            tools = _compile(request)
-        about = self._circumstances(request, caller, tools)
+        tools, unvalidated = await self._compile(request)
+        about = self._circumstances(request, caller, tools, unvalidated)
         asked = about.request
         if about.mode in REASKING and tools:
             asked = nudge(asked, self.loops(asked))
@@ -284,6 +282,15 @@ class Guard:
             raise
         recorder.admitted(str(generation.format))
         return Exchange(self, about, asked, tools, generation, recorder)
+
+    async def _compile(self, request: ChatRequest) -> tuple[ToolSet, tuple[str, ...]]:
+        """As _compile(). What may take long is done in a thread, and one after the other: several would keep
+        the event loop waiting for the interpreter in turns.
+        """
+        if request.body_bytes <= _LONG:
+            return _compile(request)
+        async with self._compiling:
+            return await asyncio.to_thread(_compile, request)
 
     def delivered(self, request: ChatRequest, events: Sequence[Event]) -> None:
         """Takes note that a client got all of a turn. request: as the client sent it."""
@@ -306,7 +313,9 @@ class Guard:
             valid = attempt.verdict is TurnVerdict.clean
             self.drift.note(about.key, about.turn, valid, constrained=about.request.constrained)
 
-    def _circumstances(self, request: ChatRequest, caller: Caller, tools: ToolSet) -> RequestContext:
+    def _circumstances(
+        self, request: ChatRequest, caller: Caller, tools: ToolSet, unvalidated: tuple[str, ...]
+    ) -> RequestContext:
         # a prompt without a conversation has no tools, and its text is what was asked for
         mode = GuardMode.off if request.raw else self.policy.mode_of(request.model, caller.mode)
         session = identify(request, caller.session)
@@ -332,16 +341,13 @@ class Guard:
             drifted=drifted,
             until=caller.until,
             give_up=caller.give_up or self.policy.give_up,
-            warnings=self._warnings(request, tools),
+            warnings=self._warnings(request, unvalidated),
             call_id=caller.call_id,
         )
 
-    def _warnings(self, request: ChatRequest, tools: ToolSet) -> tuple[str, ...]:
-        """What the codec left out, and which parts of the tools' schemas and of the answer's are not
-        validated. Each is logged once.
-        """
-        answer = [f"the answer's schema: {one}" for one in unchecked(request.answer_schema)]
-        warnings = (*request.warnings, *(f"not validated: {one}" for one in (*tools.left_out, *answer)))
+    def _warnings(self, request: ChatRequest, unvalidated: tuple[str, ...]) -> tuple[str, ...]:
+        """What the codec left out, and what of the schemas is not validated. Each is logged once."""
+        warnings = (*request.warnings, *(f"not validated: {one}" for one in unvalidated))
         for warning in warnings:
             if warning not in self._warned and len(self._warned) < _WARNED:
                 self._warned.add(warning)
@@ -380,12 +386,15 @@ def _holds_replacement(request: ChatRequest) -> bool:
     return any("\ufffd" in text or ("\\u" in text and "\\ufffd" in text.lower()) for text in texts)
 
 
-def _compile(request: ChatRequest) -> ToolSet:
+def _compile(request: ChatRequest) -> tuple[ToolSet, tuple[str, ...]]:
+    """The tools, and which parts of their schemas and of the answer's are not validated."""
+    answer = [f"the answer's schema: {one}" for one in unchecked(request.answer_schema)]
     try:
         # without tools there are no calls that could hold it, and to look through a long conversation takes a
         # while
         replacement = bool(request.tools) and _holds_replacement(request)
-        return ToolSet.compile(request.tools, replacement=replacement)
+        tools = ToolSet.compile(request.tools, replacement=replacement)
+        return tools, (*tools.left_out, *answer)
     except SchemaError as error:
         if not any(tool.name == error.tool_name for tool in request.tools):
             # there may be too many tools, for example

@@ -27,12 +27,16 @@ async def checked(events: AsyncIterator[Event], asked: ChatRequest) -> AsyncIter
         if isinstance(event, TextDelta | TextWithLogprobs):
             text.append(event.text)
         if isinstance(event, Finish) and event.reason is not FinishReason.tool_calls and not refused:
-            problem = await asyncio.to_thread(answer_problem, "".join(text), asked)
+            problem, whole = await asyncio.to_thread(_judge, "".join(text), asked)
             if problem:
                 _log.warning("the answer is not what response_format asks for: %s", problem)
-            checked_whole = not unchecked(asked.answer_schema)
-            event = replace(event, answer_valid=False if problem else True if checked_whole else None)
+            event = replace(event, answer_valid=False if problem else True if whole else None)
         yield event
+
+
+def _judge(text: str, asked: ChatRequest) -> tuple[str, bool]:
+    """As answer_problem(), and whether all of the schema is checked. To find either may take a while."""
+    return answer_problem(text, asked), not unchecked(asked.answer_schema)
 
 
 def unchecked(schema: Mapping[str, Any] | None) -> tuple[str, ...]:

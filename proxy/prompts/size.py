@@ -2,14 +2,15 @@
 
 A text of N characters becomes at least N / L tokens, if no token of the vocabulary stands for more than L
 characters, and no token holds the texts of two messages. Only those texts count that the chat template is
-seen to write: the user's, a tool's, the system's and the names of properties, but none of an answer, of which
-templates leave parts out.
+seen to write: the user's, a tool's, the system's and the names of properties, of tools and of the schema of
+the answer (which the system message shows), but none of an answer, of which templates leave parts out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from engine.errors import ContextOverflow, InvalidRequest
 from engine.longest_token import longest_token
@@ -56,7 +57,7 @@ class SizeBound:
             except InvalidRequest:
                 return cls(None, frozenset())
             shown -= {one.role for one in request.messages if one.text not in text}
-            properties &= all(name in text for name in _properties(_TOOL))
+            properties &= all(name in text for name in _properties(_TOOL.parameters))
         return cls(longest_token(template.tokenizer), shown, properties)
 
     def check(self, request: ChatRequest, limit: int) -> None:
@@ -72,9 +73,13 @@ class SizeBound:
             characters += len(text)
             least += self._least(text)
         if self.properties and request.tool_choice.mode is not ToolMode.none:
-            names = sum(len(name) for tool in request.listed_tools for name in _properties(tool))
-            characters += names
-            least += names // self.longest
+            tools = sum(len(name) for tool in request.listed_tools for name in _properties(tool.parameters))
+            characters += tools
+            least += tools // self.longest
+        if request.raw is None and request.answer_schema is not None and Role.system in self.shown:
+            answer = sum(map(len, _properties(request.answer_schema)))
+            characters += answer
+            least += answer // self.longest
         if least >= limit:
             raise ContextOverflow(max(least, characters // _USUAL), limit, estimated=True)
 
@@ -94,8 +99,8 @@ def stripped_length(text: str) -> int:
     return len(text) - (len(head) - len(head.lstrip())) - (len(tail) - len(tail.rstrip()))
 
 
-def _properties(tool: ToolDefinition) -> Sequence[str]:
-    named = tool.parameters.get("properties")
+def _properties(schema: Mapping[str, Any]) -> Sequence[str]:
+    named = schema.get("properties")
     return tuple(named) if isinstance(named, dict) else ()
 
 

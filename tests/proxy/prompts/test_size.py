@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -58,6 +59,7 @@ def test_what_a_template_leaves_out_does_not_count() -> None:
     hidden = (Message.of(Role.system, long), Message.of(Role.tool, long, call_id="1"))
     assert refused(bound, ChatRequest("", (*hidden, user("hi")))) is None
     assert refused(bound, ChatRequest("", (user("hi"),), (WIDE,))) is None
+    assert refused(bound, ChatRequest("", (user("hi"),), answer_schema=WIDE.parameters)) is None
     assert refused(bound, ChatRequest("", (user(long),)))
     assert SizeBound.of(made(LAST_ONE)).shown == frozenset()
     assert SizeBound.of(made("{{ raise_exception('no') }}")).longest is None
@@ -71,6 +73,7 @@ TOO_LONG: dict[str, ChatRequest] = {
     "tool": ChatRequest("", (user("hi"), Message.of(Role.tool, LONG, call_id="1", name="f"), user("hi"))),
     "many": ChatRequest("", (user("x"),) * LIMIT),
     "properties": ChatRequest("", (user("hi"),), (WIDE,)),
+    "properties of the answer": ChatRequest("", (user("hi"),), answer_schema=WIDE.parameters),
     "raw": ChatRequest("", (), prompts=(RawPrompt(LONG),)),
     "raw tokens": ChatRequest("", (), prompts=(RawPrompt((1,) * LIMIT),)),
 }
@@ -127,6 +130,9 @@ def test_nothing_is_refused_that_fits(bundled: ChatTemplate) -> None:
         ]
         roles = [drawn.choice((Role.system, Role.user, Role.tool, Role.assistant)) for _ in texts]
         messages = [Message.of(role, text) for role, text in zip(roles, texts, strict=True)]
-        request = ChatRequest("", (*messages, user("hi")))
+        schema: dict[str, Any] | None = None
+        if drawn.random() < 0.5:
+            schema = {"properties": {text: {} for text in texts}}
+        request = ChatRequest("", (*messages, user("hi")), answer_schema=schema)
         tokens = len(prompter.tokens(request))
         assert refused(bound, request, tokens + 1) is None

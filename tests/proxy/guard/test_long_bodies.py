@@ -1,0 +1,72 @@
+"""What takes long about a heavy request is done beside the event loop, and of one request at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from typing import Any
+
+import pytest
+
+import proxy.guard.json_answer
+import repair.tools
+from proxy.conversation.message import Message, Role
+from proxy.conversation.request import ChatRequest
+from proxy.guard.guard import Guard
+from proxy.guard.policy import GuardPolicy
+from proxy.upstreams.scripted import Script, ScriptedUpstream
+from repair.schema import CompiledSchema, compile_schema
+from repair.types import ToolDefinition
+
+SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}}
+REQUEST = ChatRequest(
+    "scripted",
+    (Message.of(Role.user, "hi"),),
+    (ToolDefinition("f", "", SCHEMA),),
+    json_answer=True,
+    answer_schema={**SCHEMA, "title": "an answer"},
+    body_bytes=1_000_000,
+)
+
+
+class Compiled:
+    """The threads in which schemas are compiled, and how many at the same time at most."""
+
+    def __init__(self) -> None:
+        self.threads: set[int] = set()
+        self.most = 0
+        self._now = 0
+
+    def compile(self, parameters: Any) -> CompiledSchema:
+        self.threads.add(threading.get_ident())
+        self._now += 1
+        self.most = max(self.most, self._now)
+        time.sleep(0.01)
+        self._now -= 1
+        return compile_schema(parameters)
+
+
+def test_schemas_of_long_bodies_are_compiled_one_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled = Compiled()
+    monkeypatch.setattr(repair.tools, "compile_schema", compiled.compile)
+    monkeypatch.setattr(proxy.guard.json_answer, "compile_schema", compiled.compile)
+
+    async def answer(guard: Guard) -> None:
+        exchange = await guard.open(REQUEST)
+        try:
+            assert [event async for event in exchange.events()]
+        finally:
+            await exchange.aclose()
+
+    async def all_at_once() -> None:
+        guard = Guard(ScriptedUpstream(lambda request: Script(('{"city": "Lisbon"}',))), GuardPolicy())
+        opened = await asyncio.gather(*(guard.open(REQUEST) for _ in range(5)))
+        assert compiled.most == 1
+        for exchange in opened:
+            await exchange.aclose()
+        await answer(guard)
+
+    asyncio.run(all_at_once())
+    assert compiled.threads
+    assert threading.get_ident() not in compiled.threads
