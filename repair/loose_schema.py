@@ -128,8 +128,16 @@ def _with_required(node: dict[str, Any]) -> dict[str, Any]:
         else part
         for name, part in properties.items()
     }
-    unique = [one for at, one in enumerate(names) if one not in names[:at]]
+    unique = _unique(names)
     return {**node, "properties": plain, **({"required": unique} if unique else {})}
+
+
+def _unique(names: list[Any]) -> list[Any]:
+    """Each once, in order. Some may be no names at all."""
+    kept: dict[str, Any] = {}
+    for one in names:
+        kept.setdefault(json.dumps(one), one)
+    return list(kept.values())
 
 
 def _flag(part: Any) -> bool | None:

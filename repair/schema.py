@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 from collections.abc import Iterator, Mapping
@@ -117,10 +118,12 @@ def compile_schema(parameters: Mapping[str, Any]) -> CompiledSchema:
         text = json.dumps(parameters, allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:
         raise UnusableSchema("", f"not a JSON value: {error}") from error
+    for length, kept in KEPT:
+        if len(text) <= length:
+            return kept(text)
     return _compile_text(text)
 
 
-@functools.lru_cache(maxsize=1024)
 def _compile_text(text: str) -> CompiledSchema:
     try:
         root = _normalise(json.loads(text), 0)
@@ -129,11 +132,21 @@ def _compile_text(text: str) -> CompiledSchema:
     drafts = (root["$schema"],) if root.get("$schema") in _DRAFTS else _DRAFTS
     candidates = [{**root, "$schema": draft} for draft in drafts]
     for candidate in candidates:
-        if _find_fault(candidate) is None:
+        with contextlib.suppress(UnusableSchema):
+            _refuse_loops(candidate)
             return CompiledSchema(candidate)
     loose = [loosen(candidate, _find_fault) for candidate in candidates]
     kept, left_out = min(loose, key=lambda one: len(one[1]))
     return CompiledSchema(kept, tuple(left_out))
+
+
+# The schemas that were used last, by their characters at most. A compiled one takes about sixteen bytes of
+# memory for each, so that all together are bounded.
+KEPT = (
+    (4_096, functools.lru_cache(maxsize=1024)(_compile_text)),
+    (32_768, functools.lru_cache(maxsize=128)(_compile_text)),
+    (1_048_576, functools.lru_cache(maxsize=4)(_compile_text)),
+)
 
 
 def _find_fault(root: dict[str, Any]) -> tuple[str, str] | None:
@@ -195,18 +208,19 @@ def _refuse_loops(root: dict[str, Any]) -> None:
     """
     done: set[str] = set()
     for start in _references(root, ""):
-        path: list[str] = []
+        path: set[str] = set()
         stack = [(start, False)]
         while stack:
             pointer, leaving = stack.pop()
             if leaving:
-                done.add(path.pop())
+                path.remove(pointer)
+                done.add(pointer)
                 continue
             if pointer in path:
                 raise UnusableSchema(start + "/$ref", f"$ref loop through #{pointer}")
             if pointer in done:
                 continue
-            path.append(pointer)
+            path.add(pointer)
             stack.append((pointer, True))
             stack.extend((target, False) for target in _same_instance(root, pointer))
 

@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 
 from repair.jsonl import repair_arguments
+from repair.loose_schema import loosen
+from repair.schema import KEPT, compile_schema
 from repair.tools import SchemaError, ToolSet
 from repair.types import Accepted, Rejected, ToolDefinition
 
@@ -162,7 +164,7 @@ def test_what_is_no_json_is_no_schema() -> None:
 
 def test_a_deep_schema_is_refused() -> None:
     schema: dict[str, Any] = {}
-    for _ in range(5000):
+    for _ in range(2000):
         schema = {"properties": {"a": schema}}
     with pytest.raises(SchemaError):
         compile_one(schema)
@@ -224,3 +226,49 @@ def test_equal_schemas_are_compiled_once() -> None:
     assert one is not None
     assert two is not None
     assert one.schema is two.schema
+
+
+@pytest.mark.parametrize("length", [100, 10_000, 100_000])
+def test_the_longer_a_schema_the_fewer_of_its_kind_are_kept(length: int) -> None:
+    schemas = [{"type": "object", "description": f"{at}" * length} for at in range(6)]
+    first = [compile_schema(schema) for schema in schemas]
+    again = [compile_schema(schema) for schema in schemas]
+    kept = [one is two for one, two in zip(first, again, strict=True)]
+    assert kept == [length < 100_000] * 6
+    assert compile_schema(schemas[-1]) is again[-1]
+
+
+def test_what_is_kept_of_schemas_is_bounded() -> None:
+    assert sum(length * kept.cache_parameters()["maxsize"] for length, kept in KEPT) < 13_000_000
+    longest = {"type": "object", "description": "x" * KEPT[-1][0]}
+    assert compile_schema(longest) is not compile_schema(longest)
+
+
+class Counted(str):
+    """A name that counts how often it is compared."""
+
+    __slots__ = ()
+    compared = 0
+    __hash__ = str.__hash__
+
+    def __eq__(self, other: object) -> bool:
+        Counted.compared += 1
+        return str.__eq__(self, other)
+
+
+def test_names_that_are_required_are_not_compared_with_each_other() -> None:
+    names = [Counted(f"p{at}") for at in range(1000)]
+    Counted.compared = 0
+    root, left_out = loosen({"properties": {name: {"required": True} for name in names}}, lambda _: None)
+    assert root["required"] == names
+    assert not left_out
+    assert Counted.compared < 10 * len(names)
+
+
+@pytest.mark.parametrize("closed", [False, True], ids=["chain", "loop"])
+def test_long_chains_of_references_are_followed(closed: bool) -> None:
+    last = {"$ref": "#/properties/p0"} if closed else {"type": "string"}
+    links = {f"p{at}": {"$ref": f"#/properties/p{at + 1}"} for at in range(2000)}
+    compiled = compile_schema({"properties": {**links, "p2000": last}})
+    assert bool(compiled.left_out) is closed
+    assert compiled.validator.is_valid({"p1999": 5}) is closed
