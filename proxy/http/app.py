@@ -21,6 +21,7 @@ from proxy.guard.guard import Guard
 from proxy.guard.policy import GuardPolicy
 from proxy.http.cross_origin import CrossOrigin
 from proxy.http.health import HealthCheck
+from proxy.http.incoming import Bodies
 from proxy.http.logs import REQUEST_ID
 from proxy.http.page.feed import Feed
 from proxy.http.page.figures import PageSources
@@ -69,7 +70,8 @@ def create_app(
     health = HealthCheck(upstream)
     limits = limits or Limits()
     feed = Feed(PageSources(guard, metrics.timings.pace, session_stats, ledger is not None, redact))
-    state = State(upstream, guard, health, limits, tuple(api_keys), metrics, session_stats, feed, ledger)
+    bodies, keys = Bodies(limits.body), tuple(api_keys)
+    state = State(upstream, guard, health, limits, bodies, keys, metrics, session_stats, feed, ledger)
     app = FastAPI(
         title="fortieth",
         routes=[*build_routes(state, codecs)],

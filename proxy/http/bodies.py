@@ -1,31 +1,22 @@
-"""Reads a request's body: within a bound, and out of the content encodings that it was sent in.
+"""Takes a request's body out of the content encodings that it was sent in, within a bound.
 
-The names are those of https://www.rfc-editor.org/rfc/rfc9110#section-8.4. Codex sends zstd, others gzip. The
-bound holds for what is read and for what it becomes: nothing is decompressed further than that.
+The names are those of https://www.rfc-editor.org/rfc/rfc9110#section-8.4. Codex sends zstd, others gzip.
+Nothing is decompressed further than to the bound.
 """
 
 from __future__ import annotations
 
-import asyncio
 import sys
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import TypeVar
 
-from fastapi import Request
-
-from proxy.conversation.errors import BadBody, BodyTooLarge, BodyTooSlow, UnsupportedEncoding
+from proxy.conversation.errors import BadBody, BodyTooLarge, UnsupportedEncoding
 
 if sys.version_info >= (3, 14):
     from compression import zstd
 else:
     from backports import zstd
 
-T = TypeVar("T")
-
-# A body of more bytes takes so long to decode that other requests should not wait meanwhile.
-_AT_ONCE = 256 * 1024
 # Bytes that go into a decompressor, and at most come out of it, in one step.
 _STEP = 64 * 1024
 # A body in more of them is no client's doing, and each costs as much as a body of the longest kind.
@@ -38,60 +29,6 @@ _ZSTD_OPTIONS: dict[int, int] = {zstd.DecompressionParameter.window_log_max: 23}
 class _TooShort(Exception):
     def __init__(self) -> None:
         super().__init__("it ends too early")
-
-
-@dataclass(frozen=True, slots=True)
-class BodyLimits:
-    """max_bytes: of the body as it is sent and of what it becomes. silence_s: how long nothing of it may
-    come. total_s: how long it may take in all.
-    """
-
-    max_bytes: int
-    silence_s: float
-    total_s: float
-
-
-async def off_loop(work: Callable[[bytes], T], body: bytes) -> T:
-    """The result of decoding a body: in a thread where it is long."""
-    return await asyncio.to_thread(work, body) if len(body) > _AT_ONCE else work(body)
-
-
-async def read_body(request: Request, limits: BodyLimits) -> bytes:
-    """The body, decompressed.
-
-    Raises BodyTooLarge, BodyTooSlow, UnsupportedEncoding, BadBody for what cannot be decompressed.
-    """
-    limit = limits.max_bytes
-    body = await _read_sent(request, limits)
-    encodings = content_encodings(request.headers.getlist("content-encoding"))
-    # a few bytes may become many: other requests should not wait meanwhile
-    return await asyncio.to_thread(decompress, body, encodings, limit) if encodings else body
-
-
-async def _read_sent(request: Request, limits: BodyLimits) -> bytes:
-    """Raises BodyTooSlow, and BodyTooLarge, but reads on for a while first: clients only listen once they
-    have sent all.
-    """
-    limit = limits.max_bytes
-    clock = asyncio.get_running_loop().time
-    begun = clock()
-    parts: list[bytes] = []
-    size = 0
-    try:
-        async with asyncio.timeout(limits.silence_s) as patience:
-            async for part in request.stream():
-                size += len(part)
-                if size <= limit:
-                    parts.append(part)
-                elif size > 4 * limit:
-                    break
-                patience.reschedule(min(clock() + limits.silence_s, begun + limits.total_s))
-    except TimeoutError:
-        took = clock() - begun
-        raise BodyTooSlow(f"of the body only {size} bytes came within {took:.1f} s") from None
-    if size > limit:
-        raise BodyTooLarge(f"the body must have at most {limit} bytes, got {size} or more")
-    return b"".join(parts)
 
 
 def content_encodings(headers: Iterable[str]) -> tuple[str, ...]:

@@ -23,9 +23,9 @@ from proxy.guard.caller import read_caller
 from proxy.guard.choices import open_delivery
 from proxy.guard.deadline import Deadline, read_timeout
 from proxy.guard.guard import Guard
-from proxy.http.bodies import BodyLimits, off_loop, read_body
 from proxy.http.front import front
 from proxy.http.health import HealthCheck
+from proxy.http.incoming import Bodies, BodyLimits
 from proxy.http.index import index
 from proxy.http.keys import authorise
 from proxy.http.ledger import list_requests, show_request
@@ -35,7 +35,7 @@ from proxy.http.page_stream import page_events
 from proxy.http.replies import JSONResponse, error_response, request_id_of
 from proxy.http.sessions import drop_session, list_sessions, pin_session, warm_one
 from proxy.http.sse import ClientGone, EventStream, defects_reported, run_while_connected
-from proxy.http.tokens import detokenize_body, tokenize_body, tokenizer_of
+from proxy.http.tokens import tokenize, tokenizer_of
 from proxy.records.ledger import Ledger
 from proxy.records.metrics import CONTENT_TYPE, Metrics
 from proxy.records.session_stats import SessionStats
@@ -77,6 +77,7 @@ class State:
     guard: Guard
     health: HealthCheck
     limits: Limits
+    bodies: Bodies
     api_keys: Sequence[str]
     metrics: Metrics
     session_stats: SessionStats
@@ -195,8 +196,7 @@ async def _ask(state: State, codec: Codec, request: Request, asked: Decoded) -> 
 
 async def _decode(state: State, codec: Codec, request: Request, keeper: Ledger | None = None) -> Decoded:
     """keeper: keeps the body, where its settings say so."""
-    body = await read_body(request, state.limits.body)
-    asked = await off_loop(codec.decode, body)
+    asked, body = await state.bodies.decode(request, codec.decode)
     kept_as = keeper.keep(request.url.path, body) if keeper is not None else ""
     return replace(asked, request=replace(asked.request, body_bytes=len(body), kept_as=kept_as))
 
@@ -224,11 +224,19 @@ async def _count_tokens(state: State, request: Request, asked: ChatRequest) -> i
 
 
 def _tokens(state: State, form: TokenForm, operation: Operation) -> Endpoint:
+    def find(name: str) -> ModelCard:
+        return _find(state.upstream, name)
+
     async def tokens(request: Request) -> Response:
         authorise(state.api_keys, request)
-        body = await read_body(request, state.limits.body)
-        told = tokenize_body if operation is Operation.tokenize else detokenize_body
-        return JSONResponse(await told(form, body, state.can, lambda name: _find(state.upstream, name)))
+        if operation is Operation.tokenize:
+            asked, body = await state.bodies.decode(request, form.decode_prompt)
+            wanted = replace(asked.request, body_bytes=len(body))
+            told = await tokenize(form, replace(asked, request=wanted), state.can, find)
+        else:
+            (name, ids), _ = await state.bodies.decode(request, form.decode_tokens)
+            told = form.encode_text(await tokenizer_of(state.can, find(name)).detokenize(ids))
+        return JSONResponse(told)
 
     return tokens
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from proxy.codecs.base import TokenForm, Tokens
+from proxy.codecs.base import Decoded, TokenForm, Tokens
 from proxy.conversation.errors import NotFound
 from proxy.conversation.model_card import ModelCard
 from proxy.conversation.session_id import identify
-from proxy.http.bodies import off_loop
 from proxy.upstreams.capabilities import Capabilities, Tokenizer
 
 FindModel = Callable[[str], ModelCard]
@@ -22,18 +21,12 @@ def tokenizer_of(can: Capabilities, card: ModelCard) -> Tokenizer:
     return can.tokenizer
 
 
-async def tokenize_body(form: TokenForm, body: bytes, can: Capabilities, find: FindModel) -> bytes:
-    """Raises BadRequest, ModelNotFound, NotFound."""
-    asked = await off_loop(form.decode_prompt, body)
+async def tokenize(form: TokenForm, asked: Decoded, can: Capabilities, find: FindModel) -> bytes:
+    """The tokens of the prompt that a request asks for, as `form` encodes them. Raises ModelNotFound,
+    NotFound.
+    """
     card = find(asked.request.model)
     tokenizer = tokenizer_of(can, card)
-    session = identify(asked.request)
-    request = replace(asked.request, model=card.id, session=session, body_bytes=len(body))
+    request = replace(asked.request, model=card.id, session=identify(asked.request))
     ids = await tokenizer.tokenize(request)
     return form.encode_tokens(asked, card, Tokens(ids, await tokenizer.spell(ids)))
-
-
-async def detokenize_body(form: TokenForm, body: bytes, can: Capabilities, find: FindModel) -> bytes:
-    """Raises BadRequest, ModelNotFound, NotFound."""
-    name, tokens = await off_loop(form.decode_tokens, body)
-    return form.encode_text(await tokenizer_of(can, find(name)).detokenize(tokens))

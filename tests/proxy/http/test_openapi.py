@@ -15,6 +15,7 @@ from proxy.conversation.errors import MethodNotAllowed, RequestError
 from proxy.guard.guard import Guard
 from proxy.guard.policy import GuardPolicy
 from proxy.http.health import HealthCheck
+from proxy.http.incoming import Bodies
 from proxy.http.openapi import ERRORS
 from proxy.http.page.feed import Feed
 from proxy.http.page.figures import PageSources
@@ -51,6 +52,7 @@ def test_every_route_and_method_is_in_it(document: dict[str, Any]) -> None:
         Guard(upstream, GuardPolicy()),
         HealthCheck(upstream),
         Limits(),
+        Bodies(Limits().body),
         (),
         Metrics(None),
         SessionStats(),
