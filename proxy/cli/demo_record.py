@@ -13,7 +13,7 @@ from rich.text import Text
 
 from corpora.world.driver import Step
 from corpora.world.score import Kind
-from proxy.cli.demo_screen import STYLES, PlayedArm, SeenTurn, behind, comparison, guarding
+from proxy.cli.demo_screen import BROKEN, STYLES, PlayedArm, SeenTurn, behind, comparison, guarding, troubled
 from proxy.records.words import counted
 
 _COLUMNS = 100
@@ -21,7 +21,6 @@ _TURNS = 3  # shown of each loop
 _CHARS = 260  # of a text, which is three lines
 _UNIQUE = "fortieth-demo"  # begins the names in the file, which would otherwise be another each time
 _FONT = re.compile(r"\s*@font-face \{.*?\}", re.DOTALL)  # rich would have it loaded from a server
-_BROKEN = (Kind.invalid, Kind.malformed)
 
 
 def write_svg(path: Path, title: str, played: Sequence[PlayedArm]) -> None:
@@ -30,7 +29,7 @@ def write_svg(path: Path, title: str, played: Sequence[PlayedArm]) -> None:
     console.print(Text("$ fortieth demo", "bold"))
     console.print(Text("One agent loop, played twice. All names in it are invented.", "dim"))
     for one in played:
-        turns = [pair for pair in zip(one.run.steps, one.seen, strict=False) if is_telling(*pair)]
+        turns = [pair for pair in zip(one.run.steps, one.seen, strict=False) if troubled(*pair)]
         console.print(Text(f"\nguard {one.mode}: {summary(turns)}", "bold"))
         for step, seen in turns[:_TURNS]:
             _show(console, step, seen)
@@ -40,17 +39,13 @@ def write_svg(path: Path, title: str, played: Sequence[PlayedArm]) -> None:
     path.write_text(_FONT.sub("", picture), "utf-8")
 
 
-def is_telling(step: Step, seen: SeenTurn) -> bool:
-    """Whether a call broke in this turn, for the client or before the guard mended it."""
-    repaired = bool(seen.account and seen.account.fixes)
-    return step.kind in (*_BROKEN, Kind.refused) or repaired or len(seen.emitted) > 1
-
-
 def summary(turns: Sequence[tuple[Step, SeenTurn]]) -> str:
-    broken = sum(step.kind in _BROKEN for step, _ in turns)
-    parts = [f"{counted(len(turns) - broken, 'broken turn')} mended"] if len(turns) > broken else []
-    parts.append(f"{counted(broken, 'broken turn')} handed to the client")
-    return ", ".join(parts)
+    """What became of turns in which a call broke."""
+    broken = sum(step.kind in BROKEN for step, _ in turns)
+    refused = sum(step.kind is Kind.refused for step, _ in turns)
+    ends = {"mended": len(turns) - broken - refused, "refused": refused}
+    parts = [f"{counted(number, 'broken turn')} {end}" for end, number in ends.items() if number]
+    return ", ".join((*parts, f"{counted(broken, 'broken turn')} handed to the client"))
 
 
 def _show(console: Console, step: Step, seen: SeenTurn) -> None:

@@ -28,6 +28,8 @@ STYLES = {
     Kind.refused: "yellow",
 }
 
+BROKEN = (Kind.invalid, Kind.malformed)  # as the client got it
+
 
 @dataclass(frozen=True, slots=True)
 class SeenTurn:
@@ -178,8 +180,9 @@ def behind(step: Step, seen: SeenTurn) -> list[tuple[str, str, str]]:
 
 
 def troubled(step: Step, seen: SeenTurn) -> bool:
-    """Whether the turn held a broken call, or the guard did anything."""
-    return step.kind in (Kind.invalid, Kind.malformed) or guarding(step, seen) != ""
+    """Whether a call broke in this turn, for the client or before the guard mended it."""
+    repaired = bool(seen.account and seen.account.fixes)
+    return step.kind in (*BROKEN, Kind.refused) or repaired or len(seen.emitted) > 1
 
 
 def guarding(step: Step, seen: SeenTurn) -> str:
@@ -241,7 +244,7 @@ def figures(played: PlayedArm, tasks: int) -> dict[str, str]:
         "exactly right": _share(score.exact, score.asked),
         "tasks done": f"{len(run.served)} of {tasks}",
         "turns before the first broken one": str(run.survived),
-        "broken turns handed to the client": str(kinds[Kind.invalid] + kinds[Kind.malformed]),
+        "broken turns handed to the client": str(sum(kinds[kind] for kind in BROKEN)),
         "turns repaired": str(score.repaired),
         "turns re-asked": str(score.reasked),
         "turns decoded under constraint": str(score.constrained),

@@ -146,14 +146,21 @@ def test_the_score_runs_along() -> None:
 
 
 def arms() -> list[PlayedArm]:
-    """The same loop twice: a call that broke, and one that was asked for again."""
-    off = Run(SCRIPT, (STEPS["exact"][0], STEPS["invalid"][0]), Ended.context, "too long", {})
-    on = Run(SCRIPT, (STEPS["exact"][0], STEPS["reasked"][0]), Ended.served, "", SCRIPT.end)
-    seen = {name: STEPS[name][1] for name in STEPS}
+    """The same loop twice: a call that broke; one that was asked for again, one that was refused, and one
+    that was only decoded under constraint.
+    """
+    off = Run(SCRIPT, steps("exact", "invalid"), Ended.context, "too long", {})
+    on = Run(SCRIPT, steps("exact", "reasked", "refused", "constrained"), Ended.served, "", SCRIPT.end)
     return [
-        PlayedArm("off", off, (seen["exact"], seen["invalid"])),
-        PlayedArm("full", on, (seen["exact"], seen["reasked"])),
+        PlayedArm("off", off, tuple(STEPS[name][1] for name in ("exact", "invalid"))),
+        PlayedArm(
+            "full", on, tuple(STEPS[name][1] for name in ("exact", "reasked", "refused", "constrained"))
+        ),
     ]
+
+
+def steps(*names: str) -> tuple[Step, ...]:
+    return tuple(STEPS[name][0] for name in names)
 
 
 def test_the_picture_shows_what_broke_and_how_it_was_mended(tmp_path: Path) -> None:
@@ -166,7 +173,7 @@ def test_the_picture_shows_what_broke_and_how_it_was_mended(tmp_path: Path) -> N
         "All names in it are invented.",
         "guard off: 1 broken turn handed to the client",
         "turn 1: invalid: missing argument",
-        "guard full: 1 broken turn mended, 0 broken turns handed to the client",
+        "guard full: 1 broken turn mended, 1 broken turn refused, 0 broken turns handed to the client",
         "re-asked 1x",
         "item is missing",
         "delivered look",
@@ -185,7 +192,8 @@ def test_the_comparison_counts_each_loop() -> None:
         cells[0].strip(): [cell.strip() for cell in cells[1:]]
         for cells in (line.strip("│┃\n ").split("│") for line in out.getvalue().splitlines())
     }
-    assert rows["schema-valid calls"] == ["1 (50%)", "2 (100%)"]
+    assert rows["schema-valid calls"] == ["1 (50%)", "3 (75%)"]
+    assert rows["turns refused"] == ["0", "1"]
     assert rows["broken turns handed to the client"] == ["1", "0"]
     assert rows["turns re-asked"] == ["0", "1"]
     assert rows["turns before the first broken one"] == ["1", "2"]
