@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import os
-import signal
-from collections.abc import AsyncIterator, Coroutine
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import httpx
 from rich.console import Console
@@ -24,6 +22,8 @@ from corpora.world.driver import Asking, Ended, Step, play_script
 from corpora.world.script import Script, Task, write_script
 from proxy.cli.demo_record import write_svg
 from proxy.cli.demo_screen import PlayedArm, Screen, SeenTurn
+from proxy.cli.interrupts import until_interrupted
+from proxy.conversation.errors import StartError
 from proxy.conversation.model_card import ModelCard
 from proxy.conversation.request import ChatRequest
 from proxy.conversation.verdict import GuardMode
@@ -70,30 +70,33 @@ def write_loop(demo: Demo) -> Script:
 def run_demo(demo: Demo, plain: bool) -> bool:
     """Plays the loop twice and prints it. plain: without colours, and nothing is drawn anew.
 
-    Returns False where a request failed. Raises StartError, and KeyboardInterrupt on SIGINT.
+    Returns False where a request failed. Raises StartError, and KeyboardInterrupt on SIGINT and SIGTERM.
     """
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    good = asyncio.run(unless_interrupted(demonstrate(demo, open_console(plain))))
+    if demo.svg is not None:
+        check_writable(demo.svg)
+    good = asyncio.run(until_interrupted(demonstrate(demo, open_console(plain))))
     if good is None:
         raise KeyboardInterrupt
     return good
 
 
-async def unless_interrupted(work: Coroutine[Any, Any, bool], patience_s: float = 5.0) -> bool | None:
-    """What the work returns; None after SIGINT, when the work has ended.
+def check_writable(path: Path) -> None:
+    """Raises StartError where a file cannot be written, before what would be written has taken minutes."""
+    new = not path.exists()
+    with _written(path):
+        path.open("ab").close()
+        if new:
+            path.unlink()
 
-    The work is cancelled again if it goes on for `patience_s`: a library that cancels something of its own in
-    the same moment takes our cancellation for its own.
-    """
-    stop = asyncio.Event()
-    asyncio.get_running_loop().add_signal_handler(signal.SIGINT, stop.set)
-    working, stopping = asyncio.create_task(work), asyncio.create_task(stop.wait())
-    await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
-    while not working.done():
-        working.cancel()
-        await asyncio.wait({working}, timeout=patience_s)
-    stopping.cancel()
-    return None if stop.is_set() else working.result()
+
+@contextmanager
+def _written(path: Path) -> Iterator[None]:
+    """Raises StartError where the file cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        raise StartError(f"{path} cannot be written: {error.strerror}") from error
 
 
 def open_console(plain: bool) -> Console:
@@ -120,7 +123,8 @@ async def demonstrate(demo: Demo, console: Console) -> bool:
         await witness.close()
     screen.compare(played)
     if demo.svg is not None:
-        write_svg(demo.svg, demo.title, played)
+        with _written(demo.svg):
+            write_svg(demo.svg, demo.title, played)
     return all(one.run.ended is not Ended.failed for one in played)
 
 

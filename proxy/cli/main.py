@@ -25,7 +25,6 @@ from proxy.cli.exits import fail, failures_told
 from proxy.cli.ledger import ledger_cli
 from proxy.cli.misuse import Commands
 from proxy.cli.sessions import sessions
-from proxy.conversation.errors import StartError
 from proxy.conversation.verdict import GuardMode
 from proxy.http.logs import configure_logging
 
@@ -238,9 +237,8 @@ def demo(
 
     logging.basicConfig(level=logging.ERROR, format="%(levelname)s %(name)s: %(message)s")
     try:
-        good = run_demo(Demo(turns, seed, model, temperature, svg), plain)
-    except (StartError, OSError) as error:
-        fail(str(error))
+        with failures_told():
+            good = run_demo(Demo(turns, seed, model, temperature, svg), plain)
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
     if not good:

@@ -59,7 +59,7 @@ def _reason(error: Any, given: Sequence[str]) -> str:
         from proxy.http.told import plain_reason
 
         names = (*error.param.opts, *error.param.secondary_opts)
-        value = next((one for name in names for one in _values(name, given)), None)
+        value = _last_value(names, given)
         told = name_of(error.param) + " " + plain_reason(error.message)
         return told if value is None else f"{told}, got {value!r:.80}"
     message = _TOO_MANY.sub(r"there is no place for the argument \1", str(error.format_message()).rstrip("."))
@@ -73,8 +73,14 @@ def name_of(parameter: Any) -> str:
     )
 
 
-def _values(name: str, given: Sequence[str]) -> list[str]:
-    """The values that this option was given, the last one first."""
-    after = [given[at + 1] for at, word in enumerate(given[:-1]) if word == name]
-    joined = [word.partition("=")[2] for word in given if word.startswith(f"{name}=")]
-    return [*after, *joined][::-1]
+def _last_value(names: Sequence[str], given: Sequence[str]) -> str | None:
+    """The value that an option was given last, which is the one that counts; None where it has none. names:
+    those of the option.
+    """
+    for at in reversed(range(len(given))):
+        name, joined, value = given[at].partition("=")
+        if name in names and joined:
+            return value
+        if given[at] in names and at + 1 < len(given):
+            return given[at + 1]
+    return None

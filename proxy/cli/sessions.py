@@ -16,6 +16,7 @@ from proxy.cli.exits import MISUSED, fail
 from proxy.records.words import ago
 
 _NAME = 32  # characters of a session's id in the list
+_NO_SERVER = "sessions: no server of fortieth answers at {}"
 _Id = Annotated[str, typer.Argument(metavar="ID", help="A session's id, or how it begins: shows all of it.")]
 _Url = Annotated[str, typer.Option(metavar="URL", help="The server's address, with or without /v1.")]
 _Key = Annotated[
@@ -42,10 +43,12 @@ def sessions(
     try:
         listed = fetch(origin, "/v1/fortieth/sessions", key)["data"]
     except urllib.error.HTTPError as error:
+        if error.code in (404, 405):  # of another server, which has no such list
+            fail(_NO_SERVER.format(origin))
         hint = ": give its API key with --key" if error.code in (401, 403) else ""
         fail(f"sessions: the server at {origin} refuses the list of its sessions ({error.code}){hint}")
     except (OSError, ValueError, LookupError, TypeError, http.client.HTTPException):
-        fail(f"sessions: no server of fortieth answers at {origin}")
+        fail(_NO_SERVER.format(origin))
     chosen = [one for one in listed if one["id"].startswith(id)]
     chosen = [one for one in chosen if one["id"] == id] or chosen
     if id and not chosen:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -100,10 +102,31 @@ def test_a_server_is_asked(server: LiveServer) -> None:
     ]
 
 
+def elsewhere(status: int) -> Result:
+    """From a server that is not fortieth."""
+
+    class Other(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_error(status)
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Nothing."""
+
+    with HTTPServer(("127.0.0.1", 0), Other) as other:
+        thread = Thread(target=other.handle_request)
+        thread.start()
+        result = CliRunner().invoke(cli, ["sessions", "--base-url", f"http://127.0.0.1:{other.server_port}"])
+        thread.join()
+    return result
+
+
 def test_refusals(server: LiveServer) -> None:
     for result, code, words in (
         (run(server, "agent-9"), 1, "no session 'agent-9'"),
         (run(server, key="wrong"), 1, "give its API key with --key"),
+        (elsewhere(404), 1, "no server of fortieth answers at http"),
+        (elsewhere(405), 1, "no server of fortieth answers at http"),
+        (elsewhere(500), 1, "refuses the list of its sessions (500)"),
         (CliRunner().invoke(cli, ["sessions", "--base-url", "http://127.0.0.1:9"]), 1, "no server"),
         (CliRunner().invoke(cli, ["sessions", "--base-url", "nonsense"]), 2, "must be like"),
     ):
