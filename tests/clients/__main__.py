@@ -17,6 +17,7 @@ import sys
 import threading
 import time
 import urllib.request
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -127,8 +128,7 @@ def arms(names: Sequence[str], upstream: FaultyUpstream, record: Path | None = N
 def drive(environment: Environment, plan: Plan, upstream: FaultyUpstream, lock: threading.Lock) -> list[Run]:
     """One client through all its cases; each is written down as soon as it is done."""
     done = []
-    cases = plan.cases(environment.client)
-    in_time = itertools.takewhile(lambda _: plan.goes_on, cases)
+    in_time = itertools.takewhile(lambda _: plan.goes_on, plan.cases(environment.client))
     for run in runs(environment, in_time, upstream):
         done.append(run)
         with lock:
@@ -136,11 +136,14 @@ def drive(environment: Environment, plan: Plan, upstream: FaultyUpstream, lock: 
             if plan.log is not None:
                 with plan.log.open("a") as log:
                     log.write(report.as_json(run) + "\n")
-    if len(done) < len(cases):
-        print(
-            f"{environment.client.name}: {len(cases) - len(done)} runs left out, the time is up", flush=True
-        )
     return done
+
+
+def left_out(environments: Sequence[Environment], plan: Plan, done: Sequence[Run]) -> list[str]:
+    """What of the plan was not run, because the time was up."""
+    due = {one.client.name: len(plan.cases(one.client)) for one in environments}
+    had = Counter(run.client for run in done)
+    return [f"{name}: {due[name] - had[name]} of {due[name]} runs" for name in due if had[name] < due[name]]
 
 
 def must_not_be(done: Sequence[Run]) -> list[Run]:
@@ -196,7 +199,11 @@ def main() -> int:
     wrong = must_not_be(done)
     for run in wrong:
         print(f"must not be: {report.line(run)}")
-    return 1 if wrong or len(environments) < len(chosen) or len(found) < len(options.arms) else 0
+    lacking = left_out(environments, plan, done)
+    for line in lacking:
+        print(f"left out, {options.minutes:g} minutes were up: {line}")
+    whole = len(environments) == len(chosen) and len(found) == len(options.arms)
+    return 0 if whole and not wrong and not lacking else 1
 
 
 def _options() -> argparse.Namespace:
@@ -210,7 +217,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--record", type=Path, help="a folder that takes what clients send, for reuse.py")
     parser.add_argument("--streams", choices=("one", "all"), default="all", help="one: each client one way")
     parser.add_argument("--jobs", type=int, default=2, help="clients at once")
-    parser.add_argument("--minutes", type=float, default=90.0, help="no run begins later")
+    parser.add_argument("--minutes", type=float, default=180.0, help="no run begins later")
     parser.add_argument("--log", type=Path, help="a file that takes each run as a line of JSON")
     return parser.parse_args()
 

@@ -126,7 +126,10 @@ def _run(environment: Environment, driver: Driver, case: Case, upstream: FaultyU
         wrongly = sum(one not in (client.task.recorded, *steps) for one in executions)
         wire = None
         if witness is not None:
-            wire, wrongly = on_wire(witness, case.base_url), len(unasked(executions, witness))
+            wire, wrongly = (
+                on_wire(witness, case.base_url),
+                len(unasked(executions, witness, client.task.tool)),
+            )
     words = str(result.get("error") or result.get("answer") or "")
     return Run(
         client.name,

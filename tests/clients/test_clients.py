@@ -15,7 +15,7 @@ from proxy.cli.connections.table import CLIENTS
 from repair.jsonl import read_tools
 from repair.ladder import repair_call
 from repair.types import Body, RawCall, Rejected
-from tests.clients.__main__ import Arm, Plan, arms, must_not_be
+from tests.clients.__main__ import Arm, Plan, arms, left_out, must_not_be
 from tests.clients.drivers.common import NAME, SCHEMA
 from tests.clients.environments import ROOT, Environment, python_for
 from tests.clients.faults import COMMANDS, LOOKUP, Fault, Task, shell
@@ -197,6 +197,15 @@ def test_a_client_of_another_api_is_not_run_alone() -> None:
     ]
     other = replace(TELLS, streams=(True,), bare=False)
     assert [case.arm for case in plan.cases(other)] == ["text", "text"]
+
+
+def test_what_was_left_out_is_told() -> None:
+    plan = Plan([Arm("text", "")], [None, Fault.cut], 3, 0.0, None)
+    one = here(replace(TELLS, streams=(True,)))
+    run = replace(RUN, client=TELLS.name)
+    assert left_out([one], plan, []) == [f"{TELLS.name}: 2 of 2 runs"]
+    assert left_out([one], plan, [run]) == [f"{TELLS.name}: 1 of 2 runs"]
+    assert left_out([one], plan, [run, run]) == []
 
 
 def test_each_client_is_in_the_docs() -> None:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 import tomllib
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
 from tests.clients.confine import available
 from tests.clients.drivers.cli import run_cli
-from tests.clients.drivers.common import Job
+from tests.clients.drivers.common import Hung, Job
 from tests.clients.environments import ROOT
-from tests.clients.runs import code_for
+from tests.clients.runs import Outcome, code_for, judge
 from tests.clients.upstream import MODEL
 
 URL = "http://127.0.0.1:1/v1"
@@ -61,8 +63,29 @@ def test_an_agent_that_fails_or_stays_is_told(agent: Path) -> None:
     with pytest.raises(RuntimeError, match="exit code 3: no"):
         run_cli(job("vibe"))
     agent.write_text("#!/bin/sh\nexec sleep 60\n")
-    with pytest.raises(RuntimeError, match="not done in 0 s"):
+    with pytest.raises(Hung, match="not done in 0 s"):
         run_cli(job("vibe", seconds=0.3))
+
+
+def test_a_run_whose_agent_was_ended_counts_as_hung(agent: Path) -> None:
+    """Its driver has ended it, and lives on."""
+    agent.write_text("#!/bin/sh\nsh lookup.sh north; exec sleep 60\n")
+    program = (
+        "from tests.clients.drivers.cli import run_cli; from tests.clients.drivers.common import drive; "
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-c", program + "drive(run_cli)"],
+        input=json.dumps(asdict(job("vibe", seconds=1.0))) + "\n",
+        cwd=agent.parent,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    result = json.loads(done.stdout.splitlines()[-1])
+    assert judge(result, "token") is Outcome.hung
+    assert result["executions"] == ["north"]
 
 
 def test_a_library_is_connected_by_its_lines() -> None:

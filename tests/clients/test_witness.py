@@ -140,8 +140,10 @@ def test_what_a_client_was_sent_is_added_up(server: LiveServer) -> None:
         for key in ("good", "hopeless", "full"):
             ask(witness.port, "/v1/chat/completions", key, True)
         told = on_wire(witness, server.base_url)
-        # by a valid call, by one that broke its schema, and by none
-        assert unasked([{"city": "Lisbon"}, {"days": 2}, "north"], witness) == [{"days": 2}, "north"]
+        # by a valid call, by one that broke its schema, by none, and by one that had its execution
+        executions = [{"city": "Lisbon"}, {"days": 2}, "north", {}, {"city": "Lisbon"}]
+        assert unasked(executions, witness, "get_weather") == executions[1:]
+        assert unasked([{"city": "Lisbon"}], witness, "get_time") == [{"city": "Lisbon"}]
     assert (told.answers, told.calls, told.invalid, len(told.errors)) == (3, 2, 1, 1)
     assert told.prompt == 0  # a scripted model has no tokens
 
@@ -154,5 +156,27 @@ def test_an_execution_in_a_shell_is_found_in_its_command() -> None:
     witness.server_close()
     body = json.dumps({"tools": [shell]}).encode()
     answer = {"choices": [{"message": {"tool_calls": [call]}, "finish_reason": "tool_calls"}]}
-    witness.answered(Answered(Asked("/v1/chat/completions", {}, body), 200, json.dumps(answer).encode()))
-    assert unasked(["step 1", "north"], witness) == ["north"]
+    asked = Asked("/v1/chat/completions", {}, body)
+    witness.asked(asked)
+    witness.answered(Answered(asked, 200, json.dumps(answer).encode()))
+    assert unasked(["step 1", "step 1", "north"], witness, "bash") == ["step 1", "north"]
+    witness.waiting.append(asked)
+    assert unasked(["step 1"], witness, "bash") == []
+    assert [verdict.error for verdict in witness.verdicts()] == [
+        "",
+        "no end of the answer by the end of the run",
+    ]
+
+
+def test_a_function_without_a_schema_takes_an_object() -> None:
+    body = {
+        "tools": [{"type": "function", "function": {"name": "now"}}, {"type": "function", "name": "then"}]
+    }
+    calls = [
+        {"index": at, "function": {"name": name, "arguments": text}}
+        for at, (name, text) in enumerate([("now", "{}"), ("now", "[]"), ("then", "{"), ("then", '{"x": 1}')])
+    ]
+    answer = {"choices": [{"message": {"tool_calls": calls}, "finish_reason": "tool_calls"}]}
+    sent = Asked("/v1/chat/completions", {}, json.dumps(body).encode())
+    judged = judge(Answered(sent, 200, json.dumps(answer).encode())).calls
+    assert [call.valid for call in judged] == [True, False, False, True]

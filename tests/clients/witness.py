@@ -22,8 +22,12 @@ _CHAT, _MESSAGES, _RESPONSES = "/chat/completions", "/messages", "/responses"
 DIALECTS = (_CHAT, _MESSAGES, _RESPONSES)
 # An SDK that asks for a thread goes on without one where it is refused so: no failure.
 _GOES_ON = "thread_unsupported_request"
-# Tools without a schema: their input is free text.
+_UNANSWERED = "no end of the answer by the end of the run"
+# What a client's own shell is to run.
+_SCRIPT = "lookup.sh"
+# Of tools whose input is free text, and of functions that are declared without a schema.
 FREE: Mapping[str, Any] = {}
+ANY_OBJECT: Mapping[str, Any] = {"type": "object"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,17 +69,24 @@ class Witness(Recorder):
     def __init__(self, port: int) -> None:
         super().__init__(port)
         self.seen: list[Answered] = []
+        self.waiting: list[Asked] = []
+
+    def asked(self, asked: Asked) -> None:
+        with self.lock:
+            self.waiting.append(asked)
 
     def answered(self, answered: Answered) -> None:
         with self.lock:
             self.seen.append(answered)
+            self.waiting.remove(answered.asked)
 
     def verdicts(self) -> list[Verdict]:
-        """Of each answer, in the order of their ends."""
+        """Of each answer, in the order of their ends; then of what was never answered to its end."""
         self.settle()
         with self.lock:
-            seen = list(self.seen)
-        return [judge(one) for one in seen if _dialect(one.asked)]
+            seen, waiting = list(self.seen), list(self.waiting)
+        judged = [judge(one) for one in seen if _dialect(one.asked)]
+        return judged + [Verdict(error=_UNANSWERED) for one in waiting if _dialect(one)]
 
     def first(self) -> Asked | None:
         """The first request that declares tools, of those that were answered if there is one."""
@@ -131,7 +142,7 @@ def schemas(body: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
         elif tool.get("type") == "custom":
             found[str(inner.get("name"))] = FREE
         elif inner.get("name"):
-            found[str(inner["name"])] = inner.get("parameters") or inner.get("input_schema") or FREE
+            found[str(inner["name"])] = inner.get("parameters") or inner.get("input_schema") or ANY_OBJECT
     return found
 
 
@@ -251,15 +262,26 @@ def count_tokens(base_url: str, asked: Asked) -> int:
     return int(told.get("input_tokens") or told.get("count") or 0)
 
 
-def unasked(executions: Sequence[Any], witness: Witness) -> list[Any]:
-    """Executions of the tool that no delivered valid call asked for."""
-    asked = [call.arguments or {} for verdict in witness.verdicts() for call in verdict.calls if call.valid]
-    return [one for one in executions if not any(_asks(arguments, one) for arguments in asked)]
+def unasked(executions: Sequence[Any], witness: Witness, tool: str) -> list[Any]:
+    """Executions that no delivered valid call asked for; each call asks for as many as it says.
+
+    executions: of `tool`, the arguments; of a client's own shell, the words after `sh lookup.sh`.
+    """
+    calls = [call for verdict in witness.verdicts() for call in verdict.calls if call.valid]
+    asked = [call.arguments or {} for call in calls if call.name == tool]
+    commands = [json.dumps(dict(call.arguments or {}), ensure_ascii=False) for call in calls]
+    scripts = [command for command in commands for _ in range(command.count(_SCRIPT))]
+    return [one for one in executions if not _taken(one, asked, scripts)]
 
 
-def _asks(arguments: Mapping[str, Any], execution: Any) -> bool:
-    """execution: the arguments of our own tool, or the words after `sh lookup.sh` in a shell."""
+def _taken(execution: Any, asked: list[Mapping[str, Any]], scripts: list[str]) -> bool:
+    """Takes the call that asks for an execution out of those that are left; False where there is none."""
     if isinstance(execution, Mapping):
-        return all(name in arguments and arguments[name] == value for name, value in execution.items())
-    text = json.dumps(dict(arguments), ensure_ascii=False)
-    return "lookup.sh" in text and all(word in text for word in str(execution).split())
+        if found := execution in asked:
+            asked.remove(execution)
+        return found
+    words = str(execution).split()
+    command = next((one for one in scripts if all(word in one for word in words)), None)
+    if command is not None:
+        scripts.remove(command)
+    return command is not None

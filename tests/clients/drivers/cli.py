@@ -17,7 +17,7 @@ from pathlib import Path
 from proxy.cli.connections.base import ServerAddress
 from proxy.cli.connections.config_files import write_files
 from proxy.cli.connections.table import CLIENTS
-from tests.clients.drivers.common import Job
+from tests.clients.drivers.common import Hung, Job
 
 
 def run_cli(
@@ -30,7 +30,8 @@ def run_cli(
     """What the agent printed. arguments: after the flags that connect it; subcommand: before them.
 
     files: by their path in its home, text or what is to be JSON; these are there before it is connected, as a
-    user's own would be. Raises RuntimeError where it ends with an error or not in time.
+    user's own would be. Raises RuntimeError where it ends with an error, and Hung where it does not end in
+    time.
     """
     with tempfile.TemporaryDirectory(prefix="run-", ignore_cleanup_errors=True) as folder:
         home, work, log = Path(folder, "home"), Path(folder, "work"), Path(folder, "executions")
@@ -89,7 +90,7 @@ def _output(command: Sequence[str], variables: Mapping[str, str], work: Path, se
     try:
         said, errors = process.communicate(timeout=seconds)
     except subprocess.TimeoutExpired:
-        raise RuntimeError(f"not done in {seconds:.0f} s") from None
+        raise Hung(f"not done in {seconds:.0f} s") from None
     finally:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)

@@ -17,6 +17,10 @@ from typing import Any, TextIO
 CONTEXT_WINDOW = 200_000
 
 
+class Hung(RuntimeError):
+    """What was started has not ended in its time."""
+
+
 @dataclass
 class Job:
     """One run of a client. recorded: what the tool is to be executed with. steps: what it is to be executed
@@ -76,10 +80,10 @@ def drive(run: Callable[[Job], Any]) -> None:
 
 
 def _one(run: Callable[[Job], Any], job: Job, out: TextIO) -> None:
-    answer, error = "", ""
+    answer, error, hung = "", "", False
     try:
         answer = str(run(job))
     except (Exception, SystemExit) as failure:
-        error = f"{type(failure).__name__}: {failure}"
-    result = {"id": job.id, "answer": answer, "executions": job.executions, "error": error}
+        error, hung = f"{type(failure).__name__}: {failure}", isinstance(failure, Hung)
+    result = {"id": job.id, "answer": answer, "executions": job.executions, "error": error, "hung": hung}
     print(json.dumps(result, default=repr), file=out)
