@@ -10,7 +10,7 @@ BIN    := $(VENV)/bin
 $(BIN)/fortieth: pyproject.toml requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "fortieth needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) -V 2>&1). Try: make PYTHON=python3.12 ..."; exit 1; }
-	@echo "installing fortieth into $(VENV): about 1 GB, a minute or two; the command is then $(BIN)/fortieth"
+	@echo "installing fortieth into $(VENV): 0.8 GB, a minute or two; the command is then $(BIN)/fortieth"
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --disable-pip-version-check --constraint requirements.lock --editable .
 	@touch $@
@@ -29,7 +29,7 @@ help:
 			if (told) printf "  make %-18s %s\n", name[1], told } \
 		!/^[A-Z_]+ *[?:]?=|^\.PHONY/ { told = "" }' Makefile
 
-# installs fortieth into .venv; about 1 GB
+# installs fortieth into .venv; 0.8 GB
 install: $(BIN)/fortieth
 
 # installs fortieth and what its tests and checks need
@@ -279,6 +279,6 @@ lock:
 	uv pip compile --universal --python-version 3.11 --all-extras --no-header --no-annotate \
 		--no-emit-index-url --no-emit-find-links pyproject.toml -o requirements.lock
 
-# removes the environment and all caches
+# removes the environments, what was built, and all caches
 clean:
-	rm -rf $(VENV) dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf $(VENV) .venv-schemathesis .venv-train .venv-docs build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
