@@ -59,15 +59,16 @@ class Arm:
 def read_arms(names: Sequence[str], model: str | None) -> tuple[Arm, ...]:
     """The arms of a run, in order, with labels of their own. model: for recipes and commands that take one.
 
-    Raises StartError for fewer than two, and for an arm that cannot be read.
+    Raises StartError for an arm that cannot be read, and for a model that no arm takes.
     """
-    if len(names) < 2:
-        raise SettingsError(f"ab compares two servers or more, got {len(names)}")
     labels = [
         name if names.count(name) == 1 else f"{name} #{names[: at + 1].count(name)}"
         for at, name in enumerate(names)
     ]
-    return tuple(read_arm(name, label, model) for name, label in zip(names, labels, strict=True))
+    arms = tuple(read_arm(name, label, model) for name, label in zip(names, labels, strict=True))
+    if model is not None and not any(MODEL in part for arm in arms for part in arm.command):
+        raise SettingsError(f"--model is for recipes and for commands with {MODEL}, and there is none")
+    return arms
 
 
 def read_arm(name: str, label: str, model: str | None) -> Arm:

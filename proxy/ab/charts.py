@@ -150,6 +150,11 @@ def spoken(chart: Chart) -> str:
     return f"{chart.title}: {chart.up} over {chart.across}. " + "; ".join(said)
 
 
+def card(chart: Chart) -> str:
+    """A chart with its title and its figures, as HTML."""
+    return f'<section class="card"><h3>{escape(chart.title)}</h3>{draw(chart)}{data_table(chart)}</section>'
+
+
 def data_table(chart: Chart) -> str:
     """The points of the chart as an HTML table, behind a heading that opens it."""
     xs = sorted({x for line in chart.lines for x, _ in line.points})

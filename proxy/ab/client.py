@@ -145,6 +145,16 @@ class AnswerInPieces:
         )
 
 
+def open_client(base_url: str, timeout_s: float, api_key: str = "") -> httpx.AsyncClient:
+    """A client for ask_streamed(), with as many connections as it takes. The caller closes it."""
+    return httpx.AsyncClient(
+        base_url=base_url.rstrip("/") + "/",
+        timeout=timeout_s,
+        headers={"authorization": f"Bearer {api_key}"} if api_key else {},
+        limits=httpx.Limits(max_connections=None),
+    )
+
+
 async def ask_streamed(
     client: httpx.AsyncClient,
     model: str,

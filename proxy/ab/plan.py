@@ -60,8 +60,8 @@ class RunPlan:
 
         Raises StartError where there are none, and where they are not those with which the run began.
         """
-        workload = self._loaded()
         try:
+            workload = self._loaded()
             digest = digest_of(workload.items)
         except RecursionError as error:
             raise StartError(f"{self.source}: a request is nested too deep to be sent") from error

@@ -7,8 +7,10 @@ one another are one conversation.
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -96,25 +98,41 @@ def to_items(lines: Iterable[Sequence[RecordedRequest]]) -> tuple[WorkItem, ...]
     before it, are one.
     """
     found: list[list[RecordedRequest]] = []
+    ends: dict[object, list[list[RecordedRequest]]] = defaultdict(list)  # by what the next request looks for
     for requests in lines:
         if not requests:
             continue
-        before = next((one for one in reversed(found) if _goes_on(one[-1], requests[0])), None)
+        before = next((ends[key].pop() for key in _may_follow(requests[0]) if ends.get(key)), None)
         if before is None:
-            found.append(list(requests))
-        else:
-            before += requests
+            found.append(before := [])
+        before += requests
+        ends[_end(requests[-1])].append(before)
     return tuple(
         WorkItem(f"{number}", number, len(requests), partial(Replay, tuple(requests)))
         for number, requests in enumerate(found, 1)
     )
 
 
-def _goes_on(before: RecordedRequest, after: RecordedRequest) -> bool:
-    if before.label or after.label:
-        return before.label == after.label
-    size = len(before.messages)
-    return len(after.messages) > size and after.messages[:size] == before.messages
+def _end(request: RecordedRequest) -> object:
+    """By what a request that goes on from this one finds its conversation: the label, else the messages."""
+    return request.label or _beginnings(request.messages)[-1]
+
+
+def _may_follow(request: RecordedRequest) -> Iterator[object]:
+    """The ends that this request may go on from, the nearest one first."""
+    if request.label:
+        yield request.label
+    else:
+        yield from reversed(_beginnings(request.messages)[:-1])
+
+
+def _beginnings(messages: Sequence[Mapping[str, Any]]) -> list[bytes]:
+    """A digest of each beginning of the messages, the shortest first."""
+    found, so_far = [], hashlib.sha256()
+    for message in messages:
+        so_far.update(json.dumps(message, sort_keys=True).encode())
+        found.append(so_far.digest())
+    return found
 
 
 class Replay:

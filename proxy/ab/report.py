@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from html import escape
 from pathlib import Path
 
-from proxy.ab.charts import Chart, data_table, draw, swatch
+from proxy.ab.charts import card, swatch
 from proxy.ab.curves import charts_of
 from proxy.ab.measured import MeasuredTurn, Results
 from proxy.ab.summary import ArmFacts, Summary, table_rows
@@ -83,7 +83,7 @@ def _levels(summary: Summary, results: Results) -> Iterator[str]:
         yield figures_table(summary.arms, table_rows(summary, streams))
         yield legend(summary.arms)
         charts = charts_of(results, summary.arms, streams)
-        yield f'<div class="cards">{"".join(map(_card, charts))}</div>'
+        yield f'<div class="cards">{"".join(map(card, charts))}</div>'
 
 
 def figures_table(columns: Sequence[str], rows: Iterable[tuple[str, Sequence[str]]]) -> str:
@@ -105,10 +105,6 @@ def legend(arms: Sequence[str]) -> str:
     """Which line is whose."""
     items = "".join(f"<li>{swatch(at)}{escape(arm)}</li>" for at, arm in enumerate(arms))
     return f'<ul class="legend">{items}</ul>'
-
-
-def _card(chart: Chart) -> str:
-    return f'<section class="card"><h3>{escape(chart.title)}</h3>{draw(chart)}{data_table(chart)}</section>'
 
 
 def _failures(summary: Summary, results: Results) -> str:

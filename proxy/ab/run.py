@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import shutil
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
@@ -14,7 +15,7 @@ from typing import Protocol
 import httpx
 
 from proxy.ab.arms import Arm
-from proxy.ab.client import AskOptions, StreamedAnswer, ask_streamed
+from proxy.ab.client import AskOptions, StreamedAnswer, ask_streamed, open_client
 from proxy.ab.judge import JudgedTurn, TurnJudge
 from proxy.ab.measured import BROKEN, Delivered, MeasuredItem, MeasuredMemory, MeasuredTurn
 from proxy.ab.processes import ArmServer, resident_bytes, start_arm, stop_arm
@@ -45,7 +46,10 @@ class Watcher(Protocol):
 async def started(
     arms: Sequence[Arm], folder: Path, upstream: str, api_key: str, note: Callable[[str], None]
 ) -> AsyncIterator[list[ArmServer]]:
-    """The servers of the arms, one started after the other; all are stopped at the end, however it ends.
+    """The servers of the arms, one started after the other. All are stopped at the end, however it ends, and
+    their caches deleted.
+
+    folder: has a folder for each arm.
 
     Raises StartError for the first that does not come up.
     """
@@ -58,6 +62,8 @@ async def started(
     finally:
         for server in servers:
             stop_arm(server)
+        for cache in folder.glob("arm-*/cache"):
+            shutil.rmtree(cache, ignore_errors=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +102,7 @@ class Run:
         self._options = options
         self._store = store
         self._watcher = watcher
-        self._headers = {"authorization": f"Bearer {api_key}"} if api_key else {}
+        self._api_key = api_key
         self.lost: dict[str, str] = {}
 
     async def play(self) -> None:
@@ -125,11 +131,7 @@ class Run:
     async def _play_round(
         self, server: ArmServer, streams: int, number: int, items: Sequence[WorkItem]
     ) -> None:
-        limits = httpx.Limits(max_connections=None)
-        base_url = server.base_url.rstrip("/") + "/"
-        async with httpx.AsyncClient(
-            base_url=base_url, timeout=self._options.timeout_s, headers=self._headers, limits=limits
-        ) as client:
+        async with open_client(server.base_url, self._options.timeout_s, self._api_key) as client:
             players = [_Player(self, server, client, streams, item) for item in items]
             async with asyncio.TaskGroup() as group:
                 for player in players:

@@ -78,13 +78,11 @@ class ServingFigures:
 class ServingBench:
     """Measures one server. Every prompt is new to it, but for the second turns."""
 
-    def __init__(
-        self, server: ArmServer, plan: ServingPlan, client: httpx.AsyncClient, seed: int = 0
-    ) -> None:
+    def __init__(self, server: ArmServer, plan: ServingPlan, client: httpx.AsyncClient) -> None:
         self._server = server
         self._plan = plan
         self._client = client
-        self._draw = random.Random(f"{seed} {server.arm.label} {time.time_ns()}")
+        self._draw = random.Random(f"{server.arm.label} {time.time_ns()}")  # an earlier run may be cached
         self._words_per_token = 1.0
 
     @property

@@ -13,7 +13,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from proxy.ab.charts import Chart, Line, data_table, draw
+from proxy.ab.charts import Chart, Line, card
 from proxy.ab.export import write_whole
 from proxy.ab.report import figures_table, legend, page, provenance
 from proxy.ab.serving import ServingFigures
@@ -96,10 +96,7 @@ def write_serving(
 
 def _page(found: Sequence[ServingFigures], facts: Sequence[ArmFacts], told: Mapping[str, str]) -> str:
     arms = list(dict.fromkeys(one.arm for one in found))
-    cards = "".join(
-        f'<section class="card"><h3>{escape(chart.title)}</h3>{draw(chart)}{data_table(chart)}</section>'
-        for chart in _charts(found, arms)
-    )
+    cards = "".join(map(card, _charts(found, arms)))
     title = f"Serving benchmark: {', '.join(arms)}"
     body = [
         f"<h1>{escape(title)}</h1>",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import shlex
-import shutil
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
@@ -68,6 +67,8 @@ def run_ab(request: AbRequest) -> int:
         check_heeded(request.given, plan)
         folder = request.out or Path("fortieth-ab") / datetime.now().strftime("%Y-%m-%d-%H%M%S")
         store = None
+    if len(plan.arms) < 2:
+        raise SettingsError(f"ab compares two servers or more, got {len(plan.arms)}")
     arms = read_arms(plan.arms, plan.model)
     if plan.workload == CORRUPTED:
         _check_in_front(arms)
@@ -190,23 +191,19 @@ class AbWork:
     async def _play(self) -> str:
         """Plays everything that is due. Returns which arms were lost, in words."""
         servers_folder = self.folder / "servers"
-        try:
-            async with (
-                self._model_behind() as upstream,
-                started(self.arms, servers_folder, upstream, self.api_key, self.screen.note) as servers,
-            ):
-                self.store.keep("facts", [asdict(facts_of(server)) for server in servers])
-                self.store.keep("notes", [])
-                rounds = Rounds(self.workload, self.plan.levels)
-                run = Run(servers, rounds, self.plan.ask, self.store, self.screen, self.api_key)
-                with self.screen.running(self.store.read()):
-                    await run.play()
-                lost = [f"{arm} was lost: {why}" for arm, why in run.lost.items()]
-                self.store.keep("notes", lost)
-                return "; ".join(lost)
-        finally:
-            for cache in servers_folder.glob("arm-*/cache"):
-                shutil.rmtree(cache, ignore_errors=True)
+        async with (
+            self._model_behind() as upstream,
+            started(self.arms, servers_folder, upstream, self.api_key, self.screen.note) as servers,
+        ):
+            self.store.keep("facts", [asdict(facts_of(server)) for server in servers])
+            self.store.keep("notes", [])
+            rounds = Rounds(self.workload, self.plan.levels)
+            run = Run(servers, rounds, self.plan.ask, self.store, self.screen, self.api_key)
+            with self.screen.running(self.store.read()):
+                await run.play()
+            lost = [f"{arm} was lost: {why}" for arm, why in run.lost.items()]
+            self.store.keep("notes", lost)
+            return "; ".join(lost)
 
     @asynccontextmanager
     async def _model_behind(self) -> AsyncIterator[str]:

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import shlex
-import shutil
 import sqlite3
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
-import httpx
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from proxy.ab.arms import Arm, read_arm
+from proxy.ab.arms import Arm, read_arms
+from proxy.ab.client import open_client
 from proxy.ab.run import started
 from proxy.ab.serving import ServingBench, ServingFigures, ServingPlan
 from proxy.ab.serving_report import SHORT, to_short_rows, write_serving
@@ -53,10 +53,7 @@ def run_bench(request: BenchRequest) -> int:
         request.requests,
         request.timeout,
     )
-    arms = [
-        read_arm(name, f"{name} #{at}" if request.servers.count(name) > 1 else name, request.model)
-        for at, name in enumerate(request.servers, 1)
-    ]
+    arms = read_arms(request.servers, request.model)
     folder = request.out or Path("fortieth-bench") / datetime.now().strftime("%Y-%m-%d-%H%M%S")
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -78,7 +75,7 @@ class BenchWork:
     """A benchmark that is ready to begin, and what it has found so far."""
 
     plan: ServingPlan
-    arms: list[Arm]
+    arms: Sequence[Arm]
     folder: Path
     request: BenchRequest
     console: Console
@@ -110,35 +107,24 @@ class BenchWork:
 
     async def _measure(self) -> bool:
         """Each part on one server after the other, so that a noisy minute meets all alike."""
-        servers_folder = self.folder / "servers"
         key = self.request.api_key
-        headers = {"authorization": f"Bearer {key}"} if key else {}
-        try:
-            async with (
-                started(self.arms, servers_folder, "", key, self.note) as servers,
-                AsyncExitStack() as clients,
-            ):
-                self.facts = [facts_of(server) for server in servers]
-                benches = []
-                for server in servers:
-                    client = httpx.AsyncClient(
-                        base_url=server.base_url.rstrip("/") + "/",
-                        timeout=self.plan.timeout_s,
-                        headers=headers,
-                        limits=httpx.Limits(max_connections=None),
-                    )
-                    await clients.enter_async_context(client)
-                    benches.append(ServingBench(server, self.plan, client))
-                for bench in benches:
-                    await bench.calibrate()
-                for prompt in self.plan.prompts:
-                    for level in self.plan.levels:
-                        for bench in benches:
-                            self.note(f"{bench.label}: {level} at a time, prompts of {prompt} tokens")
-                            self.found.append(await bench.measure(level, prompt))
-        finally:
-            for cache in servers_folder.glob("arm-*/cache"):
-                shutil.rmtree(cache, ignore_errors=True)
+        async with (
+            started(self.arms, self.folder / "servers", "", key, self.note) as servers,
+            AsyncExitStack() as clients,
+        ):
+            self.facts = [facts_of(server) for server in servers]
+            benches = []
+            for server in servers:
+                client = open_client(server.base_url, self.plan.timeout_s, key)
+                await clients.enter_async_context(client)
+                benches.append(ServingBench(server, self.plan, client))
+            for bench in benches:
+                await bench.calibrate()
+            for prompt in self.plan.prompts:
+                for level in self.plan.levels:
+                    for bench in benches:
+                        self.note(f"{bench.label}: {level} at a time, prompts of {prompt} tokens")
+                        self.found.append(await bench.measure(level, prompt))
         return True
 
     def _print(self) -> None:

@@ -10,7 +10,7 @@ import pytest
 from engine.resolve import BUNDLED, bundled
 from proxy.ab.arms import Arm, read_arm, read_arms, split_options
 from proxy.ab.processes import command_of
-from proxy.conversation.errors import StartError
+from proxy.conversation.errors import SettingsError, StartError
 
 BUNDLED_MODEL = str(bundled(BUNDLED[2]))
 
@@ -134,6 +134,7 @@ def test_what_is_no_arm_is_named(name: str, said: str) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_one_arm_is_no_comparison() -> None:
-    with pytest.raises(StartError, match="two servers or more, got 1"):
-        read_arms(["bundled"], None)
+def test_a_model_that_no_arm_takes_is_refused(model: Path) -> None:
+    assert read_arms(["bundled", "mlx-lm"], str(model))[1].model == str(model)
+    with pytest.raises(SettingsError, match="--model is for recipes"):
+        read_arms(["bundled", "http://h/v1", "serve --port {port}"], str(model))

@@ -13,6 +13,7 @@ import pytest
 
 from proxy.ab.arms import Arm
 from proxy.ab.processes import resident_bytes, start_arm, stop_arm
+from proxy.ab.run import started
 from proxy.conversation.errors import StartError
 
 SERVER = """
@@ -62,6 +63,14 @@ async def test_a_server_is_started_and_ended_with_its_children(tmp_path: Path) -
         time.sleep(0.05)
     assert not runs(child)
     stop_arm(server)  # once more does nothing
+
+
+async def test_the_caches_of_started_servers_go_with_them(tmp_path: Path) -> None:
+    cache = tmp_path / "arm-1" / "cache"
+    async with started([arm(SERVER, "{port}", os.devnull)], tmp_path, "", "", lambda words: None) as servers:
+        (cache / "blobs").mkdir(parents=True)
+    assert "exit code" in servers[0].ended
+    assert [path.name for path in cache.parent.iterdir()] == ["server.log"]
 
 
 @pytest.mark.parametrize(

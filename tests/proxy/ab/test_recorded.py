@@ -74,6 +74,16 @@ def test_a_name_of_the_session_says_which_requests_belong_together(tmp_path: Pat
     assert asked(file_of(tmp_path, *lines)) == [[1, 1], [3]]
 
 
+def test_equal_beginnings_are_as_many_conversations(tmp_path: Path) -> None:
+    """Each longer request goes on from one of them, and from the longest beginning that it has."""
+    begun, longer = {"messages": TALK[:1]}, {"messages": TALK[:3]}
+    assert asked(file_of(tmp_path, begun, begun, longer, longer)) == [[1, 3], [1, 3]]
+    assert asked(file_of(tmp_path, begun, longer, {"messages": [*TALK[:3], *TALK[:1]]}, begun)) == [
+        [1, 3, 4],
+        [1],
+    ]
+
+
 def test_settings_of_the_request_go_with_it() -> None:
     line = {"messages": TALK[:1], "tool_choice": "required", "temperature": 2, "model": "m", "user": "me"}
     (request,) = read_line(json.dumps(line), "here")
