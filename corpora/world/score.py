@@ -92,7 +92,7 @@ class Judge:
         try:
             value = json.loads(arguments, parse_constant=refuse_constant)
             flaw = self._flaw(name, value)
-        except ValueError:
+        except (ValueError, RecursionError):  # nested without end
             pass
         return Emitted(str(call.get("id", "")), name, arguments, value, flaw)
 
@@ -204,7 +204,7 @@ def _malformation(content: str, finish: str) -> str:
         values = [json.loads(body, object_pairs_hook=_without_repeats) for body in bodies]
     except _RepeatedKey:
         return "a key given twice"
-    except ValueError:
+    except (ValueError, RecursionError):
         return BROKEN_JSON
     named = all(isinstance(value, dict) and isinstance(value.get("name"), str) for value in values)
     return "markers out of place" if values and named else "no call object"

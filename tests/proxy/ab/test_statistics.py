@@ -9,7 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from proxy.ab.measures import MEASURES
 from proxy.ab.statistics import (
+    LEVEL,
     PairedDifference,
     bootstrap_interval,
     corrected_level,
@@ -19,6 +21,20 @@ from proxy.ab.statistics import (
     survival,
 )
 from tests.repair.corpus import RELAXED
+
+
+def least_p(pairs: int) -> float:
+    return paired_difference([1.0] * pairs).least_p
+
+
+def test_how_many_conversations_every_measure_needs() -> None:
+    """As docs/ab.md tells it for two arms and one number of conversations at a time."""
+    for primary, needed in ((True, 7), (False, 10)):
+        tests = sum(one.primary is primary for one in MEASURES)
+        for pairs, can in ((needed - 1, False), (needed, True)):
+            level = corrected_level([least_p(pairs)] * tests, LEVEL / 2)
+            assert (least_p(pairs) <= level) is can, (primary, pairs)
+
 
 WHOLE = st.lists(st.integers(-5, 5), min_size=1, max_size=9)
 
