@@ -174,9 +174,12 @@ async def _is_well(base_url: str) -> bool:
 
 def stop_arm(server: ArmServer) -> None:
     """Ends the server and its whole process group; one that does not end in time is killed."""
-    process = server.process
-    if process is None:
-        return
+    if server.process is not None:
+        end_group(server.process)
+
+
+def end_group(process: subprocess.Popen[bytes]) -> None:
+    """Ends a process that leads a group, and the whole group; what does not end in time is killed."""
     _signal(process, signal.SIGTERM)
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(_STOP_S)
@@ -198,6 +201,7 @@ def last_line(log: Path | None) -> str:
 
 
 def free_port() -> int:
+    """A port of the loopback address that nobody listened on a moment ago."""
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         port: int = probe.getsockname()[1]

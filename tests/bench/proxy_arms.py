@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import subprocess
 import sys
 import tempfile
@@ -15,8 +14,9 @@ from pathlib import Path
 
 import httpx
 
+from proxy.ab.processes import end_group, free_port
 from tests.bench.proxy_upstream import MODEL
-from tests.bench.servers import ROOT, free_port
+from tests.bench.servers import ROOT
 
 KEY = "sk-c9f1e07b3a5548d2b6c4d7aa0e31"  # LiteLLM's proxy wants a long one
 START_S = 180.0
@@ -51,13 +51,7 @@ def process(
         _wait(running, port, log)
         yield Arm(name, port, running.pid)
     finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(running.pid, signal.SIGTERM)
-        try:
-            running.wait(20)
-        except subprocess.TimeoutExpired:
-            os.killpg(running.pid, signal.SIGKILL)
-            running.wait()
+        end_group(running)
 
 
 def _wait(running: subprocess.Popen[bytes], port: int, log: Path) -> None:

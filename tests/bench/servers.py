@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -16,6 +14,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
+
+from proxy.ab.processes import end_group, free_port
 
 START_S = 180.0
 RAPID_MLX = "from rapid_mlx.dependency_repair import cli_entrypoint; cli_entrypoint()"
@@ -138,13 +138,7 @@ def running(server: Server, model: Path, blas: Path | None = None) -> Iterator[R
         wait_until_up(process, port, log)
         yield Running(port, process)
     finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGTERM)
-        try:
-            process.wait(20)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+        end_group(process)
 
 
 def wait_until_up(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
@@ -164,13 +158,6 @@ def answers(port: int) -> bool:
             return True
     except (urllib.error.URLError, OSError):
         return False
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def children(pid: int) -> list[int]:

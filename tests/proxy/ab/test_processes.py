@@ -17,8 +17,10 @@ from proxy.ab.run import started
 from proxy.conversation.errors import StartError
 
 SERVER = """
-import http.server, subprocess, sys
+import http.server, signal, subprocess, sys
+signal.signal(signal.SIGTERM, signal.SIG_IGN)  # as the child inherits it
 child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+signal.signal(signal.SIGTERM, signal.SIG_DFL)
 open(sys.argv[2], "w").write(str(child.pid))
 class Models(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
