@@ -140,13 +140,21 @@ def _compile_text(text: str) -> CompiledSchema:
     return CompiledSchema(kept, tuple(left_out))
 
 
-# The schemas that were used last, by their characters at most. A compiled one takes about sixteen bytes of
+# The schemas that were used last, by their characters at most. A compiled one takes up to forty bytes of
 # memory for each, so that all together are bounded.
 KEPT = (
     (4_096, functools.lru_cache(maxsize=1024)(_compile_text)),
-    (32_768, functools.lru_cache(maxsize=128)(_compile_text)),
-    (1_048_576, functools.lru_cache(maxsize=4)(_compile_text)),
+    (32_768, functools.lru_cache(maxsize=64)(_compile_text)),
+    (262_144, functools.lru_cache(maxsize=8)(_compile_text)),
+    (4_194_304, functools.lru_cache(maxsize=1)(_compile_text)),
 )
+
+
+def forget_longest() -> None:
+    """Lets go of a schema of more characters than any that was written by hand. It takes tens of megabytes,
+    and is of use while its request is worked on.
+    """
+    KEPT[-1][1].cache_clear()
 
 
 def _find_fault(root: dict[str, Any]) -> tuple[str, str] | None:

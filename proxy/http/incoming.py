@@ -2,7 +2,7 @@
 
 A body of megabytes comes in hundreds of pieces, and decoding it keeps the interpreter to itself for a while.
 Of long bodies one is read further in each turn of the event loop, and one is decoded at a time, in a thread.
-What all of them take together is bounded.
+What all of them take together is bounded, and goes back to the system soon after.
 """
 
 from __future__ import annotations
@@ -14,8 +14,10 @@ from typing import TypeVar
 
 from fastapi import Request
 
+from engine.heap import give_back
 from proxy.conversation.errors import BodyTooLarge, BodyTooSlow, Overloaded
 from proxy.http.bodies import content_encodings, decompress
+from repair.schema import forget_longest
 
 T = TypeVar("T")
 
@@ -24,6 +26,14 @@ _AT_ONCE = 256 * 1024
 # So many bodies of the longest kind may be read or wait to be decoded at the same time.
 _LONGEST_AT_ONCE = 8
 _RETRY_AFTER_S = 1.0
+# Seconds after a long body at which what it took is given back.
+_REST_S = 0.75
+
+
+def give_all_back() -> None:
+    """Returns to the system what the work on long bodies has left. Takes some milliseconds."""
+    forget_longest()
+    give_back()
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +68,11 @@ class _Incoming:
 class Bodies:
     """Reads and decodes the bodies of one app's requests."""
 
-    def __init__(self, limits: BodyLimits) -> None:
+    def __init__(self, limits: BodyLimits, give_back: Callable[[], object] = give_all_back) -> None:
         self._limits = limits
+        self._give_back = give_back
+        self._rest: asyncio.TimerHandle | None = None
+        self._came_since = False
         self._reading: set[_Incoming] = set()
         self._waiting_bytes = 0
         self._turn = asyncio.Lock()
@@ -93,6 +106,19 @@ class Bodies:
                 return await asyncio.to_thread(decoded)
         finally:
             self._waiting_bytes -= len(sent)
+            self._give_back_later()
+
+    def _give_back_later(self) -> None:
+        """Once in a while, until no long body has come since."""
+        self._came_since = True
+        if self._rest is None:
+            self._rest = asyncio.get_running_loop().call_later(_REST_S, self._give_back_now)
+
+    def _give_back_now(self) -> None:
+        loop = asyncio.get_running_loop()
+        loop.run_in_executor(None, self._give_back)
+        self._rest = loop.call_later(_REST_S, self._give_back_now) if self._came_since else None
+        self._came_since = False
 
     async def _read(self, request: Request) -> bytes:
         """Raises BodyTooSlow, and BodyTooLarge and Overloaded, but reads on for a while first: clients only

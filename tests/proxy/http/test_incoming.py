@@ -12,6 +12,7 @@ import pytest
 from fastapi import Request
 
 from proxy.conversation.errors import Overloaded
+from proxy.http import incoming
 from proxy.http.incoming import Bodies, BodyLimits
 
 KIB = 1024
@@ -145,3 +146,24 @@ def test_one_long_body_is_decoded_at_a_time_in_a_thread(encoding: str, size: int
     assert asyncio.run(send()) == [(size, b"x" * size)] * 4
     assert work.most == 1
     assert (threading.get_ident() in work.threads) is (size < LONG)
+
+
+@pytest.mark.parametrize("size", [1000, LONG])
+def test_what_a_long_body_took_is_given_back(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+    monkeypatch.setattr(incoming, "_REST_S", 0.02)
+    given_back: list[int] = []
+
+    async def send() -> None:
+        bodies = Bodies(LIMITS, lambda: given_back.append(0))
+        for at in range(2):
+            client = clients(size)[0]
+            client.may_end.set()
+            await outcome(bodies, client)
+            expected = 0 if size < LONG else 2 * at
+            assert len(given_back) == expected  # not at once
+            while size == LONG and len(given_back) < expected + 2:
+                await asyncio.sleep(0.01)
+            await asyncio.sleep(0.1)
+        assert len(given_back) == (4 if size == LONG else 0)  # and not on and on
+
+    asyncio.run(asyncio.wait_for(send(), 20))
