@@ -22,7 +22,7 @@ def table() -> str:
         one = told(field)
         flag = "`MODEL`" if name == "model" else f"`--{name.replace('_', '-')}`" if name in flags else ""
         path, _, heading = one.page.partition("#")
-        more = f" ([{heading.replace('-', ' ') or path}]({one.page}))" if one.page else ""
+        more = f" ([{heading.replace('-', ' ') or path.removesuffix('.md')}]({one.page}))" if one.page else ""
         shown = f": `{one.example}`" if one.example else ""
         rows.append(f"| `{name}` | {flag} | {default_of(field)} | {one.help}{shown}{more} |\n")
     return "".join(rows)
