@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 
-from proxy.conversation.errors import BadRequest, BadTool, InternalError, RequestError
+from proxy.conversation.errors import InternalError, RequestError
 from proxy.conversation.events import AnswerExtra, Event, Finish, FinishReason, Started, ToolCallReady
 from proxy.conversation.logprobs import Logprobs
 from proxy.conversation.request import ChatRequest, ToolMode
@@ -18,19 +17,19 @@ from proxy.guard.attempt import Attempt, AttemptReader, misfits, unshown
 from proxy.guard.caller import NOBODY, Caller, turn_of
 from proxy.guard.drift import DEFAULT_RULE, DriftStore, SessionKey
 from proxy.guard.give_up import give_up
-from proxy.guard.json_answer import unchecked
 from proxy.guard.leaks import StructuredSessions, calls_in_text
 from proxy.guard.loops import nudge, refuse_loop
 from proxy.guard.policy import REASKING, Announce, GuardPolicy, LoopLimits, ReaskLimits
 from proxy.guard.reask import Reask, Reasked
 from proxy.guard.recorder import Recorder, RequestContext
+from proxy.guard.schemas import SchemaCompiler
 from proxy.guard.settled import TurnEnd, answer_instead, deliver, observed_turn, unjudged_turn
 from proxy.prompts.think_time import reply_of
 from proxy.records.activity import Activity
 from proxy.records.request_record import Ending, Sink
 from proxy.upstreams.base import Generation, Upstream, UpstreamExtra, UpstreamStarted, UpstreamText
 from repair.placement import InText
-from repair.tools import SchemaError, ToolSet
+from repair.tools import ToolSet
 from repair.turn import TurnPolicy
 from repair.types import Problem
 from repair.types import Verdict as TurnVerdict
@@ -42,8 +41,6 @@ _log = logging.getLogger(__name__)
 _JUDGING = (GuardMode.repair, *REASKING)
 _UNASKED = Problem("", "unasked_call", "a call was written where none may be made")
 
-# Bytes of a request's body that may take too long to be worked on while others wait.
-_LONG = 256 * 1024
 # So many different warnings are logged.
 _WARNED = 1000
 
@@ -256,7 +253,7 @@ class Guard:
         self._sinks = tuple(sinks)
         self._foresight = upstream.capabilities.prefiller
         self._warned: set[str] = set()
-        self._compiling = asyncio.Lock()
+        self._schemas = SchemaCompiler()
 
     async def open(self, request: ChatRequest, caller: Caller = NOBODY) -> Exchange:
         """Admits a request. The caller must aclose() the exchange, whatever happens.
@@ -265,7 +262,7 @@ class Guard:
 
         Raises whatever can be known before the first token: BadRequest, Overloaded, UpstreamUnavailable.
         """
-        tools, unvalidated = await self._compile(request)
+        tools, unvalidated = await self._schemas.compile(request)
         about = self._circumstances(request, caller, tools, unvalidated)
         asked = about.request
         if about.mode in REASKING and tools:
@@ -282,15 +279,6 @@ class Guard:
             raise
         recorder.admitted(str(generation.format))
         return Exchange(self, about, asked, tools, generation, recorder)
-
-    async def _compile(self, request: ChatRequest) -> tuple[ToolSet, tuple[str, ...]]:
-        """As _compile(). What may take long is done in a thread, and one after the other: several would keep
-        the event loop waiting for the interpreter in turns.
-        """
-        if request.body_bytes <= _LONG:
-            return _compile(request)
-        async with self._compiling:
-            return await asyncio.to_thread(_compile, request)
 
     def delivered(self, request: ChatRequest, events: Sequence[Event]) -> None:
         """Takes note that a client got all of a turn. request: as the client sent it."""
@@ -374,29 +362,3 @@ def _turn_policy(request: ChatRequest) -> TurnPolicy:
         json_answer=request.json_answer,
         stops=request.sampling.stop,
     )
-
-
-def _holds_replacement(request: ChatRequest) -> bool:
-    """Whether the request holds U+FFFD, which the model may then write itself."""
-    texts = (
-        text
-        for message in request.messages
-        for text in (message.text, *(call.arguments for call in message.calls))
-    )
-    return any("\ufffd" in text or ("\\u" in text and "\\ufffd" in text.lower()) for text in texts)
-
-
-def _compile(request: ChatRequest) -> tuple[ToolSet, tuple[str, ...]]:
-    """The tools, and which parts of their schemas and of the answer's are not validated."""
-    answer = [f"the answer's schema: {one}" for one in unchecked(request.answer_schema)]
-    try:
-        # without tools there are no calls that could hold it, and to look through a long conversation takes a
-        # while
-        replacement = bool(request.tools) and _holds_replacement(request)
-        tools = ToolSet.compile(request.tools, replacement=replacement)
-        return tools, (*tools.left_out, *answer)
-    except SchemaError as error:
-        if not any(tool.name == error.tool_name for tool in request.tools):
-            # there may be too many tools, for example
-            raise BadRequest(f"tools: {error}", param="tools") from error
-        raise BadTool(error.tool_name, str(error)) from error
