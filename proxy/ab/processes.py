@@ -172,6 +172,20 @@ async def _is_well(base_url: str) -> bool:
             return False
 
 
+async def death_of(server: ArmServer, client: httpx.AsyncClient) -> str:
+    """Why the server can be asked no more; "" while it can."""
+    await asyncio.sleep(0.2)  # a process that crashed closes its connections before it has ended
+    if server.ended:
+        return server.ended
+    if server.process is not None:
+        return ""
+    try:
+        await client.get("models", timeout=10)
+    except httpx.HTTPError as error:
+        return f"{server.base_url} does not answer any more: {type(error).__name__}"
+    return ""
+
+
 def stop_arm(server: ArmServer) -> None:
     """Ends the server and its whole process group; one that does not end in time is killed."""
     if server.process is not None:

@@ -18,7 +18,7 @@ from proxy.ab.arms import Arm
 from proxy.ab.client import AskOptions, StreamedAnswer, ask_streamed, open_client
 from proxy.ab.judge import JudgedTurn, TurnJudge
 from proxy.ab.measured import BROKEN, Delivered, MeasuredItem, MeasuredMemory, MeasuredTurn
-from proxy.ab.processes import ArmServer, resident_bytes, start_arm, stop_arm
+from proxy.ab.processes import ArmServer, death_of, resident_bytes, start_arm, stop_arm
 from proxy.ab.store import ResultStore
 from proxy.ab.workload import DueRequest, WorkItem, Workload
 
@@ -137,7 +137,7 @@ class Run:
                 for player in players:
                     group.create_task(player.play())
             if any(player.failed for player in players):
-                self._notice_loss(server, await _death(server, client))
+                self._notice_loss(server, await death_of(server, client))
         for player in players:
             # what a dying server did not answer says nothing of the conversation
             if not (player.failed and server.arm.label in self.lost):
@@ -168,20 +168,6 @@ class Run:
                     held.append(MeasuredMemory(server.arm.label, time.time(), bytes))
             await asyncio.to_thread(self._store.add_memory, held)
             await asyncio.sleep(_MEMORY_S)
-
-
-async def _death(server: ArmServer, client: httpx.AsyncClient) -> str:
-    """Why the server can be asked no more; "" while it can."""
-    await asyncio.sleep(0.2)  # a process that crashed closes its connections before it has ended
-    if server.ended:
-        return server.ended
-    if server.process is not None:
-        return ""
-    try:
-        await client.get("models", timeout=10)
-    except httpx.HTTPError as error:
-        return f"{server.base_url} does not answer any more: {type(error).__name__}"
-    return ""
 
 
 class _Player:

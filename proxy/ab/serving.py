@@ -17,7 +17,7 @@ import httpx
 import numpy as np
 
 from proxy.ab.client import AskOptions, StreamedAnswer, ask_streamed
-from proxy.ab.processes import ArmServer
+from proxy.ab.processes import ArmServer, death_of
 from proxy.conversation.errors import StartError
 
 QUANTILES = (50, 90, 99)
@@ -111,6 +111,10 @@ class ServingBench:
         ]
         warm = await self._all(going_on, level)
         return figures(self._server.arm.label, level, prompt, answers, duration, warm)
+
+    async def death(self) -> str:
+        """Why the server can be asked no more; "" while it can."""
+        return await death_of(self._server, self._client)
 
     async def _all(self, talks: Sequence[Sequence[Mapping[str, Any]]], level: int) -> list[StreamedAnswer]:
         gate = asyncio.Semaphore(level)

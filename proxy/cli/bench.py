@@ -49,7 +49,7 @@ def bench(
     """Measure how fast servers answer: throughput, first tokens, gaps, and what a known prefix saves.
 
     The figures have the names of `vllm bench serve`. Ctrl-C keeps what was measured. Exit code 1 if a server
-    did not come up, or a request failed.
+    did not come up, or ended on the way, or a request failed.
     """
     from proxy.cli.bench_run import BenchRequest, run_bench  # imports numpy
 

@@ -81,6 +81,7 @@ class BenchWork:
     console: Console
     found: list[ServingFigures] = field(default_factory=list)
     facts: list[ArmFacts] = field(default_factory=list)
+    lost: set[str] = field(default_factory=set)
 
     async def run(self) -> int:
         began = datetime.now().astimezone().isoformat(timespec="seconds")
@@ -91,7 +92,7 @@ class BenchWork:
             self._write(began)
         if done is None:
             return INTERRUPTED
-        return 1 if any(one.failed for one in self.found) else 0
+        return 1 if self.lost or any(one.failed for one in self.found) else 0
 
     def _write(self, began: str) -> None:
         """Table and files of what was measured until now; nothing where there is nothing."""
@@ -123,9 +124,20 @@ class BenchWork:
             for prompt in self.plan.prompts:
                 for level in self.plan.levels:
                     for bench in benches:
-                        self.note(f"{bench.label}: {level} at a time, prompts of {prompt} tokens")
-                        self.found.append(await bench.measure(level, prompt))
+                        if bench.label not in self.lost:
+                            await self._measure_part(bench, level, prompt)
         return True
+
+    async def _measure_part(self, bench: ServingBench, level: int, prompt: int) -> None:
+        """A part of which requests failed because the server ended says nothing of its speed."""
+        self.note(f"{bench.label}: {level} at a time, prompts of {prompt} tokens")
+        found = await bench.measure(level, prompt)
+        why = await bench.death() if found.failed else ""
+        if why:
+            self.lost.add(bench.label)
+            self.note(f"{bench.label}: {why}; its further parts are left out")
+        else:
+            self.found.append(found)
 
     def _print(self) -> None:
         table = Table(title="serving benchmark: medians")

@@ -7,7 +7,9 @@ import json
 import os
 import signal
 import sqlite3
+import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,12 +20,14 @@ from jsonschema_rs import is_valid
 
 from proxy.ab.corrupted import right_call
 from proxy.ab.measured import Delivered
+from proxy.ab.processes import free_port
 from proxy.ab.store import ResultStore
 from proxy.cli.ab_run import AbRequest, run_ab
 from proxy.conversation.errors import StartError
 from proxy.conversation.request import ChatRequest
 from proxy.conversation.verdict import GuardMode
 from proxy.upstreams.scripted import Script, ScriptedUpstream
+from tests.bench.servers import answers
 from tests.proxy.live import LoopThread, serving
 
 # answers so many requests with a call that no tool has, and then is gone
@@ -222,6 +226,30 @@ def test_an_arm_that_dies_is_told_in_one_line(
     told = [line for line in capsys.readouterr().out.splitlines() if "exit code 9: out of memory" in line]
     assert told
     assert "exit code 9: out of memory" in (out / "report.html").read_text()
+
+
+def test_a_running_server_that_goes_away_is_told_in_one_line(
+    thread: LoopThread, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    script = tmp_path / "mortal.py"
+    script.write_text(MORTAL)
+    port = free_port()
+    process = subprocess.Popen([sys.executable, str(script), str(port), "5"], stdout=subprocess.DEVNULL)
+    out, mortal = tmp_path / "out", f"http://127.0.0.1:{port}/v1"
+    try:
+        with serving(ScriptedUpstream(sloppy), thread=thread) as live:
+            until = time.monotonic() + 20
+            while not answers(port) and time.monotonic() < until:
+                time.sleep(0.05)
+            assert run_ab(request(out, live.base_url, mortal, seeds=6)) == 1
+    finally:
+        process.kill()
+        process.wait()
+    results = ResultStore(out).read()
+    assert {item.arm for item in results.items} == {live.base_url, mortal}
+    assert Delivered.error not in {turn.delivered for turn in results.turns}
+    told = [line for line in capsys.readouterr().out.splitlines() if "does not answer any more" in line]
+    assert told[0] == f"{mortal}: {mortal} does not answer any more: ConnectError"
 
 
 @pytest.mark.parametrize(

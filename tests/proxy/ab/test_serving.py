@@ -5,8 +5,10 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shlex
 import signal
 import sqlite3
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +19,15 @@ from proxy.ab.client import StreamedAnswer
 from proxy.ab.serving import ServingBench, ServingFigures, figures, in_ms, per_token
 from proxy.ab.serving_report import flat
 from proxy.cli import bench_run
+from proxy.cli.ab_run import run_ab
 from proxy.cli.bench_run import BenchRequest, run_bench
 from proxy.conversation.errors import StartError
 from proxy.conversation.events import Usage
 from proxy.conversation.request import ChatRequest
 from proxy.upstreams.scripted import Script, ScriptedUpstream, Stall
+from tests.proxy.ab.test_processes import runs
+from tests.proxy.ab.test_run import MORTAL
+from tests.proxy.ab.test_run import request as ab_request
 from tests.proxy.live import LoopThread, serving
 
 FIRST = StreamedAnswer("abc", (), "stop", (0.1, 0.2, 0.4), 0.5, prompt_tokens=10, completion_tokens=5)
@@ -131,6 +137,41 @@ def test_an_error_on_the_way_keeps_what_was_measured(
         run_bench(request(tmp_path, one.base_url, two.base_url))
     assert len(list(csv.DictReader((tmp_path / "bench.csv").read_text().splitlines()))) == 2
     assert all(client.is_closed for client in clients)
+
+
+def test_a_server_that_dies_is_told_in_one_line(
+    thread: LoopThread, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    script = tmp_path / "mortal.py"
+    script.write_text(MORTAL)
+    mortal = f"{sys.executable} {script} {{port}} 9"  # the first part and a little
+    out = tmp_path / "out"
+    with serving(ScriptedUpstream(answer), thread=thread) as live:
+        assert run_bench(request(out, live.base_url, mortal, concurrency="1,2,3")) == 1
+    rows = list(csv.DictReader((out / "bench.csv").read_text().splitlines()))
+    assert [row["arm"] for row in rows] == [live.base_url, mortal, live.base_url, live.base_url]
+    assert {row["failed"] for row in rows} == {"0"}
+    told = [line for line in capsys.readouterr().out.splitlines() if "exit code 9" in line]
+    why = "the server ended with exit code 9: out of memory; its further parts are left out"
+    assert told == [f"{mortal}: {why}"]
+
+
+def test_an_interrupt_while_servers_start_ends_them(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nothing was measured, and nothing is left that runs."""
+    code = (
+        "import os, signal, sys, time; open(sys.argv[2], 'w').write(str(os.getpid())); "
+        "os.kill(int(sys.argv[3]), signal.SIGINT); time.sleep(600)"
+    )
+    pid = tmp_path / "pid"
+    sleeper = shlex.join([sys.executable, "-c", code, "{port}", str(pid), str(os.getpid())])
+    assert run_bench(request(tmp_path / "bench", sleeper)) == 130
+    assert not runs(int(pid.read_text()))
+    assert run_ab(ab_request(tmp_path / "ab", sleeper, sleeper)) == 130
+    assert not runs(int(pid.read_text()))
+    assert not list(tmp_path.glob("*/*.html"))
+    assert capsys.readouterr().out.count("stopping: what was measured is kept") == 2
 
 
 @pytest.mark.parametrize(
