@@ -82,14 +82,21 @@ def trim_requests(connection: sqlite3.Connection) -> None:
 
 
 def read_requests(path: Path) -> Iterator[RecordedEntry]:
-    """The kept requests that have ended, in the order in which they did. Raises sqlite3.Error, OSError."""
+    """The kept requests that have ended, in the order in which they did.
+
+    Raises sqlite3.Error and OSError, and ValueError for a damaged body.
+    """
     if not path.is_file():
         raise FileNotFoundError(f"{path}: there is no ledger")
     with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=5)) as connection:
         if not _has_table(connection):
             return
         for key, route, body, *about in connection.execute(_JOINED):
-            yield RecordedEntry(KeptRequest(key, route, zlib.decompress(body)), *about)
+            try:
+                plain = zlib.decompress(body)
+            except zlib.error as error:
+                raise ValueError(f"the body of request {about[0]} is damaged: {error}") from error
+            yield RecordedEntry(KeptRequest(key, route, plain), *about)
 
 
 def _has_table(connection: sqlite3.Connection) -> bool:

@@ -209,6 +209,21 @@ def test_a_body_waits_until_it_is_written(tmp_path: Path) -> None:
     ledger.close()
 
 
+@pytest.mark.parametrize("column", ["body", "record"])
+def test_a_damaged_row_is_one_line(tmp_path: Path, column: str) -> None:
+    file = tmp_path / "ledger.sqlite"
+    ledger = Ledger.open(file, KEPT)
+    body = json.dumps({"model": "m", "messages": [{"role": "user", "content": "hi"}]}).encode()
+    ledger.record(replace(ACCOUNT, kept_as=ledger.keep("/v1/chat/completions", body)))
+    ledger.close()
+    assert len(ledger_workload(file).items) == 1
+    with sqlite3.connect(file) as connection:
+        table = "kept_requests" if column == "body" else "requests"
+        connection.execute(f"UPDATE {table} SET {column} = x'00'")
+    with pytest.raises(StartError, match="cannot be read as a ledger"):
+        ledger_workload(file)
+
+
 def test_a_file_that_is_no_ledger_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "other").write_text("nonsense " * 50)
     for name in ("other", "nothing"):
