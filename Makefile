@@ -177,6 +177,11 @@ docs: .venv-docs/.done
 	.venv-docs/bin/python -m pip install --quiet -r $<
 	@touch $@
 
+# types docs/quickstart.md in an empty home with Python and uv, and says how long each command takes
+.PHONY: bench-quickstart
+bench-quickstart: install-dev
+	$(BIN)/python -m tests.bench.quickstart
+
 # draws the picture of the README: the demo, as its default seed plays it (two minutes)
 .PHONY: demo-svg
 demo-svg: install
