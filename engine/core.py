@@ -217,6 +217,8 @@ class EngineCore:
         the next step would copy all of its buffers.
         """
         job, prefix = sequence.job, sequence.prefix
+        if sequence.live is not None:
+            self.reuse.came(prefix, sequence.live.cached, sequence.live.late)
         done = len(job.prompt) - remaining
         followed = any(one.leader is sequence for one in self._sequences.values())
         now = remaining == 1 or (self._runner.decoding and self.reuse.wants_part(prefix, done))

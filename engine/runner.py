@@ -17,6 +17,7 @@ from mlx_lm.generate import BatchGenerator, StopSequences
 
 from engine.batch_cache import joinable
 from engine.cache.assembler import Assembler, Join
+from engine.cache.streaming import Joined
 from engine.constraints import Allowed, Constraint, Grammars, ThinkingBudget
 from engine.heap import give_back
 from engine.lanes import LaneLoad, choose_lane
@@ -26,6 +27,7 @@ from engine.tuning import CPU, DeviceTuning
 from engine.types import FinishReason
 
 JOIN_SHARE = 0.3  # share of a step that decoding requests wait, once, for the cached part of a newcomer
+JOIN_WAIT_S = 0.5  # how late aborts and new requests are seen, where nobody decodes
 JOIN_TOKENS = 512  # tokens in the cache of a newcomer up to which they wait
 LEAST_LOGPROB = -9999.0  # what the OpenAI API shows for "never": JSON has no infinity
 
@@ -38,6 +40,8 @@ class Live:
     left: prompt tokens not yet in its cache; the last of them starts the decoding.
     cache: what a pause set aside, or what it comes with.
     joining: set while that is put together.
+    cached: prompt tokens that are or will be in what it comes with.
+    late: the disk was too slow for more.
     made: tokens sampled.
     """
 
@@ -49,7 +53,9 @@ class Live:
     uid: int = -1
     cache: list[Any] | None = None
     made: int = 0
-    joining: Future[list[Any]] | None = None
+    joining: Future[Joined] | None = None
+    cached: int = 0
+    late: bool = False
 
     @property
     def tokens(self) -> int:
@@ -160,7 +166,7 @@ class Runner:
             Other requests go on decoding meanwhile, because a long copy would be a gap in their streams.
         """
         live = self._begin(job)
-        live.left = len(job.prompt) - done
+        live.left, live.cached = len(job.prompt) - done, done
         if join is None:
             self._enter(live)
             return live
@@ -180,14 +186,20 @@ class Runner:
             self._arriving.append(live)
 
     def _let_in(self) -> None:
-        """Lets the requests in whose caches have been put together; where nobody decodes, waits for them."""
+        """Lets the requests in whose caches have been put together; where nobody decodes, waits for them a
+        while.
+        """
         self._joiner.breaks.hurry(not self.decoding)
         while self._arriving:
             live = self._arriving[0]
             assert live.joining is not None, "it arrives"
-            if self.decoding and not live.joining.done():
+            if not self.decoding:
+                wait([live.joining], JOIN_WAIT_S)
+            if not live.joining.done():
                 return
-            live.cache, live.joining = live.joining.result(), None
+            joined, live.joining = live.joining.result(), None
+            live.cache, live.cached, live.late = joined.caches or None, joined.length, joined.late
+            live.left = len(live.job.prompt) - joined.length
             self._enter(self._arriving.pop(0))
 
     @property

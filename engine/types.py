@@ -138,9 +138,10 @@ class CacheReport(msgspec.Struct, frozen=True, kw_only=True):
     """How much of a prompt came from the cache, and why no more.
 
     tier: ram, disk or none.
-    cause: none (all that could be was reused), cold, fingerprint (another model kept it), evicted, late (the
-        disk was too slow), boundary (the model's state cannot be cut there) or foreign-edit (the prompt
-        differs from the session's last turn).
+    cause: none (all that could be was reused), cold, fingerprint (another model kept it), evicted, ram (the
+        conversation is larger than the cache's RAM, and the disk has not got it), late (the disk was too
+        slow), boundary (the model's state cannot be cut there) or foreign-edit (the prompt differs from the
+        session's last turn).
     at: the first token that is new.
     was, now: for an edited prompt, the text around that token in the last turn and in this one.
     """

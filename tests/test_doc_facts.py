@@ -46,6 +46,7 @@ def test_causes() -> None:
             MissCause.cold,
             MissCause.edit,
             MissCause.evicted,
+            MissCause.ram,
             MissCause.boundary,
             MissCause.late,
             MissCause.fingerprint,

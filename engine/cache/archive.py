@@ -11,6 +11,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass
 
 import msgspec
@@ -55,10 +56,11 @@ News = Saved | Loaded | Change
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A piece of work for a thread. failed: the news when run() raises."""
+    """A piece of work for a thread. failed: the news when run() raises. lent: who waits for it."""
 
     run: Callable[[], None]
     failed: News | None = None
+    lent: Future[Kept | None] | None = None
 
 
 def nothing() -> None:
@@ -134,7 +136,34 @@ class Archive:
         """Reads a segment soon; without `whole` its states are verified and left out."""
         self._reads.put(Task(lambda: self._read(name, whole), Loaded(name, None)))
 
+    def lend(self, name: bytes, whole: bool = True) -> Future[Kept | None]:
+        """Reads a segment soon for one request, because RAM has no room for it. The result is None where it
+        is damaged or gone, and that is news too; it is cancelled where the process ends.
+        """
+        lent: Future[Kept | None] = Future()
+
+        def run() -> None:
+            kept: Kept | None = None
+            try:
+                kept = self._load(name, whole)
+            finally:
+                lent.set_result(kept)
+                if kept is None:
+                    self._tell(Loaded(name, None))
+
+        self._reads.put(Task(run, lent=lent))
+        return lent
+
     def _read(self, name: bytes, whole: bool) -> None:
+        self._tell(Loaded(name, self._load(name, whole)))
+
+    def _tell(self, news: News) -> None:
+        """Adds news for the engine thread, which may wait for it."""
+        self._news.put(news)
+        self.wake()
+
+    def _load(self, name: bytes, whole: bool) -> Kept | None:
+        """Reads and verifies a segment; None where it is damaged or gone."""
         kept: Kept | None = None
         found = self.folder.open(name)
         if found is not None:
@@ -148,8 +177,7 @@ class Archive:
                     "a segment of the prefix cache on disk is damaged and will be computed again: %s", error
                 )
                 self.folder.spoiled(name)
-        self._news.put(Loaded(name, kept))
-        self.wake()
+        return kept
 
     def _attend(self) -> None:
         """Looks after the folder; called now and then by the thread that writes."""
@@ -185,6 +213,8 @@ class Archive:
         writes = tasks is self._writes
         while (task := self._next(tasks) if writes else tasks.get()) is not None:
             if self._closing.is_set() and tasks is self._reads:
+                if task.lent is not None:
+                    task.lent.cancel()
                 continue  # nobody asks for it any more
             try:
                 task.run()
@@ -196,8 +226,8 @@ class Archive:
                 log.warning("a task of the prefix cache on disk failed: %s: %s", type(error).__name__, error)
                 log.debug("where the task failed", exc_info=True)
                 if task.failed is not None:
-                    self._news.put(task.failed)
-                    self.wake()
+                    self._tell(task.failed)
+            task = None  # while the next is waited for, what this one read or wrote is not kept in memory
 
     def _next(self, tasks: queue.SimpleQueue[Task | None]) -> Task | None:
         """The writing thread's next task; the folder is looked after meanwhile."""

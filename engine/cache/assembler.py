@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
@@ -10,9 +10,11 @@ import mlx.core as mx
 from mlx.utils import tree_flatten
 
 from engine.cache.copying import compute
+from engine.cache.streaming import Joined
 from engine.cache.throttle import Throttle
 
-Join = Callable[[], list[Any]]  # makes the caches of one sequence, which are lazy; called from any thread
+# makes the caches of one sequence, in stages which are lazy (see put_together); called from any thread
+Join = Callable[[], Iterator[Joined]]
 
 
 class Assembler:
@@ -28,23 +30,25 @@ class Assembler:
         self._pool = ThreadPoolExecutor(1, "cache-joiner")
         self.breaks = Throttle(breaks)
 
-    def begin(self, join: Join) -> Future[list[Any]]:
+    def begin(self, join: Join) -> Future[Joined]:
         """The caches, as soon as all of their arrays are computed; raises what computing them raised. May be
         cancelled at any time.
         """
-        joining: Future[list[Any]] = Future()
+        joining: Future[Joined] = Future()
         self._pool.submit(self._run, joining, join)
         return joining
 
-    def _run(self, joining: Future[list[Any]], join: Join) -> None:
+    def _run(self, joining: Future[Joined], join: Join) -> None:
+        joined = Joined([], 0)
         try:
-            caches = join()
-            compute(arrays_of([layer.state for layer in caches]), self.breaks, joining.cancelled)
+            for joined in join():
+                compute(arrays_of([layer.state for layer in joined.caches]), self.breaks, joining.cancelled)
+                if joining.cancelled():
+                    return
         except Exception as error:  # the boundary of a thread: whoever takes the caches gets the error
             joining.set_exception(error)
         else:
-            if not joining.cancelled():
-                joining.set_result(caches)
+            joining.set_result(joined)
 
 
 def arrays_of(state: Any) -> list[mx.array]:

@@ -108,21 +108,48 @@ class Layout:
         more: tokens that are going to be added before an answer. The buffers have room for both and need not
             grow, but double at most: room has to be filled with zeros before the first token is computed.
         """
-        room = min(more + ANSWER_ROOM, parts[-1].end) if more else 0
+        end = parts[-1].end
         caches = self._make()
-        plain = other = 0
-        last = parts[-1].kept
-        states = list(last.states)
-        for layer, is_plain in zip(leaves(caches), self._plain, strict=True):
-            if is_plain:
-                spare = room + min(room, staggered(plain, self._stagger))
-                keys, values = (joined(parts, 2 * plain + offset, spare) for offset in (0, 1))
-                layer.state = (keys, values, parts[-1].end)
-                plain += 1
-            else:
-                layer.state = unpack(last.spec[other], states)
-                other += 1
+        for index, layer in enumerate(self._plain_of(caches)):
+            spare = self._room(index, end, more)
+            keys, values = (joined(parts, 2 * index + offset, spare) for offset in (0, 1))
+            layer.state = (keys, values, end)
+        self._put_states(caches, parts[-1].kept)
         return caches
+
+    def open(self, like: Kept, end: int, more: int) -> list[Any]:
+        """Empty caches, to which append() adds `end` tokens. Lazy. From any thread. more: as in join()."""
+        caches = self._make()
+        for index, layer in enumerate(self._plain_of(caches)):
+            keys, values = (
+                empty(like, 2 * index + offset, end + self._room(index, end, more)) for offset in (0, 1)
+            )
+            layer.state = (keys, values, 0)
+        return caches
+
+    def append(self, caches: Sequence[Any], part: Part) -> None:
+        """Adds the tokens of a part to the caches that open() made. Lazy. From any thread."""
+        for index, layer in enumerate(self._plain_of(caches)):
+            with mx.stream(stream(index)):
+                layer.update_and_fetch(*(sliced(part, 2 * index + offset) for offset in (0, 1)))
+        self._put_states(caches, part.kept)
+
+    def _plain_of(self, caches: Sequence[Any]) -> Iterator[Any]:
+        return (layer for layer, plain in zip(leaves(caches), self._plain, strict=True) if plain)
+
+    def _room(self, index: int, end: int, more: int) -> int:
+        """Tokens of room beyond `end` in the buffers of a plain layer."""
+        room = min(more + ANSWER_ROOM, end) if more else 0
+        return room + min(room, staggered(index, self._stagger))
+
+    def _put_states(self, caches: Sequence[Any], kept: Kept) -> None:
+        """Gives the layers that cannot be sliced the states at the end of a segment, where it has them."""
+        if not kept.whole:
+            return
+        states = list(kept.states)
+        others = [layer for layer, plain in zip(leaves(caches), self._plain, strict=True) if not plain]
+        for layer, spec in zip(others, kept.spec, strict=True):
+            layer.state = unpack(spec, states)
 
 
 def leaves(layers: Any) -> Iterator[Any]:
@@ -140,15 +167,26 @@ def joined(parts: Sequence[Part], index: int, room: int) -> mx.array:
     write into theirs.
     """
     with mx.stream(stream(index)):
-        arrays = [
-            part.kept.slices[index][..., part.start - part.kept.start : part.end - part.kept.start, :]
-            for part in parts
-        ]
+        arrays = [sliced(part, index) for part in parts]
         if room:
             shape = list(arrays[0].shape)
             shape[-2] = room
             arrays.append(mx.zeros(shape, dtype=arrays[0].dtype))
         return mx.concatenate(arrays, axis=-2)
+
+
+def empty(like: Kept, index: int, tokens: int) -> mx.array:
+    """Zeros for so many tokens, otherwise like one of the arrays that are kept."""
+    shape = list(like.slices[index].shape)
+    shape[-2] = tokens
+    with mx.stream(stream(index)):
+        return mx.zeros(shape, dtype=like.slices[index].dtype)
+
+
+def sliced(part: Part, index: int) -> mx.array:
+    """The tokens of a part, of one of the arrays that are kept."""
+    start = part.kept.start
+    return part.kept.slices[index][..., part.start - start : part.end - start, :]
 
 
 def pack(value: Any, arrays: list[mx.array]) -> Any:

@@ -54,7 +54,7 @@ class CacheManager:
         layout = Layout(model.make_caches, model.plain_cache, tuning.stagger)
         name = cache_fingerprint(model.info.fingerprint)
         archive = open_archive(config, budget, tuning) if budget else None
-        ram = RamTier(budget, model.cost.per_token or 1)
+        ram = RamTier(budget, model.cost.per_token or 1, model.cost.fixed)
         self.cache = PrefixCache(layout, name, model.info.path, ram, archive, tuning=tuning)
         self.sessions = CachedSessions(self.cache, config.session_ttl_s, budget // 2, time.monotonic)
         self._tokenizer: Tokenizer = model.tokenizer
@@ -81,6 +81,12 @@ class CacheManager:
         prefix.taken = replace(taken, join=None)  # holds what the request joins
         prefix.reason = self.sessions.explain(prefix.request.session, prefix.tokens, taken)
         return taken
+
+    def came(self, prefix: Prefix, length: int, late: bool) -> None:
+        """The caches of the first `length` tokens were put together; late: the disk was too slow for more."""
+        if prefix.taken is not None and length < prefix.taken.length:
+            prefix.taken = self.cache.fell_short(prefix.taken, length, late)
+            prefix.reason = self.sessions.explain(prefix.request.session, prefix.tokens, prefix.taken)
 
     def marks(self, prefix: Prefix) -> tuple[int, ...]:
         """Numbers of prompt tokens after which the work should be kept, for a request with a place."""

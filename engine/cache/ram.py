@@ -32,14 +32,15 @@ class RamTier:
 
     Evicts by GreedyDual-Size (Cao and Irani, 1997): a segment is worth its cost per byte on top of the worth
     of the last one that was evicted, so that cost counts against recency, and what is not used ages.
-    `unit`: bytes that one token takes, which makes the cost per byte a number near 1. Among equals the
-    longest unused is evicted first. A segment with continuations in RAM stays until they are evicted:
-    roots outlive leaves. Its spare bytes are given up before anything else, if they are on disk and only
-    one segment continues it.
+    `unit`: bytes that one token takes, which makes the cost per byte a number near 1; `fixed`: those of
+    states. Among equals the longest unused is evicted first. A segment with continuations in RAM stays
+    until they are evicted: roots outlive leaves. Its spare bytes are given up before anything else, if they
+    are on disk and only one segment continues it.
     """
 
     budget: int
     unit: float = 1.0
+    fixed: int = 0
     used: int = 0
     floor: float = 0.0
     evictions: int = 0
@@ -62,6 +63,11 @@ class RamTier:
         self.held[segment.name] = segment
         self.touch([segment], now)
         return gone
+
+    @property
+    def most_tokens(self) -> int:
+        """The length of a conversation that just fits."""
+        return max(0, int((self.budget - self.fixed) // self.unit))
 
     def touch(self, segments: Iterable[Segment], now: float) -> None:
         """Notes that the segments were used."""

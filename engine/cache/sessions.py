@@ -34,8 +34,8 @@ class Branch:
 class Reason:
     """Why a turn did not reuse more.
 
-    cause: none (all that could be was), cold, fingerprint, evicted, late (the disk was too slow), boundary
-        (this model's state cannot be cut there) or foreign-edit.
+    cause: none (all that could be was), cold, fingerprint, evicted, ram (it is larger than the RAM tier),
+        late (the disk was too slow), boundary (this model's state cannot be cut there) or foreign-edit.
     at: the first token that is new.
     was, now: for an edited prompt, tokens of the last turn and of this one around that position.
     """
@@ -109,7 +109,8 @@ class CachedSessions:
         if taken.length < min(agreed, len(prompt) - 1):
             cut = not self._cache.layout.sliceable and taken.known >= agreed
             if not cut:
-                return Reason("evicted", taken.length)
+                fits = agreed <= self._cache.ram.most_tokens
+                return Reason("evicted" if fits else "ram", taken.length)
         if agreed == len(branch.tokens):
             return Reason("none", agreed)
         begin = max(0, agreed - WINDOW // 2)

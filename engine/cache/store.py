@@ -1,8 +1,8 @@
 """The prefix cache itself, in RAM and on disk: look, wait, take, keep. Engine thread only.
 
 A request looks for its longest known prefix when it comes; what lies on disk is fetched while it waits in the
-queue. When it gets its place, it takes what is in RAM by then. What it computes is kept at the end of its
-prompt and at its own end.
+queue. When it gets its place, it takes what is in RAM by then, and streams from disk what RAM has no room
+for. What it computes is kept at the end of its prompt and at its own end.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -19,10 +20,12 @@ import numpy as np
 from engine.cache.archive import Archive, Loaded
 from engine.cache.entry import Change
 from engine.cache.layers import Kept, Layout, Part
+from engine.cache.pieces import can_go_on, lacks, reach
 from engine.cache.radix import Match, Piece, Radix, Segment, Tokens, as_tokens, path_tokens
 from engine.cache.ram import RamTier, Rank
 from engine.cache.record import FORMAT, Record
 from engine.cache.settle import Settler
+from engine.cache.streaming import OnDisk, Source, find_sources, put_together
 from engine.cache.taken import StoreCounts, Taken, Waiting, Wanted
 from engine.tuning import CPU, DeviceTuning
 
@@ -93,7 +96,11 @@ class PrefixCache:
         self.settle()
         match = self.radix.match(tokens, len(tokens) - 1)
         segments = [piece.segment for piece in match.pieces]
-        lacking = [wanted for wanted in self._wanted(segments) if lacks(*wanted)]
+        lacking = [
+            (segment, whole)
+            for segment, whole in self._wanted(segments)
+            if lacks(segment, whole) and segment.end <= self.ram.most_tokens
+        ]
         for segment in segments:
             segment.locks += 1
             if segment.kept is None:
@@ -104,7 +111,7 @@ class PrefixCache:
         for segment, whole in lacking:
             self._fetch(segment, whole)
         missing = frozenset((segment.name, whole) for segment, whole in lacking)
-        return Waiting(tokens, segments, missing, until, match.usable if lacking else at_hand)
+        return Waiting(tokens, segments, missing, until, match.usable, patience_s)
 
     def _wanted(self, path: Sequence[Segment]) -> list[tuple[Segment, bool]]:
         """The segments on the way to the position to continue from, each with whether its
@@ -155,17 +162,30 @@ class PrefixCache:
         self.ram.touch((piece.segment for piece in pieces), self._clock())
         if self.archive is not None:
             self.archive.folder.touch([piece.segment.name for piece in match.pieces], time.time())
-        length = pieces[-1].end if pieces else 0
+        in_ram = [Part(piece.segment.kept, piece.start, piece.end) for piece in pieces]
+        missed = match.usable - reach(pieces)
+        late = self._lacks(waiting) and missed > 0
+        sources: Sequence[Source] = in_ram
+        if missed and not late and self.archive is not None:
+            wanted = self._wanted([piece.segment for piece in match.pieces])
+            until = self._clock() + waiting.patience_s(missed)
+            sources = find_sources(match.pieces, wanted, self.archive, until, self._clock) or in_ram
+        length = sources[-1].end if sources else 0
         names = {piece.segment.name for piece in pieces}
-        tier = "none" if not pieces else "disk" if names & self._fetched else "ram"
+        from_disk = bool(names & self._fetched) or any(isinstance(one, OnDisk) for one in sources)
+        tier = "none" if not sources else "disk" if from_disk else "ram"
         self._fetched -= names
-        late = self._lacks(waiting) and length < match.usable
         self._count(tier, late, length, len(tokens))
         fork = min(match.length, len(tokens) - 1)
         forks = (fork,) if not self.layout.sliceable and length < fork else ()
-        parts = [Part(piece.segment.kept, piece.start, piece.end) for piece in pieces]
-        join = partial(self.layout.join, parts, len(tokens) - length) if parts else None
+        join = partial(put_together, self.layout, sources, len(tokens) - length, in_ram) if sources else None
         return Taken(join, length, tier, match.length, late, forks)
+
+    def fell_short(self, taken: Taken, length: int, late: bool) -> Taken:
+        """What a request started from, when the disk did not give all that was taken."""
+        self.counts.reused_tokens -= taken.length - length
+        self.counts.late += late
+        return replace(taken, length=length, late=late, tier=taken.tier if length else "none")
 
     def _at_hand(self, match: Match) -> tuple[Piece, ...]:
         """The pieces that are in RAM, up to the first that is not, ending where the model can continue."""
@@ -190,9 +210,11 @@ class PrefixCache:
 
         Nothing is computed yet: settle() does that, and look() before it looks.
         """
-        if not tokens:
-            return
         array = as_tokens(tokens)
+        if self.layout.sliceable and (self.archive is None or self.archive.folder.readonly):
+            array = array[: self.ram.most_tokens]  # what fits is better than nothing
+        if not len(array):
+            return
         self.radix.add(array)
         match = self.radix.match(array, len(array))
         for piece in match.pieces:
@@ -203,12 +225,23 @@ class PrefixCache:
             # part
             ends = segment.end == len(array) or (self.layout.sliceable and segment.end < len(array))
             if ends and lacks(segment, segment.end == len(array)) and not self._settler.has(segment):
-                kept = self.layout.cut(caches, segment.start, segment.end)
-                self._settler.add(segment, kept)
-                # now, because the memory of what is evicted can be used for its copy
-                self._into_ram(segment, kept)
+                self._keep(segment, self.layout.cut(caches, segment.start, segment.end))
             elif segment.kept is not None:
                 self._save(segment, segment.kept)
+
+    def _keep(self, segment: Segment, kept: Kept) -> None:
+        """Keeps arrays that are still to be computed; not those on disk for which there is no room in RAM."""
+        if self._is_safe(segment):
+            if self._into_ram(segment, kept):
+                self._settler.add(segment, kept)
+            return
+        self._settler.add(segment, kept)
+        # now, because the memory of what is evicted can be used for its copy
+        self._into_ram(segment, kept)
+
+    def _is_safe(self, segment: Segment) -> bool:
+        """Whether it is on disk, or on its way there."""
+        return bool(segment.stored) or (self.archive is not None and segment.name in self.archive.pending)
 
     def settle(self, most: int | None = None) -> bool:
         """Computes what keep() left to do, `most` bytes of it; returns whether anything is left."""
@@ -222,14 +255,16 @@ class PrefixCache:
             self._save(segment, kept)
             self._evicted([segment])
 
-    def _into_ram(self, segment: Segment, kept: Kept) -> None:
+    def _into_ram(self, segment: Segment, kept: Kept) -> bool:
+        """Returns whether it is there now."""
         if not lacks(segment, kept.whole):
-            return
+            return True
         gone = self.ram.hold(segment, kept, kept.nbytes, self._clock(), kept.spare)
         self.counts.refused += gone is None
         self._evicted([segment] if gone is None else gone)
         if gone:  # MLX keeps what is freed for arrays of the same size, which the newcomer's are not
             mx.clear_cache()
+        return gone is not None
 
     def _save(self, segment: Segment, kept: Kept, bounded: bool = True) -> None:
         """Sends a segment to the disk, if it is not there yet, and all of it is at hand and computed."""
@@ -264,9 +299,8 @@ class PrefixCache:
         """Forgets segments that are neither in RAM nor on disk any more."""
         for segment in gone:
             self._fetched.discard(segment.name)
-            pending = self.archive is not None and segment.name in self.archive.pending
-            pending = pending or self._settler.has(segment)
-            if segment.kept is None and not segment.stored and not pending:
+            safe = self._is_safe(segment) or self._settler.has(segment)
+            if segment.kept is None and not safe:
                 self._lose(segment)
 
     def _lose(self, segment: Segment) -> None:
@@ -351,26 +385,6 @@ class PrefixCache:
         """
         self.flush()
         return self.archive.close(grace_s) if self.archive is not None else 0
-
-
-def lacks(segment: Segment, whole: bool) -> bool:
-    """Whether the segment is not in RAM, or lacks states that are asked for."""
-    return segment.kept is None or (whole and not segment.kept.whole)
-
-
-def can_go_on(piece: Piece) -> bool:
-    """Whether the state of a model that cannot be cut is there, where this piece of a segment in RAM ends."""
-    return piece.end == piece.segment.end and bool(piece.segment.kept.whole)
-
-
-def reach(pieces: Sequence[Piece]) -> int:
-    """Tokens covered by the pieces up to the first that is not in RAM."""
-    length = 0
-    for piece in pieces:
-        if piece.segment.kept is None:
-            break
-        length = piece.end
-    return length
 
 
 def digest_name(session: str) -> str:

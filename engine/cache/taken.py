@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 from engine.cache.radix import Segment, Tokens
+from engine.cache.streaming import Joined
 
 Wanted = tuple[bytes, bool]  # the name of a segment, and whether its states are wanted too
 
@@ -19,6 +19,7 @@ class Waiting:
     missing: segments that were not in RAM, with their states or without.
     until: when it stops waiting for them.
     reusable: tokens of its prompt that need not be computed if it waits.
+    patience_s: as in PrefixCache.look.
     """
 
     tokens: Tokens
@@ -26,20 +27,22 @@ class Waiting:
     missing: frozenset[Wanted]
     until: float
     reusable: int
+    patience_s: Callable[[int], float]
 
 
 @dataclass(frozen=True, slots=True)
 class Taken:
     """What a request starts from.
 
-    join: makes the caches of its first `length` tokens, on any thread; None where there are none.
+    join: makes the caches of its first `length` tokens, on any thread (see put_together); None where there
+        are none.
     tier: ram, disk (some of it was fetched) or none.
     known: tokens that were known, used or not.
     forks: positions at which a model whose state cannot be cut should keep one, because conversations part
         there.
     """
 
-    join: Callable[[], list[Any]] | None = None
+    join: Callable[[], Iterator[Joined]] | None = None
     length: int = 0
     tier: str = "none"
     known: int = 0

@@ -14,6 +14,7 @@ class MissCause(StrEnum):
 
     The engine no longer had the prefix:
     evicted: the engine had to make room.
+    ram: the conversation is larger than the engine's RAM for prefixes, and the disk has not got it.
     fingerprint: another model left the prefix.
     late: the disk was too slow.
     boundary: the model's state cannot be cut where the prompts differ.
@@ -34,6 +35,7 @@ class MissCause(StrEnum):
     none = "none"
     cold = "cold"
     evicted = "evicted"
+    ram = "ram"
     fingerprint = "fingerprint"
     late = "late"
     boundary = "boundary"

@@ -28,7 +28,7 @@ _WINDOW = 12
 _HEAD = 16
 # Causes that only the engine knows, and how many of the agreeing tokens it may compute again before such a
 # cause counts.
-_LOST = frozenset({MissCause.evicted, MissCause.late, MissCause.boundary})
+_LOST = frozenset({MissCause.evicted, MissCause.ram, MissCause.late, MissCause.boundary})
 _SLACK = 16
 
 

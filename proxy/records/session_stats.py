@@ -21,6 +21,10 @@ ADVICE = {
     MissCause.evicted: (
         "the prefix was evicted: raise cache_ram_gb, or give the cache a folder on disk (--cache-dir)"
     ),
+    MissCause.ram: (
+        "the conversation is larger than the cache's RAM: raise cache_ram_gb, "
+        "or give the cache a folder on disk (--cache-dir)"
+    ),
     MissCause.fingerprint: (
         "another model or another version of a library left this prefix: it is computed anew once"
     ),

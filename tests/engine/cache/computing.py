@@ -16,10 +16,19 @@ from engine.cache.layers import Layout
 from engine.cache.radix import as_tokens
 from engine.cache.ram import RamTier
 from engine.cache.store import PrefixCache
+from engine.cache.streaming import Joined
 from engine.cache.taken import Taken
 
 PER_TOKEN = 2 * 2 * 2 * 16 * 4
 LIMIT = 64 * 2**20
+
+
+def made(taken: Taken) -> tuple[list[Any], int]:
+    """The caches that a request starts from, computed as the engine does, and how many tokens they have."""
+    joined = Joined([], 0)
+    for joined in taken.join() if taken.join is not None else ():
+        mx.eval([layer.state for layer in joined.caches])
+    return joined.caches, joined.length
 
 
 class Bench:
@@ -50,8 +59,9 @@ class Bench:
     def compute(self, tokens: Sequence[int], start: Taken | None = None) -> tuple[Any, np.ndarray[Any, Any]]:
         """The caches of all tokens, and the logits of the last."""
         taken = start or Taken()
-        caches = taken.join() if taken.join is not None else make_prompt_cache(self.model)
-        logits = self.model(mx.array([list(tokens[taken.length :])]), cache=caches)
+        caches, length = made(taken)
+        caches = caches or make_prompt_cache(self.model)
+        logits = self.model(mx.array([list(tokens[length:])]), cache=caches)
         mx.eval(logits)
         return caches, np.array(logits[0, -1])
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import random
 import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import mlx.core as mx
 import msgspec
@@ -18,6 +18,7 @@ from mlx_lm.models.cache import KVCache
 from engine.cache.assembler import Assembler
 from engine.cache.disk import Folder
 from engine.cache.record import CHUNK, digest_of
+from engine.cache.streaming import Joined
 from engine.cache.throttle import NO_BREAKS, Throttle
 from tests.bench.torture import segment
 
@@ -86,30 +87,30 @@ def test_what_verifies_and_writes_a_large_segment_has_breaks_on_the_way(
     folder.close()
 
 
-def caches(value: float) -> list[Any]:
+def caches(value: float) -> Iterator[Joined]:
     layer = KVCache()
     layer.update_and_fetch(mx.full((1, 2, 5, 4), value), mx.full((1, 2, 5, 4), value))
-    return [layer]
+    yield Joined([layer], 5)
 
 
 def test_caches_come_computed_and_in_order() -> None:
     ours = Assembler(3.0)
-    joining: list[Future[list[Any]]] = [ours.begin(partial(caches, float(n))) for n in range(3)]
+    joining: list[Future[Joined]] = [ours.begin(partial(caches, float(n))) for n in range(3)]
     for n, one in enumerate(joining):
-        (layer,) = one.result(10)
+        (layer,) = one.result(10).caches
         assert layer.offset == 5
         assert (layer.keys[..., :5, :] == n).all().item()
 
 
 def test_what_fails_is_told_to_whoever_takes_it_and_the_next_is_joined() -> None:
-    def fail() -> list[Any]:
+    def fail() -> Iterator[Joined]:
         raise MemoryError("no room")
 
     ours = Assembler(3.0)
     failing, next_one = ours.begin(fail), ours.begin(partial(caches, 1.0))
     with pytest.raises(MemoryError, match="no room"):
         failing.result(10)
-    assert len(next_one.result(10)) == 1
+    assert next_one.result(10).length == 5
 
 
 def test_who_was_cancelled_holds_up_nobody() -> None:
@@ -118,6 +119,6 @@ def test_who_was_cancelled_holds_up_nobody() -> None:
     gone, next_one = ours.begin(partial(caches, 1.0)), ours.begin(partial(caches, 2.0))
     assert gone.cancel()
     ours.breaks.hurry(True)
-    (layer,) = next_one.result(10)
+    (layer,) = next_one.result(10).caches
     assert (layer.keys[..., :5, :] == 2).all().item()
     assert gone.cancelled()
