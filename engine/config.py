@@ -29,6 +29,7 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
     cache_dir: folder of the cache's tier on disk; None has none.
     cache_disk: bytes that the folder may take.
     kv_at_rest: keep, bf16, q8 or q4: the form of keys and values on disk.
+    moe_top_k: experts that compute each token of a mixture-of-experts model; None: as many as it says itself.
     session_ttl_s: how long after its last turn a session's prefix is protected.
     dtype: auto computes in float32 where the device is the CPU, and keeps the stored type elsewhere.
     blas: auto or off, for Linux on the CPU only (see engine.cpu.blas).
@@ -54,6 +55,7 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
     cache_dir: str | None = None
     cache_disk: int = 10 * 2**30
     kv_at_rest: str = "keep"
+    moe_top_k: int | None = None
     session_ttl_s: float = 900.0
     dtype: str = "auto"
     blas: str = "auto"
@@ -82,6 +84,8 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
             raise ValueError(f"cache_ram must not be negative, got {self.cache_ram}")
         if self.cache_disk < LEAST_CACHE_DISK:
             raise ValueError(f"cache_disk must be at least {LEAST_CACHE_DISK} bytes, got {self.cache_disk}")
+        if self.moe_top_k is not None and self.moe_top_k < 1:
+            raise ValueError(f"moe_top_k must be at least 1, got {self.moe_top_k}")
         if self.kv_at_rest not in AT_REST:
             raise ValueError(f"kv_at_rest must be one of {', '.join(AT_REST)}, got {self.kv_at_rest!r}")
         if self.context_limit is not None and self.context_limit < 2:

@@ -20,6 +20,7 @@ from engine.config import EngineConfig
 from engine.cpu import attention
 from engine.cpu.network import adapt
 from engine.errors import EngineFailed
+from engine.experts import fewer_experts
 from engine.memory import KvCost, kv_budget, machine_memory, split_budget
 from engine.types import ModelInfo
 
@@ -69,7 +70,9 @@ def load_model(config: EngineConfig, blas: str) -> LoadedModel:
     errors.
     """
     path = Path(config.model)
-    network, tokenizer, settings = load(str(path), lazy=True, return_config=True)
+    network, tokenizer, settings = load(
+        str(path), lazy=True, return_config=True, model_config=fewer_experts(path, config.moe_top_k)
+    )
     fast = getattr(tokenizer, "backend_tokenizer", None)
     if not isinstance(fast, Tokenizer):
         raise EngineFailed(
@@ -107,7 +110,7 @@ def load_model(config: EngineConfig, blas: str) -> LoadedModel:
         dtype=str(logits.dtype).removeprefix("mlx.core."),
         device="gpu" if on_gpu else "cpu",
         kv_tokens=tokens,
-        fingerprint=fingerprint(path, f"{dtype} unpacked" if unpacked else str(dtype)),
+        fingerprint=fingerprint(path, variant(dtype, unpacked, config.moe_top_k)),
         cache_ram=kept,
     )
     return LoadedModel(network, fast, info, cost, weights)
@@ -169,6 +172,12 @@ def compute_dtype(setting: str) -> mx.Dtype | None:
     if setting == "auto":
         return mx.float32 if mx.default_device().type == mx.DeviceType.cpu else None
     return None if setting == "keep" else getattr(mx, setting)
+
+
+def variant(dtype: mx.Dtype | None, unpacked: bool, top_k: int | None) -> str:
+    """How a model is computed, for its fingerprint."""
+    experts = "" if top_k is None else f" {top_k} experts"
+    return f"{dtype}{' unpacked' if unpacked else ''}{experts}"
 
 
 def unpacks(settings: dict[str, Any], parameters: int) -> bool:

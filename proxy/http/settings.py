@@ -173,6 +173,14 @@ class Settings(BaseModel):
         Literal["keep", "bf16", "q8", "q4"],
         Told("precision of keys and values on disk: keep is exact; bf16, q8 and q4 are smaller"),
     ] = "keep"
+    moe_top_k: Annotated[
+        int | None,
+        Field(ge=1),
+        Told(
+            "how many experts of a model that has some compute each token: fewer are faster and less exact",
+            default="the model's own number",
+        ),
+    ] = None
     think_time: Annotated[
         bool,
         Told("the beginning of the next prompt is computed while a client runs its tool", page="sessions.md"),
