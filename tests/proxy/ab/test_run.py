@@ -19,9 +19,11 @@ import pytest
 from jsonschema_rs import is_valid
 
 from proxy.ab.corrupted import right_call
+from proxy.ab.export import write_files
 from proxy.ab.measured import Delivered
 from proxy.ab.processes import free_port
 from proxy.ab.store import ResultStore
+from proxy.cli import ab_run
 from proxy.cli.ab_run import AbRequest, run_ab
 from proxy.conversation.errors import StartError
 from proxy.conversation.request import ChatRequest
@@ -209,6 +211,20 @@ def test_an_interrupt_keeps_what_was_measured(
         assert f"fortieth ab --resume {tmp_path}" in capsys.readouterr().out
         assert run_ab(request(tmp_path, resume=tmp_path)) == 0
     assert len(ResultStore(tmp_path).read().items) == 10
+
+
+def test_an_interrupt_while_files_are_written_leaves_them_whole(
+    thread: LoopThread, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*given: Any) -> tuple[Path, ...]:
+        os.kill(os.getpid(), signal.SIGINT)
+        return write_files(*given)
+
+    monkeypatch.setattr(ab_run, "write_files", interrupted)
+    with arms(thread, sloppy) as (bare, guarded):
+        assert run_ab(request(tmp_path, bare, guarded)) == 0
+    assert (tmp_path / "report.html").read_text().endswith("</html>\n")
+    assert len(json.loads((tmp_path / "results.json").read_text())["conversations"]) == 6
 
 
 def test_an_arm_that_dies_is_told_in_one_line(
