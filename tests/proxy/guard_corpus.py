@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import logging
 import re
 import sys
 from collections import Counter
@@ -45,7 +46,9 @@ ANSWERS: dict[str, dict[str, Any]] = {
     "book": {"id": "answered", "seats": 2},
 }
 # The cases that hold one right call beside a wrong one: nowhere else may a call of a refused turn be kept.
-_ONE_RIGHT = re.compile(r"one_bad_of_two|in_second_call|truncated_second_call|name_stops_the_turn")
+_ONE_RIGHT = re.compile(
+    r"one_bad_of_two|in_second_call|truncated_second_call|cut_in_the_second|name_stops_the_turn"
+)
 RIGHT: list[tuple[str, Any]] = [("get_weather", {"city": "Oslo"}), ("get_time", {"zone": "CET"})]
 _REFUSED = re.compile(r"The (?:call of (\S+)|tool call) was not executed:")
 
@@ -136,7 +139,9 @@ class Model:
         return play.first if len(request.messages) < 5 else Script(("<tool_call>\n{",))
 
     def _answer(self, request: ChatRequest, play: Play) -> Script:
-        """As many calls as the correction names, of the tools that it names."""
+        """As many calls as the correction names, of the tools that it names; words where there are none."""
+        if not play.tools:
+            return Script(("It is sunny.",))
         last = max(i for i, one in enumerate(request.messages) if one.role is Role.assistant or i == 0)
         told = "\n".join(message.text for message in request.messages[last + 1 :])
         named: list[str] = _REFUSED.findall(told)
@@ -215,7 +220,7 @@ def judge(play: Play, stream: bool, seen: Seen, answered: list[tuple[str, Any]])
         if tool is None or not tool.schema.validator.is_valid(value):
             faults.append(f"not valid: {name} {arguments}")
     kept: list[tuple[str, Any]] = []
-    if play.truth is not None and seen.verdict != "reasked":
+    if play.truth is not None and (seen.verdict != "reasked" or not play.truth):
         if calls != list(play.truth):
             faults.append(f"wrong: {calls} instead of {list(play.truth)}")
     elif play.right:
@@ -252,6 +257,7 @@ def _own_text(play: Play) -> tuple[str, str]:
 
 def main() -> int:
     """Prints a table and every fault; 1 if there is one."""
+    logging.disable(logging.WARNING)  # a line for each turn that was mended or refused
     totals: Counter[tuple[str, str, str, str]] = Counter()
     verdicts: Counter[tuple[tuple[str, str, str, str], str]] = Counter()
     kept, delivered, bad = 0, 0, 0
