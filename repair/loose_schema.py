@@ -7,7 +7,7 @@ the rest stricter.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 # Google's API writes types in capitals, and many hand-written tools use Python's names.
@@ -35,9 +35,12 @@ _DEPENDENT = {
     "contains": ("minContains", "maxContains"),
 }
 _STEPS = 100
+# A step looks at all of the schema: of a long one fewer are made, so that no schema takes seconds.
+_STEPS_TIMES_CHARS, _LEAST_STEPS = 1_000_000, 10
 _TOLD_CHARS = 160
 
 Fault = tuple[str, str]  # a JSON pointer into the schema, and what is wrong there
+Place = tuple[str, ...]
 
 
 def loosen(
@@ -46,18 +49,23 @@ def loosen(
     """A schema in which find_fault finds nothing, and what it no longer validates of `root`."""
     root = _read(root)
     left_out: list[str] = []
-    for _ in range(_STEPS):
+    for _ in range(max(_LEAST_STEPS, min(_STEPS, _STEPS_TIMES_CHARS // len(json.dumps(root))))):
         fault = find_fault(root)
         if fault is None:
             return root, left_out
         path, message = fault
-        message = message if len(message) <= _TOLD_CHARS else f"{message[:_TOLD_CHARS]} ..."
-        place = _place(root, path) or _place(root, _lost_reference(root))
-        if not place:
-            return {}, [*left_out, f"all of it: {message}"]
-        left_out.append(f"/{'/'.join(place)}: {message}")
-        root = _without(root, place)
+        place = _place(root, path)
+        found = {place: message} if place else _lost_references(root, message)
+        if not found:
+            return {}, [*left_out, f"all of it: {_shortened(message)}"]
+        told = [f"/{'/'.join(place)}: {_shortened(message)}" for place, message in found.items()]
+        left_out += told if len(told) <= _STEPS else [*told[:_STEPS], f"and {len(told) - _STEPS} more"]
+        root = _without(root, found)
     return {}, [*left_out, "all of it: too much of it is wrong"]
+
+
+def _shortened(message: str) -> str:
+    return message if len(message) <= _TOLD_CHARS else f"{message[:_TOLD_CHARS]} ..."
 
 
 def _read(node: Any, names: bool = False) -> Any:
@@ -147,7 +155,7 @@ def _flag(part: Any) -> bool | None:
     return flag if isinstance(flag, bool) else None
 
 
-def _place(root: Any, path: str) -> tuple[str, ...]:
+def _place(root: Any, path: str) -> Place:
     """Where the keyword is that a fault at a JSON pointer is about; empty where there is none."""
     tokens = [token.replace("~1", "/").replace("~0", "~") for token in path.split("/")[1:]]
     at = 0
@@ -178,30 +186,62 @@ def _item(items: list[Any], token: str) -> Any:
     return items[int(token)] if token.isdigit() and int(token) < len(items) else None
 
 
-def _without(root: dict[str, Any], place: tuple[str, ...]) -> dict[str, Any]:
-    """The schema without the keyword at `place` and everything that depends on it. A named schema at `place`
-    then accepts anything.
+def _without(root: dict[str, Any], places: Iterable[Place]) -> dict[str, Any]:
+    """The schema without the keywords at these places, and without everything that depends on them. A named
+    schema then accepts anything.
     """
     copy: dict[str, Any] = json.loads(json.dumps(root))
-    node: Any = copy
+    for place in places:
+        _remove(copy, place)
+    return copy
+
+
+def _remove(root: dict[str, Any], place: Place) -> None:
+    node: Any = root
+    named = False
     for at, key in enumerate(place[:-1]):
         node = node[int(key)] if isinstance(node, list) else node[key]
         named = key in _NAMED and at == len(place) - 2
     last = place[-1]
-    if len(place) > 1 and named:
+    if named:
         node[last] = {}
-        return copy
+        return
     for key in (last, *_DEPENDENT.get(last, ()), *(_CONDITION if last in _CONDITION else ())):
         node.pop(key, None)
-    return copy
 
 
-def _lost_reference(root: Any) -> str:
-    """The JSON pointer of the first `$ref` to nowhere, else of the first `$ref`; "" where there is none."""
+def _lost_references(root: Any, message: str) -> dict[Place, str]:
+    """The places of all `$ref` that lead nowhere, each with what is wrong; else the first `$ref` of all, with
+    the message of a fault whose place is not known.
+    """
     found = list(_references(root, ""))
-    return next(
-        (pointer for pointer, target in found if not _resolves(root, target)), found[0][0] if found else ""
-    )
+    named = set(_own_names(root))
+    gone = [(at, target) for at, target in found if not _resolves(root, target) and target not in named]
+    lost = {_place(root, at): _is_lost(target) for at, target in gone}
+    lost.pop((), None)
+    if not lost and found:
+        lost = {_place(root, found[0][0]): message}
+    # what stands inside of another place goes with it
+    return {
+        place: told
+        for place, told in lost.items()
+        if not any(place[:at] in lost for at in range(1, len(place)))
+    }
+
+
+def _own_names(node: Any) -> Iterator[str]:
+    """What a `$ref` may call a part of the schema by, other than its place."""
+    if isinstance(node, Mapping):
+        for key, prefix in (("$id", ""), ("$anchor", "#"), ("$dynamicAnchor", "#")):
+            if isinstance(node.get(key), str):
+                yield prefix + node[key]
+    for part in node.values() if isinstance(node, Mapping) else node if isinstance(node, list) else ():
+        yield from _own_names(part)
+
+
+def _is_lost(target: str) -> str:
+    nowhere = target.startswith("#")
+    return f"{target!r} leads nowhere" if nowhere else f"{target!r} is elsewhere, and nothing is fetched"
 
 
 def _references(node: Any, pointer: str, names: bool = False) -> Iterator[tuple[str, str]]:

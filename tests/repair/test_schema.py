@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from repair.tools import SchemaError, ToolSet
 from repair.types import Accepted, Rejected, ToolDefinition
 
 DRAFT7 = "http://json-schema.org/draft-07/schema#"
+DRAFT_2020 = "https://json-schema.org/draft/2020-12/schema"
 NODE = {"type": "object", "properties": {"next": {"$ref": "#/$defs/node"}}, "required": ["value"]}
 
 
@@ -274,3 +276,46 @@ def test_long_chains_of_references_are_followed(closed: bool) -> None:
     compiled = compile_schema({"properties": {**links, "p2000": last}})
     assert bool(compiled.left_out) is closed
     assert compiled.validator.is_valid({"p1999": 5}) is closed
+
+
+def test_all_references_that_lead_nowhere_are_found_at_once() -> None:
+    lost = {f"p{at}": {"$ref": f"#/$defs/gone{at}"} for at in range(800)}
+    root = {"type": "object", "properties": {**lost, "n": {"type": "integer"}}}
+    asked: list[object] = []
+
+    def find_fault(schema: dict[str, Any]) -> tuple[str, str] | None:
+        asked.append(schema)
+        return ("", "somewhere a reference is lost") if "gone" in json.dumps(schema) else None
+
+    loose, left_out = loosen(root, find_fault)
+    assert len(asked) == 2
+    assert left_out[0] == "/properties/p0/$ref: '#/$defs/gone0' leads nowhere"
+    assert left_out[-1] == "and 700 more"
+    assert loose["properties"]["n"] == {"type": "integer"}
+    assert not compile_schema(root).validator.is_valid({"n": "no number"})
+
+
+def test_a_reference_by_a_name_stays_where_another_one_is_lost() -> None:
+    parts = {"n": {"$anchor": "number", "type": "integer"}, "t": {"$id": "urn:text", "type": "string"}}
+    named = {"a": {"$ref": "#number"}, "b": {"$ref": "urn:text"}, "c": {"$ref": "#/$defs/gone"}}
+    compiled = compile_schema({"$schema": DRAFT_2020, "$defs": parts, "properties": named})
+    assert compiled.left_out == ("/properties/c/$ref: '#/$defs/gone' leads nowhere",)
+    assert not compiled.validator.is_valid({"a": "x"})
+    assert not compiled.validator.is_valid({"b": 1})
+
+
+def test_the_longer_a_schema_the_fewer_faults_are_looked_for() -> None:
+    counts = []
+    for length in (10, 100_000):
+        asked: list[object] = []
+        wrong = {f"p{at}": {"minimum": "x"} for at in range(200)}
+        root = {"description": "x" * length, "properties": wrong}
+
+        def find_fault(schema: dict[str, Any], asked: list[object] = asked) -> tuple[str, str]:
+            asked.append(schema)
+            name = next(name for name, part in schema["properties"].items() if part)
+            return f"/properties/{name}/minimum", "no number"
+
+        assert loosen(root, find_fault)[1][-1] == "all of it: too much of it is wrong"
+        counts.append(len(asked))
+    assert counts == [100, 10]
