@@ -89,7 +89,7 @@ def needs_writing(folder: Folder) -> None:
         fail(f"{folder.path} cannot be changed now: {folder.readonly}")
 
 
-@cache_app.command("ls")
+@cache_app.command("ls", short_help="List what is stored, by model.")
 def list_models(cache_dir: Dir = None) -> None:
     """List what is stored, by model: fingerprint, segments, tokens, MiB, last use."""
     with opened(cache_dir) as folder:

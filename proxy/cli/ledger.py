@@ -29,7 +29,7 @@ LedgerFile = Annotated[Path, typer.Argument(metavar="FILE", help="The file that 
 _POLL_S = 0.5
 
 
-@ledger_cli.command()
+@ledger_cli.command(short_help="Show the newest requests, one on each line.")
 def tail(
     file: LedgerFile,
     lines: Annotated[int, typer.Option("--lines", "-n", min=1, help="How many requests to show.")] = 20,

@@ -43,10 +43,6 @@ cli = typer.Typer(
 
 cli.add_typer(ledger_cli)
 cli.add_typer(cache_app)
-cli.command()(connect)
-cli.command()(ab)
-cli.command()(bench)
-cli.command()(sessions)
 
 
 class LogLevel(StrEnum):
@@ -209,7 +205,13 @@ def _default_cache_dir() -> str:
         return "off"
 
 
-@cli.command()
+cli.command(short_help="Show or write the settings that connect a client to this server.")(connect)
+cli.command(short_help="Compare how reliably servers call tools, turn by turn.")(ab)
+cli.command(short_help="Measure how fast servers answer.")(bench)
+cli.command(short_help="Show the sessions of a running server.")(sessions)
+
+
+@cli.command(short_help="Play an agent loop twice, without and with the guard.")
 def demo(
     turns: Annotated[int, typer.Option(min=1, max=200, help="How many tool turns the loop has.")] = 40,
     seed: Annotated[
@@ -247,7 +249,7 @@ def demo(
         raise typer.Exit(1)
 
 
-@cli.command()
+@cli.command(short_help="Check the installation and a model.")
 def doctor(
     model: Annotated[
         str | None, typer.Argument(metavar="MODEL", help="As for serve: a model directory or a hub id.")
@@ -283,7 +285,7 @@ def doctor(
         raise typer.Exit(1)
 
 
-@cli.command()
+@cli.command(short_help="Check and repair recorded outputs of a model.")
 def repair() -> None:
     """Check and repair recorded model outputs: JSON Lines on stdin, one result line for each on stdout.
 

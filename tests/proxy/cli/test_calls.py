@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -134,6 +135,13 @@ def test_every_command_is_called_wrongly_at_least_once() -> None:
     known = {" ".join(words) for words, _ in commands(group)}
     called = {name for name in known for line in WRONG if f"{line} ".startswith(f"{name} ")}
     assert called == known
+
+
+@pytest.mark.parametrize("group", [(), ("ledger",), ("cache",)], ids=" ".join)
+def test_the_list_of_commands_has_whole_sentences(group: tuple[str, ...]) -> None:
+    told = CliRunner().invoke(cli, [*group, "--help"]).stdout.partition("Commands:\n")[2].splitlines()
+    assert told
+    assert all(re.fullmatch(r"  [a-z]+ +[A-Z][^.]*\.", line) and len(line) < 80 for line in told), told
 
 
 def test_short_options() -> None:
