@@ -214,7 +214,7 @@ def _lost_references(root: Any, message: str) -> dict[Place, str]:
     """The places of all `$ref` that lead nowhere, each with what is wrong; else the first `$ref` of all, with
     the message of a fault whose place is not known.
     """
-    found = list(_references(root, ""))
+    found = list(references(root))
     named = set(_own_names(root))
     gone = [(at, target) for at, target in found if not _resolves(root, target) and target not in named]
     lost = {_place(root, at): _is_lost(target) for at, target in gone}
@@ -244,17 +244,18 @@ def _is_lost(target: str) -> str:
     return f"{target!r} leads nowhere" if nowhere else f"{target!r} is elsewhere, and nothing is fetched"
 
 
-def _references(node: Any, pointer: str, names: bool = False) -> Iterator[tuple[str, str]]:
+def references(node: Any, pointer: str = "", names: bool = False) -> Iterator[tuple[str, str]]:
+    """The JSON pointer of each reference, and what it refers to."""
     if isinstance(node, Mapping):
         for key, item in node.items():
             below = f"{pointer}/{str(key).replace('~', '~0').replace('/', '~1')}"
             if key in ("$ref", "$dynamicRef", "$recursiveRef") and isinstance(item, str) and not names:
                 yield below, item
             elif names or key not in _DATA:
-                yield from _references(item, below, not names and key in _NAMED)
+                yield from references(item, below, not names and key in _NAMED)
     elif isinstance(node, list):
         for index, item in enumerate(node):
-            yield from _references(item, f"{pointer}/{index}")
+            yield from references(item, f"{pointer}/{index}")
 
 
 def _resolves(root: Any, target: str) -> bool:

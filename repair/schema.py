@@ -12,6 +12,7 @@ import jsonschema_rs
 
 from repair.limits import LIMITS
 from repair.loose_schema import loosen
+from repair.schema_size import has_light_parts
 
 _DRAFTS = (
     "https://json-schema.org/draft/2020-12/schema",
@@ -83,8 +84,10 @@ class CompiledSchema:
         self.required: frozenset[str] = frozenset(required if isinstance(required, list) else ())
 
     @functools.cached_property
-    def parts(self) -> jsonschema_rs.ValidatorMap:
-        """Validators of every subschema, keyed "#" + JSON pointer."""
+    def parts(self) -> Mapping[str, jsonschema_rs.Validator] | jsonschema_rs.ValidatorMap:
+        """Validators of every subschema, keyed "#" + JSON pointer; none where to build them took seconds."""
+        if not has_light_parts(self.root):
+            return {}
         return jsonschema_rs.validator_map_for(self.root, offline=True, validate_formats=False)
 
     def accepts(self, pointer: str, value: Any) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -319,3 +320,41 @@ def test_the_longer_a_schema_the_fewer_faults_are_looked_for() -> None:
         assert loosen(root, find_fault)[1][-1] == "all of it: too much of it is wrong"
         counts.append(len(asked))
     assert counts == [100, 10]
+
+
+def chain(links: int, link: Callable[[int], dict[str, Any]]) -> dict[str, Any]:
+    return {
+        "properties": {**{f"p{at}": link(at + 1) for at in range(links)}, f"p{links}": {"type": "integer"}}
+    }
+
+
+@pytest.mark.parametrize(
+    "link",
+    [
+        lambda at: {"$ref": f"#/properties/p{at}"},
+        lambda at: {"items": {"properties": {"x": {"$ref": f"#/properties/p{at}"}}}},
+    ],
+    ids=["of references", "of arrays"],
+)
+def test_the_parts_of_a_long_chain_are_not_built(link: Callable[[int], dict[str, Any]]) -> None:
+    assert compile_schema(chain(50, link)).accepts("/properties/p50", 5)
+    long = compile_schema(chain(3000, link))
+    assert not long.parts
+    assert not long.accepts("/properties/p3000", 5)
+    assert isinstance(
+        repair_arguments("f", '{"p3000": "5"}', compile_one(chain(3000, link)), "stop"), Rejected
+    )
+
+
+@pytest.mark.parametrize("count", [4_000, 40_000])
+def test_the_parts_of_a_schema_with_very_many_are_not_built(count: int) -> None:
+    compiled = compile_schema({"properties": {f"p{at}": {"type": "integer"} for at in range(count)}})
+    assert compiled.accepts("/properties/p1", 5) is (count < 20_000)
+
+
+def test_the_parts_of_a_tree_that_refers_to_itself_are_built() -> None:
+    node = {"properties": {f"p{at}": {"$ref": "#/$defs/node"} for at in range(300)}, "required": ["p0"]}
+    compiled = compile_schema({"$defs": {"node": node}, "$ref": "#/$defs/node"})
+    assert compiled.accepts("/$defs/node", {"p0": {"p0": 1}}) is not compiled.accepts(
+        "/$defs/node", {"p1": 1}
+    )
