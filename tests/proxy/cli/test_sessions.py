@@ -71,6 +71,7 @@ def test_one_session_shows_what_changed() -> None:
 def test_a_session_that_missed_nothing_names_no_cause() -> None:
     text = "\n".join(details(shown(replace(ROW, cache=REUSED))))
     assert "last miss  none" in text
+    text = text.replace("from ram: none", "")  # the tier: a cause has the same word
     assert not any(
         cause.value in text for cause in MissCause if cause not in (MissCause.none, MissCause.reasoning)
     )
