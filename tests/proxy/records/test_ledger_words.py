@@ -127,6 +127,17 @@ def test_redacted_no_word_is_in_the_file(tmp_path: Path, engine: tuple[LoopThrea
         assert {"required", "type", "unknown_tool"} <= rules
 
 
+def test_the_log_quotes_names_of_arguments_and_errors_of_upstreams_alone(
+    tmp_path: Path, engine: tuple[LoopThread, EngineUpstream], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    talk(tmp_path / "ledger.sqlite", False, engine)
+    lines = [one.getMessage() for one in caplog.records]
+    assert sum(f"at /{SECRET} (" in line for line in lines) == 2
+    assert sum(line.startswith("failed: ") and f"turn 1: {SECRET} (" in line for line in lines) == 1
+    assert sum(SECRET in line for line in lines) == 3
+
+
 @pytest.mark.parametrize("stream", [True, False], ids=["streamed", "whole"])
 @pytest.mark.parametrize("reasked", [False, True], ids=["first", "reasked"])
 def test_what_an_abandoned_attempt_had_written_is_kept(stream: bool, reasked: bool) -> None:
