@@ -8,6 +8,7 @@ import pytest
 
 from engine.model import LoadedModel
 from tests.engine.cache.computing import Bench
+from tests.engine.cache.test_engine import Engines
 from tests.engine.cache.test_layers import network
 
 
@@ -17,3 +18,11 @@ def bench(request: pytest.FixtureRequest, loaded: LoadedModel) -> Iterator[Bench
     yield bench
     for cache in bench.caches:
         cache.close()
+
+
+@pytest.fixture(params=["plain", "hybrid"])
+def engines(request: pytest.FixtureRequest, loaded: LoadedModel) -> Iterator[Engines]:
+    engines = Engines(loaded, request.param)
+    yield engines
+    for core in engines.cores:
+        core.close()

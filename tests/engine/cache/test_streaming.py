@@ -29,14 +29,6 @@ def plain(loaded: LoadedModel) -> Iterator[Bench]:
         cache.close()
 
 
-@pytest.fixture(params=["plain", "hybrid"])
-def engines(request: pytest.FixtureRequest, loaded: LoadedModel) -> Iterator[Engines]:
-    engines = Engines(loaded, request.param)
-    yield engines
-    for core in engines.cores:
-        core.close()
-
-
 @pytest.mark.parametrize("in_time", [True, False], ids=["written", "pending"])
 def test_a_conversation_that_outgrew_ram_comes_back_from_disk(
     bench: Bench, tmp_path: Path, in_time: bool

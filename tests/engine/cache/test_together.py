@@ -2,24 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-import pytest
-
 from engine.cache.manager import LEAST_AHEAD
 from engine.core import EngineCore
 from engine.model import LoadedModel
 from engine.types import Finished, Priority
 from tests.engine.cache.test_engine import SYSTEM, Engines, end_of
 from tests.engine.drive import Told, alone, collect, request, run
-
-
-@pytest.fixture(params=["plain", "hybrid"])
-def engines(request: pytest.FixtureRequest, loaded: LoadedModel) -> Iterator[Engines]:
-    engines = Engines(loaded, request.param)
-    yield engines
-    for core in engines.cores:
-        core.close()
 
 
 def drain(core: EngineCore, told: dict[str, Told]) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 from typing import Any
 
 import pytest
@@ -18,6 +17,7 @@ from proxy.guard.policy import GuardPolicy
 from proxy.upstreams.scripted import Script, ScriptedUpstream
 from repair.schema import CompiledSchema, compile_schema
 from repair.types import ToolDefinition
+from tests.proxy.at_once import AtOnce
 
 SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}}
 REQUEST = ChatRequest(
@@ -30,20 +30,9 @@ REQUEST = ChatRequest(
 )
 
 
-class Compiled:
-    """The threads in which schemas are compiled, and how many at the same time at most."""
-
-    def __init__(self) -> None:
-        self.threads: set[int] = set()
-        self.most = 0
-        self._now = 0
-
+class Compiled(AtOnce):
     def compile(self, parameters: Any) -> CompiledSchema:
-        self.threads.add(threading.get_ident())
-        self._now += 1
-        self.most = max(self.most, self._now)
-        time.sleep(0.01)
-        self._now -= 1
+        self.note()
         return compile_schema(parameters)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import gzip
 import threading
-import time
 from collections.abc import Sequence
 
 import pytest
@@ -14,6 +13,7 @@ from fastapi import Request
 from proxy.conversation.errors import Overloaded
 from proxy.http import incoming
 from proxy.http.incoming import Bodies, BodyLimits
+from tests.proxy.at_once import AtOnce
 
 KIB = 1024
 LIMITS = BodyLimits(max_bytes=1024 * KIB, silence_s=20, total_s=20)
@@ -113,20 +113,9 @@ def test_of_long_bodies_one_piece_is_read_in_a_turn_of_the_loop() -> None:
     assert len(set(turns)) == len(turns)
 
 
-class Work:
-    """Notes its threads, and how many work at the same time at most."""
-
-    def __init__(self) -> None:
-        self.threads: set[int] = set()
-        self.most = 0
-        self._now = 0
-
+class Work(AtOnce):
     def __call__(self, body: bytes) -> int:
-        self.threads.add(threading.get_ident())
-        self._now += 1
-        self.most = max(self.most, self._now)
-        time.sleep(0.01)
-        self._now -= 1
+        self.note()
         return len(body)
 
 
