@@ -39,7 +39,7 @@ install-dev: $(VENV)/.dev
 serve: install
 	$(BIN)/fortieth serve $(ARGS)
 
-# runs the tests, about 11 minutes; ARGS='tests/repair -k hermes' runs some
+# runs the tests, about 15 minutes; ARGS='tests/repair -k hermes' runs some
 test: install-dev
 	$(BIN)/python -m pytest $(ARGS)
 
