@@ -262,6 +262,7 @@ class Guard:
 
         Raises whatever can be known before the first token: BadRequest, Overloaded, UpstreamUnavailable.
         """
+        self._measure(request, caller)
         tools, unvalidated = await self._schemas.compile(request)
         about = self._circumstances(request, caller, tools, unvalidated)
         asked = about.request
@@ -279,6 +280,20 @@ class Guard:
             raise
         recorder.admitted(str(generation.format))
         return Exchange(self, about, asked, tools, generation, recorder)
+
+    def _measure(self, request: ChatRequest, caller: Caller) -> None:
+        """Raises ContextTooLong before schemas are compiled, which may take longer than anything else of a
+        request that is refused.
+        """
+        measure = self.upstream.capabilities.measure
+        if measure is None:
+            return
+        try:
+            measure(request)
+        except RequestError as error:
+            about = self._circumstances(request, caller, ToolSet(()), ())
+            Recorder(about, self._sinks, self.activity).failed(error)
+            raise
 
     def delivered(self, request: ChatRequest, events: Sequence[Event]) -> None:
         """Takes note that a client got all of a turn. request: as the client sent it."""

@@ -50,6 +50,8 @@ class Capabilities:
     prefiller: it computes prompts before they come.
     tokenizer: it tells the tokens of prompts, and their text.
     stats: returns the figures of an engine of its own.
+    measure: raises ContextTooLong for a request that is certain to be too long, by its size alone, so that
+        nothing need be made of it.
     """
 
     structured_calls: bool = False
@@ -59,3 +61,4 @@ class Capabilities:
     prefiller: Prefiller | None = None
     tokenizer: Tokenizer | None = None
     stats: Callable[[], EngineStats] | None = None
+    measure: Callable[[ChatRequest], None] | None = None

@@ -94,6 +94,7 @@ class EngineUpstream:
             prefiller=self,
             tokenizer=EngineTokenizer(self._prompter, template, self._renderer, info.context_length),
             stats=client.stats,
+            measure=self._measure,
         )
 
     @classmethod
@@ -144,7 +145,7 @@ class EngineUpstream:
     async def open(self, request: ChatRequest) -> EngineGeneration:
         if self._live >= self._capacity:
             raise Overloaded(f"the queue is full: {self._live} requests", retry_after_s=RETRY_AFTER_S)
-        self._check_size(request)
+        self._measure(request)
         self._live += 1
         self._ahead.arrived(request.session.id)
         self._client.prefetch_session(request.session.id)  # fetched while the prompt is being written
@@ -180,7 +181,7 @@ class EngineUpstream:
             long=is_long(request),
         )
 
-    def _check_size(self, request: ChatRequest) -> None:
+    def _measure(self, request: ChatRequest) -> None:
         try:
             self._bound.check(request, self._client.info.context_length)
         except EngineError as error:
@@ -188,7 +189,7 @@ class EngineUpstream:
 
     async def warm(self, request: ChatRequest) -> Finished:
         """Computes how conversations begin that continue these messages. Raises RequestError."""
-        self._check_size(request)
+        self._measure(request)
         try:
             tokens = await self._begin_next(request, None)
             return await run_ahead(self._client, prefill(tokens, deadline_s=None))

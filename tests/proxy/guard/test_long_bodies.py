@@ -10,10 +10,13 @@ import pytest
 
 import proxy.guard.json_answer
 import repair.tools
+from proxy.conversation.errors import ContextTooLong
 from proxy.conversation.message import Message, Role
 from proxy.conversation.request import ChatRequest
 from proxy.guard.guard import Guard
 from proxy.guard.policy import GuardPolicy
+from proxy.records.request_record import Ending, RequestRecord
+from proxy.upstreams.capabilities import Capabilities
 from proxy.upstreams.scripted import Script, ScriptedUpstream
 from repair.schema import CompiledSchema, compile_schema
 from repair.types import ToolDefinition
@@ -34,6 +37,14 @@ class Compiled(AtOnce):
     def compile(self, parameters: Any) -> CompiledSchema:
         self.note()
         return compile_schema(parameters)
+
+
+class Kept:
+    def __init__(self) -> None:
+        self.records: list[RequestRecord] = []
+
+    def record(self, record: RequestRecord) -> None:
+        self.records.append(record)
 
 
 def test_schemas_of_long_bodies_are_compiled_one_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -59,3 +70,24 @@ def test_schemas_of_long_bodies_are_compiled_one_after_the_other(monkeypatch: py
     asyncio.run(all_at_once())
     assert compiled.threads
     assert threading.get_ident() not in compiled.threads
+
+
+def test_nothing_is_compiled_of_what_is_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled = Compiled()
+    monkeypatch.setattr(repair.tools, "compile_schema", compiled.compile)
+    monkeypatch.setattr(proxy.guard.json_answer, "compile_schema", compiled.compile)
+
+    def measure(request: ChatRequest) -> None:
+        raise ContextTooLong(5000, 1000)
+
+    upstream = ScriptedUpstream(
+        lambda request: Script(("never",)), capabilities=Capabilities(measure=measure)
+    )
+    kept = Kept()
+    guard = Guard(upstream, GuardPolicy(), [kept])
+    with pytest.raises(ContextTooLong):
+        asyncio.run(guard.open(REQUEST))
+    assert not compiled.threads
+    (record,) = kept.records
+    assert (record.ending, record.turn, record.attempts) == (Ending.failed, 1, ())
+    assert record.error.startswith("prompt is too long: 5000")
