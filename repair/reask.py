@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from repair.tools import Tool, ToolSet
@@ -34,6 +35,9 @@ WAITS = "This call is right. It waits until the others are right too; do not sen
 _WHOLE_CHARS = 2000
 _PART_CHARS = 800
 _MESSAGE_CHARS = 1500
+_SENTENCE_END = re.compile(r"[.:;!?\n]+")
+_MARKUP = " \t\r-*_#>`'\""
+_LEAST_WORDS = 4  # of a sentence by which it is known again
 
 
 def correction(
@@ -58,6 +62,19 @@ def correction(
     if kept:
         lines.append(f"Right and kept, not to be sent again: {', '.join(kept)}.")
     return "\n".join(lines)
+
+
+def says_back(text: str, told: str) -> bool:
+    """Whether an answer begins with a sentence that the model was told. Small models say a correction back,
+    which answers nothing.
+    """
+    first = next(_sentences(text), "")
+    return len(first.split()) >= _LEAST_WORDS and first in _sentences(told)
+
+
+def _sentences(text: str) -> Iterator[str]:
+    stripped = (piece.strip(_MARKUP).casefold() for piece in _SENTENCE_END.split(text))
+    return (piece for piece in stripped if piece)
 
 
 def _short(message: str) -> str:

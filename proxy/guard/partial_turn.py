@@ -9,6 +9,7 @@ from typing import Any
 
 from proxy.guard.attempt import Attempt
 from proxy.guard.emitted import meaning
+from repair.reask import says_back
 from repair.turn import TurnPolicy
 from repair.types import Accepted, Fix, Problem, ToolCall
 
@@ -129,11 +130,16 @@ def keep_accepted(attempt: Attempt, problems: tuple[Problem, ...], policy: TurnP
 
 
 def settle(
-    partial: PartialTurn, attempt: Attempt, problems: tuple[Problem, ...], policy: TurnPolicy
+    partial: PartialTurn,
+    attempt: Attempt,
+    problems: tuple[Problem, ...],
+    policy: TurnPolicy,
+    told: str = "",
 ) -> Settled | Retry:
     """What the next attempt adds to the turn.
 
     problems: the attempt's own, or those of a loop that it continues.
+    told: all corrections that the model has seen.
 
     Where nothing is kept, the attempt is the whole turn. Else it must bring exactly the missing calls.
     """
@@ -143,7 +149,8 @@ def settle(
         return Retry(keep_accepted(attempt, problems, policy), problems)
     if attempt.calls:
         return Settled(attempt.calls, attempt.fixes)
-    if attempt.text.strip() and partial.may_answer and not attempt.cut:
+    answered = attempt.text.strip() and not attempt.cut and not says_back(attempt.text, told)
+    if answered and partial.may_answer:
         return Settled((), text=attempt.text)
     return Retry(partial, (Problem("", "call_required", "the corrected call was due, and none came"),))
 

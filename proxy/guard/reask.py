@@ -13,6 +13,7 @@ import tenacity
 
 from proxy.conversation.errors import BadRequest, ContextTooLong, RequestError
 from proxy.conversation.events import Usage
+from proxy.conversation.message import Role
 from proxy.conversation.request import ChatRequest, ToolMode
 from proxy.guard.asking import Way, ask_for_calls, choose_way, room_for, sampling_for, without_ours
 from proxy.guard.attempt import Attempt, AttemptReader
@@ -104,6 +105,12 @@ class Reask:
                 problems += (Problem("", "parallel", f"one call was allowed, {count} came"),)
         self._messages = extend(self._messages, attempt, problems, self._tools)
 
+    @property
+    def _told(self) -> str:
+        """All corrections of the fork."""
+        ours = self._messages[len(self._request.messages) :]
+        return "\n".join(message.text for message in ours if message.role is not Role.assistant)
+
     async def _repeat(self, first: Attempt) -> Settled | None:
         retrying = tenacity.AsyncRetrying(
             stop=tenacity.stop_after_attempt(self._limits.attempts),
@@ -154,7 +161,7 @@ class Reask:
         problems = attempt.problems
         if not problems and not self._partial.kept:
             problems = self._refuse(attempt)
-        result = settle(self._partial, attempt, problems, self._policy)
+        result = settle(self._partial, attempt, problems, self._policy, self._told)
         if isinstance(result, Retry):
             self._partial, self._problems = result.partial, result.problems
             self._tell(attempt)

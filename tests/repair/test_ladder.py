@@ -11,7 +11,7 @@ from repair.jsonl import repair_arguments, repair_request
 from repair.ladder import repair_call
 from repair.limits import LIMITS
 from repair.names import resolve_name
-from repair.reask import correction
+from repair.reask import correction, says_back
 from repair.tools import ToolSet
 from repair.turn import Turn
 from repair.types import Accepted, Body, FixKind, Problem, RawCall, Rejected, ToolDefinition, Verdict
@@ -182,6 +182,25 @@ def test_a_correction_names_place_reason_and_schema() -> None:
     assert '"city" is a required property' in text
     assert '"required": ["city"]' in text
     assert correction((Problem("", "truncated", "cut"),), tools).count("\n") == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("The tool call was not executed.", True),
+        ("**The tool call was not executed**: I will try again.", True),
+        ("\n> the tool call was not executed", True),
+        ("If you meant a call, send it in the right form; I did.", True),
+        ("Which city do you mean? The tool call was not executed.", False),
+        ("The tool call was not executed yet, since the lamp is unknown.", False),
+        ("(broken_markers)", False),
+        ("...", False),
+        ("", False),
+    ],
+)
+def test_a_correction_said_back(text: str, expected: bool) -> None:
+    problem = Problem("", "broken_markers", "the text ends like a tool call, but cannot be read as one")
+    assert says_back(text, correction((problem,), ToolSet(()))) is expected
 
 
 def test_a_loop_is_refused() -> None:

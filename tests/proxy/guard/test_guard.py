@@ -100,6 +100,10 @@ TURNS: dict[str, tuple[tuple[Any, ...], Seen]] = {
         (HOPELESS_CALL, "Which city do you mean?"),
         Seen(200, "Which city do you mean?", reason="stop", verdict="reasked", attempts=2),
     ),
+    "the_correction_said_back_is_no_answer": (
+        (HOPELESS_CALL, "The call of get_weather was not executed. Please say which city.", CALL),
+        Seen(200, calls=(LISBON,), reason="tool_calls", verdict="reasked", attempts=3),
+    ),
     "words_for_a_malformed_call_are_no_answer": (
         (BAD_TYPE_CALL, "I am sorry.", CALL),
         Seen(200, calls=(LISBON,), reason="tool_calls", verdict="reasked", attempts=3),
