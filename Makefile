@@ -117,6 +117,12 @@ RIVALS ?= /tmp/fortieth-rivals
 bench-engine: install-dev
 	$(BIN)/python -m tests.bench.engine --rivals "$(RIVALS)" $(ARGS)
 
+# calls under grammars with and without computing known tokens ahead, in turns; BFCL, a folder of the Berkeley Function
+# Calling Leaderboard's files, adds real tools (docs/benchmarks/engine.md)
+.PHONY: bench-forced
+bench-forced: install-dev
+	$(BIN)/python -m tests.bench.forced $(if $(BFCL),--bfcl "$(BFCL)") $(ARGS)
+
 # requests for one call each, of the bundled model: what stands behind it
 bench-calls: install-dev
 	$(BIN)/python -m tests.bench.calls $(ARGS)

@@ -36,6 +36,7 @@ class JoinedCache(BatchKVCache):  # type: ignore[misc]
 
     keys: mx.array | None
     values: mx.array | None
+    offset: mx.array
     at_once = False
     step: int
     room = 0
@@ -72,6 +73,11 @@ class JoinedCache(BatchKVCache):  # type: ignore[misc]
         if size < need <= self.room:
             self.keys = enlarged(self.keys, self._idx, self.room)
             self.values = enlarged(self.values, self._idx, self.room)
+
+    def advance(self, tokens: int) -> None:
+        """Takes tokens back that trim() has just cut off every row."""
+        self.offset = self.offset + tokens
+        self._idx += tokens
 
     def filter(self, batch_indices: Any) -> None:
         """Keeps these rows; keeping all of them copies nothing."""

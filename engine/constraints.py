@@ -14,6 +14,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import takewhile
 
 import mlx.core as mx
 import numpy as np
@@ -30,6 +31,7 @@ KEPT = 64  # compiled grammars; an agent sends the same tools turn after turn
 FORCE = 1e6  # added to a logit: above everything but minus infinity, at any temperature
 ALLOWANCE_S = 0.5  # seconds of computing for a whole text, beside PER_TOKEN_S: more would delay all others
 PER_TOKEN_S = 0.005
+SPECIAL = b"\xff"  # how llguidance marks a special token among bytes
 LONGEST_REASON = 400  # characters of a compiler's message
 
 
@@ -51,13 +53,15 @@ def limits() -> LLParserLimits:
 class Grammars:
     """Compiles grammars for one model, in a thread of its own, and keeps the last few.
 
+    ends: the end tokens.
     failures: matchers that failed during a generation.
     """
 
     def __init__(self, tokenizer: Tokenizer, vocab_size: int, eos_token_ids: tuple[int, ...]) -> None:
         self._source = tokenizer
+        self._drawable = vocab_size  # ids that the model has, below this
         self._vocab_size = max(vocab_size, tokenizer.get_vocab_size(with_added_tokens=True))
-        self._eos = list(eos_token_ids)
+        self.ends = list(eos_token_ids)
         self._tokenizer: LLTokenizer | None = None
         self._compiled: OrderedDict[str, LLMatcher] = OrderedDict()
         self._thread: ThreadPoolExecutor | None = None
@@ -73,6 +77,26 @@ class Grammars:
         compiling = self._thread.submit(self._compile, text)
         compiling.add_done_callback(lambda _: self.wake())
         return compiling
+
+    def known_tokens(self, matcher: LLMatcher) -> list[int]:
+        """What must come next in a grammar, then a guess at what follows. The matcher is left as it was.
+
+        What must come are the tokens that the tokenizer makes of the text that must come, as far as no text
+        behind it could change them: of such tokens, the mask allows the next one alone. The guess is the
+        tokens of the rest of that text, with which longer tokens may begin too, or the end token.
+        """
+        forced: list[int] = [] if matcher.is_stopped() else matcher.compute_ff_tokens()
+        taken = matcher.try_consume_tokens(forced) if forced else 0
+        guess: list[int] = []
+        if taken == len(forced) and not matcher.is_error():
+            guess = self.ends[:1] if matcher.is_stopped() else self._tokens_of(matcher.compute_ff_bytes())
+        if taken:
+            matcher.rollback(taken)
+        return [*takewhile(lambda token: token < self._drawable, forced + guess)]
+
+    def _tokens_of(self, text: bytes) -> list[int]:
+        text, _, _ = text.partition(SPECIAL)
+        return self._for_tokens().tokenize_bytes(text) if text else []
 
     def note_failure(self, id: str, reason: str) -> None:
         """The grammar of request `id` failed during a generation."""
@@ -95,11 +119,11 @@ class Grammars:
 
     def _for_tokens(self) -> LLTokenizer:
         if self._tokenizer is None:
-            if not self._eos:
+            if not self.ends:
                 raise BadGrammar("the model has no end token, so that no grammar could ever end")
             try:
                 self._tokenizer = LLTokenizer(
-                    self._source.to_str(), n_vocab=self._vocab_size, eos_token=self._eos
+                    self._source.to_str(), n_vocab=self._vocab_size, eos_token=self.ends
                 )
             except ValueError as error:
                 raise BadGrammar(f"grammars cannot be used with this model's tokenizer: {error}") from error
@@ -134,6 +158,7 @@ class Constraint:
         self._matcher = matcher
         self._grammars = grammars
         self._latest: Allowed | None = None
+        self._consumed = False  # whether the matcher has the token that was picked last
         self.failed = False
         self.shown: Allowed | None = None
 
@@ -146,11 +171,30 @@ class Constraint:
         self.shown, self._latest = self._latest, None if self.failed else self._next(drawn, vocab_size)
         return self._latest
 
+    def draft(self, drawn: int | None) -> list[int]:
+        """The tokens that must come next, then the likeliest of what follows them; none where several may
+        come. To be called at most once for each token picked, before allow().
+
+        drawn: as in allow().
+        """
+        if self.failed or drawn in self._grammars.ends:
+            return []
+        began = time.thread_time()
+        self._consume(drawn)
+        expected = self._grammars.known_tokens(self._matcher)
+        self._allowance_s -= time.thread_time() - began
+        return expected
+
+    def _consume(self, drawn: int | None) -> None:
+        if drawn is not None and not self._consumed:
+            self._matcher.consume_token(drawn)
+        self._consumed = True
+
     def _next(self, drawn: int | None, vocab_size: int) -> Allowed | None:
         # CPU time of this thread, because the machine may be busy with other things
         began = time.thread_time()
-        if drawn is not None:
-            self._matcher.consume_token(drawn)
+        self._consume(drawn)
+        self._consumed = False
         allowed = allowed_tokens(self._matcher, vocab_size)
         self._allowance_s += PER_TOKEN_S - (time.thread_time() - began)
         reason = self._trouble(allowed)

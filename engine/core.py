@@ -37,19 +37,18 @@ GROWTH_STEP = 64  # tokens between two reports of a sequence's length to the sch
 
 
 class EngineCore:
-    """Serves one loaded model."""
+    """Serves one loaded model. drafts: as in Runner."""
 
-    def __init__(self, model: LoadedModel, config: EngineConfig) -> None:
+    def __init__(self, model: LoadedModel, config: EngineConfig, drafts: bool = True) -> None:
         self.info = model.info
         self._eos = frozenset(model.info.eos_token_ids)
         self._detokenizers = Detokenizers(model.tokenizer)
-        # One place more than the scheduler gives away, so that a health probe never waits for one.
         eos, vocab_size = model.info.eos_token_ids, model.info.vocab_size
         self._grammars = Grammars(model.tokenizer, vocab_size, eos)
         tuning = tuning_for(model.info.device)
-        self._runner = Runner(
-            model.network, eos, vocab_size, config.max_batch + 1, self._grammars, model.lane_worth, tuning
-        )
+        places = config.max_batch + 1  # one more than the scheduler gives away: a health probe waits for none
+        network, worth = model.network, model.lane_worth
+        self._runner = Runner(network, eos, vocab_size, places, self._grammars, worth, tuning, drafts)
         self.release = self._runner.release  # gives back memory that only work needs
         self._scheduler = Scheduler(
             Limits(
@@ -171,8 +170,12 @@ class EngineCore:
             self._counts.prompt_tokens += 0 if remaining else len(sequence.job.prompt)
             self._note_prompt(sequence, remaining)
         self._counts.step(len(result.sampled), result.prefilled)
-        for sampled in result.sampled:
-            self._write(sampled, events)
+        tokens = result.sampled
+        while tokens:
+            for sampled in tokens:
+                self._write(sampled, events)
+            tokens = self._runner.step_ahead()
+            self._counts.ahead(len(tokens))
         ended, self._ended = self._ended, []
         return events + ended
 

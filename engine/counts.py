@@ -37,3 +37,7 @@ class Counts:
             self.batch_sizes[bisect_left(BATCH_BOUNDS, decoded)] += 1
         self.batch_size = decoded
         self.peak_batch = max(self.peak_batch, decoded)
+
+    def ahead(self, decoded: int) -> None:
+        """Counts tokens of answers that the last step had computed ahead."""
+        self.tokens_generated += decoded

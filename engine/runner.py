@@ -19,6 +19,7 @@ from engine.batch_cache import joinable
 from engine.cache.assembler import Assembler, Join
 from engine.cache.streaming import Joined
 from engine.constraints import Allowed, Constraint, Grammars, ThinkingBudget
+from engine.drafting import DraftedNetwork, Drafter, Rows
 from engine.heap import give_back
 from engine.lanes import LaneLoad, choose_lane
 from engine.sampling import BatchSampler, Processor, SampledRow, UnexpectedRows, make_processors
@@ -37,6 +38,7 @@ class Live:
     """A request that was inserted at least once.
 
     row: how it is sampled.
+    drafter: says what comes next, where that can be known.
     left: prompt tokens not yet in its cache; the last of them starts the decoding.
     cache: what a pause set aside, or what it comes with.
     joining: set while that is put together.
@@ -56,6 +58,7 @@ class Live:
     joining: Future[Joined] | None = None
     cached: int = 0
     late: bool = False
+    drafter: Drafter | None = None
 
     @property
     def tokens(self) -> int:
@@ -68,8 +71,9 @@ class Lane:
 
     def __init__(self, model: Any, max_batch: int) -> None:
         self.sampler = BatchSampler()
+        self.network = DraftedNetwork(model)
         self.generator = BatchGenerator(
-            model, sampler=self.sampler, completion_batch_size=max_batch, prefill_batch_size=1
+            self.network, sampler=self.sampler, completion_batch_size=max_batch, prefill_batch_size=1
         )
         self.members: dict[int, Live] = {}  # by the generator's number
         self.prompts: list[Live] = []  # in the generator and not yet decoding, in its order
@@ -89,8 +93,9 @@ class Lane:
         """
         decoding = list(self.decoding)
         starting = [live for live in self.prompts if live.left == 1]  # this step runs their last prompt token
-        batches = (tuple(live.row for live in rows) for rows in (decoding, starting) if rows)
-        self.sampler.expect(*batches)
+        batches = [drafted(rows) for rows in (decoding, starting) if rows]
+        self.sampler.expect(*(tuple(row for row, _ in rows) for rows in batches))
+        self.network.expect(*(batches if shared else ()))
         prompts, generated = self.generator.next()
         decoded = [self.members[response.uid] for response in generated]
         started = [self.members[prompt.uid] for prompt in prompts if prompt.end_of_prompt]
@@ -103,6 +108,15 @@ class Lane:
         self.decoding = [*decoded, *started]
         return prompts, generated
 
+    @property
+    def ahead(self) -> bool:
+        """Whether the next token of each of its sequences needs no forward pass."""
+        return not self.prompts and self.network.knows(drafted(self.decoding))
+
+
+def drafted(rows: list[Live]) -> Rows:
+    return tuple((live.row, live.drafter) for live in rows)
+
 
 class Runner:
     """Sequences in, tokens out. After an exception from step() only reset() may be called.
@@ -112,6 +126,7 @@ class Runner:
     token is given out.
 
     lane_worth: tokens of padding that cost as much as another forward pass, as engine.lanes has it.
+    drafts: whether tokens that are known beforehand are computed in one pass (see engine.drafting).
     """
 
     def __init__(
@@ -123,8 +138,10 @@ class Runner:
         grammars: Grammars,
         lane_worth: int,
         tuning: DeviceTuning = CPU,
+        drafts: bool = True,
     ) -> None:
         self._model = model
+        self._drafts = drafts
         self._tuning = tuning
         self._grammars = grammars
         self._vocab_size = vocab_size
@@ -232,7 +249,8 @@ class Runner:
         if job.thinking is not None:
             processors.append(ThinkingBudget(job.thinking))
         row = SampledRow.start(job.sampling, constraint)
-        return Live(job, self._lane_for(job), row, processors, len(job.prompt))
+        drafter = constraint if self._drafts else None
+        return Live(job, self._lane_for(job), row, processors, len(job.prompt), drafter=drafter)
 
     def pause(self, live: Live) -> None:
         """Takes a prompt out in the middle of its prefill and keeps the work."""
@@ -289,6 +307,17 @@ class Runner:
             sampled += [self._note_token(lane, response) for response in generated]
         self._step_s = time.perf_counter() - began
         return StepResult(tuple(sampled), remaining, prefilled, self._step_s)
+
+    def step_ahead(self) -> tuple[Sampled, ...]:
+        """The next token of the sequences for which it needs no forward pass; () where there are none. May
+        raise anything.
+        """
+        return tuple(
+            self._note_token(lane, response)
+            for lane in (self._aside, *self._lanes)
+            if lane.ahead
+            for response in lane.next(self._shared)[1]
+        )
 
     def _note_prompts(self, lane: Lane, prompts: list[Any]) -> tuple[dict[str, int], int]:
         """id -> tokens left, for each prompt; and the token positions computed, padding included."""

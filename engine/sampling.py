@@ -136,8 +136,7 @@ class BatchSampler:
             logprobs = allowed(rows, logprobs)
         tokens = self._latest = self._pick(rows, logprobs)
         for place, row in enumerate(rows):
-            if row.constraint is not None:
-                row.drawn = (tokens, place)
+            row.drawn = (tokens, place)
         return tokens
 
     def _pick(self, rows: tuple[SampledRow, ...], logprobs: mx.array) -> mx.array:
