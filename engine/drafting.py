@@ -29,11 +29,12 @@ MOST_DRAFTED = 32  # expected tokens of one pass: others wait for it, and its lo
 class Drafter(Protocol):
     """Says what comes next in one sequence."""
 
-    def draft(self, drawn: int | None) -> Sequence[int]:
+    def draft(self, drawn: int | None, most: int) -> Sequence[int]:
         """The tokens that are expected to follow, which may be wrong; none where nothing is expected. It is
         called inside the model step and raises nothing.
 
         drawn: the token picked last; None before the first.
+        most: tokens beyond these are not used.
         """
 
 
@@ -127,7 +128,7 @@ def expected_tokens(rows: Rows) -> list[list[int]]:
         return []
     for row, drafter in rows:
         assert drafter is not None, "looked at above"
-        draft = drafter.draft(None if row.drawn is None else last_token(row.drawn, read))
+        draft = drafter.draft(None if row.drawn is None else last_token(row.drawn, read), MOST_DRAFTED)
         if not draft:
             return []
         drafts.append(list(draft[:MOST_DRAFTED]))

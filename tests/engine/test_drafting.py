@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from engine.config import EngineConfig
+from engine.constraints import Grammars, allowed_tokens, leaves_space_out
 from engine.core import EngineCore
 from engine.drafting import MOST_DRAFTED, DraftedNetwork
 from engine.model import LoadedModel, load_model
@@ -110,6 +111,11 @@ def pair(loaded: LoadedModel, **settings: Any) -> tuple[EngineCore, EngineCore]:
     return EngineCore(loaded, config), EngineCore(loaded, config, drafts=False)
 
 
+@pytest.fixture(scope="module")
+def bundled() -> LoadedModel:
+    return load_model(EngineConfig(model=str(MODELS / BUNDLED[0])), "none")
+
+
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("stagger", [0, 3, 40])
 def test_answers_are_the_same_with_and_without(loaded: LoadedModel, seed: int, stagger: int) -> None:
@@ -188,7 +194,8 @@ class Liar:
         self._rng = rng
         self.place = 0
 
-    def draft(self, drawn: int | None) -> Sequence[int]:
+    def draft(self, drawn: int | None, most: int) -> Sequence[int]:
+        assert most == MOST_DRAFTED
         truth = list(self._answer[self.place : self.place + self._rng.randrange(0, 2 * MOST_DRAFTED)])
         if truth and self._rng.random() < 0.5:
             truth[self._rng.randrange(len(truth))] = self._rng.randrange(256)
@@ -275,6 +282,50 @@ def test_caches_hold_what_a_prompt_of_the_same_tokens_would_leave(loaded: Loaded
     assert checked
 
 
+def test_looking_ahead_leaves_a_grammar_where_it_was(bundled: LoadedModel) -> None:
+    """And what must come is what the mask allows alone. Over random texts that a grammar allows."""
+    rng = Random(1)
+    vocab = bundled.info.vocab_size
+    grammars = Grammars(bundled.tokenizer, vocab, bundled.info.eos_token_ids)
+    looked = forced = 0
+    for seed in range(12):
+        matcher, untouched = (grammars.compile(call_grammar(seed)).result() for _ in range(2))
+        for _ in range(60):
+            expected = grammars.known_tokens(matcher, MOST_DRAFTED, spaced=rng.random() < 0.8)
+            allowed = allowed_tokens(matcher, vocab)
+            assert (allowed == allowed_tokens(untouched, vocab)).all()
+            assert matcher.is_accepting() == untouched.is_accepting()
+            must = untouched.compute_ff_tokens()
+            if must:
+                assert np.flatnonzero(allowed).tolist() == must[:1] == expected[:1]
+            looked, forced = looked + bool(expected), forced + bool(must)
+            if matcher.is_stopped():
+                assert expected == [grammars.usual_end]
+                break
+            choices = [one for one in np.flatnonzero(allowed).tolist() if one not in grammars.ends]
+            token = rng.choice(expected[:1] * bool(allowed[expected[0]]) + choices if expected else choices)
+            for one in (matcher, untouched):
+                assert one.consume_token(token)
+        assert not matcher.is_error()
+    assert looked > forced > 100
+
+
+@pytest.mark.parametrize(
+    ("expected", "got", "left_out"),
+    [
+        (b'": "', b'":"', True),
+        (b" ", b'"', True),
+        (b'": "', b'":', False),
+        (b'": ', b'": "', False),
+        (b"a", b"b", False),
+        (b'":"', b'": "', False),
+        (b"", b"x", False),
+    ],
+)
+def test_a_space_that_is_left_out_is_noticed(expected: bytes, got: bytes, left_out: bool) -> None:
+    assert leaves_space_out(expected, got) is left_out
+
+
 def test_prompts_and_unannounced_rows_pass_through() -> None:
     seen: list[tuple[int, ...]] = []
 
@@ -287,11 +338,6 @@ def test_prompts_and_unannounced_rows_pass_through() -> None:
     assert drafted(mx.array([[1], [2]]), cache=[]).shape == (2, 1, 3)
     assert seen == [(1, 3), (2, 1)]
     assert not drafted.knows(())
-
-
-@pytest.fixture(scope="module")
-def bundled() -> LoadedModel:
-    return load_model(EngineConfig(model=str(MODELS / BUNDLED[0])), "none")
 
 
 @pytest.mark.parametrize("sampling", SAMPLINGS[:4], ids=range(4))
