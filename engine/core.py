@@ -10,24 +10,24 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from itertools import takewhile
 
 import msgspec
 
 from engine.cache.manager import LEAST_AHEAD, CacheManager
 from engine.cache.prefix import Prefix
 from engine.config import EngineConfig
-from engine.constraints import BadGrammar, Grammars
+from engine.constraints import Grammars
 from engine.counts import Counts
 from engine.detokenize import Detokenizers
 from engine.errors import DeadlineExceeded, EngineError, EngineFault, InvalidRequest, to_failed
 from engine.footprint import Footprint
+from engine.holds import Holds
 from engine.memory import resident_bytes
 from engine.model import LoadedModel
 from engine.outbox import Event
 from engine.runner import Runner
 from engine.scheduler import Limits, Scheduler, Stage
-from engine.sequence import HeldBy, Sequence
+from engine.sequence import Sequence
 from engine.step import Computed, Sampled
 from engine.tuning import tuning_for
 from engine.types import Began, Failed, Finished, FinishReason, GenerateRequest, WorkerStats
@@ -64,6 +64,7 @@ class EngineCore:
         self.reuse = CacheManager(model, config)
         self.info = msgspec.structs.replace(model.info, sliceable=self.reuse.cache.layout.sliceable)
         self._sequences: dict[str, Sequence] = {}  # in the order of arrival
+        self._holds = Holds(self._sequences, self._scheduler, self.reuse)
         self._ended: list[Event] = []  # events of requests that ended between two steps
         self.footprint = Footprint(self._runner, self.reuse, on_gpu=model.info.device != "cpu")
         self._counts = Counts()
@@ -104,9 +105,9 @@ class EngineCore:
             room = self.info.context_length - len(request.prompt)
             answer = min(request.sampling.max_tokens, room)
             self._take_over(request)
-            leader = self._leader(request)
+            leader = self._holds.leader(request)
             prefix = self.reuse.arrive(request, self._scheduler.pace.prefill_token)
-            holds = self._holds(prefix, leader)
+            holds = self._holds.of(prefix, leader)
             queued = self._scheduler.submit(request, answer, now, bool(holds), prefix.waiting.reusable)
         except EngineError as error:
             if prefix is not None:
@@ -121,15 +122,6 @@ class EngineCore:
         if request.deadline_s is not None:
             sequence.expires = now + request.deadline_s
         return None
-
-    def _holds(self, prefix: Prefix, leader: Sequence | None) -> set[HeldBy]:
-        """What a new request waits for before it may have a place."""
-        reasons = {
-            HeldBy.disk: self.reuse.waits(prefix),
-            HeldBy.grammar: prefix.request.grammar is not None,
-            HeldBy.leader: leader is not None,
-        }
-        return {hold for hold, holds in reasons.items() if holds}
 
     def abort(self, id: str) -> None:
         """Ends a request at any stage, without an event. Unknown ids are ignored."""
@@ -151,8 +143,8 @@ class EngineCore:
         now = time.monotonic()
         self.reuse.tick(self._runner.decoding)
         events, self._ended = self._ended + self._expire(now) + self._take_grammars(), []
-        self._take_fetched()
-        self._take_followers()
+        self._holds.take_fetched()
+        self._holds.take_followers()
         self._make_way()
         if not self._scheduler.runnable:
             return events
@@ -278,60 +270,13 @@ class EngineCore:
             self.abort(one.id)
         return [to_failed(one.id, DeadlineExceeded(one.expires - one.submitted)) for one in due]
 
-    def _held(self, hold: HeldBy) -> list[Sequence]:
-        return [one for one in self._sequences.values() if hold in one.holds]
-
-    def _release(self, sequence: Sequence, hold: HeldBy) -> None:
-        """Removes one reason to hold a request; it runs when none is left."""
-        sequence.holds.discard(hold)
-        if not sequence.holds:
-            self._scheduler.release(sequence.queued)
-
     def _take_grammars(self) -> list[Event]:
         """Releases the requests whose grammars are compiled, and ends those whose grammars cannot be."""
         events: list[Event] = []
-        for one in self._held(HeldBy.grammar):
-            if one.grammar is None or not one.grammar.done():
-                continue
-            try:
-                one.job = replace(one.job, matcher=one.grammar.result())
-            except BadGrammar as error:
-                events.append(
-                    to_failed(one.id, InvalidRequest("grammar", f"grammar cannot be used: {error}"))
-                )
-                self.abort(one.id)
-            else:
-                self._release(one, HeldBy.grammar)
+        for one, error in self._holds.take_grammars():
+            events.append(to_failed(one.id, InvalidRequest("grammar", f"grammar cannot be used: {error}")))
+            self.abort(one.id)
         return events
-
-    def _take_fetched(self) -> None:
-        """Releases the requests whose prefixes have come from the disk, or would come too late."""
-        for one in self._held(HeldBy.disk):
-            if not self.reuse.waits(one.prefix):
-                self._release(one, HeldBy.disk)
-
-    def _leader(self, request: GenerateRequest) -> Sequence | None:
-        """The earlier request whose prompt this one waits for, if any; so none waits for itself."""
-        earlier = takewhile(lambda one: one.id != request.id, self._sequences.values())
-        by_prefix = {one.prefix: one for one in earlier if one.queued.stage is not Stage.decoding}
-        prefix = self.reuse.leader(request, list(by_prefix))
-        return None if prefix is None else by_prefix[prefix]
-
-    def _goes_on(self, leader: Sequence) -> bool:
-        """Whether the leader's prompt is still to be computed, and may be."""
-        return self._sequences.get(leader.id) is leader and leader.queued.stage is not Stage.decoding
-
-    def _take_followers(self) -> None:
-        """Releases requests that waited for a prompt which is computed by now, or never will be: then the
-        next in line computes it.
-        """
-        for one in self._held(HeldBy.leader):
-            if one.leader is not None and self._goes_on(one.leader):
-                continue
-            one.leader = self._leader(one.request)
-            if one.leader is None:
-                one.queued.remaining = self.reuse.left(one.prefix)
-                self._release(one, HeldBy.leader)
 
     def _make_way(self) -> None:
         """Takes places from prefills that nobody waits for, if a request needs one; what they computed is

@@ -1,4 +1,4 @@
-"""The adapter over mlx_lm's BatchGenerator, through its public methods only (tests/engine/test_contract.py).
+"""Sequences in, tokens out: puts each request into a lane, steps all lanes, and pauses and extracts requests.
 
 It runs on the one thread that owns MLX.
 """
@@ -6,23 +6,19 @@ It runs on the one thread that owns MLX.
 from __future__ import annotations
 
 import time
-from concurrent.futures import Future, wait
-from dataclasses import dataclass
-from itertools import pairwise
+from concurrent.futures import wait
 from typing import Any
 
 import mlx.core as mx
 import numpy as np
-from mlx_lm.generate import BatchGenerator, StopSequences
 
 from engine.batch_cache import joinable
 from engine.cache.assembler import Assembler, Join
-from engine.cache.streaming import Joined
 from engine.constraints import Allowed, Constraint, Grammars, ThinkingBudget
-from engine.drafting import DraftedNetwork, Drafter, Rows
 from engine.heap import give_back
-from engine.lanes import LaneLoad, choose_lane
-from engine.sampling import BatchSampler, Processor, SampledRow, UnexpectedRows, make_processors
+from engine.lane import Lane, Live
+from engine.lanes import choose_lane
+from engine.sampling import SampledRow, UnexpectedRows, make_processors
 from engine.step import Computed, Job, Sampled, StepResult
 from engine.tuning import CPU, DeviceTuning
 from engine.types import FinishReason
@@ -33,97 +29,8 @@ JOIN_TOKENS = 512  # tokens in the cache of a newcomer up to which they wait
 LEAST_LOGPROB = -9999.0  # what the OpenAI API shows for "never": JSON has no infinity
 
 
-@dataclass(slots=True, eq=False)
-class Live:
-    """A request that was inserted at least once.
-
-    row: how it is sampled.
-    drafter: says what comes next, where that can be known.
-    left: prompt tokens not yet in its cache; the last of them starts the decoding.
-    cache: what a pause set aside, or what it comes with.
-    joining: set while that is put together.
-    cached: prompt tokens that are or will be in what it comes with.
-    late: the disk was too slow for more.
-    made: tokens sampled.
-    """
-
-    job: Job
-    lane: Lane
-    row: SampledRow
-    processors: list[Processor]
-    left: int
-    uid: int = -1
-    cache: list[Any] | None = None
-    made: int = 0
-    joining: Future[Joined] | None = None
-    cached: int = 0
-    late: bool = False
-    drafter: Drafter | None = None
-
-    @property
-    def tokens(self) -> int:
-        """The tokens in its cache, once its prompt is there."""
-        return len(self.job.prompt) + self.made
-
-
-class Lane:
-    """One generator and its sequences: prompts that are prefilled, and rows that decode."""
-
-    def __init__(self, model: Any, max_batch: int) -> None:
-        self.sampler = BatchSampler()
-        self.network = DraftedNetwork(model)
-        self.generator = BatchGenerator(
-            self.network, sampler=self.sampler, completion_batch_size=max_batch, prefill_batch_size=1
-        )
-        self.members: dict[int, Live] = {}  # by the generator's number
-        self.prompts: list[Live] = []  # in the generator and not yet decoding, in its order
-        self.decoding: list[Live] = []  # the rows of its batch, in its order
-
-    def drop(self, live: Live) -> None:
-        """Forgets a sequence that has left the generator; others are ignored."""
-        self.members.pop(live.uid, None)
-        for rows in (self.prompts, self.decoding):
-            if live in rows:
-                rows.remove(live)
-
-    def next(self, shared: bool) -> tuple[list[Any], list[Any]]:
-        """What the generator reports of its next step.
-
-        Raises UnexpectedRows where a shared sampler expected other rows than it sampled.
-        """
-        decoding = list(self.decoding)
-        starting = [live for live in self.prompts if live.left == 1]  # this step runs their last prompt token
-        batches = [drafted(rows) for rows in (decoding, starting) if rows]
-        self.sampler.expect(*(tuple(row for row, _ in rows) for rows in batches))
-        self.network.expect(*(batches if shared else ()))
-        prompts, generated = self.generator.next()
-        decoded = [self.members[response.uid] for response in generated]
-        started = [self.members[prompt.uid] for prompt in prompts if prompt.end_of_prompt]
-        if shared and (decoded, started) != (decoding, starting):
-            told = [[live.job.id for live in rows] for rows in (decoded, started, decoding, starting)]
-            raise UnexpectedRows("expected tokens of {2} and {3}, sampled those of {0} and {1}".format(*told))
-        if started:
-            self.sampler.settle()
-        self.prompts = [live for live in self.prompts if live not in started]
-        self.decoding = [*decoded, *started]
-        return prompts, generated
-
-    @property
-    def ahead(self) -> bool:
-        """Whether the next token of each of its sequences needs no forward pass."""
-        return not self.prompts and self.network.knows(drafted(self.decoding))
-
-
-def drafted(rows: list[Live]) -> Rows:
-    return tuple((live.row, live.drafter) for live in rows)
-
-
 class Runner:
     """Sequences in, tokens out. After an exception from step() only reset() may be called.
-
-    All requests of a lane share one sampler, which picks for the whole batch at once and has to know the
-    order of the rows. That order follows from what the generator reports, and every step checks it before a
-    token is given out.
 
     lane_worth: tokens of padding that cost as much as another forward pass, as engine.lanes has it.
     drafts: whether tokens that are known beforehand are computed in one pass (see engine.drafting).
@@ -147,10 +54,9 @@ class Runner:
         self._vocab_size = vocab_size
         self._max_batch = max_batch
         self._lane_worth = lane_worth
-        self._eos = StopSequences([[token] for token in eos_token_ids])
-        self._no_stop = StopSequences()
-        self._shared = True
-        self._aside = Lane(model, 1)  # for requests that share no batch, which come one at a time
+        self._eos = eos_token_ids
+        self._shared = True  # whether the requests of a lane share its sampler
+        self._aside = Lane(model, self._eos, 1)  # for requests that share no batch, which come one at a time
         self._lanes: list[Lane] = []
         self._arriving: list[Live] = []  # requests whose caches are put together while others decode
         self._paused: list[Live] = []
@@ -166,15 +72,10 @@ class Runner:
         for lane in self._lanes:
             if lane.prompts:
                 return lane
-        companies = [self._company(lane) for lane in self._lanes]
-        place = choose_lane(companies, len(job.prompt), self._lane_worth)
+        place = choose_lane([lane.load for lane in self._lanes], len(job.prompt), self._lane_worth)
         if place == len(self._lanes):
-            self._lanes.append(Lane(self._model, self._max_batch))
+            self._lanes.append(Lane(self._model, self._eos, self._max_batch))
         return self._lanes[place]
-
-    def _company(self, lane: Lane) -> LaneLoad:
-        longest = max((live.tokens for live in lane.members.values()), default=0)
-        return LaneLoad(len(lane.members), longest)
 
     def insert(self, job: Job, join: Join | None = None, done: int = 0) -> Live:
         """Queues a new job for the next step.
@@ -225,22 +126,9 @@ class Runner:
         return any(lane.decoding for lane in (self._aside, *self._lanes))
 
     def _enter(self, live: Live) -> None:
-        job = live.job
-        done = len(job.prompt) - live.left
-        places = [done, *(mark for mark in job.marks if done < mark < len(job.prompt)), len(job.prompt)]
-        lane = live.lane
-        (live.uid,) = lane.generator.insert_segments(
-            [[list(job.prompt[start:end]) for start, end in pairwise(places)]],
-            max_tokens=[job.max_tokens],
-            caches=[joinable(self._model, live.cache, len(job.prompt), self._tuning.stagger)],
-            all_tokens=[list(job.prompt[:done])],
-            samplers=[lane.sampler if self._shared else lane.sampler.one(live.row)],
-            logits_processors=[live.processors],
-            stop_sequences=[self._no_stop if job.sampling.ignore_eos else self._eos],
-        )
+        caches = joinable(self._model, live.cache, len(live.job.prompt), self._tuning.stagger)
         live.cache = None
-        lane.members[live.uid] = live
-        lane.prompts.append(live)
+        live.lane.enter(live, caches, self._shared)
 
     def _begin(self, job: Job) -> Live:
         """A new request with its lane and its processors; its grammar, with the sampler, comes last."""
@@ -258,10 +146,9 @@ class Runner:
         if live in self._arriving:
             self._arriving.remove(live)
             return
-        cache, tokens = live.lane.generator.remove([live.uid], return_prompt_caches=True)[live.uid]
-        live.lane.drop(live)
-        live.left = len(live.job.prompt) - len(tokens)
-        live.cache = cache if tokens else None
+        computed = live.lane.take_out(live)
+        live.left = len(live.job.prompt) - len(computed.tokens)
+        live.cache = computed.caches if computed.tokens else None
         mx.eval([layer.state for layer in live.cache or []])
 
     def extract(self, live: Live) -> Computed | None:
@@ -269,8 +156,8 @@ class Runner:
         if live.uid not in live.lane.members:
             done = len(live.job.prompt) - live.left
             return Computed(list(live.job.prompt[:done]), live.cache) if live.cache else None
-        caches, tokens = live.lane.generator.extract_cache([live.uid])[live.uid]
-        return Computed(list(tokens), caches) if tokens else None
+        computed = live.lane.extract(live)
+        return computed if computed.tokens else None
 
     def remove(self, live: Live) -> None:
         """Forgets a request at any stage; one that has ended is ignored."""
@@ -279,9 +166,7 @@ class Runner:
                 some.remove(live)
         if live.joining is not None:
             live.joining.cancel()
-        if live.uid in live.lane.members:
-            live.lane.generator.remove([live.uid])
-            live.lane.drop(live)
+        live.lane.remove(live)
 
     def step(self, prefill_batch: int, prefill_step: int) -> StepResult:
         """One decode step for everything that decodes, and one prefill chunk. May raise anything."""
@@ -353,7 +238,7 @@ class Runner:
         self._paused.clear()
         for lane in reversed((self._aside, *self._lanes)):  # each restores the limits that it found
             lane.generator.close()
-        self._aside = Lane(self._model, 1)
+        self._aside = Lane(self._model, self._eos, 1)
         self._lanes = []
         mx.clear_cache()
 

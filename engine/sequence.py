@@ -12,8 +12,8 @@ from llguidance import LLMatcher
 
 from engine.cache.prefix import Prefix
 from engine.detokenize import Detokenizer
+from engine.lane import Live
 from engine.repetition import TokenRepetition, repetition_of
-from engine.runner import Live
 from engine.scheduler import Queued
 from engine.step import Job
 from engine.types import (

@@ -1,4 +1,4 @@
-"""What we rely on in mlx_lm's BatchGenerator, fact by fact; when one fails, see runner.py."""
+"""What we rely on in mlx_lm's BatchGenerator, fact by fact; when one fails, see lane.py."""
 
 from __future__ import annotations
 

@@ -16,9 +16,10 @@ from engine.config import EngineConfig
 from engine.constraints import Grammars, allowed_tokens, leaves_space_out
 from engine.core import EngineCore
 from engine.drafting import MOST_DRAFTED, DraftedNetwork
+from engine.lane import Lane, Live
 from engine.model import LoadedModel, load_model
 from engine.resolve import BUNDLED, MODELS
-from engine.runner import Lane, Live, Runner
+from engine.runner import Runner
 from engine.types import Finished, FinishReason, GenerateRequest
 from tests.engine.drive import PRINTABLE, Told, alone, collect, request, run
 
