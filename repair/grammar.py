@@ -70,6 +70,7 @@ def tool_grammar(
     parallel: bool = True,
     json_answer: bool = False,
     answer_schema: Mapping[str, Any] | None = None,
+    reasons: bool = True,
     open_reasoning: str = "",
     tokens: Mapping[str, int] = NO_TOKENS,
 ) -> Grammar | None:
@@ -80,6 +81,8 @@ def tool_grammar(
     parallel: False allows one call, and only white space after it.
     json_answer: a turn without a call is one JSON value of answer_schema (None: any object), and a turn with
         one begins with it.
+    reasons: the model may reason first, between the format's markers. One that was not made for it would
+        write there what the grammar keeps it from saying.
     open_reasoning, tokens: as in answer_grammar.
     """
     chosen = [tool for name in tools.names if (tool := tools.get(name)) and tool_name in (None, name)]
@@ -90,7 +93,8 @@ def tool_grammar(
     texts = {(one.name, key): rule for one in chosen for key, rule in one.definition.texts.items()}
     rules = Rules(tokens, texts)
     answer = _json_value(rules, answer_schema, "the answer") if json_answer else ""
-    start = writer(rules, format, _reduced(rules, chosen), _Wish(required, parallel, open_reasoning, answer))
+    wish = _Wish(required, parallel, reasons, open_reasoning, answer)
+    start = writer(rules, format, _reduced(rules, chosen), wish)
     return Grammar(rules.text(start), tuple(dict.fromkeys(rules.left_out)))
 
 
@@ -100,8 +104,12 @@ class _Wish:
 
     required: bool
     parallel: bool
+    reasons: bool
     open_reasoning: str
     answer: str
+
+    def lead(self, rules: Rules, format: str | Wire) -> str:
+        return _lead(rules, _format_of(format).REASONING if self.reasons else (), self.open_reasoning)
 
 
 def _reduced(rules: Rules, tools: list[Tool]) -> dict[str, Mapping[str, Any]]:
@@ -149,7 +157,7 @@ def _triggered(rules: Rules, format: str | Wire, tools: Mapping[str, Mapping[str
     assert form is not None
     calls = one_of([write_call(rules, form, name, schema) for name, schema in tools.items()])
     unit = _unit(rules, form, calls, wish.parallel)
-    lead = _lead(rules, _format_of(format).REASONING, wish.open_reasoning)
+    lead = wish.lead(rules, format)
     at_once = f"{_SPACE} {rules.literal(form.trigger)} {unit}"
     if wish.required:
         return f"{lead} ({at_once})+ {_SPACE}" if wish.parallel else f"{lead} {at_once} {_SPACE}"
@@ -224,7 +232,7 @@ def _bare_python(
 
 def _message(rules: Rules, format: str | Wire, body: str, start: str, wish: _Wish) -> str:
     """`body` as the whole message, or text that does not begin like one."""
-    lead = _lead(rules, _format_of(format).REASONING, wish.open_reasoning)
+    lead = wish.lead(rules, format)
     if wish.required:
         return f"{lead} {_SPACE} {body}"
     if wish.answer:

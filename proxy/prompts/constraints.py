@@ -103,6 +103,7 @@ class Constraints:
             parallel=request.parallel_tool_calls,
             json_answer=request.json_answer,
             answer_schema=request.answer_schema,
+            reasons=self._block is not None,
             open_reasoning=open_reasoning,
             tokens=self._tokens,
         )

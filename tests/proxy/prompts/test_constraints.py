@@ -127,6 +127,21 @@ def test_reasoning_has_its_place() -> None:
     assert "think" not in (plain or "")
 
 
+@pytest.mark.parametrize("choice", ["auto", "required"])
+def test_a_model_that_has_no_place_for_reasoning_writes_none_before_a_call(choice: str) -> None:
+    """It would write there what the grammar keeps it from saying."""
+    asked = replace(decode(tools=TOOLS, tool_choice=choice), constrained=True)
+    call = written("hermes", ToolCall("get_weather", '{"city": "Oslo"}'))
+    for template, thinks in (("{{ '</think>' }}", True), ("", False)):
+        text = Constraints("hermes", template, {}).choose(asked, "").grammar
+        assert text is not None
+        grammar = Grammar(text, ())
+        assert accepts(grammar, call)
+        assert accepts(grammar, f"<think>hm</think>\n{call}") is thinks
+        assert not accepts(grammar, "<think>hm")
+        assert accepts(grammar, "I think so.") is (choice == "auto")
+
+
 def test_what_cannot_be_constrained_is_served_and_told_once(caplog: pytest.LogCaptureFixture) -> None:
     asked = decode(tools=TOOLS, tool_choice="required")
     constraints = Constraints("auto", "", {})
