@@ -198,6 +198,12 @@ URL ?= http://127.0.0.1:8040/v1
 evaluate-model: install-dev
 	$(BIN)/python -m corpora.exam --base-url $(URL) $(ARGS)
 
+# room, manners and correction of the bundled model, guard off (docs/model.md); ARGS='--bits 4', '--base-url URL' for
+# another server, '--context N' beyond the trained length, '--parts results --questions 20 --show 5'
+.PHONY: examine
+examine: install-dev
+	$(BIN)/python -m corpora.examinations.run $(ARGS)
+
 # single turns and 40-turn loops against the model that a server on URL serves
 loops: install-dev
 	$(BIN)/python -m corpora.world.report --base-url $(URL) $(ARGS)

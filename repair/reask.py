@@ -11,7 +11,8 @@ from repair.tools import Tool, ToolSet
 from repair.types import Problem
 
 _GENERAL = "Send the call again with exactly the arguments you meant, as valid JSON that fits the schema."
-_HINTS = {
+#: what to do, by the rule of a problem; any other rule is told _GENERAL
+HINTS = {
     "truncated": "The call was cut off. Send it again, complete and shorter if needed.",
     "unknown_tool": "Call only declared tools, by their exact names.",
     "broken_markers": "If you meant a call, send it in the right form; if you meant none, answer in words.",
@@ -57,7 +58,7 @@ def correction(
     if tool is not None:
         lines += _schemas(problems, tool)
     rules = dict.fromkeys(problem.rule for problem in problems)
-    hints = [_HINTS[rule] for rule in rules if rule in _HINTS]
+    hints = [HINTS[rule] for rule in rules if rule in HINTS]
     lines += hints or [_GENERAL]
     if kept:
         lines.append(f"Right and kept, not to be sent again: {', '.join(kept)}.")

@@ -55,6 +55,12 @@ PLANTED = [
     ),
     ("corpora but the demo", "proxy/cli/doctor.py", "import corpora.lexicon", "proxy.cli.doctor -> corpora"),
     ("Corpora may know repair", "corpora/lexicon.py", "import engine.types", "corpora.lexicon -> engine"),
+    (
+        "nothing that only training needs",
+        "corpora/world/tables.py",
+        "import corpora.lessons.vocabulary",
+        "corpora.world.tables -> corpora.lessons",
+    ),
     ("Repair is pure", "repair/names.py", "import time", "repair.names -> time"),
     ("known to three files", "engine/cache/radix.py", "import mlx_lm", "engine.cache.radix -> mlx_lm"),
     ("MLX stays", "engine/resolve.py", "import mlx.core", "engine.resolve -> mlx"),

@@ -45,6 +45,14 @@ def test_a_container_has_all_that_is_installed() -> None:
     assert f'ENTRYPOINT ["{ENTRY}"]' in lines
 
 
+def test_what_is_left_out_of_the_wheel_is_there_and_is_no_whole_package() -> None:
+    build = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["hatch"]["build"]["targets"]
+    left_out = build["wheel"]["exclude"]
+    assert [one for one in left_out if not (ROOT / one).is_dir()] == []
+    assert not {*left_out} & {*build["wheel"]["only-include"]}
+    assert not {*left_out} & {*build["sdist"]["include"]}
+
+
 @pytest.mark.parametrize("package", fortieth.PACKAGES)
 def test_a_package_tells_its_types(package: str) -> None:
     assert (ROOT / package / "py.typed").is_file()

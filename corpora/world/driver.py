@@ -34,10 +34,11 @@ class Asking:
         body: dict[str, Any] = {
             "model": self.model,
             "messages": messages,
-            "tools": list(tools),
             "temperature": self.temperature,
             "max_tokens": self.max_tokens,
         }
+        if tools:  # an empty list is refused by some servers
+            body["tools"] = list(tools)
         return body if self.seed is None else body | {"seed": self.seed}
 
 

@@ -39,7 +39,7 @@ _log = logging.getLogger(__name__)
 
 # In these modes only calls that were found valid are sent.
 _JUDGING = (GuardMode.repair, *REASKING)
-_UNASKED = Problem("", "unasked_call", "a call was written where none may be made")
+UNASKED = Problem("", "unasked_call", "a call was written where none may be made")
 
 # So many different warnings are logged.
 _WARNED = 1000
@@ -186,7 +186,7 @@ class Exchange:
             return ()
         if self._unasked is not None:
             wrote = bool(attempt.emitted) or self._unasked.wrote_call(attempt.text)
-            return (_UNASKED,) if wrote else ()
+            return (UNASKED,) if wrote else ()
         loop = refuse_loop(request, attempt.calls, self._guard.loops(request))
         return (loop,) if loop else ()
 

@@ -1,0 +1,1 @@
+"""Examinations of the bundled model beyond single turns: room, manners, correction, the workshop."""
