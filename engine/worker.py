@@ -88,7 +88,10 @@ class Link:
         frames: list[ToWorker] = []
         while ready := self._selector.select(timeout_s):
             for key, _ in ready:
-                data = key.data.recv(READ_SIZE)
+                try:
+                    data = key.data.recv(READ_SIZE)
+                except ConnectionError as error:  # it was killed before it had read all that was sent
+                    raise Disconnected from error
                 if key.data is self._woken:
                     continue
                 if not data:

@@ -23,7 +23,7 @@ from engine.errors import DeadlineExceeded
 from engine.frames import Abort, encode
 from engine.model import LoadedModel
 from engine.types import Failed, Finished, Priority, TextChunk
-from engine.worker import Link
+from engine.worker import Disconnected, Link
 from tests.engine.drive import Told, alone, collect, request
 
 LATE = 1e-6  # seconds: over by the next step
@@ -138,6 +138,17 @@ def test_waking_ends_a_wait_for_frames() -> None:
         theirs.sendall(encode(Abort("a")))
         assert link.receive(20.0) == [Abort("a")]
         assert link.receive(0.0) == []
+
+
+@pytest.mark.parametrize("unread", [b"", b"x"], ids=["at rest", "before it had read all"])
+def test_a_client_that_was_killed_is_gone_and_no_fault(unread: bytes) -> None:
+    """A socket that is closed with something unread resets the connection."""
+    ours, theirs = socket.socketpair()
+    with ours, contextlib.closing(Link(ours)) as link:
+        ours.sendall(unread)
+        theirs.close()
+        with pytest.raises(Disconnected):
+            link.receive(20.0)
 
 
 async def ended(client: EngineClient, **fields: Any) -> tuple[int, Exception | Finished]:
