@@ -17,6 +17,7 @@ from pathlib import Path
 
 import httpx
 
+from proxy.ab import API_KEY
 from proxy.ab.arms import MODEL, PORT, UPSTREAM, Arm
 from proxy.conversation.errors import StartError
 
@@ -27,6 +28,10 @@ _STOP_S = 20.0
 _SHOWN = 300
 # A variable of the caller's shell must not change one arm, or all of them, unseen.
 _OURS = "FORTIETH_"
+
+
+class KeyRefused(StartError):
+    """The server wants another key than it was given, which waiting does not change."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +131,8 @@ async def _until_up(server: ArmServer, patience_s: float, api_key: str) -> ArmSe
             raise StartError(f"arm {server.arm.label}: {server.ended}")
         try:
             model = await _listed_model(server.base_url, api_key, server.arm.asked_as)
+        except KeyRefused as error:
+            raise StartError(f"arm {server.arm.label}: {error}") from error
         except StartError as error:
             last = str(error)
         else:
@@ -139,7 +146,7 @@ async def _until_up(server: ArmServer, patience_s: float, api_key: str) -> ArmSe
 
 
 async def _listed_model(base_url: str, api_key: str, known: str = "") -> str:
-    """The first model that the server lists. Raises StartError.
+    """The first model that the server lists. Raises StartError; KeyRefused where it wants another key.
 
     known: the model's name, where it needs no list: then a server that is well is enough. mlx_lm's lists the
         hub's cache, and fails where there is none.
@@ -154,7 +161,11 @@ async def _listed_model(base_url: str, api_key: str, known: str = "") -> str:
         response.raise_for_status()
         return str(response.json()["data"][0]["id"])
     except httpx.HTTPStatusError as error:
-        raise StartError(f"{place} answers with HTTP {error.response.status_code}") from error
+        status = error.response.status_code
+        if status in (401, 403):
+            wants = "wants another key than that of" if api_key else "wants a key, which is read from"
+            raise KeyRefused(f"{place} answers with HTTP {status}: it {wants} {API_KEY}") from error
+        raise StartError(f"{place} answers with HTTP {status}") from error
     except httpx.HTTPError as error:
         raise StartError(f"{place} does not answer: {type(error).__name__}") from error
     except httpx.InvalidURL as error:

@@ -8,10 +8,9 @@ from typing import Annotated
 
 import typer
 
+from proxy.ab import API_KEY
 from proxy.cli.exits import failures_told
 from proxy.cli.given import given_options
-
-API_KEY = "AB_API_KEY"
 
 _Arms = Annotated[
     list[str] | None,

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from proxy.cli.ab import API_KEY
+from proxy.ab import API_KEY
 from proxy.cli.exits import failures_told
 
 _Servers = Annotated[

@@ -113,10 +113,19 @@ async def test_a_started_server_that_wants_a_key_gets_it(tmp_path: Path) -> None
     server = await start_arm(arm(code, "{port}", os.devnull), tmp_path, patience_s=30, api_key="k")
     stop_arm(server)
     assert server.model == "m"
-    with pytest.raises(
-        StartError, match=r"did not come up within 1 s, as http\S*/models answers with HTTP 401"
-    ):
-        await start_arm(arm(code, "{port}", os.devnull), tmp_path, patience_s=1, api_key="other")
+
+
+@pytest.mark.parametrize(
+    ("key", "said"), [("other", "wants another key than that of"), ("", "wants a key, which is read from")]
+)
+@pytest.mark.parametrize("status", [401, 403])
+async def test_a_key_that_is_refused_is_told_at_once(
+    key: str, said: str, status: int, tmp_path: Path
+) -> None:
+    code = SERVER.replace("self.send_response(200)", f"self.send_response({status})")
+    told = rf"^arm test: http\S*/models answers with HTTP {status}: it {said} AB_API_KEY$"
+    with pytest.raises(StartError, match=told):
+        await start_arm(arm(code, "{port}", os.devnull), tmp_path, patience_s=300, api_key=key)
 
 
 async def test_a_port_in_use_is_one_line(tmp_path: Path) -> None:
