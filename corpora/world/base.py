@@ -62,11 +62,23 @@ class Toolbox:
         unknown = next((one for one in arguments if one not in declared), None)
         if unknown is not None:
             return error(f"unknown argument {unknown}")
-        return self.run(state, name, arguments)
+        return self.run(state, name, _as_integers(arguments))
 
     def definition(self, name: str) -> Mapping[str, Any]:
         """The function object of one tool. Raises KeyError for a name it has not."""
         return _by_name(self.tools)[name]
+
+
+def _as_integers(value: Any) -> Any:
+    """The value with each number that has no fraction as an integer: JSON Schema takes 3.0 for one."""
+    match value:
+        case Mapping():
+            return {key: _as_integers(inner) for key, inner in value.items()}
+        case list():
+            return [_as_integers(inner) for inner in value]
+        case float() if value.is_integer():
+            return int(value)
+    return value
 
 
 def _by_name(tools: tuple[Mapping[str, Any], ...]) -> dict[str, Mapping[str, Any]]:

@@ -23,6 +23,8 @@ ODD: tuple[Any, ...] = (
     3,
     10**12,
     0.5,
+    3.0,  # an integer, by JSON Schema
+    1e300,
     True,
     False,
     None,
