@@ -168,6 +168,13 @@ bench-proxy: install-dev
 soak-proxy: install-dev
 	$(BIN)/python -m tests.bench.proxy_soak $(ARGS)
 
+# two hours (HOURS) of agent loops in all three APIs over servers that are restarted, killed and left by their clients:
+# what was lost or broken, and whether anything grows (Linux); a page and a CSV in a new folder below runs/soak
+HOURS ?= 2
+.PHONY: soak
+soak: install-dev
+	$(BIN)/python -m tests.bench.long_run "runs/soak/$$(date +%Y-%m-%d-%H%M%S)" --hours $(HOURS) $(ARGS)
+
 # random requests with aborts and disconnects, then kill -9 of the engine under load, a rest after each (Linux)
 soak-engine: install-dev
 	$(BIN)/python -m tests.bench.soak $(ARGS)
