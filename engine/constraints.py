@@ -14,13 +14,14 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import takewhile
+from itertools import islice, takewhile
 
 import mlx.core as mx
 import numpy as np
 from llguidance import LLMatcher, LLParserLimits, LLTokenizer
 from tokenizers import Tokenizer
 
+from engine.known_tokens import known_tokens, leaves_space_out
 from engine.types import ThinkingLimit
 
 log = logging.getLogger("engine.constraints")
@@ -31,8 +32,8 @@ KEPT = 64  # compiled grammars; an agent sends the same tools turn after turn
 FORCE = 1e6  # added to a logit: above everything but minus infinity, at any temperature
 ALLOWANCE_S = 0.5  # seconds of computing for a whole text, beside PER_TOKEN_S: more would delay all others
 PER_TOKEN_S = 0.005
-SPACE = b" "
-SPECIAL = b"\xff"  # how llguidance marks a special token among bytes
+LOOKING_S = 0.05  # the same for looking ahead: where it takes more, it rests for some tokens
+LOOKING_PER_TOKEN_S = 0.001
 LONGEST_REASON = 400  # characters of a compiler's message
 
 
@@ -82,70 +83,9 @@ class Grammars:
         return compiling
 
     def known_tokens(self, matcher: LLMatcher, most: int, spaced: bool) -> list[int]:
-        """What must come next in a grammar, then a guess at what follows; `most` tokens and few more. The
-        matcher is left as it was.
-
-        What must come are the tokens that the tokenizer makes of the text that must come, as far as no text
-        behind it could change them: of such tokens, the mask allows the next one alone. The guess is the
-        tokens of the rest of that text, with which longer tokens may begin too.
-
-        spaced: the guess goes on with a space, where one may stand, behind a known comma or colon, or where
-            only one text can follow it.
-        """
-        forced: list[int] = [] if matcher.is_stopped() else matcher.compute_ff_tokens()[:most]
-        taken = matcher.try_consume_tokens(forced) if forced else 0
-        guess: list[int] = []
-        if taken == len(forced) < most and not matcher.is_error():
-            before = self.bytes_of(forced[-1]) if forced else b""
-            guess, walked = self._guess(matcher, before, 2 * most, spaced)
-            taken += walked
-        if taken:
-            matcher.rollback(taken)
-        return [*takewhile(lambda token: token < self._drawable, forced + guess)]
-
-    def _guess(self, matcher: LLMatcher, before: bytes, most: int, spaced: bool) -> tuple[list[int], int]:
-        """The guess of known_tokens(), and how many tokens the matcher has to be rolled back for it. before:
-        the end of what is known.
-        """
-        guess: list[int] = []
-        text, walked = b"", 0  # of the text, the matcher may have other tokens than the tokenizer makes
-        while walked < most and not matcher.is_stopped():
-            piece, marked, special = matcher.compute_ff_bytes().partition(SPECIAL)
-            tokens = self.tokens_of(piece)
-            text += piece
-            if marked:
-                tokens.append(int(special[1 : special.index(b"]")]))
-                guess += [*self.tokens_of(text), tokens[-1]]
-                before, text = b"", b""
-            elif not piece:
-                if not (spaced and self._takes_space(matcher, text or before)):
-                    break
-                text, walked = text + SPACE, walked + 1
-            taken = matcher.try_consume_tokens(tokens) if tokens else 0
-            walked += taken
-            if taken < len(tokens):
-                break
-        known = bool(before or guess or text)
-        guess += self.tokens_of(text)
-        ended = matcher.is_stopped() or (known and matcher.is_accepting())
-        return guess + ([self.usual_end] if ended else []), walked
-
-    def _takes_space(self, matcher: LLMatcher, before: bytes) -> bool:
-        """Whether a space may stand here, behind a comma or a colon or before the only text that can come.
-
-        The matcher has it then.
-        """
-        space = self.tokens_of(SPACE)
-        if len(space) != 1 or not matcher.try_consume_tokens(space):
-            return False
-        if before.endswith((b",", b":")) or matcher.compute_ff_bytes():
-            return True
-        matcher.rollback(1)
-        return False
-
-    def tokens_of(self, text: bytes) -> list[int]:
-        """The tokenizer's own tokens for a text."""
-        return self._for_tokens().tokenize_bytes(text) if text else []
+        """As engine.known_tokens has it, without tokens that the model does not have."""
+        known = known_tokens(matcher, self._for_tokens(), most, self.usual_end, spaced)
+        return [*takewhile(lambda token: token < self._drawable, known)]
 
     def bytes_of(self, token: int) -> bytes:
         """The text of one token."""
@@ -211,6 +151,7 @@ class Constraint:
         self._matcher = matcher
         self._grammars = grammars
         self._latest: Allowed | None = None
+        self._looking_s = LOOKING_S
         self._consumed = False  # whether the matcher has the token that was picked last
         self._expected = deque[int]()  # of the last draft, what has not been picked yet
         self._spaced = True  # whether the model writes the spaces that it may leave out
@@ -231,19 +172,19 @@ class Constraint:
         be called at most once for each token picked, before allow().
 
         drawn: as in allow().
-        most: about so many are of use.
+        most: so many at most.
         """
         if drawn is not None and drawn in self._grammars.ends:
             self._grammars.usual_end = drawn
             return []
-        if self.failed:
+        if self.failed or self._looking_s <= 0:
             return []
         began = time.thread_time()
         self._consume(drawn)
-        expected = self._grammars.known_tokens(self._matcher, most, self._spaced)
-        self._expected = deque(expected)
-        self._allowance_s -= time.thread_time() - began
-        return expected
+        if len(self._expected) < most:
+            self._expected = deque(self._grammars.known_tokens(self._matcher, most, self._spaced))
+        self._looking_s -= time.thread_time() - began
+        return [*islice(self._expected, most)]
 
     def _consume(self, drawn: int | None) -> None:
         if drawn is not None and not self._consumed:
@@ -260,6 +201,7 @@ class Constraint:
         self._consume(drawn)
         self._consumed = False
         allowed = allowed_tokens(self._matcher, vocab_size)
+        self._looking_s += LOOKING_PER_TOKEN_S
         self._allowance_s += PER_TOKEN_S - (time.thread_time() - began)
         reason = self._trouble(allowed)
         if reason:
@@ -275,12 +217,6 @@ class Constraint:
         if not allowed.any():
             return "the grammar allows no token here"
         return "" if self._allowance_s > 0 else "the grammar is too ambiguous to be followed in time"
-
-
-def leaves_space_out(expected: bytes, got: bytes) -> bool:
-    """Whether a token differs from the expected one first in a space that is not there."""
-    pairs = zip(expected, got, strict=False)
-    return next((one == SPACE[0] for one, other in pairs if one != other), False)
 
 
 class ThinkingBudget:

@@ -16,30 +16,43 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Protocol
 
 import mlx.core as mx
 
 from engine.batch_cache import JoinedCache
-from engine.sampling import SampledRow, last_token
+from engine.sampling import SampledRow, UnexpectedRows, last_token
 
-MOST_DRAFTED = 32  # expected tokens of one pass: others wait for it, and its logits are kept
+MOST_DRAFTED = 32  # expected tokens of a row in one pass: others wait for it
+MOST_COMPUTED = 128  # tokens of all rows in one pass: the logits of each are kept
 
 
 class Drafter(Protocol):
-    """Says what comes next in one sequence."""
+    """Says what comes next in one sequence. It is made with what else it has to know."""
 
     def draft(self, drawn: int | None, most: int) -> Sequence[int]:
         """The tokens that are expected to follow, which may be wrong; none where nothing is expected. It is
-        called inside the model step and raises nothing.
+        called inside the model step, once for each pass and so not for each token, and raises nothing.
 
         drawn: the token picked last; None before the first.
         most: tokens beyond these are not used.
         """
 
 
-Row = tuple[SampledRow, Drafter | None]
-Rows = tuple[Row, ...]
+class Drafted(Protocol):
+    """A sequence that decodes, as this module sees it.
+
+    row: how it is sampled.
+    drafter: says what comes next, where that can be known.
+    """
+
+    row: SampledRow
+    drafter: Drafter | None
+
+    @property
+    def may_follow(self) -> int:
+        """Tokens that it may still get behind the one that its next pass picks."""
 
 
 @dataclass(slots=True)
@@ -51,7 +64,7 @@ class Ahead:
     taken: places that the generator has got.
     """
 
-    rows: Rows
+    rows: Sequence[Drafted]
     drafts: list[list[int]]
     logits: mx.array
     taken: int = 1
@@ -61,8 +74,8 @@ class Ahead:
         read: dict[int, Any] = {}
         place = self.taken - 1
         return place < len(self.drafts[0]) and all(
-            row.drawn is not None and last_token(row.drawn, read) == draft[place]
-            for (row, _), draft in zip(self.rows, self.drafts, strict=True)
+            one.row.drawn is not None and last_token(one.row.drawn, read) == draft[place]
+            for one, draft in zip(self.rows, self.drafts, strict=True)
         )
 
 
@@ -73,10 +86,10 @@ class DraftedNetwork:
 
     def __init__(self, network: Any) -> None:
         self._network = network
-        self._expected: deque[Rows] = deque()
+        self._expected: deque[Sequence[Drafted]] = deque()
         self._ahead: Ahead | None = None
 
-    def expect(self, *batches: Rows) -> None:
+    def expect(self, *batches: Sequence[Drafted]) -> None:
         """Announces the rows of the coming calls, in order; other calls are passed on as they are. Two
         batches become one in this step, so that nothing is computed ahead for either.
         """
@@ -84,53 +97,60 @@ class DraftedNetwork:
         if self._ahead is not None and (len(batches) != 1 or self._ahead.rows != batches[0]):
             self._ahead = None
 
-    def knows(self, rows: Rows) -> bool:
+    def knows(self, rows: Sequence[Drafted]) -> bool:
         """Whether the next call for these rows needs no pass."""
         return self._ahead is not None and self._ahead.rows == rows and self._ahead.goes_on()
 
     def __call__(self, inputs: mx.array, cache: Any = None) -> mx.array:
-        """inputs: token ids [rows, tokens]. Returns logits [rows, tokens, vocab]."""
-        rows = self._expected.popleft() if self._expected else ()
-        ahead = self._ahead
-        if rows and ahead is not None and ahead.goes_on():
+        """inputs: token ids [rows, tokens]. Returns logits [rows, tokens, vocab].
+
+        Raises UnexpectedRows where a call is for other rows than announced.
+        """
+        if not self._expected:
+            return self._compute(inputs, cache)
+        rows = self._expected.popleft()
+        if inputs.shape != (len(rows), 1):
+            raise UnexpectedRows(f"expected one token of each of {len(rows)} rows, got {inputs.shape}")
+        ahead, self._ahead = self._ahead, None
+        if ahead is not None and ahead.goes_on():
+            self._ahead = ahead
             ahead.taken += 1
             for layer in cache:
                 layer.advance(1)
             return ahead.logits[:, ahead.taken - 1 : ahead.taken]
-        drafts = expected_tokens(rows) if rows and is_cuttable(cache) else []
+        drafts = expected_tokens(rows, cache)
         if not drafts:
-            self._ahead = None if rows else ahead
-            logits: mx.array = self._network(inputs, cache=cache)
-            return logits
-        return self._compute(rows, drafts, inputs, cache)
-
-    def _compute(self, rows: Rows, drafts: list[list[int]], inputs: mx.array, cache: Any) -> mx.array:
-        all_tokens = mx.concatenate([inputs, mx.array(drafts, dtype=inputs.dtype)], axis=1)
-        logits: mx.array = self._network(all_tokens, cache=cache)
+            return self._compute(inputs, cache)
+        logits = self._compute(mx.concatenate([inputs, mx.array(drafts, dtype=inputs.dtype)], axis=1), cache)
         for layer in cache:
             layer.trim(len(drafts[0]))
         self._ahead = Ahead(rows, drafts, logits)
         return logits[:, :1]
 
+    def _compute(self, inputs: mx.array, cache: Any) -> mx.array:
+        logits: mx.array = self._network(inputs, cache=cache)
+        return logits
+
+
+def expected_tokens(rows: Sequence[Drafted], cache: Any) -> list[list[int]]:
+    """The tokens expected of each row, as many as of the row with the fewest: a batch goes on in step. Empty
+    where a row expects none, or where its caches cannot be cut.
+    """
+    drafters = [one.drafter for one in rows if one.drafter is not None]
+    if len(drafters) < len(rows) or not is_cuttable(cache):
+        return []
+    width = min(MOST_DRAFTED, MOST_COMPUTED // len(rows) - 1, *(one.may_follow for one in rows))
+    read: dict[int, Any] = {}
+    drafts: list[list[int]] = []
+    for one, drafter in zip(rows, drafters, strict=True):
+        if width <= 0:
+            return []
+        drawn = None if one.row.drawn is None else last_token(one.row.drawn, read)
+        drafts.append([*islice(drafter.draft(drawn, width), width)])
+        width = len(drafts[-1])
+    return [draft[:width] for draft in drafts]
+
 
 def is_cuttable(cache: Any) -> bool:
     """Whether tokens can be cut off the end of these caches, and taken back."""
     return all(type(layer) is JoinedCache for layer in cache)
-
-
-def expected_tokens(rows: Rows) -> list[list[int]]:
-    """The tokens expected of each row, as many as of the row with the fewest: a batch goes on in step. Empty
-    where a row expects none.
-    """
-    read: dict[int, Any] = {}
-    drafts: list[list[int]] = []
-    if any(drafter is None for _, drafter in rows):
-        return []
-    for row, drafter in rows:
-        assert drafter is not None, "looked at above"
-        draft = drafter.draft(None if row.drawn is None else last_token(row.drawn, read), MOST_DRAFTED)
-        if not draft:
-            return []
-        drafts.append(list(draft[:MOST_DRAFTED]))
-    width = min(len(draft) for draft in drafts)
-    return [draft[:width] for draft in drafts]

@@ -13,7 +13,7 @@ from typing import Any
 from mlx_lm.generate import BatchGenerator, StopSequences
 
 from engine.cache.streaming import Joined
-from engine.drafting import DraftedNetwork, Drafter, Rows
+from engine.drafting import DraftedNetwork, Drafter
 from engine.lanes import LaneLoad
 from engine.sampling import BatchSampler, Processor, SampledRow, UnexpectedRows
 from engine.step import Computed, Job
@@ -50,6 +50,11 @@ class Live:
     def tokens(self) -> int:
         """The tokens in its cache, once its prompt is there."""
         return len(self.job.prompt) + self.made
+
+    @property
+    def may_follow(self) -> int:
+        """Tokens that it may still get behind the one that its next pass picks."""
+        return self.job.max_tokens - self.made - (self.row.drawn is not None) - 1
 
 
 class Lane:
@@ -129,8 +134,8 @@ class Lane:
         """
         decoding = list(self.decoding)
         starting = [live for live in self.prompts if live.left == 1]  # this step runs their last prompt token
-        batches = [drafted(rows) for rows in (decoding, starting) if rows]
-        self.sampler.expect(*(tuple(row for row, _ in rows) for rows in batches))
+        batches = [rows for rows in (decoding, starting) if rows]
+        self.sampler.expect(*(tuple(live.row for live in rows) for rows in batches))
         self.network.expect(*(batches if shared else ()))
         prompts, generated = self.generator.next()
         decoded = [self.members[response.uid] for response in generated]
@@ -147,8 +152,4 @@ class Lane:
     @property
     def ahead(self) -> bool:
         """Whether the next token of each of its sequences needs no forward pass."""
-        return not self.prompts and self.network.knows(drafted(self.decoding))
-
-
-def drafted(rows: list[Live]) -> Rows:
-    return tuple((live.row, live.drafter) for live in rows)
+        return not self.prompts and self.network.knows(self.decoding)

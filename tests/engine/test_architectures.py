@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -12,7 +13,7 @@ from mlx_lm.models import gemma3_text, lfm2
 from engine.config import EngineConfig
 from engine.core import EngineCore
 from engine.model import LoadedModel, try_out
-from engine.types import TextChunk
+from engine.types import FinishReason, TextChunk
 from tests.engine.drive import alone, request, run
 
 WINDOW = 64
@@ -76,6 +77,16 @@ def test_a_paused_prompt_goes_on_and_gets_the_same_text(core: EngineCore) -> Non
                 shown[event.id] = shown.get(event.id, "") + event.text
     assert list(shown).index("short") < list(shown).index(long.id), "it was paused"
     assert shown[long.id] == expected
+
+
+def test_known_tokens_are_decoded_where_caches_cannot_be_cut(core: EngineCore) -> None:
+    grammar = f'start: "{"word " * 9}" /[ab]{{3}}/ " and words"'
+    asked = [request(f"r{n}", "go" * (20 + n), grammar=grammar, max_tokens=80) for n in range(2)]
+    told = run(core, *asked)
+    for one in asked:
+        assert re.fullmatch("(word ){9}[ab]{3} and words", told[one.id].text)
+        assert told[one.id].reason is FinishReason.stop
+    assert core.stats().steps >= 59, "a pass for each token"
 
 
 def test_what_a_token_costs_is_what_its_layers_keep() -> None:
