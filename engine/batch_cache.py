@@ -7,7 +7,7 @@ from typing import Any
 import mlx.core as mx
 from mlx_lm.models.cache import BatchKVCache, KVCache, make_prompt_cache
 
-from engine.tuning import CPU
+from engine.tuning import CPU, Buckets, DeviceTuning
 
 STAGGERED = 8  # layers, after which the amounts begin again
 
@@ -32,6 +32,8 @@ class JoinedCache(BatchKVCache):  # type: ignore[misc]
     at_once: the copy of a join is made now and not in the next step.
     step: tokens by which a full buffer grows, which copies it.
     room: tokens that a prompt is known to come to.
+    sizes: of the buffers; attention then reads whole buffers. None: they grow by `step`, and attention reads
+        as many tokens as there are.
     """
 
     keys: mx.array | None
@@ -40,6 +42,7 @@ class JoinedCache(BatchKVCache):  # type: ignore[misc]
     at_once = False
     step: int
     room = 0
+    sizes: Buckets | None = None
 
     @classmethod
     def merge(cls, caches: Any) -> Any:
@@ -52,16 +55,44 @@ class JoinedCache(BatchKVCache):  # type: ignore[misc]
             batch = super().merge(caches)
         else:
             batch = cls([0] * len(caches))
-        batch.at_once, batch.step = caches[0].at_once, caches[0].step
+        batch.at_once, batch.step, batch.sizes = caches[0].at_once, caches[0].step, caches[0].sizes
         batch.room = max(cache.room for cache in caches)
         return batch
 
     def update_and_fetch(self, keys: mx.array, values: mx.array) -> Any:
         """Adds tokens: keys and values [rows, heads, tokens, width]. Returns all keys and values, these
-        included.
+        included; with `sizes` those of the whole buffer, which make_mask() covers.
         """
-        self._grow(keys.shape[2])
-        return super().update_and_fetch(keys, values)
+        if self.sizes is None:
+            self._grow(keys.shape[2])
+            return super().update_and_fetch(keys, values)
+        size = self._size_for(self.sizes, keys.shape[2])
+        if self.keys is None or self.values is None:
+            self.keys, self.values = enlarged(keys, 0, size), enlarged(values, 0, size)
+        elif self.keys.shape[2] != size:
+            self.keys = enlarged(self.keys, self._idx, size)
+            self.values = enlarged(self.values, self._idx, size)
+        super().update_and_fetch(keys, values)
+        return self.keys[...], self.values[...]
+
+    def make_mask(self, N: int, return_array: bool = False, **kwargs: Any) -> mx.array:
+        """What each of the next N tokens sees [rows, 1, N, tokens]. Arguments as in mlx_lm."""
+        mask: mx.array = super().make_mask(N, return_array, **kwargs)
+        if self.sizes is None:
+            return mask
+        return mx.pad(
+            mask, [(0, 0)] * (mask.ndim - 1) + [(0, self._size_for(self.sizes, N) - mask.shape[-1])]
+        )
+
+    @property
+    def end(self) -> int:
+        """The place behind the last token, padding in front included."""
+        return int(self._idx)
+
+    def _size_for(self, sizes: Buckets, more: int) -> int:
+        """The size of the buffer with so many more tokens."""
+        size, need = 0 if self.keys is None else self.keys.shape[2], self._idx + more
+        return size if size >= need and size == sizes.up(size) else sizes.up(need)
 
     def _grow(self, more: int) -> None:
         """Enlarges the buffer: at once to `room`, and beyond it by `step`, as mlx_lm does. Equal steps would
@@ -101,9 +132,10 @@ class JoinedCache(BatchKVCache):  # type: ignore[misc]
         keys, values, offset, padding, end = self.state
         more_keys, more_values, more_offset, more_padding, more_end = other.state
         last = max(end, more_end)
+        size = last - last % self.step + self.step if self.sizes is None else self.sizes.up(last + 1)
         self.state: Any = (
-            joined(((keys, end), (more_keys, more_end)), last, self.step),
-            joined(((values, end), (more_values, more_end)), last, self.step),
+            joined(((keys, end), (more_keys, more_end)), last, size),
+            joined(((values, end), (more_values, more_end)), last, size),
             mx.concatenate([offset, more_offset]),
             mx.concatenate([padding + (last - end), more_padding + (last - more_end)]),
             last,
@@ -119,13 +151,13 @@ def enlarged(buffer: mx.array, end: int, size: int) -> mx.array:
     return mx.concatenate([buffer[:, :, :end], more], axis=2)
 
 
-def joined(pieces: tuple[tuple[mx.array, int], ...], last: int, step: int) -> mx.array:
-    """Joins buffers [rows, heads, size, width], each filled up to a place of its own, into one filled up to
-    `last`.
+def joined(pieces: tuple[tuple[mx.array, int], ...], last: int, size: int) -> mx.array:
+    """Joins buffers [rows, heads, any, width], each filled up to a place of its own, into one of `size`
+    tokens that is filled up to `last`.
     """
     first, _ = pieces[0]
     rows = sum(piece.shape[0] for piece, _ in pieces)
-    whole = mx.zeros((rows, first.shape[1], last - last % step + step, first.shape[3]), dtype=first.dtype)
+    whole = mx.zeros((rows, first.shape[1], size, first.shape[3]), dtype=first.dtype)
     at = 0
     for piece, end in pieces:
         whole[at : at + piece.shape[0], :, last - end : last] = piece[:, :, :end]
@@ -136,10 +168,17 @@ def joined(pieces: tuple[tuple[mx.array, int], ...], last: int, step: int) -> mx
 class RowCache(KVCache):  # type: ignore[misc]
     """The cache of one sequence that will become part of a JoinedCache."""
 
-    def __init__(self, layer: KVCache, at_once: bool, step: int = KVCache.step, room: int = 0) -> None:
+    def __init__(
+        self,
+        layer: KVCache,
+        at_once: bool,
+        step: int = KVCache.step,
+        room: int = 0,
+        sizes: Buckets | None = None,
+    ) -> None:
         super().__init__()
         self.state = layer.state
-        self.at_once, self.step, self.room = at_once, step, room
+        self.at_once, self.step, self.room, self.sizes = at_once, step, room, sizes
 
     @classmethod
     def merge(cls, caches: Any) -> Any:
@@ -147,20 +186,27 @@ class RowCache(KVCache):  # type: ignore[misc]
         return JoinedCache.merge(caches)
 
 
+def is_cuttable(cache: Any) -> bool:
+    """Whether tokens can be cut off the end of these caches, and taken back."""
+    return all(type(layer) is JoinedCache for layer in cache)
+
+
 def joinable(
-    network: Any, layers: list[Any] | None, prompt: int = 0, stagger: int = CPU.stagger
+    network: Any, layers: list[Any] | None, prompt: int = 0, tuning: DeviceTuning = CPU
 ) -> list[Any]:
     """The caches of one sequence, new where there are none; those of plain attention can be joined cheaply.
 
     prompt: how many tokens its prompt has.
 
-    Every second layer is copied in the step of the join, the others in the next: two gaps, half as long.
-    Buffers become full, and are copied to larger ones, in different steps.
+    Where buffers are staggered, every second layer is copied in the step of the join, the others in the next:
+    two gaps, half as long. Buffers become full, and are copied to larger ones, in different steps.
     """
     layers = make_prompt_cache(network) if layers is None else layers
     prompt = -(-prompt // KVCache.step) * KVCache.step  # buffers of few sizes leave places for each other
-    steps = [KVCache.step + staggered(n, stagger) for n in range(len(layers))]
+    steps = [KVCache.step + staggered(n, tuning.stagger) for n in range(len(layers))]
     return [
-        RowCache(layer, n % 2 == 0, step, prompt + step) if type(layer) is KVCache else layer
+        RowCache(layer, tuning.stagger > 0 and n % 2 == 0, step, prompt + step, tuning.caches)
+        if type(layer) is KVCache
+        else layer
         for n, (layer, step) in enumerate(zip(layers, steps, strict=True))
     ]

@@ -29,7 +29,6 @@ from engine.runner import Runner
 from engine.scheduler import Limits, Scheduler, Stage
 from engine.sequence import Sequence
 from engine.step import Computed, Sampled
-from engine.tuning import tuning_for
 from engine.types import Began, Failed, Finished, FinishReason, GenerateRequest, WorkerStats
 from engine.validate import check_request
 
@@ -45,10 +44,12 @@ class EngineCore:
         self._detokenizers = Detokenizers(model.tokenizer)
         eos, vocab_size = model.info.eos_token_ids, model.info.vocab_size
         self._grammars = Grammars(model.tokenizer, vocab_size, eos)
-        tuning = tuning_for(model.info.device)
+        tuning, longest = model.tuning, model.info.context_length
         places = config.max_batch + 1  # one more than the scheduler gives away: a health probe waits for none
         network, worth = model.network, model.lane_worth
-        self._runner = Runner(network, eos, vocab_size, places, self._grammars, worth, tuning, drafts)
+        self._runner = Runner(
+            network, eos, vocab_size, places, self._grammars, worth, tuning, drafts, longest
+        )
         self.release = self._runner.release  # gives back memory that only work needs
         self._scheduler = Scheduler(
             Limits(

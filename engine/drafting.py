@@ -21,7 +21,7 @@ from typing import Any, Protocol
 
 import mlx.core as mx
 
-from engine.batch_cache import JoinedCache
+from engine.batch_cache import is_cuttable
 from engine.sampling import SampledRow, UnexpectedRows, last_token
 
 MOST_DRAFTED = 32  # expected tokens of a row in one pass: others wait for it
@@ -149,8 +149,3 @@ def expected_tokens(rows: Sequence[Drafted], cache: Any) -> list[list[int]]:
         drafts.append([*islice(drafter.draft(drawn, width), width)])
         width = len(drafts[-1])
     return [draft[:width] for draft in drafts]
-
-
-def is_cuttable(cache: Any) -> bool:
-    """Whether tokens can be cut off the end of these caches, and taken back."""
-    return all(type(layer) is JoinedCache for layer in cache)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,11 @@ from engine.cpu.network import adapt
 from engine.errors import EngineFailed
 from engine.experts import fewer_experts
 from engine.memory import KvCost, kv_budget, machine_memory, split_budget
+from engine.shapes import takes_padding
+from engine.tuning import CPU, DeviceTuning, tuning_for
 from engine.types import ModelInfo
+
+log = logging.getLogger("engine.model")
 
 IDENTITY_FILES = (
     "config.json",
@@ -39,8 +44,8 @@ UNPACKED_SHARE = 4  # at most this part of a CPU's memory may go to weights that
 
 @dataclass(frozen=True, slots=True)
 class LoadedModel:
-    """The network (mlx_lm's), its tokenizer, its description, the cost of its caches, and the bytes of its
-    weights.
+    """The network (mlx_lm's), its tokenizer, its description, the cost of its caches, the bytes of its
+    weights, and what suits its device.
     """
 
     network: Any
@@ -48,6 +53,7 @@ class LoadedModel:
     info: ModelInfo
     cost: KvCost
     weights: int
+    tuning: DeviceTuning = CPU
 
     @property
     def lane_worth(self) -> int:
@@ -113,7 +119,18 @@ def load_model(config: EngineConfig, blas: str) -> LoadedModel:
         fingerprint=fingerprint(path, variant(dtype, unpacked, config.moe_top_k)),
         cache_ram=kept,
     )
-    return LoadedModel(network, fast, info, cost, weights)
+    return LoadedModel(network, fast, info, cost, weights, tuning_of(network))
+
+
+def tuning_of(network: Any) -> DeviceTuning:
+    """What suits the device and the network. Computes a few tokens where sizes matter."""
+    if mx.default_device().type == mx.DeviceType.cpu:
+        return CPU
+    tuning = tuning_for("metal" if mx.metal.is_available() else "cuda")
+    if tuning.caches is not None and not takes_padding(network, tuning):
+        log.warning("this model reads no more keys than there are tokens: each length is prepared anew")
+        return replace(tuning, chunks=None, caches=None)
+    return tuning
 
 
 def try_out(network: Any) -> tuple[mx.array, KvCost]:

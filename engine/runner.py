@@ -19,6 +19,7 @@ from engine.heap import give_back
 from engine.lane import Lane, Live
 from engine.lanes import choose_lane
 from engine.sampling import SampledRow, UnexpectedRows, make_processors
+from engine.shapes import rounded
 from engine.step import Computed, Job, Sampled, StepResult
 from engine.tuning import CPU, DeviceTuning
 from engine.types import FinishReason
@@ -34,6 +35,7 @@ class Runner:
 
     lane_worth: tokens of padding that cost as much as another forward pass, as engine.lanes has it.
     drafts: whether tokens that are known beforehand are computed in one pass (see engine.drafting).
+    longest: tokens of the longest sequence.
     """
 
     def __init__(
@@ -46,8 +48,10 @@ class Runner:
         lane_worth: int,
         tuning: DeviceTuning = CPU,
         drafts: bool = True,
+        longest: int = 2**62,
     ) -> None:
         self._model = model
+        self._network = rounded(model, tuning, longest)
         self._drafts = drafts
         self._tuning = tuning
         self._grammars = grammars
@@ -56,7 +60,7 @@ class Runner:
         self._lane_worth = lane_worth
         self._eos = eos_token_ids
         self._shared = True  # whether the requests of a lane share its sampler
-        self._aside = Lane(model, self._eos, 1)  # for requests that share no batch, which come one at a time
+        self._aside = Lane(self._network, self._eos, 1)  # requests that share no batch come one at a time
         self._lanes: list[Lane] = []
         self._arriving: list[Live] = []  # requests whose caches are put together while others decode
         self._paused: list[Live] = []
@@ -74,7 +78,7 @@ class Runner:
                 return lane
         place = choose_lane([lane.load for lane in self._lanes], len(job.prompt), self._lane_worth)
         if place == len(self._lanes):
-            self._lanes.append(Lane(self._model, self._eos, self._max_batch))
+            self._lanes.append(Lane(self._network, self._eos, self._max_batch))
         return self._lanes[place]
 
     def insert(self, job: Job, join: Join | None = None, done: int = 0) -> Live:
@@ -126,7 +130,7 @@ class Runner:
         return any(lane.decoding for lane in (self._aside, *self._lanes))
 
     def _enter(self, live: Live) -> None:
-        caches = joinable(self._model, live.cache, len(live.job.prompt), self._tuning.stagger)
+        caches = joinable(self._model, live.cache, len(live.job.prompt), self._tuning)
         live.cache = None
         live.lane.enter(live, caches, self._shared)
 
@@ -238,7 +242,7 @@ class Runner:
         self._paused.clear()
         for lane in reversed((self._aside, *self._lanes)):  # each restores the limits that it found
             lane.generator.close()
-        self._aside = Lane(self._model, self._eos, 1)
+        self._aside = Lane(self._network, self._eos, 1)
         self._lanes = []
         mx.clear_cache()
 

@@ -46,6 +46,11 @@ class Limits:
     kv_tokens: int = 2**62
     tuning: DeviceTuning = CPU
 
+    @property
+    def least(self) -> int:
+        """Prompt tokens that a step computes at least."""
+        return max(self.prefill_step_min, min(self.tuning.least_chunk, self.prefill_step))
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
@@ -135,7 +140,7 @@ class Room:
     def admit(self, entry: Queued) -> bool:
         """Takes a place for this request; returns whether there was one."""
         probe = entry.priority is Priority.probe
-        longest = max(self.longest, entry.size)
+        longest = max(self.longest, self.limits.tuning.cached(entry.size))
         fits = (self.rows + 1) * longest <= self.limits.kv_tokens or not self.rows
         if self.rows >= self.limits.max_batch + probe or not (fits or probe):
             return False
@@ -233,7 +238,7 @@ class Scheduler:
         self.planned = self.chunk_tokens(background, self.is_slow_start(members)) if rows else 0
         if rows > 1 and not background:
             self.planned = max(self.planned, rows * max(entry.remaining for entry in members))
-        step = max(self.limits.prefill_step_min, self.planned // max(rows, 1))
+        step = max(self.limits.least, self.planned // max(rows, 1))
         return Plan(
             pause=tuple(entry.id for entry in pause),
             insert=tuple(entry.id for entry in cohort),
@@ -284,7 +289,8 @@ class Scheduler:
 
     def room(self) -> Room:
         held = [entry for entry in self.entries if entry.placed]
-        return Room(self.limits, len(held), max((entry.size for entry in held), default=0))
+        longest = max((self.limits.tuning.cached(entry.size) for entry in held), default=0)
+        return Room(self.limits, len(held), longest)
 
     def candidates(self) -> list[Queued]:
         """Waiting and paused requests that may be prefilled now, best first. Paused ones hold their place.
@@ -353,7 +359,7 @@ class Scheduler:
             alike = alike and (entry.priority < Priority.background or cohort[0].priority == entry.priority)
             if entry.stage is Stage.waiting and alike and padded <= budget and len(lengths) <= MAX_COHORT:
                 cohort.append(entry)
-        return cohort
+        return cohort[: self.limits.tuning.cohort(len(cohort))]
 
     def in_the_way(self) -> list[str]:
         """Background requests that hold places, where a request waits for a place and there is no other."""
@@ -384,11 +390,11 @@ class Scheduler:
         """
         decoding = any(entry.stage is Stage.decoding for entry in self.entries)
         if background and decoding:
-            return self.limits.prefill_step_min
+            return self.limits.least
         quiet_s = BACKGROUND_CHUNK_S if background else QUIET_CHUNK_S
         seconds = self.limits.prefill_share * self.pace.decode_step if decoding else quiet_s
         tokens = int(seconds / self.pace.prefill_token)
         if slow_start:
             tokens = min(tokens, 2 * self.last_chunk or FIRST_CHUNK)
         tokens = self.limits.tuning.whole(tokens)
-        return min(self.limits.prefill_step, max(self.limits.prefill_step_min, tokens))
+        return min(self.limits.prefill_step, max(self.limits.least, tokens))

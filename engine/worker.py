@@ -44,6 +44,7 @@ from engine.limits import kept_limits
 from engine.logs import log_to_stderr
 from engine.memory import Spare
 from engine.outbox import Outbox
+from engine.tuning import keep_plans
 
 if TYPE_CHECKING:
     from engine.core import EngineCore
@@ -221,6 +222,7 @@ def serve(link: Link, lifeline: Lifeline) -> None:
     started = time.monotonic()
     try:
         keep_float32()
+        keep_plans()
         blas = prepare_blas(config.blas)
         # These import MLX, which must find the BLAS already loaded.
         with kept_limits():

@@ -15,7 +15,7 @@ import mlx.core as mx
 
 from engine.batch_cache import staggered
 from engine.cache.copying import stream
-from engine.tuning import CPU
+from engine.tuning import CPU, DeviceTuning
 
 ANSWER_ROOM = 256  # tokens by which a cache of mlx_lm grows
 
@@ -70,12 +70,11 @@ class Layout:
 
     make: makes new caches for one sequence.
     plain: which layers can be sliced.
-    stagger: as in DeviceTuning.
     """
 
-    def __init__(self, make: Callable[[], list[Any]], plain: type, stagger: int = CPU.stagger) -> None:
+    def __init__(self, make: Callable[[], list[Any]], plain: type, tuning: DeviceTuning = CPU) -> None:
         self._make = make
-        self._stagger = stagger
+        self._tuning = tuning
         self._plain = tuple(type(layer) is plain for layer in leaves(make()))
 
     @property
@@ -139,8 +138,11 @@ class Layout:
 
     def _room(self, index: int, end: int, more: int) -> int:
         """Tokens of room beyond `end` in the buffers of a plain layer."""
+        tuning = self._tuning
+        if tuning.caches is not None:  # for the next chunk: each larger size is read as a whole
+            return tuning.caches.up(end + tuning.padded(min(more, tuning.prefill_step))) - end
         room = min(more + ANSWER_ROOM, end) if more else 0
-        return room + min(room, staggered(index, self._stagger))
+        return room + min(room, staggered(index, tuning.stagger))
 
     def _put_states(self, caches: Sequence[Any], kept: Kept) -> None:
         """Gives the layers that cannot be sliced the states at the end of a segment, where it has them."""

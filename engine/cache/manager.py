@@ -26,7 +26,7 @@ from engine.cache.store import PrefixCache
 from engine.cache.taken import Taken
 from engine.config import EngineConfig
 from engine.model import LoadedModel
-from engine.tuning import DeviceTuning, tuning_for
+from engine.tuning import DeviceTuning
 from engine.types import CacheReport, CacheStats, GenerateRequest, SessionInfo
 
 log = logging.getLogger("engine.cache")
@@ -50,8 +50,8 @@ class CacheManager:
 
     def __init__(self, model: LoadedModel, config: EngineConfig) -> None:
         budget = model.info.cache_ram if config.cache_ram is None else config.cache_ram
-        tuning = tuning_for(model.info.device)
-        layout = Layout(model.make_caches, model.plain_cache, tuning.stagger)
+        tuning = model.tuning
+        layout = Layout(model.make_caches, model.plain_cache, tuning)
         name = cache_fingerprint(model.info.fingerprint)
         archive = open_archive(config, budget, tuning) if budget else None
         ram = RamTier(budget, model.cost.per_token or 1, model.cost.fixed)

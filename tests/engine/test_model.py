@@ -13,8 +13,9 @@ from mlx.utils import tree_flatten
 
 from engine.config import EngineConfig
 from engine.cpu.blas import keep_float32
-from engine.model import context_length, fingerprint, load_model
+from engine.model import LoadedModel, context_length, fingerprint, load_model
 from engine.resolve import bundled
+from engine.tuning import CPU, CUDA, METAL, keep_plans, tuning_for
 from tests.engine.tiny import make_model
 
 
@@ -116,9 +117,27 @@ def test_products_stay_exact_unless_the_user_has_it_otherwise(
     assert os.environ["MLX_ENABLE_TF32"] == kept
 
 
+@pytest.mark.parametrize(("asked", "kept"), [(None, "1024"), ("300", "300")])
+def test_more_plans_are_kept_unless_the_user_has_it_otherwise(
+    monkeypatch: pytest.MonkeyPatch, asked: str | None, kept: str
+) -> None:
+    monkeypatch.delenv("MLX_CUDA_SDPA_CACHE_SIZE", raising=False)
+    if asked is not None:
+        monkeypatch.setenv("MLX_CUDA_SDPA_CACHE_SIZE", asked)
+    keep_plans()
+    assert os.environ["MLX_CUDA_SDPA_CACHE_SIZE"] == kept
+
+
 def test_products_of_float32_are_exact() -> None:
     """Fails on GPUs only, where MLX would take factors of 10 bits behind the point."""
     little = 1 + 2.0**-20
     for rows in (1, 5, 64):
         product = mx.full((rows, 256), little) @ mx.eye(256)
         assert mx.all(product == little).item()
+
+
+def test_each_device_has_its_tuning(loaded: LoadedModel) -> None:
+    assert [tuning_for(device) for device in ("cpu", "metal", "cuda")] == [CPU, METAL, CUDA]
+    assert CPU.chunks is METAL.chunks is None
+    if mx.default_device().type == mx.DeviceType.cpu:
+        assert loaded.tuning == CPU

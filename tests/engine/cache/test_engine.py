@@ -11,12 +11,11 @@ import mlx.core as mx
 import msgspec
 import pytest
 
-from engine import core as core_module
 from engine import runner
 from engine.config import EngineConfig
 from engine.core import EngineCore
 from engine.model import LoadedModel
-from engine.tuning import CPU
+from engine.tuning import CPU, DeviceTuning
 from engine.types import Failed, Finished, FinishReason, GenerateRequest, Priority
 from tests.engine.cache.test_layers import network
 from tests.engine.drive import Told, alone, collect, request, run
@@ -31,6 +30,10 @@ class Engines:
         self.kind = kind
         self._loaded = replace(loaded, network=network(kind, loaded))
         self.cores: list[EngineCore] = []
+
+    def tune(self, tuning: DeviceTuning) -> None:
+        """Cores that are made from now on are those of another device."""
+        self._loaded = replace(self._loaded, tuning=tuning)
 
     def make(self, **config: Any) -> EngineCore:
         settings = {"prefill_step": 32, "prefill_step_min": 32, **config}
@@ -261,7 +264,7 @@ def test_more_than_the_budget_is_never_held(plain: Engines) -> None:
 @pytest.fixture
 def slow(engines: Engines, monkeypatch: pytest.MonkeyPatch) -> Engines:
     """What a newcomer has in the cache is put together when nobody decodes: there is a break till then."""
-    monkeypatch.setattr(core_module, "tuning_for", lambda _: replace(CPU, breaks=1e6))
+    engines.tune(replace(CPU, breaks=1e6))
     monkeypatch.setattr(runner, "JOIN_SHARE", 0.0)
     return engines
 
