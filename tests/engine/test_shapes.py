@@ -18,8 +18,8 @@ from engine.model import LoadedModel, load_model
 from engine.shapes import takes_padding
 from engine.tuning import CPU, CUDA, Buckets, DeviceTuning
 from tests.engine.cache.test_layers import network
+from tests.engine.calls import call_grammar, same, wishes
 from tests.engine.drive import alone, request, run
-from tests.engine.test_drafting import call_grammar, same, wishes
 from tests.engine.tiny import make_model
 
 TURNS = 40
