@@ -2,18 +2,20 @@
 computes every token by itself. They take turns, request by request, and share the model.
 
 All prompts are in both caches before anything is measured, so that the time is the answer's alone: from the
-pass that computes its first token to its end.
+pass that computes its first token to its end. Where no difference is expected, both engines decode at the
+same time and take turns every few steps, so that what else the machine does meets both.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
-from statistics import median
+from statistics import median, quantiles
 from typing import Any
 
 import msgspec
@@ -32,10 +34,12 @@ from proxy.prompts.prompting import Prompter
 from proxy.upstreams.wire import find_wire
 from repair.formats import AUTO
 
-PARTS = ["calls", "choice", "text", "reask"]
+PARTS = ["real", "invented", "choice", "text", "beside", "reask"]
 STREAMS = 8
 ANSWER = 300  # tokens of a call at most
 TEXT = 128  # tokens of a free text
+BLOCK = 4  # steps of one engine, then of the other
+BESIDE = 4  # calls beside free texts
 NUMBERS = count()
 Settled = Mapping[str, Mapping[str, Any]]
 NOTHING: Settled = {}
@@ -100,17 +104,24 @@ def answer(core: EngineCore, *asked: GenerateRequest) -> list[Answer]:
 
 @dataclass(frozen=True, slots=True)
 class Arms:
-    """The engine as it is, and the one that computes nothing ahead."""
+    """The engine as it is, and the one that computes nothing ahead.
+
+    most_s: seconds after which turns() begins no further round.
+    """
 
     ahead: EngineCore
     plain: EngineCore
+    most_s: float
 
     def turns(self, one: Callable[[EngineCore], float], rounds: int) -> list[tuple[float, float]]:
         """What `one` measures with each of them, (ahead, plain) for each round; who begins changes."""
         for core in (self.ahead, self.plain):
             one(core)
-        pairs = []
+        pairs: list[tuple[float, float]] = []
+        end = time.monotonic() + self.most_s
         for n in range(rounds):
+            if pairs and time.monotonic() > end:
+                break
             order = (self.ahead, self.plain) if n % 2 else (self.plain, self.ahead)
             found = {id(core): one(core) for core in order}
             pairs.append((found[id(self.ahead)], found[id(self.plain)]))
@@ -202,33 +213,79 @@ def report_one_choice(arms: Arms, asker: Asker, rounds: int) -> None:
     line("a call with one choice nearly everywhere / free text", ">= 2", [a for a, _ in ratios[1:]], plain)
 
 
-def report_text(arms: Arms, asker: Asker, calls: Sequence[GenerateRequest], rounds: int) -> None:
-    """Free texts by themselves, then beside calls that come one after the other."""
+def begin(core: EngineCore, *asked: GenerateRequest) -> list[str]:
+    """Starts requests; returns when all of them decode."""
+    ids = [f"t{next(NUMBERS)}" for _ in asked]
+    for id, one in zip(ids, asked, strict=True):
+        core.submit(msgspec.structs.replace(one, id=id))
+    while not core.calm or core.stats().running < len(asked):
+        core.step()
+    return ids
+
+
+def step_by_step(
+    one: EngineCore, other: EngineCore, texts: Sequence[GenerateRequest]
+) -> list[tuple[float, float]]:
+    """`other` / `one` in seconds, and in seconds of computing by all threads, for the same few steps, again
+    and again while both decode.
+    """
+    for core in (one, other):
+        begin(core, *texts)
+    ratios = []
+    for block in range(TEXT // BLOCK - 2 * STREAMS // BLOCK):
+        spent = dict[int, tuple[float, float]]()
+        for core in (one, other) if block % 2 else (other, one):
+            began, computing = time.perf_counter(), time.process_time()
+            for _ in range(BLOCK):
+                core.step()
+            spent[id(core)] = (time.perf_counter() - began, time.process_time() - computing)
+        wall, computing = (b / a for a, b in zip(spent[id(one)], spent[id(other)], strict=True))
+        ratios.append((wall, computing))
+    for core in (one, other):
+        while core.busy:
+            core.step()
+    return ratios
+
+
+def quartiles(name: str, bar: str, ratios: Sequence[tuple[float, float]], more: str) -> None:
+    found = [
+        f"{middle:.3f} ({low:.3f} to {high:.3f})"
+        for low, middle, high in (quantiles(some, n=4) for some in zip(*ratios, strict=True))
+    ]
+    print(f"| {name} | {bar} | {found[0]} | in seconds of computing {found[1]}; {more} |", flush=True)
+
+
+def report_text(arms: Arms, asker: Asker, control: EngineCore, rounds: int) -> None:
+    """Free texts, where nothing can be known; and two engines without drafts, which must come out at 1."""
     texts = [asker.text(n) for n in range(STREAMS)]
-    pairs = arms.turns(lambda core: rate(core, *texts), 4 * rounds)  # the difference should be none
-    tokens = f"{median(a for a, _ in pairs):.0f} and {median(b for _, b in pairs):.0f} tokens a second"
-    line(f"{STREAMS} free texts: ahead / not", ">= 0.98", [a / b for a, b in pairs], tokens)
+    found: list[tuple[float, float]] = []
+    same: list[tuple[float, float]] = []
+    for _ in range(2 * rounds):
+        found += step_by_step(arms.ahead, arms.plain, texts)
+        same += step_by_step(control, arms.plain, texts)
+    more = f"median of {len(found)} pairs of {BLOCK} steps, and quartiles"
+    quartiles(f"{STREAMS} free texts: ahead / not", ">= 0.98", found, more)
+    quartiles("the same, not / not", "", same, "what such a median says by itself")
+
+
+def report_beside(arms: Arms, asker: Asker, calls: Sequence[GenerateRequest], rounds: int) -> None:
+    """Free texts and calls that come one after the other beside them: the time for all of it."""
+    texts = [asker.text(n) for n in range(STREAMS - 1)]
 
     def beside(core: EngineCore) -> float:
-        ids = [f"t{next(NUMBERS)}" for _ in texts[1:]]
-        for id, one in zip(ids, texts[1:], strict=True):
-            core.submit(msgspec.structs.replace(one, id=id))
-        left, queue, seconds, call = set(ids), list(calls), 0.0, ""
-        while left:
+        ids, queue, call = begin(core, *texts), list(calls[:BESIDE]), ""
+        began, left = time.perf_counter(), set(ids)
+        while left or call or queue:
             if not call and queue:
                 call = f"c{next(NUMBERS)}"
                 core.submit(msgspec.structs.replace(queue.pop(0), id=call))
-            for event in core.step():
-                if isinstance(event, Finished) and event.id in left:
-                    left.remove(event.id)
-                    seconds = max(seconds, event.decode_s)
-                elif isinstance(event, Finished):
-                    call = ""
-        core.abort(call)
-        return len(ids) * TEXT / seconds
+            ended = {event.id for event in core.step() if isinstance(event, Finished)}
+            left -= ended
+            call = "" if call in ended else call
+        return 1 / (time.perf_counter() - began)
 
     found = arms.turns(beside, rounds)
-    name = f"{STREAMS - 1} free texts beside one call after the other: ahead / not"
+    name = f"{len(texts)} free texts and {BESIDE} calls beside them, one after the other: ahead / not"
     line(name, ">= 0.98", [a / b for a, b in found], "")
 
 
@@ -270,21 +327,27 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--cases", type=int, default=60, help="calls of each kind")
     parser.add_argument("--only", nargs="*", choices=PARTS, default=PARTS)
+    parser.add_argument(
+        "--most-seconds", type=float, default=60.0, help="begin no round of a row after so long"
+    )
     options = parser.parse_args()
     config = EngineConfig(model=str(options.model))
     loaded = load_model(config, "")
-    arms = Arms(EngineCore(loaded, config), EngineCore(loaded, config, drafts=False))
+    ahead, plain, control = (EngineCore(loaded, config, drafts=drafts) for drafts in (True, False, False))
+    arms = Arms(ahead, plain, options.most_seconds)
     asker = Asker(options.model, loaded.info.eos_token_ids)
     invented = [asker.call(question.messages, question.tools) for question in unseen(options.cases)]
     print("| measure | bar | found | |\n|---|--:|--:|---|")
-    if "calls" in options.only:
-        report_calls(arms, "invented tools", invented, options.rounds)
-    if "calls" in options.only and options.bfcl is not None:
+    if "real" in options.only and options.bfcl is not None:
         report_calls(arms, "real tools", real_calls(asker, options.bfcl, options.cases), options.rounds)
+    if "invented" in options.only:
+        report_calls(arms, "invented tools", invented, options.rounds)
     if "choice" in options.only:
         report_one_choice(arms, asker, options.rounds)
         report_open_text(arms, asker, options.rounds)
     if "text" in options.only:
-        report_text(arms, asker, invented, options.rounds)
+        report_text(arms, asker, control, options.rounds)
+    if "beside" in options.only:
+        report_beside(arms, asker, invented, options.rounds)
     if "reask" in options.only:
         report_reask(arms, asker, options.rounds)
