@@ -10,6 +10,7 @@ import functools
 import json
 import re
 from collections import deque
+from dataclasses import dataclass
 from typing import Any
 
 from repair.formats import FORMATS, FRAME_ENDS
@@ -17,6 +18,7 @@ from repair.placement import Line
 from repair.regions import SPECIAL_TOKENS
 from repair.strict import decode_strict
 from repair.tools import ToolSet
+from repair.types import ToolCall
 
 _FENCE = "```"
 _FENCE_LINE = re.compile(r"^[ \t]{0,9}```", re.MULTILINE)
@@ -24,6 +26,7 @@ _BARS = "\uff5c\u2016\u2223\u2502\u2503\u00a6\u01c0"  # what models write for th
 _FOLDED = str.maketrans({**dict.fromkeys(_BARS, "|"), "\u2581": "_"})
 _MARKERS = 64  # markers of a text that are looked at, the last ones
 _LINE_CHARS = 4000  # characters of a line that are looked at, before a marker
+_PROBE, _PROBE_KEY = "probename", "probekey"
 _TRIES = 4  # beginnings of JSON that are tried, from the last one on
 _NAME = re.compile(r"[\w.:/-]{1,128}")
 _KEYS = ({"name", "arguments"}, {"name", "parameters"})
@@ -94,6 +97,7 @@ def ends_in_call(text: str, tools: ToolSet, json_asked: bool = False) -> bool:
         or _is_marked(tail, tools)
         or _is_closed(tail, tools)
         or _is_named(tail, tools)
+        or _is_begun(tail, tools)
     )
 
 
@@ -220,6 +224,53 @@ def _is_marked(tail: str, tools: ToolSet) -> bool:
         filled = _FILLED.match(tail, first.end()) is not None
         return begins_line or filled or any(name in rest for name in tools.names)
     return first.end() == len(tail)
+
+
+@dataclass(frozen=True, slots=True)
+class _Head:
+    """What a format writes around a call's name, up to its arguments, without white space. openers: any of
+    which begins a call.
+    """
+
+    openers: tuple[str, ...]
+    before: str
+    after: str
+
+    def is_begun(self, rest: str, tools: ToolSet) -> bool:
+        """Whether `rest`, without white space, is a beginning of this for a declared tool."""
+        if self.before.startswith(rest):
+            return True
+        named = rest.removeprefix(self.before)
+        return named != rest and any(
+            name.startswith(named) or (named.startswith(name) and self.after.startswith(named[len(name) :]))
+            for name in tools.names
+        )
+
+
+@functools.cache
+def _heads() -> tuple[_Head, ...]:
+    """Of all formats whose calls begin with a marker."""
+    found = []
+    for form in FORMATS.values():
+        text = "".join(form.render((ToolCall(_PROBE, json.dumps({_PROBE_KEY: 0})),)).split())
+        before, _, after = text.partition(_PROBE)
+        openers = tuple(one.strip() for one in form.OPENERS if before.startswith("".join(one.split())))
+        if openers:
+            found.append(_Head(openers, before, after.partition(_PROBE_KEY)[0]))
+    return tuple(found)
+
+
+def _is_begun(tail: str, tools: ToolSet) -> bool:
+    """Whether the text ends in the beginning of a call of a declared tool, as one of the formats writes it:
+    the model stopped before the arguments.
+    """
+    end = tail[-_CLOSED_CHARS:]
+    for head in _heads():
+        at = max(map(end.rfind, head.openers))
+        begun = at >= 0 and head.is_begun("".join(end[at:].split()), tools)
+        if begun and not _is_quoted(tail, len(tail) - len(end) + at):
+            return True
+    return False
 
 
 def _is_closed(tail: str, tools: ToolSet) -> bool:

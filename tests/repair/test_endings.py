@@ -7,9 +7,10 @@ import json
 import pytest
 
 from repair.endings import ends_in_call, is_call_shape
+from repair.formats import FORMATS
 from repair.tools import ToolSet
 from repair.turn import Turn, TurnPolicy
-from repair.types import ToolDefinition, Verdict
+from repair.types import ToolCall, ToolDefinition, Verdict
 
 TOOLS = ToolSet.compile([ToolDefinition("get_weather")])
 CALL = '{"name": "find", "arguments": {"q": "x"}}'
@@ -90,3 +91,37 @@ def test_beside_a_name_that_is_no_utf_8_no_call_is_made(format: str, text: str) 
     turn.feed(text)
     closed = turn.close("stop")
     assert (closed.verdict, closed.calls) == (Verdict.reask, ())
+
+
+_BEGUN = [name for name, form in FORMATS.items() if any(one[:1] in "<[]\u273f" for one in form.OPENERS)]
+
+
+@pytest.mark.parametrize("format", _BEGUN)
+def test_a_call_that_ends_anywhere_behind_its_marker_is_no_text(format: str) -> None:
+    """The model stops after `<tool_call>`, in a name, before the arguments: it is asked again."""
+    tools = ToolSet.compile([ToolDefinition("get_weather"), ToolDefinition("get_time")])
+    text = FORMATS[format].render((ToolCall("get_weather", '{"city": "Oslo"}'),))
+    opener = min(len(one) for one in FORMATS[format].OPENERS if text.startswith(one))
+    silent = []
+    for before, wire in (("", format), ("", "auto"), ("I will look.\n", "auto")):
+        for end in range(opener, len(text)):
+            turn = Turn(tools, wire, TurnPolicy())
+            turn.feed(before + text[:end])
+            if turn.close("stop").verdict is Verdict.none:
+                silent.append(before + text[:end])
+    assert silent == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Models begin a call with `<tool_call>\n<function=get_`",
+        "They write <tool_call>get_ and then more.",
+        "<tool_call>\n<function=something_else",
+        "<tool_call>\nget_ is how it would begin.",
+    ],
+)
+def test_a_beginning_of_no_call_is_text(text: str) -> None:
+    turn = Turn(TOOLS, "auto", TurnPolicy())
+    turn.feed(text)
+    assert turn.close("stop").verdict is Verdict.none
