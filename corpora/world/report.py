@@ -18,8 +18,8 @@ from pathlib import Path
 import httpx
 
 from corpora.exam import examine
+from corpora.loops import WORLDS
 from corpora.questions import EXAM_SEED, PARTS, Question, held_out
-from corpora.world import TOOLBOXES
 from corpora.world.driver import Asking, Ended, play_script
 from corpora.world.script import Script, write_script
 from corpora.world.sheet import Share, Sheet, added, exam_shares, loop_sheet, to_markdown
@@ -35,11 +35,11 @@ TITLES = {
 }
 
 
-def write_loops(count: int, turns: int, seed: int = EXAM_SEED) -> list[Script]:
-    """Loops of at least `turns` tool turns, one toolbox after the other."""
+def write_loops(count: int, turns: int, seed: int = EXAM_SEED, workload: str = "worlds") -> list[Script]:
+    """Loops of at least `turns` tool turns, one toolbox of the workload after the other."""
+    boxes = WORLDS[workload]
     return [
-        write_script(held_out(number, seed + 4), TOOLBOXES[number % len(TOOLBOXES)], turns)
-        for number in range(count)
+        write_script(held_out(number, seed + 4), boxes[number % len(boxes)], turns) for number in range(count)
     ]
 
 
@@ -113,6 +113,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--label", default="", help="the variant's name in the tables")
     parser.add_argument("--questions", type=int, default=200, help="single turns of each kind, 0 for none")
     parser.add_argument("--runs", type=int, default=18, help="agent loops, 0 for none")
+    parser.add_argument("--workload", choices=list(WORLDS), default="worlds", help="what the loops are of")
     parser.add_argument("--turns", type=int, default=40, help="tool turns of each loop, at least")
     parser.add_argument("--temperature", type=float, default=0.0)
     parser.add_argument("--seed", type=int, default=EXAM_SEED, help="training uses small ones")
@@ -129,7 +130,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         return
     label = options.label or f"temperature {options.temperature:g}"
     questions = write_questions(options.questions, options.seed)
-    scripts = write_loops(options.runs, options.turns, options.seed)
+    scripts = write_loops(options.runs, options.turns, options.seed, options.workload)
     asking = Asking(temperature=options.temperature)
     sheet = evaluate(options.base_url, label, questions, scripts, asking, options.streams)
     if options.json:

@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from corpora.loops import WORLDS
 from corpora.world.driver import Asking
 from corpora.world.plot import validity_chart
 from corpora.world.report import evaluate, write_loops, write_questions
@@ -107,12 +108,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--questions", type=int, default=200)
     parser.add_argument("--runs", type=int, default=18)
     parser.add_argument("--turns", type=int, default=40)
+    parser.add_argument("--workload", choices=list(WORLDS), default="worlds", help="what the loops are of")
     parser.add_argument("--streams", type=int, default=8)
     parser.add_argument("--context", type=int, help="serve beyond the trained length, up to so many tokens")
     parser.add_argument("--only", nargs="*", default=(), help="of these files' variants, such as 4-0.json")
     options = parser.parse_args(arguments)
     options.out.mkdir(parents=True, exist_ok=True)
-    questions, scripts = write_questions(options.questions), write_loops(options.runs, options.turns)
+    questions = write_questions(options.questions)
+    scripts = write_loops(options.runs, options.turns, workload=options.workload)
     sheets = []
     heats: list[float] = options.temperatures
     arms = [Variant(b, t, guard, options.context) for t in heats for b in BITS for guard in options.guard]

@@ -15,7 +15,8 @@ from proxy.ab.workload import Workload, digest_of
 from proxy.ab.worlds import world_workload
 from proxy.conversation.errors import StartError
 
-WORLDS, CORRUPTED, RECORDED, LEDGER = "worlds", "corrupted", "recorded", "ledger"
+WORLDS, WORKSHOP, CORRUPTED = "worlds", "workshop", "corrupted"
+RECORDED, LEDGER = "recorded", "ledger"
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,9 +24,9 @@ class RunPlan:
     """A run.
 
     arms: as on the command line. model: for recipes that take one.
-    workload: one of the four above. source: the file of recorded conversations, or the ledger.
+    workload: one of the five above. source: the file of recorded conversations, or the ledger.
     seeds: how many conversations; of recorded ones all are played.
-    turns: tool turns of each loop of the tool worlds.
+    turns: tool turns of each loop of the tool worlds or the workshop.
     levels: how many conversations are played at a time, each number for itself.
     digest: of the workload, when the run began; see digest_of().
     """
@@ -81,4 +82,4 @@ class RunPlan:
             case "corrupted":
                 return corrupted_workload(self.seeds)
             case _:
-                return world_workload(self.seeds, self.turns, self.first_seed)
+                return world_workload(self.seeds, self.turns, self.first_seed, self.workload)

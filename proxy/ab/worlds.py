@@ -7,8 +7,8 @@ import functools
 from typing import Any
 
 from corpora.conversations import Message
+from corpora.loops import WORLDS
 from corpora.questions import EXAM_SEED, held_out
-from corpora.world import TOOLBOXES
 from corpora.world.base import Call, error
 from corpora.world.score import same
 from corpora.world.script import Script, to_text, write_script
@@ -17,16 +17,17 @@ from proxy.ab.judge import DeliveredCall, JudgedTurn
 from proxy.ab.workload import DueRequest, WorkItem, Workload
 
 
-def world_workload(seeds: int, turns: int, first_seed: int = 0) -> Workload:
+def world_workload(seeds: int, turns: int, first_seed: int = 0, name: str = "worlds") -> Workload:
     """Loops of at least `turns` tool turns, one toolbox after the other; none that the bundled model's
-    training has seen.
+    training has seen. name: of `corpora.loops.WORLDS`.
     """
-    items = []
+    items, boxes = [], WORLDS[name]
     for seed in range(first_seed, first_seed + seeds):
-        script = write_script(held_out(seed, EXAM_SEED + 4), TOOLBOXES[seed % len(TOOLBOXES)], turns)
+        script = write_script(held_out(seed, EXAM_SEED + 4), boxes[seed % len(boxes)], turns)
         requests = script.tool_turns + len(script.tasks)
         items.append(WorkItem(f"seed {seed}", seed, requests, functools.partial(WorldDialogue, script)))
-    return Workload(f"tool worlds: {seeds} loops of {turns} tool turns", tuple(items))
+    told = "tool worlds" if name == "worlds" else name
+    return Workload(f"{told}: {seeds} loops of {turns} tool turns", tuple(items))
 
 
 class WorldDialogue:

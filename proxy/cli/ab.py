@@ -30,9 +30,9 @@ _Model = Annotated[
 _Workload = Annotated[
     str,
     typer.Option(
-        metavar="worlds|corrupted|FILE",
-        help="Tool worlds, corrupted outputs of a scripted model behind each arm, or a file of recorded "
-        "conversations as JSON Lines.",
+        metavar="worlds|workshop|corrupted|FILE",
+        help="Tool worlds, the agent's workshop, corrupted outputs of a scripted model behind each arm, or a "
+        "file of recorded conversations as JSON Lines.",
     ),
 ]
 _FromLedger = Annotated[
@@ -44,7 +44,7 @@ _FromLedger = Annotated[
 ]
 _Seeds = Annotated[int, typer.Option(min=1, max=10_000, help="How many conversations each arm plays.")]
 _FirstSeed = Annotated[int, typer.Option(min=0, help="The seed of the first conversation.")]
-_Turns = Annotated[int, typer.Option(min=1, max=60, help="Tool turns of each loop of the tool worlds.")]
+_Turns = Annotated[int, typer.Option(min=1, max=60, help="Tool turns of each loop of worlds or workshop.")]
 _Concurrency = Annotated[
     str, typer.Option(metavar="N[,N...]", help="How many conversations run at a time; each number is a part.")
 ]

@@ -14,7 +14,7 @@ from proxy.ab.arms import Arm, read_arms
 from proxy.ab.client import AskOptions
 from proxy.ab.corrupted import scripted_model
 from proxy.ab.export import write_files
-from proxy.ab.plan import CORRUPTED, LEDGER, RECORDED, WORLDS, RunPlan
+from proxy.ab.plan import CORRUPTED, LEDGER, RECORDED, WORKSHOP, WORLDS, RunPlan
 from proxy.ab.run import Rounds, Run, started
 from proxy.ab.store import ResultStore
 from proxy.ab.summary import facts_of, machine, summarise
@@ -90,9 +90,11 @@ def read_plan(request: AbRequest) -> RunPlan:
     workload, source = request.workload, ""
     if request.ledger is not None:
         workload, source = LEDGER, str(request.ledger.resolve())  # --resume may come from another folder
-    elif workload not in (WORLDS, CORRUPTED):
+    elif workload not in (WORLDS, WORKSHOP, CORRUPTED):
         if not Path(workload).is_file():
-            raise SettingsError(f"--workload must be {WORLDS}, {CORRUPTED} or a file, got {workload}")
+            raise SettingsError(
+                f"--workload must be {WORLDS}, {WORKSHOP}, {CORRUPTED} or a file, got {workload}"
+            )
         workload, source = RECORDED, str(Path(workload).resolve())
     hot = all(name.partition(":")[0] == "bundled" for name in request.arms)
     temperature = request.temperature if request.temperature is not None else _HOT if hot else 0.7
@@ -124,13 +126,13 @@ def command_of(plan: RunPlan) -> str:
     words += ["--timeout", f"{plan.ask.timeout_s:g}"]
     if plan.model:
         words += ["--model", plan.model]
-    if plan.workload in (WORLDS, CORRUPTED):
+    if plan.workload in (WORLDS, WORKSHOP, CORRUPTED):
         words += ["--seeds", str(plan.seeds)]
-    if plan.workload == WORLDS:
+    if plan.workload in (WORLDS, WORKSHOP):
         words += ["--turns", str(plan.turns), "--first-seed", str(plan.first_seed)]
-    elif plan.workload == LEDGER:
+    if plan.workload == LEDGER:
         words += ["--from-ledger", plan.source]
-    else:
+    elif plan.workload != WORLDS:
         words += ["--workload", plan.source or plan.workload]
     return shlex.join(words)
 
@@ -149,7 +151,7 @@ def check_heeded(given: Sequence[str], plan: RunPlan) -> None:
     """Raises SettingsError for options that say nothing about the workload of the plan."""
     if plan.workload == LEDGER and "--workload" in given:
         raise SettingsError("--workload and --from-ledger name two workloads: give one of them")
-    unheeded = {WORLDS: (), CORRUPTED: ("--turns", "--first-seed")}
+    unheeded = {WORLDS: (), WORKSHOP: (), CORRUPTED: ("--turns", "--first-seed")}
     for one in unheeded.get(plan.workload, ("--turns", "--first-seed", "--seeds")):
         if one in given:
             raise SettingsError(f"{one} has no meaning here: {_ALL_PLAYED[plan.workload]}")

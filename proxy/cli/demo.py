@@ -16,8 +16,8 @@ from pathlib import Path
 import httpx
 from rich.console import Console
 
+from corpora.loops import WORLDS
 from corpora.questions import held_out
-from corpora.world import TOOLBOXES
 from corpora.world.driver import Asking, Ended, Step, play_script
 from corpora.world.script import Script, Task, write_script
 from proxy.cli.demo_record import write_svg
@@ -48,6 +48,7 @@ class Demo:
     turns: tool turns of the loop, at least.
     seed: chooses the loop and the draws of the sampler.
     svg: a file that gets a picture of what happened.
+    workload: "worlds", or "workshop" for an agent's tools over a project, with results as long as an agent's.
     """
 
     turns: int = 40
@@ -55,6 +56,7 @@ class Demo:
     model: str = "fortieth-tiny-4bit"
     temperature: float = 1.5  # at 0 and 1 the bundled model hardly ever breaks a call
     svg: Path | None = None
+    workload: str = "worlds"
 
     @property
     def title(self) -> str:
@@ -64,7 +66,7 @@ class Demo:
 def write_loop(demo: Demo) -> Script:
     """The loop of a seed over one of the toolboxes; never one that training has seen."""
     rng = held_out(demo.seed)
-    return write_script(rng, rng.choice(TOOLBOXES), demo.turns)
+    return write_script(rng, rng.choice(WORLDS[demo.workload]), demo.turns)
 
 
 def run_demo(demo: Demo, plain: bool) -> bool:

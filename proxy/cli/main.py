@@ -232,6 +232,12 @@ def demo(
     svg: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Also draw what happened as a picture of a terminal.")
     ] = None,
+    workshop: Annotated[
+        bool,
+        typer.Option(
+            "--workshop", help="An agent's tools over a project of code, with results as long as an agent's."
+        ),
+    ] = False,
 ) -> None:
     """Play one agent loop against the bundled model twice, guard off and guard on, and compare.
 
@@ -240,9 +246,10 @@ def demo(
     from proxy.cli.demo import Demo, run_demo
 
     logging.basicConfig(level=logging.ERROR, format="%(levelname)s %(name)s: %(message)s")
+    workload = "workshop" if workshop else "worlds"
     try:
         with failures_told():
-            good = run_demo(Demo(turns, seed, model, temperature, svg), plain)
+            good = run_demo(Demo(turns, seed, model, temperature, svg, workload), plain)
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
     if not good:

@@ -31,6 +31,7 @@ def test_a_short_evaluation(server: Served, tmp_path: Path, capsys: pytest.Captu
 
 def test_loops_go_over_all_toolboxes_and_are_a_function_of_their_number() -> None:
     loops = write_loops(12, 3)
+    assert all(one.toolbox.name.startswith("workshop_") for one in write_loops(3, 1, workload="workshop"))
     assert [loop.tasks for loop in loops] == [loop.tasks for loop in write_loops(12, 3)]
     assert len({loop.toolbox.name for loop in loops}) == min(
         12, len({t.toolbox.name for t in write_loops(40, 1)})

@@ -272,7 +272,10 @@ def test_a_running_server_that_goes_away_is_told_in_one_line(
     ("changed", "said"),
     [
         ({"arms": ("bundled",)}, "two servers or more"),
-        ({"workload": "nothing.jsonl"}, "--workload must be worlds, corrupted or a file, got nothing.jsonl"),
+        (
+            {"workload": "nothing.jsonl"},
+            "--workload must be worlds, workshop, corrupted or a file, got nothing.jsonl",
+        ),
         ({"concurrency": "0"}, "--concurrency must be numbers from 1 to 1024"),
         ({"concurrency": "eight"}, "--concurrency must be numbers from 1 to 1024"),
         ({"arms": ("http://a", "http://b"), "workload": "corrupted"}, "arm http://a cannot be put in front"),

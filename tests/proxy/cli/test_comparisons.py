@@ -70,6 +70,7 @@ def noting(asked: list[T]) -> Callable[[T], int]:
         [],
         ["--turns", "3", "--first-seed", "2", "--seeds", "4", "--timeout", "7.5", "--concurrency", "1,8"],
         ["--workload", "corrupted", "--seeds", "4", "--temperature", "0"],
+        ["--workload", "workshop", "--seeds", "4", "--turns", "9", "--first-seed", "3"],
         ["--workload", "talks", "--max-tokens", "9", "--model", "a b"],
         ["--from-ledger", "talks"],
     ],

@@ -213,6 +213,9 @@ def test_a_seed_is_a_loop() -> None:
     assert write_loop(Demo(5, 2)).tasks == write_loop(Demo(5, 2)).tasks
     assert write_loop(Demo(5, 2)).tasks != write_loop(Demo(5, 3)).tasks
     assert write_loop(Demo(5, 2)).tool_turns >= 5
+    workshop = write_loop(Demo(5, 2, workload="workshop"))
+    assert workshop.toolbox.name.startswith("workshop_")
+    assert workshop.tool_turns >= 5
 
 
 def test_a_pipe_is_wide_and_plain() -> None:
