@@ -95,6 +95,15 @@ train-model: .venv-train/.done
 	.venv-train/bin/python -m corpora.training.export $(RUN) $(MODEL)
 	$(MAKE) quantize-model
 
+# trains on from the bundled weights at lengths up to 32k (docs/model.md) into AGENTS/model, and installs nothing; it
+# goes on where it was ended, so that ARGS='--hours 8' is a night of it. Minutes on a GPU, a night or two on two cores
+AGENTS ?= runs/agents
+.PHONY: train-agents
+train-agents: .venv-train/.done
+	GLIBC_TUNABLES=$(KEEP_MEMORY) .venv-train/bin/python -m corpora.training.train $(AGENTS) --from $(MODEL) \
+		--course agents --context 49152 --batch 16384 --tokens 36000000 --decay 24000000 --rate 0.01 $(ARGS)
+	.venv-train/bin/python -m corpora.training.export $(AGENTS) $(AGENTS)/model
+
 # the 8-bit and 4-bit models that lie beside the full one, by mlx_lm's converter
 quantize-model: install
 	$(BIN)/python -m corpora.training.quantize $(MODEL) 8

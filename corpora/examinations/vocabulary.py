@@ -7,23 +7,23 @@ from corpora.lessons.vocabulary import Vocabulary
 EXAMINED = Vocabulary(
     verbs=tuple(
         """
-anneal baste caulk decant distil embroider ferment fillet forge glaze graft hem hone knead knit moor mull
-pickle plait prune quench quilt scour shear sieve solder splice stitch tan thatch thresh varnish weld whet
-whittle winnow
+anneal baste caulk decant distil embroider ferment fillet forge glaze graft knead knit pickle plait prune
+quench quilt scour shear sieve solder splice stitch thatch thresh varnish weld whet whittle winnow
 """.split()
     ),
     nouns=tuple(
         """
 anvil apiary awning barge barrel bellows bobbin cask cauldron chisel crucible dinghy distillery easel ferry
-fleece furrow galley gasket grindstone hammock harness hayloft hull jetty kiln lantern lathe loom mast
+fleece furrow galley gasket grindstone hammock harness hayloft jetty lantern lathe loom
 mortar oar orchard paddock pestle plough pulley rafter rudder saddle sextant shingle spindle stable tannery
-trellis trough turbine vat vineyard warp wharf
+trellis trough
+turbine vineyard warp wharf
 """.split()
     ),
     fields={
         "name": tuple("blacksmith cooper miller steward skipper weaver saddler parish hamlet".split()),
         "text": tuple("inscription motto epitaph rumour blessing refrain proverb".split()),
-        "id": tuple("hallmark tallymark seal watermark keelmark stampmark".split()),
+        "id": tuple("hallmark tallymark watermark keelmark stampmark".split()),
         "path": tuple("scroll parchment folio codex".split()),
         "email": tuple("herald courier envoy".split()),
         "date": tuple("harvest regatta solstice vintage thaw".split()),
@@ -31,7 +31,7 @@ trellis trough turbine vat vineyard warp wharf
         "integer": tuple("bushels fathoms acres strands hoops knots spokes planks".split()),
         "number": tuple("girth draught tonnage gradient salinity".split()),
         "boolean": tuple("seaworthy tarred seasoned gilded fireproof waterproof".split()),
-        "enum": tuple("timber alloy weave rigging livestock dye".split()),
+        "enum": tuple("timber alloy weave rigging livestock dyestuff".split()),
     },
     groups=(
         ("crew", "crews"), ("shipment", "shipments"), ("bundle", "bundles"), ("ingredient", "ingredients"),
@@ -40,8 +40,8 @@ trellis trough turbine vat vineyard warp wharf
     ),
     options=tuple(
         """
-oak ash elm beech birch copper brass tin pewter bronze twill satin linen hemp jute sloop ketch cutter goat
-heifer mule indigo madder woad saffron
+oak ash elm beech birch copper brass pewter bronze twill satin linen hemp sloop ketch cutter goat
+heifer indigo madder woad saffron
 """.split()
     ),
 )  # fmt: skip

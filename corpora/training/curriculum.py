@@ -1,12 +1,13 @@
 """The curriculum of the bundled model: stages, rows of tokens, and batches of few shapes.
 
-Rows are drawn in pools. A pool depends only on the seed and its number, so that several processes can draw
-pools at once, a run can continue from any pool, and the number of processes changes nothing.
+There are two courses: "base" begins with nothing, "agents" goes on from its weights. Rows are drawn in pools.
+A pool depends only on the course, the seed and its number, so that several processes can draw pools at once,
+a run can continue from any pool, and the number of processes changes nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import count
 from multiprocessing import get_context
@@ -18,13 +19,13 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from corpora.conversations import FIRST_STEPS, LONG, WHOLE, Conversation, Difficulty, draw_conversation
+from corpora.lessons.draw import draw_lesson
 from corpora.rendering import render_spans
 from corpora.slips import stumble
 from corpora.world import TOOLBOXES
 from corpora.world.script import to_conversation, write_script
 
 Row = tuple[list[int], list[float]]
-POOL = 32  # steps that a pool is good for
 BESIDE = 0.1  # loss weight of everything that the assistant did not say
 SCRIPT_TURNS = ((1, 1), (2, 6), (7, 20), (25, 60))
 SCRIPT_WEIGHTS = (40, 45, 12, 3)
@@ -33,7 +34,8 @@ SCRIPT_WEIGHTS = (40, 45, 12, 3)
 @dataclass(frozen=True, slots=True)
 class Stage:
     """A part of the curriculum: difficulty, shares of repeated spans, of long conversations and of scripts of
-    the tool world, the longest row in tokens, and the share of conversations that end in a corrected slip.
+    the tool world, the longest row in tokens, the share of conversations that end in a corrected slip, and
+    that of lessons of room, manners and correction.
     """
 
     level: Difficulty
@@ -42,6 +44,15 @@ class Stage:
     longest: int
     world: float = 0.0
     slips: float = 0.0
+    lessons: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """Stages, each from so many tokens on. pool: steps that a pool is good for."""
+
+    stages: tuple[tuple[int, Stage], ...]
+    pool: int
 
 
 #: from so many tokens on
@@ -52,6 +63,13 @@ STAGES: tuple[tuple[int, Stage], ...] = (
     (9_000_000, Stage(WHOLE, 0.2, 0.02, 2048, world=0.2)),
     (18_000_000, Stage(WHOLE, 0.2, 0.02, 8192, world=0.24, slips=0.06)),
 )
+#: what the last stage of the base course had goes on, so that nothing is forgotten, at a smaller share
+AGENT_STAGES: tuple[tuple[int, Stage], ...] = (
+    (0, Stage(WHOLE, 0.05, 0.02, 8192, world=0.2, slips=0.06, lessons=0.5)),
+    (12_000_000, Stage(WHOLE, 0.05, 0.02, 16_384, world=0.2, slips=0.06, lessons=0.5)),
+    (24_000_000, Stage(WHOLE, 0.05, 0.02, 32_768, world=0.2, slips=0.06, lessons=0.5)),
+)
+COURSES: Mapping[str, Course] = {"base": Course(STAGES, 32), "agents": Course(AGENT_STAGES, 8)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +86,9 @@ class Batch:
     true: int
 
 
-def stage(seen: int) -> Stage:
-    """The curriculum after `seen` tokens."""
-    return next(one for start, one in reversed(STAGES) if seen >= start)
+def stage(seen: int, course: str = "base") -> Stage:
+    """The curriculum after `seen` tokens of a course."""
+    return next(one for start, one in reversed(COURSES[course].stages) if seen >= start)
 
 
 def encode(tokenizer: Tokenizer, conversation: Conversation) -> Row:
@@ -93,7 +111,10 @@ def repeated_span(rng: Random, vocabulary: int) -> Row:
 
 
 def draw_row(rng: Random, now: Stage, tokenizer: Tokenizer) -> Row | None:
-    """One row of the stage; None where it came out too long. Scripts are cut off instead."""
+    """One row of the stage; None where it came out too long. Scripts and lessons are cut off instead."""
+    if now.lessons and rng.random() < now.lessons:
+        tokens, weights = encode(tokenizer, draw_lesson(rng, now.longest))
+        return tokens[: now.longest], weights[: now.longest]
     roll = rng.random()
     if roll < now.spans:
         return repeated_span(rng, tokenizer.get_vocab_size())
@@ -119,8 +140,8 @@ def _invented(rng: Random, now: Stage) -> Conversation:
 
 def room(length: int) -> int:
     """The padded length of a row: few different ones, so that a GPU can keep a recorded step for each."""
-    steps = ((512, 32), (1024, 64), (2048, 128), (4096, 256))
-    step = next((step for longest, step in steps if length <= longest), 512)
+    steps = ((512, 32), (1024, 64), (2048, 128), (4096, 256), (8192, 512), (16_384, 1024))
+    step = next((step for longest, step in steps if length <= longest), 2048)
     return -(-length // step) * step
 
 
@@ -138,11 +159,11 @@ def group(rows: list[Row], size: int) -> list[Batch]:
     return batches
 
 
-def draw_pool(tokenizer: Tokenizer, number: int, size: int, seed: int) -> list[Batch]:
+def draw_pool(tokenizer: Tokenizer, number: int, size: int, seed: int, course: str = "base") -> list[Batch]:
     """The batches of pool `number`, shuffled."""
-    rng = Random(seed * 1_000_003 + number)
-    now, rows, held = stage(number * POOL * size), list[Row](), 0
-    while held < POOL * size:
+    rng, tokens = Random(seed * 1_000_003 + number), COURSES[course].pool * size
+    now, rows, held = stage(number * tokens, course), list[Row](), 0
+    while held < tokens:
         row = draw_row(rng, now, tokenizer)
         if row is not None:
             rows.append(row)
@@ -152,13 +173,15 @@ def draw_pool(tokenizer: Tokenizer, number: int, size: int, seed: int) -> list[B
     return batches
 
 
-def pools(tokenizer: Path, first: int, size: int, seed: int, workers: int) -> Iterator[list[Batch]]:
+def pools(
+    tokenizer: Path, first: int, size: int, seed: int, workers: int, course: str = "base"
+) -> Iterator[list[Batch]]:
     """Pools from number `first` on, without end; drawn by so many processes ahead, or by none but this."""
     if workers == 0:
         words = Tokenizer.from_file(str(tokenizer))
-        yield from (draw_pool(words, number, size, seed) for number in count(first))
+        yield from (draw_pool(words, number, size, seed, course) for number in count(first))
         return
-    with get_context("spawn").Pool(workers, _open, (tokenizer, size, seed)) as crew:
+    with get_context("spawn").Pool(workers, _open, (tokenizer, size, seed, course)) as crew:
         waiting = [crew.apply_async(_drawn, (number,)) for number in range(first, first + 3 * workers)]
         for number in count(first + 3 * workers):
             yield waiting.pop(0).get()
@@ -171,12 +194,13 @@ class _Drawing:
     tokenizer: Tokenizer
     size: int
     seed: int
+    course: str
 
 
-def _open(tokenizer: Path, size: int, seed: int) -> None:
+def _open(tokenizer: Path, size: int, seed: int, course: str) -> None:
     _Drawing.tokenizer = Tokenizer.from_file(str(tokenizer))
-    _Drawing.size, _Drawing.seed = size, seed
+    _Drawing.size, _Drawing.seed, _Drawing.course = size, seed, course
 
 
 def _drawn(number: int) -> list[Batch]:
-    return draw_pool(_Drawing.tokenizer, number, _Drawing.size, _Drawing.seed)
+    return draw_pool(_Drawing.tokenizer, number, _Drawing.size, _Drawing.seed, _Drawing.course)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -16,10 +17,11 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from safetensors.torch import load_file
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from corpora.training.curriculum import BESIDE, Batch, pools
+from corpora.training.curriculum import BESIDE, COURSES, Batch, pools
 from corpora.training.muon import Muon
 from corpora.training.network import Network, Shape
 from corpora.training.probe import probe, probe_rows
@@ -118,7 +120,12 @@ class Trainer:
         """A checkpoint, replaced in one step, and beside it the shape of its network."""
         path.with_name("shape.json").write_text(json.dumps(asdict(self.network.shape)))
         part = path.with_suffix(".part")
-        state = {"network": self.network.state_dict(), "seen": seen, "pool": pool}
+        state = {
+            "network": self.network.state_dict(),
+            "seen": seen,
+            "pool": pool,
+            "draws": torch.get_rng_state(),
+        }
         torch.save(state | {"optimizers": [o.state_dict() for o in self.optimizers]}, part)
         part.replace(path)
 
@@ -130,6 +137,8 @@ class Trainer:
             optimizer.load_state_dict(saved)
         for (tensor, _), optimizer in zip(self.rates, self.optimizers, strict=True):
             optimizer.param_groups[0]["lr"] = tensor
+        if "draws" in state:  # so that what comes is what it would have been without the break
+            torch.set_rng_state(state["draws"].cpu())
         return state["seen"], state["pool"]
 
 
@@ -141,9 +150,18 @@ def rate(seen: int, total: int, decay: int) -> float:
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("out", type=Path)
+    parser.add_argument("--course", choices=list(COURSES), default="base")
+    parser.add_argument(
+        "--from", dest="source", type=Path, help="a model directory whose weights a new run begins with"
+    )
+    parser.add_argument("--context", type=int, default=8192, help="positions, as config.json will say")
+    parser.add_argument(
+        "--hours", type=float, default=1e6, help="end after so many, at the end of a pool; it goes on"
+    )
     parser.add_argument("--tokens", type=int, default=95_000_000)
     parser.add_argument("--decay", type=int, default=60_000_000)
     parser.add_argument("--batch", type=int, default=8192, help="tokens of one step, padding counted")
+    parser.add_argument("--log", type=int, default=LOG_TOKENS, help="tokens between two lines of the log")
     parser.add_argument("--rate", type=float, default=0.02, help="of the matrices")
     parser.add_argument("--seed", type=int, default=40)
     parser.add_argument("--threads", type=int, default=2)
@@ -161,12 +179,16 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     torch.manual_seed(options.seed)
     words = options.out / "bpe.json"
-    if not words.exists():
+    if not words.exists() and options.source is None:
         train_tokenizer().save(str(words))
+    elif not words.exists():
+        shutil.copyfile(options.source / "tokenizer.json", words)
     tokenizer = Tokenizer.from_file(str(words))
-    network = Network(Shape(vocabulary=tokenizer.get_vocab_size())).to(options.device)
-    trainer = Trainer(network, options.rate)
+    network = Network(Shape(vocabulary=tokenizer.get_vocab_size(), context=options.context))
+    trainer = Trainer(network.to(options.device), options.rate)
     kept = options.out / "checkpoint.pt"
+    if options.source is not None and not kept.exists():
+        network.load_state_dict(load_file(options.source / "model.safetensors"))
     seen, pool = trainer.load(kept) if kept.exists() else (0, 0)
     run(options, trainer, probe_rows(tokenizer, options.questions), seen, pool)
 
@@ -175,14 +197,17 @@ def run(options: argparse.Namespace, trainer: Trainer, asked: Any, seen: int, fi
     """The training loop, up to `options.tokens` true tokens in all."""
     began, start, saved, steps = time.monotonic(), seen, time.monotonic(), 0
     logged, probed, factor = seen, seen, 0.0
-    source = pools(options.out / "bpe.json", first, options.batch, options.seed, options.workers)
+    end = began + 3600 * options.hours
+    words = options.out / "bpe.json"
+    source = pools(words, first, options.batch, options.seed, options.workers, options.course)
     for number, batches in enumerate(source, first + 1):
         for batch in batches:
             factor = rate(seen, options.tokens, options.decay)
             trainer.step(batch, factor)
             seen, steps = seen + batch.true, steps + 1
         done = seen >= options.tokens
-        if seen - logged >= LOG_TOKENS or done:
+        over = done or time.monotonic() > end
+        if seen - logged >= options.log or over:
             loss, total, own = trainer.sums.tolist()
             trainer.sums.zero_()
             speed = round((seen - start) / (time.monotonic() - began))
@@ -193,10 +218,10 @@ def run(options: argparse.Namespace, trainer: Trainer, asked: Any, seen: int, fi
             shares = probe(trainer.network, asked, 8 * options.batch)
             _note(options.out / "probes.jsonl", {"seen": seen, **shares})
             probed = seen
-        if done or time.monotonic() - saved > KEEP_SECONDS:
+        if over or time.monotonic() - saved > KEEP_SECONDS:
             trainer.save(options.out / "checkpoint.pt", seen, number)
             saved = time.monotonic()
-        if done:
+        if over:
             return
 
 

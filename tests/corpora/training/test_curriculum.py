@@ -14,7 +14,7 @@ from corpora.conversations import draw_conversation
 from corpora.rendering import render_spans
 from corpora.training.curriculum import (
     BESIDE,
-    STAGES,
+    COURSES,
     Row,
     draw_pool,
     draw_row,
@@ -34,10 +34,13 @@ def tokenizer() -> Tokenizer:
     return Tokenizer.from_file(str(WORDS))
 
 
-@pytest.mark.parametrize("start", [start for start, _ in STAGES])
-def test_rows_keep_to_their_stage(tokenizer: Tokenizer, start: int) -> None:
-    now, rng = stage(start), Random(start)
-    assert stage(start + 1) is now
+PLACES = [(course, start) for course, told in COURSES.items() for start, _ in told.stages]
+
+
+@pytest.mark.parametrize(("course", "start"), PLACES)
+def test_rows_keep_to_their_stage(tokenizer: Tokenizer, course: str, start: int) -> None:
+    now, rng = stage(start, course), Random(start)
+    assert stage(start + 1, course) is now
     rows = [row for _ in range(60) if (row := draw_row(rng, now, tokenizer))]
     assert len(rows) > 30
     for tokens, weights in rows:
@@ -78,19 +81,20 @@ def test_grouping_loses_no_row_and_cuts_none(lengths: list[int]) -> None:
 
 
 def test_few_lengths_that_hold_every_row() -> None:
-    lengths = {room(length) for length in range(1, 8193)}
-    assert len(lengths) < 60
-    assert all(0 <= room(length) - length < max(32, length // 4) for length in range(1, 8193))
+    lengths = {room(length) for length in range(1, 32_769)}
+    assert len(lengths) < 80
+    assert all(0 <= room(length) - length < max(32, length // 4) for length in range(1, 32_769))
 
 
-def test_a_pool_is_the_same_alone_and_from_several_processes(tokenizer: Tokenizer) -> None:
-    alone = [draw_pool(tokenizer, number, SIZE, 40) for number in (3, 4, 5)]
+@pytest.mark.parametrize("course", COURSES)
+def test_a_pool_is_the_same_alone_and_from_several_processes(tokenizer: Tokenizer, course: str) -> None:
+    alone = [draw_pool(tokenizer, number, SIZE, 40, course) for number in (3, 4, 5)]
     for workers in (0, 2):
-        drawn = list(islice(pools(WORDS, 3, SIZE, 40, workers), 3))
+        drawn = list(islice(pools(WORDS, 3, SIZE, 40, workers, course), 3))
         for one, other in zip(alone, drawn, strict=True):
             assert len(one) == len(other)
             for batch, same in zip(one, other, strict=True):
                 np.testing.assert_array_equal(batch.tokens, same.tokens)
                 np.testing.assert_array_equal(batch.weights, same.weights)
     first = [batch.tokens.tobytes() for batch in alone[0]]
-    assert first != [batch.tokens.tobytes() for batch in draw_pool(tokenizer, 3, SIZE, 41)]
+    assert first != [batch.tokens.tobytes() for batch in draw_pool(tokenizer, 3, SIZE, 41, course)]

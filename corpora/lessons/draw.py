@@ -1,0 +1,157 @@
+"""Draws one lesson of the last stage: room, the workshop, manners or a correction, as a conversation."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from random import Random
+
+from corpora.conversations import Conversation, Message
+from corpora.lessons.corrections import KINDS, Form, draw_correction, forms_of
+from corpora.lessons.handbook import environment, reminder, system_text
+from corpora.lessons.nested import draw_arguments, invent_tools, say_request
+from corpora.lessons.results import draw_telling, lookup_tool, plain_words
+from corpora.lessons.vocabulary import LESSONS
+from corpora.talk import draw_talk
+from corpora.workshop import WORKSHOPS
+from corpora.world.base import Call
+from corpora.world.script import to_conversation, to_message, write_script
+
+CHARACTERS = 1.7  # of a token of the bundled model, in such texts
+_MOST_TOOLS = 60
+_TOOL_TOKENS = 140  # of a nested tool, about
+_TURN_TOKENS = 330  # of a tool turn of the workshop, about
+_DRESSED = 0.6  # of the lessons that have an agent's system text
+
+
+def draw_lesson(rng: Random, longest: int) -> Conversation:
+    """A conversation of about `longest` tokens at most. Shares are of lessons, not of tokens: those of the
+    workshop and of room are the long ones.
+    """
+    kinds = list(_LESSONS)
+    drawn = rng.choices(kinds, [_LESSONS[one] for one in kinds])[0]
+    return drawn(rng, longest)
+
+
+def room(rng: Random, longest: int) -> Conversation:
+    """A few requests over many nested tools, behind a long system text."""
+    tokens = _length(rng, longest)
+    count = max(1, min(_MOST_TOOLS, int(tokens * rng.uniform(0.1, 0.6) / _TOOL_TOKENS)))
+    tools = invent_tools(rng, LESSONS, count)
+    rest = max(100, tokens - count * _TOOL_TOKENS)
+    messages = _opening(rng, int(rest * rng.uniform(0.3, 0.9) * CHARACTERS))
+    for number in range(rng.randint(1, 6)):
+        tool = rng.choice(tools)
+        arguments = draw_arguments(rng, tool.fields)
+        said = say_request(rng, tool, arguments)
+        messages.append({"role": "user", "content": _with_reminder(rng, said)})
+        messages.append(to_message((Call(tool.name, arguments),), [f"call_{number}"]))
+        telling = draw_telling(rng, LESSONS)
+        answer = {"role": "tool", "tool_call_id": f"call_{number}", "content": telling.content}
+        messages += [answer, {"role": "assistant", "content": telling.reply}]
+    return Conversation(tuple(one.definition() for one in tools), tuple(messages))
+
+
+def workshop(rng: Random, longest: int) -> Conversation:
+    """A loop of an agent over a project."""
+    tokens = _length(rng, longest)
+    turns = max(1, int(tokens * 0.8 / _TURN_TOKENS))
+    script = write_script(rng, rng.choice(WORKSHOPS), turns, system="")
+    played = to_conversation(script)
+    messages = [{"role": "system", "content": script.toolbox.purpose}]
+    if rng.random() < _DRESSED:
+        messages = _opening(rng, int(tokens * 0.2 * CHARACTERS), script.toolbox.purpose)
+    for one in played.messages:
+        said = one["role"] == "user"
+        messages.append(one | {"content": _with_reminder(rng, one["content"])} if said else one)
+    return Conversation(played.tools, tuple(messages))
+
+
+def words(rng: Random, longest: int) -> Conversation:
+    """Results are put into words."""
+    messages, tools = _opening(rng, rng.choice((0, 0, 300))), dict[str, Mapping[str, object]]()
+    for number in range(rng.randint(1, 5)):
+        telling = draw_telling(rng, LESSONS)
+        tools[telling.noun] = lookup_tool(telling.noun)
+        messages += [
+            {"role": "user", "content": telling.request},
+            to_message((Call(f"get_{telling.noun}", telling.arguments),), [f"call_{number}"]),
+            {"role": "tool", "tool_call_id": f"call_{number}", "content": telling.content},
+            {"role": "assistant", "content": telling.reply},
+        ]
+    return Conversation(tuple(map(dict, tools.values())), tuple(messages))
+
+
+def quiet(rng: Random, longest: int) -> Conversation:
+    """Nothing is to be called: there are no tools, or none serves."""
+    tools = invent_tools(rng, LESSONS, rng.randint(1, 8)) if rng.random() < 0.5 else ()
+    messages = _opening(rng, rng.choice((0, 0, 300, 3000)))
+    for _ in range(rng.randint(1, 3)):
+        text, reply = draw_talk(rng)
+        if not tools and rng.random() < 0.4:
+            text, reply = _wish_without_tools(rng), "I have no tool for that."
+        messages += [{"role": "user", "content": text}, {"role": "assistant", "content": reply}]
+    return Conversation(tuple(one.definition() for one in tools), tuple(messages))
+
+
+def _wish_without_tools(rng: Random) -> str:
+    """What a tool could do, were there one."""
+    (tool,) = invent_tools(rng, LESSONS, 1)
+    return say_request(rng, tool, draw_arguments(rng, tool.fields))
+
+
+def corrected(rng: Random, longest: int) -> Conversation:
+    """A refused attempt, the guard's message, and what is due; only that is learned."""
+    kind = rng.choice(list(KINDS))
+    form = Form.alone if rng.random() < 0.1 else rng.choice(forms_of(kind))
+    drawn = draw_correction(rng, LESSONS, kind, form)
+    messages = [*_opening(rng, rng.choice((0, 0, 0, 600))), *drawn.messages]
+    if drawn.form is Form.alone:
+        arguments = json.dumps(drawn.due[0].arguments, ensure_ascii=False)
+        due: Message = {"role": "assistant", "content": arguments}
+    elif drawn.due:
+        due = to_message(drawn.due, [f"due_{i}" for i in range(len(drawn.due))])
+    else:
+        due = {"role": "assistant", "content": rng.choice(("I can call nothing now.", "That is all I know."))}
+    return Conversation(tuple(map(dict, drawn.tools)), (*messages, due))
+
+
+def _length(rng: Random, longest: int) -> int:
+    """Tokens of a lesson: all lengths up to the longest, short ones more often."""
+    return int(longest * rng.uniform(0.05, 1.0) ** 1.5)
+
+
+def _opening(rng: Random, characters: int, purpose: str = "") -> list[Message]:
+    """System messages of so many characters, now and then several."""
+    if characters < 50:
+        return [{"role": "system", "content": purpose}] if purpose else []
+    text = system_text(rng, LESSONS, characters)
+    opening: list[Message] = [{"role": "system", "content": f"{text}\n\n{purpose}".strip()}]
+    if rng.random() < 0.25:
+        opening.append({"role": "system", "content": environment(rng, LESSONS)})
+    return opening
+
+
+def _with_reminder(rng: Random, said: str) -> str:
+    roll = rng.random()
+    if roll < 0.1:
+        return f"{reminder(rng, LESSONS)}\n\n{said}"
+    if roll < 0.15:
+        return f"{environment(rng, LESSONS)}\n\n{said}"
+    return f"{said}\n\n{reminder(rng, LESSONS)}" if roll < 0.2 else said
+
+
+def pasted(rng: Random, longest: int) -> Conversation:
+    """A long text of the user, and a question whose answer stands in it."""
+    text = system_text(rng, LESSONS, int(_length(rng, longest) * CHARACTERS))
+    key, value = plain_words(rng), plain_words(rng)
+    lines = text.split("\n")
+    lines.insert(rng.randrange(len(lines)), f"The password of {key} is {value}.")
+    asked = "\n".join(lines) + f"\n\nWhat is the password of {key}?"
+    answer = f"The password of {key} is {value}."
+    return Conversation((), ({"role": "user", "content": asked}, {"role": "assistant", "content": answer}))
+
+
+_LESSONS: Mapping[Callable[[Random, int], Conversation], int] = {
+    room: 24, workshop: 20, words: 18, quiet: 12, corrected: 22, pasted: 4,
+}  # fmt: skip

@@ -1,0 +1,72 @@
+"""Lessons are functions of their seed, keep to their length, and learn only what the assistant should say."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from random import Random
+
+import pytest
+from tokenizers import Tokenizer
+
+from corpora.conversations import Conversation
+from corpora.examinations.rules import quiet_flaw
+from corpora.examinations.vocabulary import EXAMINED
+from corpora.lessons import draw
+from corpora.lessons.draw import draw_lesson
+from corpora.rendering import render_spans
+from repair.jsonl import read_tools
+
+MODEL = Path(__file__).parents[3] / "engine" / "models" / "fortieth-tiny"
+KINDS: tuple[Callable[[Random, int], Conversation], ...] = (
+    draw.room, draw.workshop, draw.words, draw.quiet, draw.corrected, draw.pasted,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+def test_a_lesson_is_sound(kind: Callable[[Random, int], Conversation]) -> None:
+    for seed in range(25):
+        lesson = kind(Random(seed), 8192)
+        assert lesson == kind(Random(seed), 8192)
+        assert lesson.messages[-1]["role"] == "assistant"
+        assert lesson.messages[-1].get("learned", True)
+        tools = read_tools(list(lesson.tools))
+        for message in lesson.messages:
+            for call in message.get("tool_calls", ()) if message.get("learned", True) else ():
+                tool = tools.get(call["function"]["name"])
+                assert tool is not None
+                assert tool.fits(json.loads(call["function"]["arguments"]))
+
+
+def test_lessons_fill_the_length_and_rarely_exceed_it() -> None:
+    tokenizer = Tokenizer.from_file(str(MODEL / "tokenizer.json"))
+    lengths = []
+    for seed in range(60):
+        text = "".join(part for part, _ in render_spans(draw_lesson(Random(seed), 16_384)))
+        lengths.append(len(tokenizer.encode(text, add_special_tokens=False).ids))
+    assert max(lengths) > 10_000
+    assert sum(length > 16_384 for length in lengths) <= 3
+
+
+def test_every_kind_is_drawn() -> None:
+    drawn = [draw_lesson(Random(seed), 3000) for seed in range(80)]
+    assert any(not lesson.tools for lesson in drawn)
+    assert max(len(lesson.tools) for lesson in drawn) >= 10
+    assert sum(sum(one["role"] == "system" for one in lesson.messages) > 1 for lesson in drawn) > 2
+    assert any("reminder>" in str(lesson.messages) for lesson in drawn)
+    assert any("was not executed" in str(lesson.messages) for lesson in drawn)
+
+
+def test_quiet_lessons_say_a_sentence_and_call_nothing() -> None:
+    for seed in range(60):
+        for message in draw.quiet(Random(seed), 1000).messages:
+            if message["role"] == "assistant":
+                assert quiet_flaw(message, "stop", 1) == ""
+
+
+def test_no_lesson_has_a_word_of_the_examination() -> None:
+    words = frozenset(EXAMINED.words()) - {"in", "of"}
+    text = " ".join(str(draw_lesson(Random(seed), 4000)) for seed in range(120)).lower()
+    assert sorted(set(re.findall(r"[a-z]+", text)) & words) == []
