@@ -7,7 +7,7 @@ White space has one form, so that a model cannot lose itself in it; free text in
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,7 @@ from repair.regions import Format
 from repair.tools import Tool, ToolSet
 
 _SPACE = r"/[ \r\n]{0,4}/"
+_NO_WORDS = r"\s*(\{|\[|`)"  # how a text begins that looks like a call
 NO_TOKENS: Mapping[str, int] = {}
 
 
@@ -71,6 +72,7 @@ def tool_grammar(
     json_answer: bool = False,
     answer_schema: Mapping[str, Any] | None = None,
     reasons: bool = True,
+    in_words: bool = False,
     open_reasoning: str = "",
     tokens: Mapping[str, int] = NO_TOKENS,
 ) -> Grammar | None:
@@ -83,6 +85,8 @@ def tool_grammar(
         one begins with it.
     reasons: the model may reason first, between the format's markers. One that was not made for it would
         write there what the grammar keeps it from saying.
+    in_words: text does not begin with a brace, a bracket or a fence, so that what looked like a call and was
+        none does not come again.
     open_reasoning, tokens: as in answer_grammar.
     """
     chosen = [tool for name in tools.names if (tool := tools.get(name)) and tool_name in (None, name)]
@@ -93,7 +97,7 @@ def tool_grammar(
     texts = {(one.name, key): rule for one in chosen for key, rule in one.definition.texts.items()}
     rules = Rules(tokens, texts)
     answer = _json_value(rules, answer_schema, "the answer") if json_answer else ""
-    wish = _Wish(required, parallel, reasons, open_reasoning, answer)
+    wish = _Wish(required, parallel, reasons, in_words, open_reasoning, answer)
     start = writer(rules, format, _reduced(rules, chosen), wish)
     return Grammar(rules.text(start), tuple(dict.fromkeys(rules.left_out)))
 
@@ -105,6 +109,7 @@ class _Wish:
     required: bool
     parallel: bool
     reasons: bool
+    in_words: bool
     open_reasoning: str
     answer: str
 
@@ -151,6 +156,12 @@ def _openings(rules: Rules, format: str | Wire) -> str:
     return rf"\s*({'|'.join(texts)})" if texts else ""
 
 
+def _either(texts: Iterable[str]) -> str:
+    """A regex for one of these; "" for none."""
+    given = [one for one in texts if one]
+    return f"({'|'.join(given)})" if given else ""
+
+
 def _triggered(rules: Rules, format: str | Wire, tools: Mapping[str, Mapping[str, Any]], wish: _Wish) -> str:
     """Calls after a marker that opens each of them, or all."""
     form = form_for(format)
@@ -169,7 +180,8 @@ def _triggered(rules: Rules, format: str | Wire, tools: Mapping[str, Mapping[str
     at_once += f" {again}"
     if wish.answer:
         return f"{lead} ({_SPACE} {wish.answer} | {at_once})"
-    free = _speech(rules, start="" if wish.open_reasoning else _openings(rules, format))
+    opened = "" if wish.open_reasoning else _openings(rules, format)
+    free = _speech(rules, start=_either([opened, _NO_WORDS if wish.in_words else ""]))
     first = rules.until(form.trigger, free)
     return f"{lead} ({free} | {first} {unit} {again})"
 
@@ -237,8 +249,8 @@ def _message(rules: Rules, format: str | Wire, body: str, start: str, wish: _Wis
         return f"{lead} {_SPACE} {body}"
     if wish.answer:
         return f"{lead} {_SPACE} ({wish.answer} | {body})"
-    opened = _openings(rules, format)
-    speech = _speech(rules, start=f"({start}|{opened})" if opened else start)
+    starts = [start, _openings(rules, format), _NO_WORDS if wish.in_words else ""]
+    speech = _speech(rules, start=_either(starts))
     return f"{lead} ({_SPACE} {body} | {speech})"
 
 

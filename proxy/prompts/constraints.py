@@ -104,6 +104,7 @@ class Constraints:
             json_answer=request.json_answer,
             answer_schema=request.answer_schema,
             reasons=self._block is not None,
+            in_words=request.fork,
             open_reasoning=open_reasoning,
             tokens=self._tokens,
         )
@@ -172,5 +173,5 @@ def _key(request: ChatRequest, wanted: str, open_reasoning: str) -> str:
     choice = request.tool_choice
     tools = [(tool.name, tool.parameters) for tool in request.tools]
     answer = [request.json_answer, request.answer_schema]
-    calls = [choice.mode, choice.name, request.parallel_tool_calls, tools, request.settled]
+    calls = [choice.mode, choice.name, request.parallel_tool_calls, tools, request.settled, request.fork]
     return json.dumps([wanted, open_reasoning, *answer, *calls])

@@ -142,6 +142,22 @@ def test_a_model_that_has_no_place_for_reasoning_writes_none_before_a_call(choic
         assert accepts(grammar, "I think so.") is (choice == "auto")
 
 
+def test_a_model_that_is_asked_again_writes_a_call_or_words() -> None:
+    asked = replace(decode(tools=TOOLS), constrained=True)
+    constraints = Constraints("hermes", "", {})
+    first, again = (
+        Grammar(constraints.choose(replace(asked, fork=fork), "").grammar or "", ()) for fork in (False, True)
+    )
+    call = written("hermes", ToolCall("get_weather", '{"city": "Oslo"}'))
+    fence = "```json\n{}\n```"
+    assert accepts(first, call)
+    assert accepts(again, call)
+    assert accepts(first, fence)
+    assert not accepts(again, fence)
+    assert accepts(first, "No.")
+    assert accepts(again, "No.")
+
+
 def test_what_cannot_be_constrained_is_served_and_told_once(caplog: pytest.LogCaptureFixture) -> None:
     asked = decode(tools=TOOLS, tool_choice="required")
     constraints = Constraints("auto", "", {})
