@@ -1,9 +1,12 @@
-"""What a turn's attention costs on a CPU by arithmetic alone, and what products reach there."""
+"""What a turn's attention costs on a CPU when nothing else is computed: as the engine computes it, and by its
+products alone.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,50 +15,77 @@ import numpy as np
 from mlx_lm.models.cache import KVCache, RotatingKVCache, make_prompt_cache
 from mlx_lm.utils import load_model
 
-_SIDE, _ROUNDS = 1536, 12
+from engine.cpu.attention import attend
+
+_ROUNDS = 20
 
 
-def attention_operations(path: Path, new: int, context: int) -> float:
-    """Of `new` tokens at the end of `context` in the model of a directory: 2 for each multiplication of
-    scores and of values, over the positions that each layer's cache holds.
-    """
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """A layer with attention. held: the most positions of its cache; 0: all."""
+
+    heads: int
+    groups: int
+    width: int
+    held: int
+
+    def tokens(self, context: int) -> int:
+        return min(context, self.held) if self.held else context
+
+
+def attention_layers(path: Path) -> list[Layer]:
+    """Of the model in a directory."""
     model, _ = load_model(path)
-    return sum(
-        4.0 * width * new * (min(context, held) if held else context) for width, held in _layers(model)
-    )
+    return list(_layers(model))
 
 
-def _layers(model: Any) -> Iterator[tuple[int, int]]:
-    """Of each layer with attention: heads times their width, and the most positions of its cache (0: all)."""
+def _layers(model: Any) -> Iterator[Layer]:
+    given = model.args
+    width = getattr(given, "head_dim", None) or given.hidden_size // given.num_attention_heads
     for layer, cache in zip(model.layers, make_prompt_cache(model), strict=True):
         if isinstance(cache, KVCache | RotatingKVCache):
-            query = layer.self_attn.q_proj
-            width = query.weight.shape[0]
-            yield width, cache.max_size if isinstance(cache, RotatingKVCache) else 0
+            heads, groups = (
+                part.weight.shape[0] // width for part in (layer.self_attn.q_proj, layer.self_attn.k_proj)
+            )
+            yield Layer(heads, groups, width, cache.max_size if isinstance(cache, RotatingKVCache) else 0)
+
+
+def attention_seconds(layers: list[Layer], new: int, context: int) -> float:
+    """Of `new` tokens at the end of `context`, as the engine computes it on a CPU."""
+    kinds = {layer: layers.count(layer) for layer in layers}
+    return sum(count * _best(_attention(layer, new, context)) for layer, count in kinds.items())
+
+
+def _attention(layer: Layer, new: int, context: int) -> Callable[[], object]:
+    tokens = layer.tokens(context)
+    shapes = (layer.heads, new), (layer.groups, tokens), (layer.groups, tokens)
+    q, k, v = (mx.random.normal((1, heads, rows, layer.width)) for heads, rows in shapes)
+    mx.eval(q, k, v)
+    return lambda: mx.eval(attend(q, k, v, scale=layer.width**-0.5, mask="causal"))
+
+
+def product_seconds(layers: list[Layer], new: int, context: int) -> float:
+    """Of the products in it alone, with all threads of numpy's BLAS."""
+    kinds = {layer: layers.count(layer) for layer in layers}
+    return sum(count * layer.heads * _best(_products(layer, new, context)) for layer, count in kinds.items())
+
+
+def _products(layer: Layer, new: int, context: int) -> Callable[[], object]:
+    rng = np.random.default_rng(0)
+    rows = new, layer.tokens(context)
+    queries, keys = (rng.random((one, layer.width), dtype=np.float32) for one in rows)
+    return lambda: (queries @ keys.T) @ keys
+
+
+def _best(work: Callable[[], object]) -> float:
+    best = float("inf")
+    for _ in range(_ROUNDS):
+        begun = time.perf_counter()
+        work()
+        best = min(best, time.perf_counter() - begun)
+    return best
 
 
 def on_gpu() -> bool:
     """Whether models run on a GPU here, where such a turn's time is not in its operations."""
     return mx.default_device().type == mx.DeviceType.gpu
-
-
-def operations_per_second() -> float:
-    """The most that products of large float32 matrices reach here, with all threads of numpy's BLAS."""
-    left, right = np.random.default_rng(0).random((2, _SIDE, _SIDE), dtype=np.float32)
-    best = float("inf")
-    for _ in range(_ROUNDS):
-        begun = time.perf_counter()
-        left @ right
-        best = min(best, time.perf_counter() - begun)
-    return 2.0 * _SIDE**3 / best
-
-
-def growth(path: Path, new: int, early: tuple[int, float], late: int, per_second: float) -> float:
-    """How many times longer than an early turn a late one takes, if its attention ran at that rate and
-    nothing else grew.
-
-    early: tokens of its prompt, and seconds. late: tokens of its prompt.
-    """
-    tokens, seconds = early
-    more = attention_operations(path, new, late) - attention_operations(path, new, tokens)
-    return 1.0 + more / per_second / seconds

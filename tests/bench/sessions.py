@@ -22,7 +22,7 @@ from typing import Any, TypeVar
 from engine.resolve import BUNDLED
 from tests.bench.engine import blas_library
 from tests.bench.kinds import PRINTABLE, model_path
-from tests.bench.operations import growth, on_gpu, operations_per_second
+from tests.bench.operations import attention_layers, attention_seconds, on_gpu, product_seconds
 from tests.bench.servers import Live, Running, Server, ours, rivals, running
 from tests.bench.wire import Answer, ask
 
@@ -178,10 +178,14 @@ def bench_loop(kind: str, folder: Path, turns: int, think_s: float, rehearsals: 
     if on_gpu():
         row(label, f"{value} {sizes}", "<= 1.3", late / early <= 1.3)
         return
-    new = said[-1].prompt - said[-1].cached
-    alone = growth(path, new, (said[2].prompt, early), said[-2].prompt, operations_per_second())
-    beside = late / early / alone
-    row(label, f"{value}; attention alone {alone:.2f}; {beside:.2f} of it {sizes}", "<= 1.25", beside <= 1.25)
+    layers, new = attention_layers(path), said[-1].prompt - said[-1].cached
+    attention, products = (
+        1 + (seconds(layers, new, said[-2].prompt) - seconds(layers, new, said[2].prompt)) / early
+        for seconds in (attention_seconds, product_seconds)
+    )
+    beside = late / early / attention
+    value += f"; attention alone {attention:.2f}, its products {products:.2f}; {beside:.2f} of attention's"
+    row(label, f"{value} {sizes}", "<= 1.25", beside <= 1.25)
 
 
 def bench_rivals(folder: Path, found: list[Server], turns: int, rounds: int, blas: Path | None) -> None:
