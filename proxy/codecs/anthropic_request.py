@@ -67,6 +67,7 @@ def decode_request(data: bytes) -> Decoded:
         stream=body.boolean("stream"),
         json_answer=answer.json,
         answer_schema=answer.schema,
+        answer_at=answer.at,
         answer_extra=answer.extra,
         template_options=thinking.options,
         thinking_budget=thinking.budget,

@@ -1,20 +1,17 @@
-"""Checks that are the same in every dialect: stop strings, the tool choice, the schema of an answer."""
+"""Checks that are the same in every dialect: stop strings and the tool choice."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from proxy.codecs.fields import Fields, describe, refuse
+from proxy.codecs.fields import describe, refuse
 from proxy.conversation.errors import BadRequest
 from proxy.conversation.request import ToolChoice, ToolMode
-from repair.schema import UnusableSchema, compile_schema
 
 MAX_INT = 2**63 - 1
 _MAX_STOPS = 64
 _MAX_STOP_LENGTH = 1024
-# What of a schema says nothing of the values that it accepts.
-_SILENT = frozenset("$schema $id $comment $defs definitions title description default examples".split())
 
 
 def stop_strings(path: str, values: Sequence[Any]) -> tuple[str, ...]:
@@ -44,18 +41,3 @@ def check_choice(choice: ToolChoice, tools: Collection[str], *, hosted: bool = F
         )
     if choice.mode is ToolMode.required and not tools and not hosted:
         raise BadRequest("tool_choice: required, but this request declares no tools", param="tool_choice")
-
-
-def usable_schema(wanted: Fields, key: str = "schema") -> dict[str, Any]:
-    """What the text of the answer is to match. Raises BadRequest for a schema by which nothing could be
-    checked. One that is unusable in parts is served: the guard tells which parts it does not check.
-    """
-    schema, path = dict(wanted.object(key).values), wanted.at(key)
-    try:
-        compiled = compile_schema(schema)
-    except UnusableSchema as error:
-        raise BadRequest(f"{path}: not a usable JSON Schema: {error.message}", param=path) from error
-    if compiled.left_out and not compiled.root.keys() - _SILENT:
-        why = "; ".join(compiled.left_out)
-        raise BadRequest(f"{path}: not a usable JSON Schema: {why}", param=path)
-    return schema

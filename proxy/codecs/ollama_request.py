@@ -16,7 +16,7 @@ from proxy.codecs.as_sent import further_fields
 from proxy.codecs.base import Decoded
 from proxy.codecs.fields import Fields, describe, parse_object, refuse
 from proxy.codecs.hints import polling_tools
-from proxy.codecs.limits import MAX_INT, stop_strings, usable_schema
+from proxy.codecs.limits import MAX_INT, stop_strings
 from proxy.codecs.ollama_messages import decode_history, image_parts
 from proxy.codecs.openai_messages import decode_messages
 from proxy.codecs.openai_request import MAX_TOP_LOGPROBS
@@ -119,6 +119,7 @@ def _decoded(
         n=1 if messages or prompts else 0,
         json_answer=json_answer,
         answer_schema=schema,
+        answer_at="format",
         template_options=thinking.options,
         thinking_budget=thinking.budget,
         include_reasoning=thinking.shown,
@@ -158,7 +159,7 @@ def _thinking(body: Fields) -> Thinking:
             refuse("think", "a boolean or a level", other)
 
 
-def _format(body: Fields) -> tuple[bool, dict[str, Any] | None]:
+def _format(body: Fields) -> tuple[bool, Mapping[str, Any] | None]:
     """Whether the answer is to be JSON, and its schema."""
     match body.values.get("format"):
         case None | "":
@@ -166,7 +167,7 @@ def _format(body: Fields) -> tuple[bool, dict[str, Any] | None]:
         case "json":
             return True, None
         case dict():
-            return True, usable_schema(body, "format")
+            return True, body.object("format").values
         case str(other):
             raise BadRequest(f'format must be "json" or a JSON Schema, got {describe(other)}', param="format")
         case other:

@@ -15,7 +15,7 @@ from proxy.codecs.as_sent import further_fields
 from proxy.codecs.base import Decoded
 from proxy.codecs.fields import Fields, check_range, describe, parse_object, refuse
 from proxy.codecs.hints import polling_tools
-from proxy.codecs.limits import MAX_INT, stop_strings, usable_schema
+from proxy.codecs.limits import MAX_INT, stop_strings
 from proxy.codecs.openai_messages import decode_messages
 from proxy.codecs.openai_tools import decode_tools
 from proxy.codecs.thinking import decode_thinking
@@ -76,6 +76,7 @@ def decode_request(data: bytes) -> Decoded:
         n=body.integer("n", 1, _MAX_CHOICES) or 1,
         json_answer=answer.json,
         answer_schema=answer.schema,
+        answer_at=answer.at,
         answer_extra=answer.extra,
         template_options=thinking.options,
         thinking_budget=thinking.budget,
@@ -126,13 +127,14 @@ class AnswerFormat:
     """What the text of an answer is to be.
 
     json: one JSON value.
-    schema, extra: as answer_schema and answer_extra of the request.
+    schema, at, extra: as answer_schema, answer_at and answer_extra of the request.
     further: what an upstream gets as it was sent, where it is of a type that is not known here; as
         ChatRequest.further.
     """
 
     json: bool = False
     schema: Mapping[str, Any] | None = None
+    at: str = ""
     extra: Mapping[str, Any] = field(default_factory=dict)
     further: Mapping[str, Any] = field(default_factory=dict)
 
@@ -149,7 +151,7 @@ def decode_answer_format(wanted: Fields) -> AnswerFormat:
         case "json_schema":
             inner = wanted.object("json_schema") if "json_schema" in wanted.values else wanted
             extra = {name: inner.values[name] for name in _of_schema(inner) if inner.values[name] is not None}
-            return AnswerFormat(True, usable_schema(inner), extra)
+            return AnswerFormat(True, inner.object("schema").values, inner.at("schema"), extra)
         case kind:
             _log.debug("%s: unknown type %r, for an upstream alone", wanted.at("type"), kind)
             return AnswerFormat(further={"response_format": wanted.values})

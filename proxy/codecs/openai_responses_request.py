@@ -103,6 +103,7 @@ def decode_request(data: bytes, store: ResponseStore) -> Decoded:
         stream=body.boolean("stream"),
         json_answer=answer.json,
         answer_schema=answer.schema,
+        answer_at=answer.at,
         answer_extra=answer.extra,
         template_options=thinking.options,
         thinking_budget=thinking.budget,

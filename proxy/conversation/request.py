@@ -95,6 +95,7 @@ class ChatRequest:
     n: how many answers; 0 only asks whether the model is there.
     json_answer: the text of the answer is to be one JSON value.
     answer_schema: the schema of that value, where the client gave one.
+    answer_at: the path of that schema in the client's request, for errors.
     answer_extra: what stood beside that schema as it was sent, such as `name` and `strict`.
     thinking_budget: tokens after which the reasoning is closed.
     include_reasoning: False leaves the reasoning out of the answer.
@@ -126,6 +127,7 @@ class ChatRequest:
     n: int = 1
     json_answer: bool = False
     answer_schema: Mapping[str, Any] | None = None
+    answer_at: str = field(default="", compare=False, repr=False)
     answer_extra: Mapping[str, Any] = field(default_factory=dict)
     thinking_budget: int | None = None
     include_reasoning: bool = True

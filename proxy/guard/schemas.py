@@ -6,11 +6,13 @@ import asyncio
 
 from proxy.conversation.errors import BadRequest, BadTool
 from proxy.conversation.request import ChatRequest
-from proxy.guard.json_answer import unchecked
+from repair.schema import UnusableSchema, compile_schema
 from repair.tools import SchemaError, ToolSet
 
 # Bytes of a request's body whose schemas may take too long to compile while others wait.
 _LONG = 256 * 1024
+# What of a schema says nothing of the values that it accepts.
+_SILENT = frozenset("$schema $id $comment $defs definitions title description default examples".split())
 
 
 class SchemaCompiler:
@@ -41,8 +43,25 @@ def _holds_replacement(request: ChatRequest) -> bool:
     return any("\ufffd" in text or ("\\u" in text and "\\ufffd" in text.lower()) for text in texts)
 
 
+def _compile_answer(request: ChatRequest) -> list[str]:
+    """Which parts of the answer's schema are not validated. Raises BadRequest for a schema by which nothing
+    could be.
+    """
+    if request.answer_schema is None:
+        return []
+    at = request.answer_at
+    try:
+        compiled = compile_schema(request.answer_schema)
+    except UnusableSchema as error:
+        raise BadRequest(f"{at}: not a usable JSON Schema: {error.message}", param=at) from error
+    if compiled.left_out and not compiled.root.keys() - _SILENT:
+        why = "; ".join(compiled.left_out)
+        raise BadRequest(f"{at}: not a usable JSON Schema: {why}", param=at)
+    return [f"the answer's schema: {one}" for one in compiled.left_out]
+
+
 def _compile(request: ChatRequest) -> tuple[ToolSet, tuple[str, ...]]:
-    answer = [f"the answer's schema: {one}" for one in unchecked(request.answer_schema)]
+    answer = _compile_answer(request)
     try:
         # without tools there are no calls that could hold it, and to look through a long conversation takes a
         # while

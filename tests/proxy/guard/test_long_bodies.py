@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 import proxy.guard.json_answer
+import proxy.guard.schemas
 import repair.tools
 from proxy.conversation.errors import ContextTooLong
 from proxy.conversation.message import Message, Role
@@ -50,6 +51,7 @@ class Kept:
 def test_schemas_of_long_bodies_are_compiled_one_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
     compiled = Compiled()
     monkeypatch.setattr(repair.tools, "compile_schema", compiled.compile)
+    monkeypatch.setattr(proxy.guard.schemas, "compile_schema", compiled.compile)
     monkeypatch.setattr(proxy.guard.json_answer, "compile_schema", compiled.compile)
 
     async def answer(guard: Guard) -> None:
@@ -75,6 +77,7 @@ def test_schemas_of_long_bodies_are_compiled_one_after_the_other(monkeypatch: py
 def test_nothing_is_compiled_of_what_is_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
     compiled = Compiled()
     monkeypatch.setattr(repair.tools, "compile_schema", compiled.compile)
+    monkeypatch.setattr(proxy.guard.schemas, "compile_schema", compiled.compile)
     monkeypatch.setattr(proxy.guard.json_answer, "compile_schema", compiled.compile)
 
     def measure(request: ChatRequest) -> None:
