@@ -73,11 +73,7 @@ def decode_request(data: bytes, store: ResponseStore) -> Decoded:
     added = _resolved(read_items(body), store)
     items = [*_kept_items(previous, store), *(Fields(item, f"input[{i}]") for i, item in enumerate(added))]
     tools = decode_tools(body, declaring(items))
-    messages = decode_items(items, tools)
-    if instructions := body.string("instructions"):
-        messages = (Message.of(Role.system, instructions), *messages)
-    if not messages:
-        raise BadRequest("input must hold at least one item that is served, got none", param="input")
+    messages = _with_instructions(body, decode_items(items, tools))
     thinking = decode_thinking(body)
     answer = decode_answer_format(body.object("text").object("format"))
     include = frozenset(one for one in body.array("include") if isinstance(one, str))
@@ -116,6 +112,14 @@ def decode_request(data: bytes, store: ResponseStore) -> Decoded:
         further=_further(body, answer),
     )
     return Decoded(request, shape)
+
+
+def _with_instructions(body: Fields, messages: tuple[Message, ...]) -> tuple[Message, ...]:
+    if instructions := body.string("instructions"):
+        messages = (Message.of(Role.system, instructions), *messages)
+    if not messages:
+        raise BadRequest("input must hold at least one item that is served, got none", param="input")
+    return messages
 
 
 def _further(body: Fields, answer: AnswerFormat) -> dict[str, Any]:

@@ -130,3 +130,16 @@ def test_what_is_spelled_like_a_marker_is_written_as_text(format: str, name: str
         turn.feed("<|start|>assistant" + text if format == "harmony" else text)
         (call,) = turn.close("stop").calls
         assert json.loads(call.arguments) == {"a": MARKED}
+
+
+@pytest.mark.parametrize("format", ["hermes", "qwen_xml", "deepseek", "mistral", "llama3", "bare_python"])
+def test_in_words_or_in_the_right_form(format: str) -> None:
+    """A model that is asked again for what looked like a call may not write the same again."""
+    grammar = tool_grammar(TOOLS, format, in_words=True)
+    assert accepts(grammar, written(format, CALL))
+    assert accepts(grammar, "I cannot do that.\nThe list [1] is {empty}.")
+    shown = '{"name": "get_weather", "parameters": {"type": "object"}}'
+    for begun in (shown, f"\n```json\n{shown}\n```", f"[{shown}]"):
+        assert not accepts(grammar, begun)
+        if format not in MESSAGES:
+            assert accepts(tool_grammar(TOOLS, format), begun), "the first attempt is free"
