@@ -66,6 +66,7 @@ class Runner:
         self._paused: list[Live] = []
         self._joiner = Assembler(tuning.breaks)
         self._step_s = 0.0
+        self._stepped = 0.0  # when the last step ended
 
     def _lane_for(self, job: Job) -> Lane:
         """The lane of a new prompt: that of others which are being prefilled, or where it brings least
@@ -194,18 +195,21 @@ class Runner:
             remaining |= more
             prefilled += computed
             sampled += [self._note_token(lane, response) for response in generated]
-        self._step_s = time.perf_counter() - began
+        self._stepped = time.perf_counter()
+        self._step_s = self._stepped - began
         return StepResult(tuple(sampled), remaining, prefilled, self._step_s)
 
     def step_ahead(self) -> tuple[Sampled, ...]:
-        """The next token of the sequences for which it needs no forward pass; () where there are none. May
-        raise anything.
+        """The next token of the sequences for which it needs no forward pass; () where there are none, or
+        where others have waited for them for as long as the last step took. May raise anything.
         """
+        lanes = [lane for lane in (self._aside, *self._lanes) if lane.members]
+        ahead = [lane for lane in lanes if lane.ahead]
+        others = len(ahead) < len(lanes) or bool(self._arriving)
+        if others and time.perf_counter() > self._stepped + self._step_s:
+            return ()
         return tuple(
-            self._note_token(lane, response)
-            for lane in (self._aside, *self._lanes)
-            if lane.ahead
-            for response in lane.next(self._shared)[1]
+            self._note_token(lane, response) for lane in ahead for response in lane.next(self._shared)[1]
         )
 
     def _note_prompts(self, lane: Lane, prompts: list[Any]) -> tuple[dict[str, int], int]:

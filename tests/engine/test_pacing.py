@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import pytest
 
 from engine.constraints import Grammars
+from engine.lane import Lane
 from engine.model import LoadedModel
 from engine.runner import Runner
 from engine.scheduler import Limits, Pace, Scheduler
 from engine.step import Job
 from engine.types import Priority, SamplingParams
+from tests.engine.calls import long_stretch
 from tests.engine.test_scheduler import find, submit
 
 
@@ -35,6 +38,41 @@ def test_the_time_of_putting_a_prefix_together_is_no_time_of_the_step(
     assert [step.seconds for step in steps] == [0.0] * 4
     assert now[0] == 240.0
     assert sum(step.prefilled for step in steps) >= 58
+
+
+def test_known_tokens_keep_others_waiting_no_longer_than_a_step(
+    loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A call and a text in lanes of their own, at a clock that moves a second with each step of a lane."""
+    eos, vocab_size = loaded.info.eos_token_ids, loaded.info.vocab_size
+    grammars = Grammars(loaded.tokenizer, vocab_size, eos)
+    runner = Runner(loaded.network, eos, vocab_size, 4, grammars, lane_worth=0)
+    now, go_on = [0.0], Lane.next
+
+    def slowly(lane: Lane, shared: bool) -> tuple[list[Any], list[Any]]:
+        now[0] += 1.0
+        return go_on(lane, shared)
+
+    def ahead() -> int:
+        tokens = 0
+        while found := runner.step_ahead():
+            assert {one.id for one in found} == {"call"}
+            tokens += len(found)
+        return tokens
+
+    monkeypatch.setattr(time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(Lane, "next", slowly)
+    matcher = grammars.compile(long_stretch()).result()
+    sampling = SamplingParams(max_tokens=90, ignore_eos=True)
+    text = runner.insert(Job("text", (1, 2, 3), 90, sampling))
+    while not runner.decoding:
+        runner.step(1, 32)
+    runner.insert(Job("call", (4, 5), 90, sampling, matcher=matcher))
+    steps = [(len(runner.step(1, 32).sampled), ahead()) for _ in range(7)]
+    assert steps[-3:] == [(2, 3)] * 3, "two lanes take two seconds, so that a third is too much"
+    runner.remove(text)
+    runner.step(1, 32)
+    assert ahead() > 3
 
 
 def test_where_a_chunk_costs_something_by_itself_the_share_is_still_used_up() -> None:
