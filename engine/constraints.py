@@ -138,6 +138,7 @@ def allowed_tokens(matcher: LLMatcher, vocab_size: int) -> Allowed:
 class Constraint:
     """One request's place in its grammar.
 
+    likely: as in engine.drafting.Drafter.
     failed: the grammar was dropped.
     shown: the tokens that were allowed when the token was picked that the generator reports next, since it
         picks one ahead; None: all of them.
@@ -152,6 +153,7 @@ class Constraint:
         self._grammars = grammars
         self._latest: Allowed | None = None
         self._looking_s = LOOKING_S
+        self.likely = True  # of a call the beginning is known; later: the token picked last was
         self._consumed = False  # whether the matcher has the token that was picked last
         self._expected = deque[int]()  # of the last draft, what has not been picked yet
         self._spaced = True  # whether the model writes the spaces that it may leave out
@@ -177,11 +179,11 @@ class Constraint:
         if drawn is not None and drawn in self._grammars.ends:
             self._grammars.usual_end = drawn
             return []
-        if self.failed or self._looking_s <= 0:
+        if self.failed:
             return []
         began = time.thread_time()
         self._consume(drawn)
-        if len(self._expected) < most:
+        if len(self._expected) < most and self._looking_s > 0:
             self._expected = deque(self._grammars.known_tokens(self._matcher, most, self._spaced))
         self._looking_s -= time.thread_time() - began
         return [*islice(self._expected, most)]
@@ -203,6 +205,7 @@ class Constraint:
         allowed = allowed_tokens(self._matcher, vocab_size)
         self._looking_s += LOOKING_PER_TOKEN_S
         self._allowance_s += PER_TOKEN_S - (time.thread_time() - began)
+        self.likely = int(np.count_nonzero(allowed)) == 1
         reason = self._trouble(allowed)
         if reason:
             self.failed = True

@@ -24,6 +24,8 @@ from tests.engine.drive import PRINTABLE, alone, request, run
 class Liar:
     """A drafter that knows the answer and tells it wrongly now and then, or tells too much or nothing."""
 
+    likely = True
+
     def __init__(self, answer: Sequence[int], rng: Random) -> None:
         self._answer = answer
         self._rng = rng
@@ -79,6 +81,8 @@ def test_a_drafter_that_is_wrong_changes_nothing(
 
 class PromptLookup:
     """Expects what followed the last three tokens when they were seen before, in prompt or answer."""
+
+    likely = True
 
     def __init__(self, seen: list[int]) -> None:
         self.seen = seen
@@ -187,3 +191,26 @@ def test_a_pass_is_bounded(rows: int, left: int, width: int) -> None:
     assert {len(draft) for draft in expected_tokens(every, [])} == {width}
     every[-1].may_follow = -1
     assert expected_tokens(every, []) == []
+
+
+class Counting:
+    """A drafter that counts how often it is asked."""
+
+    def __init__(self, likely: bool) -> None:
+        self.likely = likely
+        self.asked = 0
+
+    def draft(self, drawn: int | None, most: int) -> Sequence[int]:
+        self.asked += 1
+        return [1, 2]
+
+
+def test_one_row_that_expects_nothing_is_enough_to_ask_none() -> None:
+    """No token is read then, for which the device would wait; a few rows are always asked."""
+    drafters = [Counting(likely=n != 3) for n in range(4)]
+    rows = [Mock(drafter=drafter, may_follow=9, row=Mock(drawn=None)) for drafter in drafters]
+    assert expected_tokens(rows, []) == []
+    assert [drafter.asked for drafter in drafters] == [0] * 4
+    assert expected_tokens(rows[:3], []) == [[1, 2]] * 3
+    assert expected_tokens(rows[2:], []) == [[1, 2]] * 2
+    assert [drafter.asked for drafter in drafters] == [1, 1, 2, 1]
