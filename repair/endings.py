@@ -236,14 +236,21 @@ class _Head:
     before: str
     after: str
 
-    def is_begun(self, rest: str, tools: ToolSet) -> bool:
-        """Whether `rest`, without white space, is a beginning of this for a declared tool."""
-        if self.before.startswith(rest):
+    def is_begun(self, rest: str, tools: ToolSet, any_name: bool) -> bool:
+        """Whether `rest` is a beginning of this. any_name: of tools that are not declared, too."""
+        squeezed = "".join(rest.split())
+        if self.before.startswith(squeezed):
             return True
-        named = rest.removeprefix(self.before)
-        return named != rest and any(
-            name.startswith(named) or (named.startswith(name) and self.after.startswith(named[len(name) :]))
-            for name in tools.names
+        named = squeezed.removeprefix(self.before)
+        if named == squeezed:
+            return False
+        if any(name.startswith(named) for name in tools.names):
+            return True
+        found = _NAME.match(named) if any_name else None
+        names = [named[:end] for end in range(1, found.end() + 1)] if found else tools.names
+        return any(
+            named.startswith(name) and self.after.startswith(named[len(name) :]) and name in rest
+            for name in names
         )
 
 
@@ -261,13 +268,16 @@ def _heads() -> tuple[_Head, ...]:
 
 
 def _is_begun(tail: str, tools: ToolSet) -> bool:
-    """Whether the text ends in the beginning of a call of a declared tool, as one of the formats writes it:
-    the model stopped before the arguments.
+    """Whether the text ends in the beginning of a call, as one of the formats writes it: the model stopped
+    before the arguments. Inside a line it has to be the call of a declared tool.
     """
     end = tail[-_CLOSED_CHARS:]
     for head in _heads():
         at = max(map(end.rfind, head.openers))
-        begun = at >= 0 and head.is_begun("".join(end[at:].split()), tools)
+        if at < 0:
+            continue
+        begins_line = not end[end.rfind("\n", 0, at) + 1 : at].strip()
+        begun = head.is_begun(end[at:], tools, begins_line)
         if begun and not _is_quoted(tail, len(tail) - len(end) + at):
             return True
     return False

@@ -96,10 +96,15 @@ def test_beside_a_name_that_is_no_utf_8_no_call_is_made(format: str, text: str) 
 _BEGUN = [name for name, form in FORMATS.items() if any(one[:1] in "<[]\u273f" for one in form.OPENERS)]
 
 
+@pytest.mark.parametrize(
+    "declared", [("get_weather", "get_time"), ("other",)], ids=["declared", "undeclared"]
+)
 @pytest.mark.parametrize("format", _BEGUN)
-def test_a_call_that_ends_anywhere_behind_its_marker_is_no_text(format: str) -> None:
+def test_a_call_that_ends_anywhere_behind_its_marker_is_no_text(
+    format: str, declared: tuple[str, ...]
+) -> None:
     """The model stops after `<tool_call>`, in a name, before the arguments: it is asked again."""
-    tools = ToolSet.compile([ToolDefinition("get_weather"), ToolDefinition("get_time")])
+    tools = ToolSet.compile([ToolDefinition(name) for name in declared])
     text = FORMATS[format].render((ToolCall("get_weather", '{"city": "Oslo"}'),))
     opener = min(len(one) for one in FORMATS[format].OPENERS if text.startswith(one))
     silent = []
@@ -117,7 +122,7 @@ def test_a_call_that_ends_anywhere_behind_its_marker_is_no_text(format: str) -> 
     [
         "Models begin a call with `<tool_call>\n<function=get_`",
         "They write <tool_call>get_ and then more.",
-        "<tool_call>\n<function=something_else",
+        "They write <tool_call>something_else",
         "<tool_call>\nget_ is how it would begin.",
     ],
 )
