@@ -26,7 +26,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
 def test_a_slice_with_a_kill_of_each_kind(tmp_path: Path) -> None:
     folder = tmp_path / "run"
-    whole, found = play(folder, Duration(seconds=5, every_s=0.5, agents=3, pause_s=0.1, most_deeds=1))
+    whole, found = play(folder, Duration(seconds=3, every_s=0.5, agents=3, pause_s=0.1, most_deeds=1))
     assert whole
     # on a busy machine not every API may have had its turn on both servers
     missed = [one for one in found if one.met is False and "in each API" not in one.name]
@@ -45,6 +45,7 @@ def test_a_slice_with_a_kill_of_each_kind(tmp_path: Path) -> None:
 
 
 NO_END = Reply((chunk({"content": "so far"}),))
+TOO_LONG = Reply((b'data: {"error": {"message": "prompt is too long: 9 tokens > 8 maximum"}}\n\n',))
 NO_WORDS = Reply((b"{}",), 500)
 CUT = Reply((chunk({"content": "so far"}), Cut()))
 SUM_UP = "[No tool was executed. The model was asked 3 times.]"
@@ -65,6 +66,7 @@ SUM_UP = "[No tool was executed. The model was asked 3 times.]"
         (refused(404, "never"), False, {"lost"}),
         (NO_WORDS, False, {"lost"}),
         (refused(400, "long", "context_length_exceeded"), False, {"context full"}),
+        (TOO_LONG, False, {"context full"}),
         (called(("nothing", "{}")), False, {"answered", "turn", "broken"}),
         (told("<tool_call>{}</tool_call>"), False, {"answered", "turn", "broken"}),
         (told(f"<tool_call>{{}}</tool_call> {SUM_UP}"), False, {"answered", "turn", "given up"}),

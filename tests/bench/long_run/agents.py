@@ -184,8 +184,7 @@ class Agent:
             self._broke_off(conversation, problem, began)
             return None
         except _FAILED as problem:
-            self._error(began, f"{conversation.dialect}: {problem}")
-            return None
+            return self._error(began, f"{conversation.dialect}: {problem}")
         except (ValueError, LookupError, TypeError, AttributeError, AssertionError) as problem:
             self._broke_off(conversation, problem, began)
             return None
@@ -216,24 +215,26 @@ class Agent:
         said = f"HTTP {problem.status_code}: {json.dumps(error)[:400]}"
         if not words:
             self._note("lost", f"an error that says nothing: {said}")
-        elif "context_length_exceeded" in said or "prompt is too long" in said:
+            return None
+        final = 400 <= problem.status_code < 500 and problem.status_code not in (408, 429)
+        if final and not _is_too_long(said):
+            self._note("lost", f"refused for good: {said}")
+            return None
+        return self._error(began, said)
+
+    def _error(self, began: float, said: str) -> StreamedAnswer | None:
+        """An error that says what happened, after which the client may ask again, with less if need be."""
+        if _is_too_long(said):
             self._note("context full")
             return StreamedAnswer(too_long=True)
-        elif 400 <= problem.status_code < 500 and problem.status_code not in (408, 429):
-            self._note("lost", f"refused for good: {said}")
-        else:
-            self._error(began, said)
-        return None
-
-    def _error(self, began: float, said: str) -> None:
-        """An error that says what happened, after which the client may ask again."""
         if _GAVE_UP in said:
             self._note("given up, as an error")
-            return
+            return None
         caused = self.server.was_disturbed(began)
         self._note("error, disturbed" if caused else "error")
         if not caused:
             self.tally.errors[self.server.name, said[:100]] += 1
+        return None
 
     def _broke_off(self, conversation: Conversation, what: object, began: float) -> None:
         """A connection that broke: the server was killed, or an answer was lost."""
@@ -271,3 +272,8 @@ class Agent:
             got = [(call.name, call.value) for call in judged.calls]
             wrote = behind.wrote(conversation.mark)
             self._note("other calls", f"{wrote} became {got}, and {due.due} was due")
+
+
+def _is_too_long(said: str) -> bool:
+    """Whether an error means that the conversation has outgrown the model."""
+    return "context_length_exceeded" in said or "prompt is too long" in said
