@@ -184,6 +184,11 @@ HOURS ?= 2
 soak: install-dev
 	$(BIN)/python -m tests.bench.long_run "runs/soak/$$(date +%Y-%m-%d-%H%M%S)" --hours $(HOURS) $(ARGS)
 
+# how often `fortieth ab` finds a difference between a server and itself: a thousand simulated runs, twenty real ones
+.PHONY: bench-same
+bench-same: install-dev
+	$(BIN)/python -m tests.bench.same_server $(ARGS)
+
 # random requests with aborts and disconnects, then kill -9 of the engine under load, a rest after each (Linux)
 soak-engine: install-dev
 	$(BIN)/python -m tests.bench.soak $(ARGS)
