@@ -184,6 +184,14 @@ HOURS ?= 2
 soak: install-dev
 	$(BIN)/python -m tests.bench.long_run "runs/soak/$$(date +%Y-%m-%d-%H%M%S)" --hours $(HOURS) $(ARGS)
 
+# fortieth beside other servers (RIVALS/vllm-mlx, RIVALS/rapid-mlx, RIVALS/litellm: virtual environments;
+# RIVALS/llama-cpp/bin/llama-server) on the bundled model, on another one (SECOND/qwen05 and SECOND/qwen05.gguf) and on the
+# corpus; a day of a machine, in parts: it goes on where it stopped, and ARGS='--hours 2' ends it. ARGS=--list tells how far it is
+SECOND ?= runs/second
+.PHONY: comparison
+comparison: install-dev
+	$(BIN)/python -m tests.bench.comparison runs/comparison --rivals "$(RIVALS)" --second "$(SECOND)" $(ARGS)
+
 # how often `fortieth ab` finds a difference between a server and itself: a thousand simulated runs, twenty real ones
 .PHONY: bench-same
 bench-same: install-dev

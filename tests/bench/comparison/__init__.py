@@ -1,0 +1,1 @@
+"""The published comparison (`make comparison`): fortieth beside other servers, in parts."""
