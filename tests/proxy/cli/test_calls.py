@@ -78,7 +78,7 @@ WRONG: dict[str, tuple[int, str]] = {
     "ab": (2, "ab compares two servers or more, got 0"),
     "ab --seeds 0": (2, "--seeds must be greater than or equal to 1, got '0'"),
     "ab x y": (2, "arm x: it is no base_url, no model directory"),
-    "ab --workload nowhere x y": (2, "--workload must be worlds, corrupted or a file, got nowhere"),
+    "ab --workload nowhere x y": (2, "--workload must be worlds, workshop, corrupted or a file, got nowhere"),
     "ab --from-ledger nowhere http://127.0.0.1:9/v1#m http://127.0.0.1:8/v1#m": (1, "nowhere"),
     "bench": (2, "missing argument"),
     "bench --concurrency x bundled": (2, "--concurrency must be numbers from 1 to 1024"),
