@@ -26,6 +26,7 @@ from corpora.malformations.negatives import negatives
 from corpora.malformations.readers import READERS
 from corpora.malformations.specimen import ARGUMENTS, Label, Specimen
 from corpora.malformations.table import Source, draw_clean, draw_damaged, draw_tool_sets
+from corpora.malformations.untold import TOLD, measure_untold, untold_table
 from repair.jsonl import repair_arguments
 from repair.tools import ToolSet
 from repair.turn import Turn
@@ -263,6 +264,19 @@ def _examine(
     return not (run.wrong or others.total(_OURS, (Mark.wrong,)) or spoilt or invented)
 
 
+def _examine_untold(options: argparse.Namespace) -> bool:
+    """Prints what becomes of calls in a format that was not told; returns whether none was wrong."""
+    found = []
+    for told in TOLD:
+        specimens = draw_damaged(options.seed + 2, options.injections // 5)
+        counts, shown = measure_untold(specimens, told, options.show)
+        found.append((told, counts))
+        for one in shown:
+            print(one, end="\n\n")
+    print("In a format that was not told:", untold_table(found), sep="\n\n", end="\n\n")
+    return not any(counts[Mark.wrong.value] for _, counts in found)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -274,6 +288,7 @@ def main() -> None:
     options = parser.parse_args()
     requests = [(tools, request) for tools in draw_tool_sets(options.seed) for request in _REQUESTS]
     good = _examine("Invented tools", options, None, requests)
+    good &= _examine_untold(options)
     if options.bfcl is not None:
         source = source_of(load_cases(options.bfcl))
         good &= _examine(

@@ -8,20 +8,15 @@ from __future__ import annotations
 import json
 import re
 
+from repair.beginnings import begins_call
 from repair.dialect import dialect
 from repair.endings import ends_in_call
 from repair.formats import AUTO, FORMATS, Wire, remains_of
-from repair.limits import LIMITS
 from repair.regions import is_blank
 from repair.strict import decode_strict
 from repair.tools import ToolSet
 from repair.types import Problem, ToolCall
 
-_BROKEN_MARKER = re.compile(
-    r"\s{0,20}(?:<[|/\uff5c]?[\w:|\uff5c\u2581 -]{0,30}?|\[|)"
-    r"(?:(?:tool|function)s?[\s_\u2581-]{0,2}(?:call|use|sep)|invoke[ =])",
-    re.IGNORECASE,
-)
 _CALLED = re.compile(r"(?<![\w./-])(?P<name>[\w./-]{1,80})(?:\[ARGS\]|\()?\s{0,3}(?=\{\s{0,10}\")")
 _OBJECT = re.compile(
     r"\{\s{0,20}\"name\"\s{0,9}:\s{0,9}\"(?P<name>[^\"\\]{1,80})\"\s{0,9},\s{0,20}\"(?:arguments|parameters)\""
@@ -31,7 +26,7 @@ _RESIDUE = re.compile(
     "|".join(
         (
             *map(re.escape, sorted(remains_of(FORMATS.values()))),
-            r"^>>>[\w./-]{1,64}\n\s{0,20}[{\[\"]",
+            r"^[ \t]{0,3}>>>[\w./-]{1,64}\n\s{0,20}[{\[\"]",
             # a name with bytes in it that are not UTF-8, before its arguments
             r"\ufffd[\w./-]{0,64}(?:\[ARGS\]|\()?\s{0,3}[{\[]",
         )
@@ -44,18 +39,14 @@ _BROKEN_WORD = re.compile(r"\[?\w{5,9}\s{0,3}t\w{2,6}(?::\s{0,3}[\w./-]{1,64}\(|
 def find_attempt(text: str, tools: ToolSet, json_asked: bool = False) -> Problem | None:
     """The problem of a turn whose content is a broken call; None where it is not.
 
-    It is one if it begins with a call's markup and a declared tool, or ends in the shape of a call.
+    It is one if it begins with the markup of a call, or ends in the shape of one.
     json_asked: the answer was to be JSON.
     """
     if ends_in_call(text, tools, json_asked):
         return Problem("", "broken_markers", "the text ends like a tool call, but cannot be read as one")
-    beginning = text[: LIMITS.attempt_chars]
-    if _BROKEN_MARKER.match(beginning) is None:
-        return None
-    words = set(re.findall(r"[\w.-]+", beginning))
-    if not words.intersection(tools.names):
-        return None
-    return Problem("", "broken_markers", "the text begins like a tool call, but its markers cannot be read")
+    if begins_call(text, tools, json_asked):
+        return Problem("", "broken_markers", "the text begins like a tool call, but cannot be read as one")
+    return None
 
 
 def find_residue(

@@ -26,13 +26,17 @@ _BARS = "\uff5c\u2016\u2223\u2502\u2503\u00a6\u01c0"  # what models write for th
 _FOLDED = str.maketrans({**dict.fromkeys(_BARS, "|"), "\u2581": "_"})
 _MARKERS = 64  # markers of a text that are looked at, the last ones
 _LINE_CHARS = 4000  # characters of a line that are looked at, before a marker
+_JSON_CHARS = 1_000_000  # characters at the end of a text in which JSON is looked for
+_LEAST_OPENER = 4  # characters of the beginning of a marker that end a turn
 _PROBE, _PROBE_KEY = "probename", "probekey"
 _TRIES = 4  # beginnings of JSON that are tried, from the last one on
 _NAME = re.compile(r"[\w.:/-]{1,128}")
 _KEYS = ({"name", "arguments"}, {"name", "parameters"})
 _DECLARED_KEYS = {"type", "name", "description", "parameters", "input_schema", "strict"}
-_LINE = re.compile(r"^[ \t]{0,3}[{\[]", re.MULTILINE)
+# where JSON begins a line, or stands right behind what may be a broken marker
+_LINE = re.compile(r"^[ \t]{0,3}[^\s{}\"]{0,40}?(?P<json>\[?\s{0,40}\{|\[)", re.MULTILINE)
 _INFO = re.compile(r"[\w+-]{0,20}[ \t]{0,9}\r?\n")
+_WHOLE = re.compile(r"\s{0,20}```[\w+-]{0,20}[ \t]{0,9}\r?\n")
 _HEAD = re.compile(
     r"^[ \t]{0,3}\[?\s{0,9}\{\s{0,40}[\"']name[\"']\s{0,9}:\s{0,9}[\"']([\w.:/-]{1,128})[\"']\s{0,9},\s{0,40}"
     r"[\"'](?:arguments|parameters)[\"']\s{0,9}:",
@@ -54,10 +58,10 @@ def _fold(text: str) -> str:
 
 
 _OPENING = sorted(
-    {one for form in FORMATS.values() for one in form.OPENERS if one[0] in "<["},
+    {one for form in FORMATS.values() for one in form.OPENERS if one[0] in "<[]\u273f"},
     key=lambda one: (-len(one), one),
 )
-# every alternative begins with one of two characters, so that other text is skipped at once
+# every alternative begins with one of four characters, so that other text is skipped at once
 _MARKER = re.compile(
     "|".join(
         (
@@ -65,17 +69,21 @@ _MARKER = re.compile(
             r"<\|{0,2}[\w:]{0,20}\|{0,2}(?:tool|function)s?[_ -]{0,2}(?:call|use)s?",
             r"<\|{0,2}\s?DSML",
             r"<(?:\w{1,10}:)?invoke name=",
+            r"\u273f\w{1,12}\u273f",
         )
     ),
     re.IGNORECASE,
 )
-_WORD_MARKER = re.compile(r"functools\[", re.IGNORECASE)
+_WORD_MARKER = re.compile(
+    r"functools\[|to=functions\.|>>>[\w./-]{1,64}\n[\s\ufeff]{0,20}[{\[\"]", re.IGNORECASE
+)
 _CLOSING = sorted(
     {one for form in FORMATS.values() for one in form.CLOSERS if one[-1:] in ">]"}
     - {*FRAME_ENDS, "<|call|>"},
     key=lambda one: (-len(one), one),
 )
 _CLOSED = re.compile(rf"(?P<last>(?:{'|'.join(map(_loose, _CLOSING))})\s{{0,20}})+\Z")
+_OF_CALLS = re.compile(r"tool|call|action|<\||</(?:\w+:)?invoke", re.IGNORECASE)  # not of any XML
 _CLOSED_CHARS = 600  # characters at the end of a text in which closing markers are looked for
 _FILLED = re.compile(r"\s{0,20}(?:\[\s{0,20})?\{\s{0,20}\"name\"\s{0,9}:\s{0,9}\"[\w.:/-]{1,128}\"\s{0,9},")
 
@@ -89,13 +97,17 @@ def ends_in_call(text: str, tools: ToolSet, json_asked: bool = False) -> bool:
         return False
     fenced = _last_fence(tail)
     if fenced is not None:
-        body = _TOOLS.sub("", fenced).strip()
-        return (not json_asked and _is_json_call(body, tools)) or _is_marked(fenced.strip(), tools)
-    plain = _TOOLS.sub("", tail[-1_000_000:]).strip()
+        bodies = (fenced, _whole_fence(tail))
+        return any(
+            (not json_asked and _is_json_call(_TOOLS.sub("", body).strip(), tools))
+            or (bool(body.strip()) and _is_marked(body.strip(), tools))
+            for body in bodies
+        )
+    plain = _TOOLS.sub("", tail[-_JSON_CHARS:]).strip()
     return (
         (not json_asked and _is_json_call(plain, tools))
         or _is_marked(tail, tools)
-        or _is_closed(tail, tools)
+        or _is_closed(tail, tools, json_asked)
         or _is_named(tail, tools)
         or _is_begun(tail, tools)
     )
@@ -111,19 +123,25 @@ def ends_in_marker(text: str) -> bool:
 
 def find_marker(text: str, anywhere: bool = False) -> bool:
     """Whether `text` begins with the marker of a call of any family, or holds one."""
-    text = _fold(text)
     if anywhere:
+        text = _fold(text)
         return any(one.search(text) for one in (_MARKER, _WORD_MARKER))
-    return any(one.match(text) for one in (_MARKER, _WORD_MARKER))
+    return match_marker(text) is not None
+
+
+def match_marker(text: str) -> re.Match[str] | None:
+    """The marker of a call of any family with which `text` begins."""
+    text = _fold(text)
+    return _MARKER.match(text) or _WORD_MARKER.match(text)
 
 
 def _last_markers(text: str) -> list[re.Match[str]]:
     """The last markers of calls in `text`, in order."""
-    if "<" not in text and "[" not in text:
+    if not any(one in text for one in ("<", "[", ">>>", "to=", "\u273f")):
         return []
     text = _fold(text)
     found = deque(_MARKER.finditer(text), maxlen=_MARKERS)
-    worded = deque(_WORD_MARKER.finditer(text) if "[" in text else (), maxlen=_MARKERS)
+    worded = deque(_WORD_MARKER.finditer(text), maxlen=_MARKERS)
     return sorted((*found, *worded), key=lambda one: one.start())[-_MARKERS:]
 
 
@@ -151,10 +169,16 @@ def _last_fence(tail: str) -> str | None:
     return body[info.end() :] if info else body
 
 
+def _whole_fence(tail: str) -> str:
+    """The contents of the fence that is the whole text, which may hold others; else ""."""
+    begun = _WHOLE.match(tail)
+    return tail[begun.end() : -len(_FENCE)] if begun else ""
+
+
 def _is_json_call(text: str, tools: ToolSet) -> bool:
     """Whether the text ends in an object that is a call and nothing else, or in several or a list of them."""
     if text[-1:] in ("}", "]"):
-        starts = [found.end() - 1 for found in _LINE.finditer(text)][-_TRIES:]
+        starts = [found.start("json") for found in _LINE.finditer(text)][-_TRIES:]
         for start in reversed(starts):
             try:
                 value, end = decode_strict(text, start)
@@ -163,7 +187,11 @@ def _is_json_call(text: str, tools: ToolSet) -> bool:
             if end == len(text):
                 return is_call_shape(value) or (not text[:start].strip() and _is_declaration(value, tools))
     heads = list(_HEAD.finditer(text)) if "{" in text else []
-    return bool(heads) and heads[-1].group(1) in tools.names and _is_broken(text, heads[-1].start())
+    if not heads:
+        return False
+    last = heads[-1]
+    named = last.group(1) in tools.names or not text[: last.start()].strip()
+    return named and _is_broken(text, last.start())
 
 
 def _is_broken(text: str, at: int) -> bool:
@@ -272,6 +300,10 @@ def _is_begun(tail: str, tools: ToolSet) -> bool:
     before the arguments. Inside a line it has to be the call of a declared tool.
     """
     end = tail[-_CLOSED_CHARS:]
+    last = end[end.rfind("\n") + 1 :].strip()
+    least = 3 if last.startswith(("<|", "<\uff5c")) else _LEAST_OPENER
+    if len(last) >= least and any(one.startswith((last, tail)) for one in _OPENING):
+        return True
     for head in _heads():
         at = max(map(end.rfind, head.openers))
         if at < 0:
@@ -283,9 +315,9 @@ def _is_begun(tail: str, tools: ToolSet) -> bool:
     return False
 
 
-def _is_closed(tail: str, tools: ToolSet) -> bool:
-    """Whether the text ends in closing markers of a call whose beginning was lost: several, or one after the
-    end of JSON, and a declared tool's name before them.
+def _is_closed(tail: str, tools: ToolSet, json_asked: bool) -> bool:
+    """Whether the text ends in closing markers of a call whose beginning was lost: behind the end of JSON, or
+    several of them behind a declared tool's name. Behind words a lone one is a slip of the pen.
     """
     if tail[-1] not in ">]":
         return False
@@ -293,8 +325,13 @@ def _is_closed(tail: str, tools: ToolSet) -> bool:
     if found is None:
         return False
     body = tail[: found.start()].rstrip()
+    if not json_asked and _is_json_call(_TOOLS.sub("", body[-_JSON_CHARS:]).strip(), tools):
+        return True
+    ends = body.endswith(("}", "]")) and not body.endswith("[]")
+    if ends and _OF_CALLS.search(found.group()):
+        return True
     told = any(name in body for name in tools.names)
-    return told and (found.start("last") > found.start() or body.endswith(("}", "]")))
+    return told and (found.start("last") > found.start() or ends)
 
 
 def _is_quoted(text: str, at: int) -> bool:

@@ -223,11 +223,9 @@ class Turn:
         if self._policy.tool_choice in ("required", "named"):
             problem = Problem("", "call_required", "a tool call was required and none came")
             return Outcome(deltas, (), Verdict.reask, (), (problem,))
-        attempt = (
-            find_attempt("".join(self._said), self._tools, self._policy.json_answer)
-            if self._policy.tool_choice != "none"
-            else None
-        )
+        content = "".join((*self._left, *(one.text for one in deltas if isinstance(one, TextDelta))))
+        may_call = self._policy.tool_choice != "none"
+        attempt = find_attempt(content, self._tools, self._policy.json_answer) if may_call else None
         if attempt is not None:
             return Outcome(deltas, (), Verdict.reask, (), (attempt,))
         return Outcome(deltas, (), Verdict.none)

@@ -62,7 +62,7 @@ class CorruptedModel(WireUpstream):
         super().__init__(told("Nothing is due."), [{"id": MODEL, "max_model_len": 100_000}])
         self._due: dict[str, DueTurn] = {}
         self._lock = threading.Lock()
-        self._corpus = load_corrupted()
+        self._corpus = [case for case in load_corrupted() if case.channel == "content"]
         self.out = False
         self.did: dict[str, int] = dict.fromkeys((*_KINDS, "out"), 0)
 
@@ -118,7 +118,10 @@ class CorruptedModel(WireUpstream):
             case "arguments" if len(calls) == 1:
                 return _damaged(due, ARGUMENTS) or right
             case "corpus":
-                return told(due.rng.choice(self._corpus).text or "...")
+                case = due.rng.choice(self._corpus)
+                if case.calls:
+                    due.meant.append(tuple((one.name, dict(one.arguments)) for one in case.calls))
+                return told(case.text or "...")
             case "loop":
                 return told(*["I will look into this at once. "] * 200)
             case "length" if calls:

@@ -1,0 +1,92 @@
+"""Tells whether a text begins like a call that no reading has accepted; one of the signs of an attempt.
+
+Words may follow: models chat on after a call. A text that shows or explains calls begins with words of its
+own.
+"""
+
+from __future__ import annotations
+
+import re
+
+from repair.endings import is_call_shape, match_marker
+from repair.formats import bare_python
+from repair.limits import LIMITS
+from repair.regions import SPECIAL_TOKENS
+from repair.strict import decode_strict
+from repair.tools import ToolSet
+
+_BROKEN_MARKER = re.compile(
+    r"(?:<[|/\uff5c]?[\w:|\uff5c\u2581 -]{0,30}?|\[{0,2})"
+    r"(?:(?:tool|function)s?[\s_\u2581-]{0,2}(?:call|use|sep)|cal{1,3}ing[ _]?tool|invoke[ =])"
+    r"|<[\w:|-]{1,24}calls?>|```tool_c(?:ode|all)\s",
+    re.IGNORECASE,
+)
+_SKIPPED = re.compile(r"[\s\ufeff\u200b-\u200d\u2060\x00-\x1f]{1,40}")
+_WORD = re.compile(r"[\w.-]+")
+_NAMED = re.compile(r"(?:functions\.)?(?P<name>[\w.-]{1,80})\(")
+_LISTED = re.compile(r"\[\s{0,9}[\w.-]{1,80}\(\s{0,9}(?:\w{1,80}\s?=|\))")
+_LISTED_NAME = re.compile(r"\[\s{0,9}([\w.-]{3,80})\Z")
+_TOLD = (">", "\u273f")  # with what begins a marker that holds the call's name, or says that it follows
+_FILLED = re.compile(r"[{(]|=[\"']|<[\w:|]{0,12}(?:param|arg)")
+# a sentence that goes on is about the call
+_LINE_END = re.compile(r"[;,\s]{0,20}\n(?!\s{0,20}[a-z])|\s*\Z")
+
+
+def begins_call(text: str, tools: ToolSet, json_asked: bool = False) -> bool:
+    """Whether `text`, in which no call has been read, begins with a call: with the marker of any family, with
+    a broken one and a declared tool's name, or with a declared tool's call on lines of its own.
+    json_asked: the answer was to be JSON.
+    """
+    if not tools:
+        return False
+    at = _first(text)
+    beginning = text[at : at + LIMITS.attempt_chars]
+    marker = match_marker(beginning)
+    if marker is not None:
+        return marker.group()[0] in _TOLD or _FILLED.search(beginning, marker.end()) is not None
+    if _BROKEN_MARKER.match(beginning) is not None:
+        return not set(_WORD.findall(beginning)).isdisjoint(tools.names)
+    return (not json_asked and _is_object(text, at, tools)) or _is_python(text, at, tools)
+
+
+def _first(text: str) -> int:
+    """Where the text begins, behind white space, a byte-order mark and a template's tokens."""
+    at = 0
+    while True:
+        start = at
+        blank = _SKIPPED.match(text, at)
+        at = blank.end() if blank else at
+        token = next((one for one in SPECIAL_TOKENS if text.startswith(one, at)), "")
+        at += len(token)
+        if at == start:
+            return at
+
+
+def _is_object(text: str, at: int, tools: ToolSet) -> bool:
+    """Whether a declared tool's call as JSON, or a list of calls, stands on lines of its own."""
+    if text[at : at + 1] not in ("{", "["):
+        return False
+    try:
+        value, end = decode_strict(text, at)
+    except ValueError:
+        return False
+    told = any(name in text[at:end] for name in tools.names)
+    return told and is_call_shape(value) and _LINE_END.match(text, end) is not None
+
+
+def _is_python(text: str, at: int, tools: ToolSet) -> bool:
+    """The same for calls as Python writes them; a list of them may be of any tool, and have no end."""
+    if text.startswith("[", at):
+        begun = _LISTED_NAME.match(text, at)
+        if begun is not None:
+            return any(name.startswith(begun.group(1)) for name in tools.names)
+        listed = _LISTED.match(text, at)
+        if listed is None:
+            return False
+        region = bare_python.parse(text, at, tools)
+        return region is None or _LINE_END.match(text, region.end) is not None
+    named = _NAMED.match(text, at)
+    if named is None or named.group("name") not in tools.names:
+        return False
+    region = bare_python.parse(text, at, tools)
+    return region is not None and bool(region.calls) and _LINE_END.match(text, region.end) is not None
