@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import json
 import re
+from bisect import bisect_left
 from collections import deque
 from dataclasses import dataclass
 from typing import Any
@@ -47,10 +48,10 @@ _TOOLS = re.compile(r"</?tools>\s{0,20}|<\w{0,20}:?tools?>\s{0,20}|</\w{0,20}:?t
 
 def _loose(marker: str) -> str:
     """A pattern for the marker with any bars in place of its own, and any joints, in a folded text."""
-    return re.escape(_fold(marker)).replace(r"\|", r"\|{1,2}").replace("_", "[_ ]")
+    return re.escape(fold(marker)).replace(r"\|", r"\|{1,2}").replace("_", "[_ ]")
 
 
-def _fold(text: str) -> str:
+def fold(text: str) -> str:
     """The text, of the same length, with one bar for all characters that look like it, and one joint. The
     text is folded and not the patterns, because classes of such characters take much memory in each place.
     """
@@ -61,22 +62,21 @@ _OPENING = sorted(
     {one for form in FORMATS.values() for one in form.OPENERS if one[0] in "<[]\u273f"},
     key=lambda one: (-len(one), one),
 )
-# every alternative begins with one of four characters, so that other text is skipped at once
-_MARKER = re.compile(
-    "|".join(
-        (
-            *map(_loose, _OPENING),
-            r"<\|{0,2}[\w:]{0,20}\|{0,2}(?:tool|function)s?[_ -]{0,2}(?:call|use)s?",
-            r"<\|{0,2}\s?DSML",
-            r"<(?:\w{1,10}:)?invoke name=",
-            r"\u273f\w{1,12}\u273f",
-        )
-    ),
-    re.IGNORECASE,
+_FOLDED_OPENING = sorted(map(fold, _OPENING))
+#: the marker of a call, in a folded text; every alternative begins with one of four characters, so that other
+#: text is skipped at once
+MARKER = "|".join(
+    (
+        *map(_loose, _OPENING),
+        r"<\|{0,2}[\w:]{0,20}\|{0,2}(?:tool|function)s?[_ -]{0,2}(?:call|use)s?",
+        r"<\|{0,2}\s?DSML",
+        r"<(?:\w{1,10}:)?invoke name=",
+        r"\u273f\w{1,12}\u273f",
+    )
 )
-_WORD_MARKER = re.compile(
-    r"functools\[|to=functions\.|>>>[\w./-]{1,64}\n[\s\ufeff]{0,20}[{\[\"]", re.IGNORECASE
-)
+_MARKER = re.compile(MARKER, re.IGNORECASE)
+WORD_MARKER = r"functools\[|to=functions\.|>>>[\w./-]{1,64}\n[\s\ufeff]{0,20}[{\[\"]"
+_WORD_MARKER = re.compile(WORD_MARKER, re.IGNORECASE)
 _CLOSING = sorted(
     {one for form in FORMATS.values() for one in form.CLOSERS if one[-1:] in ">]"}
     - {*FRAME_ENDS, "<|call|>"},
@@ -124,22 +124,29 @@ def ends_in_marker(text: str) -> bool:
 def find_marker(text: str, anywhere: bool = False) -> bool:
     """Whether `text` begins with the marker of a call of any family, or holds one."""
     if anywhere:
-        text = _fold(text)
+        text = fold(text)
         return any(one.search(text) for one in (_MARKER, _WORD_MARKER))
     return match_marker(text) is not None
 
 
 def match_marker(text: str) -> re.Match[str] | None:
     """The marker of a call of any family with which `text` begins."""
-    text = _fold(text)
+    text = fold(text)
     return _MARKER.match(text) or _WORD_MARKER.match(text)
+
+
+def begins_marker(text: str) -> bool:
+    """Whether `text` is the beginning of a marker of a call, as any family writes it."""
+    folded = fold(text)
+    at = bisect_left(_FOLDED_OPENING, folded)
+    return at < len(_FOLDED_OPENING) and _FOLDED_OPENING[at].startswith(folded)
 
 
 def _last_markers(text: str) -> list[re.Match[str]]:
     """The last markers of calls in `text`, in order."""
     if not any(one in text for one in ("<", "[", ">>>", "to=", "\u273f")):
         return []
-    text = _fold(text)
+    text = fold(text)
     found = deque(_MARKER.finditer(text), maxlen=_MARKERS)
     worded = deque(_WORD_MARKER.finditer(text), maxlen=_MARKERS)
     return sorted((*found, *worded), key=lambda one: one.start())[-_MARKERS:]
@@ -302,7 +309,7 @@ def _is_begun(tail: str, tools: ToolSet) -> bool:
     end = tail[-_CLOSED_CHARS:]
     last = end[end.rfind("\n") + 1 :].strip()
     least = 3 if last.startswith(("<|", "<\uff5c")) else _LEAST_OPENER
-    if len(last) >= least and any(one.startswith((last, tail)) for one in _OPENING):
+    if len(last) >= least and (begins_marker(last) or begins_marker(tail)):
         return True
     for head in _heads():
         at = max(map(end.rfind, head.openers))
@@ -321,7 +328,7 @@ def _is_closed(tail: str, tools: ToolSet, json_asked: bool) -> bool:
     """
     if tail[-1] not in ">]":
         return False
-    found = _CLOSED.search(_fold(tail), max(0, len(tail) - _CLOSED_CHARS))
+    found = _CLOSED.search(fold(tail), max(0, len(tail) - _CLOSED_CHARS))
     if found is None:
         return False
     body = tail[: found.start()].rstrip()

@@ -32,20 +32,20 @@ class Unasked:
         self._json_asked = json_asked
         self._line = ""  # the line that is being written, of the text that was sent
         self._fences = 0
-        self._held = ""
+        self._held: list[str] = []
         self._open = False  # a marker has come, and everything after it waits
 
     def feed(self, text: str) -> str:
         """What may be sent: everything but the text after a marker that begins a line, or after what may
         become one.
         """
-        self._held += text
+        self._held.append(text)
         if self._open:
             return ""
-        whole, gone = self._line + self._held, len(self._line)
+        whole, gone = self._line + "".join(self._held), len(self._line)
         at = self._leaves_to(whole, gone)
         self._fences += whole.count(_FENCE, 0, at) - self._line.count(_FENCE)
-        self._held = whole[at:]
+        self._held = [whole[at:]]
         line = whole[whole.rfind("\n", 0, at) + 1 : at]
         self._line = line if len(line) <= _KEPT else f"-{line[-2:]}"
         return whole[gone:at]
@@ -68,7 +68,7 @@ class Unasked:
 
     def close(self) -> str:
         """What was still held."""
-        held, self._held = self._held, ""
+        held, self._held = "".join(self._held), []
         return held
 
     def wrote_call(self, text: str) -> bool:

@@ -24,6 +24,7 @@ from proxy.upstreams.base import (
     UpstreamText,
 )
 from repair.doomed import DoomedCalls
+from repair.doubt import Doubt
 from repair.split_turn import Parts, emit_as_it_is, take_apart
 from repair.stop import cut_content
 from repair.tools import ToolSet
@@ -94,10 +95,12 @@ class AttemptReader:
         tools: ToolSet,
         generation: Generation,
         policy: TurnPolicy,
-        unasked: Unasked | None = None,
+        holder: Unasked | Doubt | None = None,
         verbatim: bool = False,
     ) -> None:
-        """verbatim: nothing in the text is looked for but the client's stop strings."""
+        """holder: of text that may not be sent before the turn is judged.
+        verbatim: nothing in the text is looked for but the client's stop strings.
+        """
         self._tools = tools
         self._policy = policy
         self._format = generation.format
@@ -107,7 +110,7 @@ class AttemptReader:
             if verbatim
             else Turn(tools, generation.format, policy, generation.generation_prompt)
         )
-        self._unasked = unasked
+        self._holder = holder
         self._calls: list[UpstreamCall] = []
         self._raw: list[str] = []
         self._heard: list[str] = []
@@ -179,11 +182,11 @@ class AttemptReader:
         return []
 
     def _leaving(self, deltas: Sequence[Delta]) -> list[Delta]:
-        """The deltas without those that are held back in a turn in which no call may be made."""
-        if self._unasked is None:
+        """The deltas without what is held back."""
+        if self._holder is None:
             return list(deltas)
         passed = [
-            TextDelta(self._unasked.feed(one.text)) if isinstance(one, TextDelta) else one for one in deltas
+            TextDelta(self._holder.feed(one.text)) if isinstance(one, TextDelta) else one for one in deltas
         ]
         return [one for one in passed if one.text]
 
@@ -296,7 +299,7 @@ class AttemptReader:
         """With what was held back. A refusal is an answer, whatever was asked for."""
         if self._refusal and not self._calls and not outcome.calls:
             outcome = replace(outcome, problems=(), verdict=Verdict.none)
-        held = self._unasked.close() if self._unasked else ""
+        held = self._holder.close() if self._holder else ""
         return replace(outcome, events=(TextDelta(held), *outcome.events)) if held else outcome
 
     @property

@@ -28,6 +28,7 @@ from proxy.prompts.think_time import reply_of
 from proxy.records.activity import Activity
 from proxy.records.request_record import Ending, Sink
 from proxy.upstreams.base import Generation, Upstream, UpstreamExtra, UpstreamStarted, UpstreamText
+from repair.doubt import Doubt
 from repair.placement import InText
 from repair.tools import ToolSet
 from repair.turn import TurnPolicy
@@ -72,7 +73,7 @@ class Exchange:
             tools,
             generation,
             plain if as_emitted else self._turn_policy,
-            self._unasked,
+            self._unasked or (Doubt() if tools and about.mode in REASKING else None),
             verbatim=about.request.raw is not None,
         )
         watching = about.mode is GuardMode.observe
