@@ -10,6 +10,7 @@ from mlx_lm.models.cache import BatchKVCache, KVCache, make_prompt_cache
 from engine.tuning import CPU, Buckets, DeviceTuning
 
 STAGGERED = 8  # layers, after which the amounts begin again
+SPARE = 8  # a long buffer has room for an eighth more: else every second turn would copy all of it
 
 
 def staggered(layer: int, stagger: int) -> int:
@@ -95,15 +96,17 @@ class JoinedCache(BatchKVCache):  # type: ignore[misc]
         return size if size >= need and size == sizes.up(size) else sizes.up(need)
 
     def _grow(self, more: int) -> None:
-        """Enlarges the buffer: at once to `room`, and beyond it by `step`, as mlx_lm does. Equal steps would
-        copy all of a long prompt again and again, and leave what they freed in pieces behind.
+        """Enlarges a full buffer: at once to `room`, and beyond it by a part of what it holds, or by `step`,
+        as mlx_lm does. Equal steps would copy all of a long sequence again and again, and leave what they
+        freed in pieces behind.
         """
-        if self.keys is None or self.values is None:
+        need = self._idx + more
+        if self.keys is None or self.values is None or need <= self.keys.shape[2]:
             return
-        size, need = self.keys.shape[2], self._idx + more
-        if size < need <= self.room:
-            self.keys = enlarged(self.keys, self._idx, self.room)
-            self.values = enlarged(self.values, self._idx, self.room)
+        size = self.room if need <= self.room else need + need // SPARE
+        if size == self.room or size - need > self.step:
+            self.keys = enlarged(self.keys, self._idx, size)
+            self.values = enlarged(self.values, self._idx, size)
 
     def advance(self, tokens: int) -> None:
         """Takes tokens back that trim() has just cut off every row."""
@@ -116,11 +119,17 @@ class JoinedCache(BatchKVCache):  # type: ignore[misc]
             super().filter(batch_indices)
 
     def extract(self, idx: int) -> KVCache:
-        """The cache of one row, as a view: it is copied when it is changed."""
+        """The cache of one row, as a view: it is copied when it is changed. Of a row without others and
+        padding it is the whole buffer with its room, in which the sequence can be continued once this batch
+        is gone.
+        """
         keys, values, _, padding, end = self.state
         start = int(padding[idx].item())
         row = KVCache()
-        row.state = (keys[idx : idx + 1, :, start:end], values[idx : idx + 1, :, start:end], end - start)
+        if start == 0 and len(keys) == 1:
+            row.state = (keys[...], values[...], end)
+        else:
+            row.state = (keys[idx : idx + 1, :, start:end], values[idx : idx + 1, :, start:end], end - start)
         return row
 
     def extend(self, other: Any) -> None:
@@ -206,7 +215,7 @@ def joinable(
     steps = [KVCache.step + staggered(n, tuning.stagger) for n in range(len(layers))]
     return [
         RowCache(layer, tuning.stagger > 0 and n % 2 == 0, step, prompt + step, tuning.caches)
-        if type(layer) is KVCache
+        if type(layer) in (KVCache, RowCache)
         else layer
         for n, (layer, step) in enumerate(zip(layers, steps, strict=True))
     ]

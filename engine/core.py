@@ -128,8 +128,7 @@ class EngineCore:
         """Ends a request at any stage, without an event. Unknown ids are ignored."""
         sequence = self._sequences.get(id)
         if sequence is not None:
-            self._keep(sequence)
-            self._forget(sequence)
+            self._retire(sequence, self._keep(sequence))
 
     def stop(self, id: str) -> None:
         """Ends a request whose client needs no more than it has written. Unknown ids are ignored."""
@@ -204,7 +203,8 @@ class EngineCore:
         if sequence.request.prefill_only and left <= LEAST_AHEAD:
             self._end_prefill(sequence)
             return []
-        sequence.live = self._runner.insert(sequence.job, taken.join, taken.length)
+        buffers = self.reuse.buffers(sequence.prefix)
+        sequence.live = self._runner.insert(sequence.job, taken.join, taken.length, buffers)
         sequence.queued.remaining = left
         return [Began(sequence.id, taken.length)] if sequence.request.announce else []
 
@@ -218,11 +218,12 @@ class EngineCore:
         done = len(job.prompt) - remaining
         followed = any(one.leader is sequence for one in self._sequences.values())
         now = remaining == 1 or (self._runner.decoding and self.reuse.wants_part(prefix, done))
+        computed: Computed | None = None
         if done in job.marks or (now and (followed or self.reuse.wants_prompt(prefix))):
-            self._keep(sequence)
+            computed = self._keep(sequence)
             self.reuse.cache.settle()
         if remaining == 1 and sequence.request.prefill_only:
-            self._end_prefill(sequence)
+            self._end_prefill(sequence, computed)
 
     def _keep(self, sequence: Sequence, computed: Computed | None = None) -> Computed | None:
         """Keeps what was computed of a request, and returns it."""
@@ -286,8 +287,7 @@ class EngineCore:
         for id in self._scheduler.in_the_way():
             sequence = self._sequences[id]
             if sequence.request.prefill_only:
-                self._keep(sequence)
-                self._end_prefill(sequence)
+                self._end_prefill(sequence, self._keep(sequence))
 
     def _write(self, sampled: Sampled, events: list[Event]) -> None:
         """Turns one token into text, and ends the request at an end token, the limit or a repetition."""
@@ -319,14 +319,14 @@ class EngineCore:
         computed = self._keep(sequence, computed)
         self.reuse.turn(sequence.prefix, computed.tokens if computed is not None else ())
         report = self.reuse.report(sequence.prefix)
-        self._forget(sequence)
+        self._retire(sequence, computed)
         return sequence.finished(finish, now, report, unconstrained)
 
-    def _end_prefill(self, sequence: Sequence) -> None:
-        """Ends a request for a prompt alone, whose result was kept."""
+    def _end_prefill(self, sequence: Sequence, computed: Computed | None = None) -> None:
+        """Ends a request for a prompt alone. computed: what was kept of it."""
         report = self.reuse.report(sequence.prefix)
         self._ended.append(sequence.finished(FinishReason.length, time.monotonic(), report))
-        self._forget(sequence)
+        self._retire(sequence, computed)
 
     def _take_over(self, request: GenerateRequest) -> None:
         """Ends running prefills of what this request needs too, and keeps what they have computed."""
@@ -334,8 +334,13 @@ class EngineCore:
             return
         for one in list(self._sequences.values()):
             if one.request.prefill_only and one.live is not None and self.reuse.shares(one.prefix, request):
-                self._keep(one)
-                self._end_prefill(one)
+                self._end_prefill(one, self._keep(one))
+
+    def _retire(self, sequence: Sequence, computed: Computed | None) -> None:
+        """Forgets a request whose work was kept, and leaves its buffers to the next turn."""
+        self._forget(sequence)
+        if computed is not None:
+            self.reuse.leave(sequence.prefix, computed.tokens, computed.caches)
 
     def _forget(self, sequence: Sequence) -> None:
         del self._sequences[sequence.id]

@@ -82,15 +82,18 @@ class Runner:
             self._lanes.append(Lane(self._network, self._eos, self._max_batch))
         return self._lanes[place]
 
-    def insert(self, job: Job, join: Join | None = None, done: int = 0) -> Live:
+    def insert(
+        self, job: Job, join: Join | None = None, done: int = 0, buffers: list[Any] | None = None
+    ) -> Live:
         """Queues a new job for the next step.
 
         join: makes the caches of the first `done` tokens of its prompt, which must leave at least one to run.
             Other requests go on decoding meanwhile, because a long copy would be a gap in their streams.
+        buffers: those caches, where they need not be made; the job writes into them.
         """
         live = self._begin(job)
-        live.left, live.cached = len(job.prompt) - done, done
-        if join is None:
+        live.left, live.cached, live.cache = len(job.prompt) - done, done, buffers
+        if join is None or buffers is not None:
             self._enter(live)
             return live
         live.joining = self._joiner.begin(join)

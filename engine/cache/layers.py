@@ -13,7 +13,7 @@ from typing import Any
 
 import mlx.core as mx
 
-from engine.batch_cache import staggered
+from engine.batch_cache import SPARE, staggered
 from engine.cache.copying import stream
 from engine.tuning import CPU, DeviceTuning
 
@@ -92,9 +92,9 @@ class Layout:
         spec: list[Any] = []
         for layer, plain in zip(leaves(caches), self._plain, strict=True):
             if plain:
-                keys, values, _ = layer.state
-                if keys.shape[-2] < end:
-                    raise ValueError(f"a sequence of {keys.shape[-2]} tokens cannot be kept up to {end}")
+                keys, values, size = layer.state
+                if size < end:
+                    raise ValueError(f"a sequence of {size} tokens cannot be kept up to {end}")
                 slices += [mx.contiguous(array[..., start:end, :]) for array in (keys, values)]
             else:
                 spec.append(pack(layer.state, states))
@@ -105,12 +105,13 @@ class Layout:
         any thread.
 
         more: tokens that are going to be added before an answer. The buffers have room for both and need not
-            grow, but double at most: room has to be filled with zeros before the first token is computed.
+            grow, and those of long sequences for some turns more. But they double at most: room has to be
+            filled with zeros before the first token is computed.
         """
         end = parts[-1].end
         caches = self._make()
         for index, layer in enumerate(self._plain_of(caches)):
-            spare = self._room(index, end, more)
+            spare = self._room(index, end, more, end // SPARE)
             keys, values = (joined(parts, 2 * index + offset, spare) for offset in (0, 1))
             layer.state = (keys, values, end)
         self._put_states(caches, parts[-1].kept)
@@ -133,15 +134,20 @@ class Layout:
                 layer.update_and_fetch(*(sliced(part, 2 * index + offset) for offset in (0, 1)))
         self._put_states(caches, part.kept)
 
+    def room(self, caches: Sequence[Any]) -> int:
+        """Tokens for which the layers that can be sliced have room in these caches; 0 without such layers."""
+        sizes = [0 if layer.keys is None else layer.keys.shape[-2] for layer in self._plain_of(caches)]
+        return min(sizes, default=0)
+
     def _plain_of(self, caches: Sequence[Any]) -> Iterator[Any]:
         return (layer for layer, plain in zip(leaves(caches), self._plain, strict=True) if plain)
 
-    def _room(self, index: int, end: int, more: int) -> int:
+    def _room(self, index: int, end: int, more: int, least: int = 0) -> int:
         """Tokens of room beyond `end` in the buffers of a plain layer."""
         tuning = self._tuning
         if tuning.caches is not None:  # for the next chunk: each larger size is read as a whole
             return tuning.caches.up(end + tuning.padded(min(more, tuning.prefill_step))) - end
-        room = min(more + ANSWER_ROOM, end) if more else 0
+        room = min(max(more + ANSWER_ROOM, least), end) if more else 0
         return room + min(room, staggered(index, tuning.stagger))
 
     def _put_states(self, caches: Sequence[Any], kept: Kept) -> None:

@@ -15,6 +15,7 @@ import mlx.core as mx
 from tokenizers import Tokenizer
 
 from engine.cache.archive import Archive
+from engine.cache.buffers import TurnBuffers
 from engine.cache.disk import Folder
 from engine.cache.layers import Layout
 from engine.cache.prefix import Prefix
@@ -56,6 +57,7 @@ class CacheManager:
         archive = open_archive(config, budget, tuning) if budget else None
         ram = RamTier(budget, model.cost.per_token or 1, model.cost.fixed)
         self.cache = PrefixCache(layout, name, model.info.path, ram, archive, tuning=tuning)
+        self._buffers = TurnBuffers(layout, self.cache.radix, ram)
         self.sessions = CachedSessions(self.cache, config.session_ttl_s, budget // 2, time.monotonic)
         self._tokenizer: Tokenizer = model.tokenizer
         self._ram_ttl_s = config.cache_ram_ttl_s
@@ -81,6 +83,20 @@ class CacheManager:
         prefix.taken = replace(taken, join=None)  # holds what the request joins
         prefix.reason = self.sessions.explain(prefix.request.session, prefix.tokens, taken)
         return taken
+
+    def buffers(self, prefix: Prefix) -> list[Any] | None:
+        """The buffers of the request whose tokens this one starts from, to be continued in place of the copy
+        that start() told of; None where there are none.
+        """
+        length = prefix.taken.length if prefix.taken is not None else 0
+        return self._buffers.take(prefix.tokens[:length], len(prefix.tokens))
+
+    def leave(self, prefix: Prefix, tokens: Sequence[int], caches: Sequence[Any]) -> None:
+        """A request is over, its work was kept, and nobody else has its caches, which are of these tokens:
+        the next turn may continue in them.
+        """
+        if not prefix.request.ephemeral and self.cache.ram.budget:
+            self._buffers.keep(as_tokens(tokens), caches)
 
     def came(self, prefix: Prefix, length: int, late: bool) -> None:
         """The caches of the first `length` tokens were put together; late: the disk was too slow for more."""

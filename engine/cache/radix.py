@@ -34,6 +34,8 @@ class Segment:
     kept: what is in RAM; None when nothing is.
     nbytes: size of what is kept.
     spare: bytes of it that are only needed to continue from its end.
+    buffers: those of a request that ended where it does, see engine.cache.buffers; None when nothing is kept.
+    buffer_bytes: their size.
     stored: bytes on disk; 0 when it is not there.
     session: which session computed it; "" for none.
     locks: requests that are about to use it.
@@ -46,6 +48,8 @@ class Segment:
     kept: Any = None
     nbytes: int = 0
     spare: int = 0
+    buffers: Any = None
+    buffer_bytes: int = 0
     stored: int = 0
     session: str = ""
     locks: int = 0

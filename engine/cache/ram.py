@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from engine.cache.radix import Segment
 
@@ -34,8 +35,12 @@ class RamTier:
     of the last one that was evicted, so that cost counts against recency, and what is not used ages.
     `unit`: bytes that one token takes, which makes the cost per byte a number near 1; `fixed`: those of
     states. Among equals the longest unused is evicted first. A segment with continuations in RAM stays
-    until they are evicted: roots outlive leaves. Its spare bytes are given up before anything else, if they
-    are on disk and only one segment continues it.
+    until they are evicted: roots outlive leaves. Its spare bytes are given up before any segment, if they
+    are on disk and only one segment continues it. Before them go the buffers of the last turns, which hold
+    nothing that segments do not.
+
+    buffered: the segments at whose ends buffers are kept, the longest unused first. dropped: buffers that
+    went for want of room.
     """
 
     budget: int
@@ -45,6 +50,8 @@ class RamTier:
     floor: float = 0.0
     evictions: int = 0
     held: dict[bytes, Segment] = field(default_factory=dict)
+    buffered: dict[bytes, Segment] = field(default_factory=dict)
+    dropped: int = 0
 
     def hold(
         self, segment: Segment, kept: object, nbytes: int, now: float, spare: int = 0
@@ -64,6 +71,42 @@ class RamTier:
         self.touch([segment], now)
         return gone
 
+    def hold_buffers(self, segment: Segment, buffers: object, nbytes: int) -> bool:
+        """Keeps buffers at the end of a segment in RAM. Older ones go for them, and then what is on disk and
+        of no active session. Returns whether there was room.
+        """
+        self.take_buffers(segment)
+        others = sum(one.buffer_bytes for one in self.buffered.values())
+        need = self.used + nbytes - self.budget
+        segment.locks += 1  # it must not be evicted for its own buffers
+        gone = self._choose(need - others, segment, Rank.common, stored=True)
+        segment.locks -= 1
+        if segment.kept is None or gone is None:
+            return False
+        self._drop_buffers(need)
+        self._evict(gone)
+        segment.buffers, segment.buffer_bytes = buffers, nbytes
+        self.buffered[segment.name] = segment
+        self.used += nbytes
+        return True
+
+    def take_buffers(self, segment: Segment) -> Any:
+        """Hands over the buffers at the end of a segment, which are kept no more; None without any."""
+        buffers, segment.buffers = segment.buffers, None
+        if self.buffered.pop(segment.name, None) is not None:
+            self.used -= segment.buffer_bytes
+            segment.buffer_bytes = 0
+        return buffers
+
+    def _drop_buffers(self, need: int) -> int:
+        """Drops buffers, up to `need` bytes; returns the bytes that are still needed."""
+        while need > 0 and self.buffered:
+            oldest = next(iter(self.buffered.values()))
+            need -= oldest.buffer_bytes
+            self.take_buffers(oldest)
+            self.dropped += 1
+        return need
+
     @property
     def most_tokens(self) -> int:
         """The length of a conversation that just fits."""
@@ -76,7 +119,8 @@ class RamTier:
             segment.worth = self.floor + cost(segment) * self.unit / max(segment.nbytes, 1)
 
     def drop(self, segment: Segment) -> None:
-        """Removes a segment; it need not be there."""
+        """Removes a segment with the buffers at its end; it need not be there."""
+        self.take_buffers(segment)
         if self.held.pop(segment.name, None) is not None:
             self.used -= segment.nbytes
             segment.kept, segment.nbytes, segment.spare = None, 0, 0
@@ -108,28 +152,40 @@ class RamTier:
 
         Nothing is evicted for a newcomer of lower rank.
         """
-        need = self.used + nbytes - self.budget
-        if need <= 0:
-            return []
-        above = set(ancestors(newcomer)) if newcomer is not None else set()
         most = newcomer.rank if newcomer is not None else Rank.pinned
-        need = self._thin(need, most, newcomer)
+        need = self._drop_buffers(self.used + nbytes - self.budget)
+        gone = self._choose(self._thin(need, most, newcomer), newcomer, most)
+        self._evict(gone or ())
+        return gone
+
+    def _choose(
+        self, need: int, newcomer: Segment | None, most: int, stored: bool = False
+    ) -> list[Segment] | None:
+        """Segments of `need` bytes, of rank `most` at most, the first to be evicted first; None where there
+        are no more that may go for the newcomer. stored: only what is on disk.
+        """
+        above = set(ancestors(newcomer)) if newcomer is not None else set()
         gone: list[Segment] = []
         leaving: set[bytes] = set()
-        free = 0
-        while free < need:
-            found = [one for one in self.held.values() if self._may_go(one, leaving, above, most)]
+        while need > 0:
+            found = [
+                one
+                for one in self.held.values()
+                if (one.stored or not stored) and self._may_go(one, leaving, above, most)
+            ]
             if not found:
                 return None
             first = min(found, key=lambda one: (one.rank, one.worth, one.used))
             leaving.add(first.name)
             gone.append(first)
-            free += first.nbytes
+            need -= first.nbytes
+        return gone
+
+    def _evict(self, gone: Sequence[Segment]) -> None:
         for one in gone:
             self.floor = max(self.floor, one.worth)
             self.drop(one)
         self.evictions += len(gone)
-        return gone
 
     def _may_go(self, one: Segment, leaving: set[bytes], above: set[bytes], most: int) -> bool:
         if one.locks or one.name in leaving or one.name in above or one.rank > most:

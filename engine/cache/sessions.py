@@ -208,7 +208,7 @@ class CachedSessions:
             tokens=sum(len(branch.tokens) for branch in session.branches),
             prompt_tokens=session.prompt_tokens,
             reused_tokens=session.reused_tokens,
-            ram_bytes=sum(segment.nbytes for segment in segments.values()),
+            ram_bytes=sum(one.nbytes + one.buffer_bytes for one in segments.values()),
             tier=session.tier,
             cause=session.reason.cause,
             idle_s=self._clock() - session.last_seen,

@@ -259,10 +259,12 @@ class PrefixCache:
         """Returns whether it is there now."""
         if not lacks(segment, kept.whole):
             return True
+        dropped = self.ram.dropped
         gone = self.ram.hold(segment, kept, kept.nbytes, self._clock(), kept.spare)
         self.counts.refused += gone is None
         self._evicted([segment] if gone is None else gone)
-        if gone:  # MLX keeps what is freed for arrays of the same size, which the newcomer's are not
+        # MLX keeps what is freed for arrays of the same size, which the newcomer's are not
+        if gone or self.ram.dropped > dropped:
             mx.clear_cache()
         return gone is not None
 

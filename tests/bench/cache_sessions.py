@@ -152,6 +152,11 @@ def loop(core: EngineCore, turns: int, seed: int = 1) -> list[Turn]:
     return done
 
 
+def segment_bytes(core: EngineCore) -> int:
+    """Bytes of RAM that are needed to know what the core knows: without the buffers of the last turns."""
+    return sum(segment.nbytes for segment in core.reuse.cache.ram.held.values())
+
+
 def row(name: str, value: str, bar: str, met: bool) -> None:
     print(f"| {name} | {value} | {bar}{', met' if met else ', **missed**'} |", flush=True)
 
@@ -192,7 +197,7 @@ def bench_crowd(kind: str, loaded: LoadedModel, folder: Path, turns: int) -> Non
     last = SEED_TOKENS + (turns - 1) * (NEW_TOKENS + ANSWER) + ANSWER
     probe = make(loaded)
     ask(probe, text(1, last), answer=1)
-    size = probe.stats().cache.ram_bytes
+    size = segment_bytes(probe)
     probe.close()
     core = make(loaded, cache_ram=2 * size, cache_dir=str(folder / f"crowd-{kind}"))
     prompts = {seed: text(seed, SEED_TOKENS) for seed in range(11, 19)}
@@ -260,7 +265,7 @@ def bench_gap(loaded: LoadedModel, folder: Path, tokens: int, rounds: int = 5) -
     config = {"cache_dir": str(folder / "gap"), "cache_disk": 2**32}
     core = make(loaded, **config)
     ask(core, text(5, tokens), answer=1)
-    size = core.stats().cache.ram_bytes >> 20
+    size = segment_bytes(core) >> 20
     core.close()
     found = [gaps(loaded, config, (*text(5, tokens), 1)) for _ in range(rounds)]
     read, own, again, written = (float(np.median([one[index] for one in found])) for index in range(4))

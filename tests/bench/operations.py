@@ -50,10 +50,12 @@ def _layers(model: Any) -> Iterator[Layer]:
             yield Layer(heads, groups, width, cache.max_size if isinstance(cache, RotatingKVCache) else 0)
 
 
-def attention_seconds(layers: list[Layer], new: int, context: int) -> float:
+def attention_seconds(
+    layers: list[Layer], new: int, context: int, clock: Callable[[], float] = time.perf_counter
+) -> float:
     """Of `new` tokens at the end of `context`, as the engine computes it on a CPU."""
     kinds = {layer: layers.count(layer) for layer in layers}
-    return sum(count * _best(_attention(layer, new, context)) for layer, count in kinds.items())
+    return sum(count * _best(_attention(layer, new, context), clock) for layer, count in kinds.items())
 
 
 def _attention(layer: Layer, new: int, context: int) -> Callable[[], object]:
@@ -77,12 +79,12 @@ def _products(layer: Layer, new: int, context: int) -> Callable[[], object]:
     return lambda: (queries @ keys.T) @ keys
 
 
-def _best(work: Callable[[], object]) -> float:
+def _best(work: Callable[[], object], clock: Callable[[], float] = time.perf_counter) -> float:
     best = float("inf")
     for _ in range(_ROUNDS):
-        begun = time.perf_counter()
+        begun = clock()
         work()
-        best = min(best, time.perf_counter() - begun)
+        best = min(best, clock() - begun)
     return best
 
 

@@ -270,9 +270,11 @@ def slow(engines: Engines, monkeypatch: pytest.MonkeyPatch) -> Engines:
 
 
 def known_and_stream(core: EngineCore) -> GenerateRequest:
-    """A prompt of which most is known; meanwhile a stream decodes."""
+    """A prompt of which most is known, and has to be copied; meanwhile a stream decodes."""
     first = request("first", SYSTEM, max_tokens=8, ignore_eos=True)
     prompt = next_prompt(first, alone(core, first), " and then?")
+    for segment in list(core.reuse.cache.ram.buffered.values()):
+        core.reuse.cache.ram.take_buffers(segment)
     core.submit(request("stream", "abc", max_tokens=24, ignore_eos=True))
     for _ in range(4):
         core.step()

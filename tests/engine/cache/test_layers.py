@@ -131,6 +131,9 @@ def test_a_few_known_tokens_bring_no_room_for_a_long_prompt(loaded: LoadedModel)
     many = one.cut([grown(1000)], 0, 1000)
     (layer,) = one.join(kept_in([(0, 1000, many)]), 100)
     assert layer.keys.shape[2] == 1000 + 100 + ANSWER_ROOM
+    long = one.cut([grown(8000)], 0, 8000)
+    (layer,) = one.join(kept_in([(0, 8000, long)]), 100)
+    assert layer.keys.shape[2] == one.room([layer]) == 9000, "for some turns more"
 
 
 def grown(tokens: int) -> KVCache:

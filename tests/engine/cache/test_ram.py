@@ -145,3 +145,29 @@ def test_a_state_is_spared_only_where_it_can_come_back_and_nobody_needs_it() -> 
         assert newcomer is not None
         assert tier.hold(newcomer, Stateful(), 10, 2, spare=5) == [last]
         assert inner.kept.whole, spoil
+
+
+def test_buffers_go_before_any_segment_and_take_no_place_from_active_ones() -> None:
+    tree, tier = Radix("m", True), RamTier(40)
+    first = put(tree, tier, [1] * 10, 1, Rank.active)
+    second = put(tree, tier, [2] * 10, 2)
+    assert first is not None
+    assert second is not None
+    assert tier.hold_buffers(first, "first", 20)
+    assert tier.used == 40
+    assert tier.hold_buffers(second, "second", 20), "older buffers go"
+    assert (first.buffers, second.buffers, tier.used, tier.dropped) == (None, "second", 40, 1)
+    assert tier.hold_buffers(second, "again", 15), "in place of its own"
+    assert (tier.used, tier.dropped) == (35, 1)
+    put(tree, tier, [3] * 10, 3)
+    assert (kept(tier), tier.buffered, tier.used, tier.dropped) == ([1, 2, 3], {}, 30, 2)
+    assert not tier.hold_buffers(first, "first", 15), "others would be lost"
+    second.stored = 1
+    assert tier.hold_buffers(first, "first", 15), "one of no session is on disk"
+    assert (kept(tier), tier.used) == ([1, 3], 35)
+    assert not tier.hold_buffers(first, "first", 40)
+    assert tier.take_buffers(first) is None
+    assert tier.hold_buffers(first, "first", 10)
+    tier.drop(first)
+    assert (kept(tier), tier.buffered, tier.used) == ([3], {}, 10)
+    assert not tier.hold_buffers(first, "first", 10), "it is not in RAM"
