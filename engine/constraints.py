@@ -140,8 +140,8 @@ class Constraint:
 
     likely: as in engine.drafting.Drafter.
     failed: the grammar was dropped.
-    shown: the tokens that were allowed when the token was picked that the generator reports next, since it
-        picks one ahead; None: all of them.
+    latest: the tokens that were allowed when the token was picked that was picked last; None: all of them.
+    shown: the same of the token that the generator reports next, since it picks one ahead.
     """
 
     def __init__(
@@ -151,7 +151,7 @@ class Constraint:
         self._allowance_s = allowance_s
         self._matcher = matcher
         self._grammars = grammars
-        self._latest: Allowed | None = None
+        self.latest: Allowed | None = None
         self._looking_s = LOOKING_S
         self.likely = True  # of a call the beginning is known; later: the token picked last was
         self._consumed = False  # whether the matcher has the token that was picked last
@@ -166,8 +166,8 @@ class Constraint:
 
         drawn: the token picked last; None at the beginning.
         """
-        self.shown, self._latest = self._latest, None if self.failed else self._next(drawn, vocab_size)
-        return self._latest
+        self.shown, self.latest = self.latest, None if self.failed else self._next(drawn, vocab_size)
+        return self.latest
 
     def draft(self, drawn: int | None, most: int) -> list[int]:
         """The tokens that must come next, then a guess at what follows them; none where anything may come. To

@@ -162,12 +162,13 @@ class EngineCore:
             self._counts.prompt_tokens += 0 if remaining else len(sequence.job.prompt)
             self._note_prompt(sequence, remaining)
         self._counts.step(len(result.sampled), result.prefilled)
-        tokens = result.sampled
-        while tokens:
-            for sampled in tokens:
-                self._write(sampled, events)
-            tokens = self._runner.step_ahead()
-            self._counts.ahead(len(tokens))
+        for sampled in (*result.first, *result.sampled):
+            self._write(sampled, events)
+        if result.sampled and not result.first:  # a first token leaves at once
+            while tokens := self._runner.step_ahead():
+                self._counts.ahead(len(tokens))
+                for sampled in tokens:
+                    self._write(sampled, events)
         ended, self._ended = self._ended, []
         return events + ended
 
@@ -290,14 +291,17 @@ class EngineCore:
                 self._end_prefill(sequence, self._keep(sequence))
 
     def _write(self, sampled: Sampled, events: list[Event]) -> None:
-        """Turns one token into text, and ends the request at an end token, the limit or a repetition."""
+        """Turns one token into text, unless that was done before, and ends the request at an end token, the
+        limit or a repetition.
+        """
         sequence = self._sequences[sampled.id]
         now = time.monotonic()
-        finish, ends = sampled.finish, sampled.token in self._eos
-        if sequence.repeats(sampled.token):
-            finish = finish or FinishReason.repetition
-        logprobs = [] if ends else self._detokenizers.named(sampled.logprobs)
-        text = sequence.push(sampled.token, now, not ends, logprobs)
+        finish, ends, text = sampled.finish, sampled.token in self._eos, ""
+        if not sampled.told:
+            if sequence.repeats(sampled.token):
+                finish = finish or FinishReason.repetition
+            logprobs = [] if ends else self._detokenizers.named(sampled.logprobs)
+            text = sequence.push(sampled.token, now, not ends, logprobs)
         if finish is not None:
             text += sequence.detokenizer.flush()
         if text:

@@ -18,7 +18,7 @@ from engine.constraints import Allowed, Constraint, Grammars, ThinkingBudget
 from engine.heap import give_back
 from engine.lane import Lane, Live
 from engine.lanes import choose_lane
-from engine.sampling import SampledRow, UnexpectedRows, make_processors
+from engine.sampling import SampledRow, UnexpectedRows, last_token, make_processors
 from engine.shapes import rounded
 from engine.step import Computed, Job, Sampled, StepResult
 from engine.tuning import CPU, DeviceTuning
@@ -179,6 +179,7 @@ class Runner:
     def step(self, prefill_batch: int, prefill_step: int) -> StepResult:
         """One decode step for everything that decodes, and one prefill chunk. May raise anything."""
         sampled: list[Sampled] = []
+        first: list[Sampled] = []
         remaining: dict[str, int] = {}
         prefilled = 0
         self._let_in()
@@ -198,9 +199,11 @@ class Runner:
             remaining |= more
             prefilled += computed
             sampled += [self._note_token(lane, response) for response in generated]
+            started = [lane.members[prompt.uid] for prompt in prompts if prompt.end_of_prompt]
+            first += [self._first_token(live) for live in started]
         self._stepped = time.perf_counter()
         self._step_s = self._stepped - began
-        return StepResult(tuple(sampled), remaining, prefilled, self._step_s)
+        return StepResult(tuple(sampled), tuple(first), remaining, prefilled, self._step_s)
 
     def step_ahead(self) -> tuple[Sampled, ...]:
         """The next token of the sequences for which it needs no forward pass; () where there are none, or
@@ -227,18 +230,32 @@ class Runner:
             remaining[live.job.id] = live.left = left
         return remaining, max(sizes, default=0) * len(sizes)
 
+    def _first_token(self, live: Live) -> Sampled:
+        """The token that was picked for a sequence that has just begun to decode. The generator reports it
+        when it has put the next step together, on a CPU when it has nearly computed it.
+        """
+        asked, constraint = live.job.sampling.logprobs, live.row.constraint
+        assert live.row.drawn is not None, "it decodes"
+        token = last_token(live.row.drawn, {})
+        scores, live.row.first_logprobs = live.row.first_logprobs, None
+        allowed = constraint.latest if constraint is not None else None
+        logprobs = () if asked is None or scores is None else likeliest(scores, token, asked, allowed)
+        return Sampled(live.job.id, token, None, logprobs)
+
     def _note_token(self, lane: Lane, response: Any) -> Sampled:
         live = lane.members[response.uid]
-        live.made += 1
+        told, live.made = live.made == 0, live.made + 1
         asked, constraint = live.job.sampling.logprobs, live.row.constraint
-        allowed = constraint.shown if constraint is not None else None
-        logprobs = () if asked is None else likeliest(response.logprobs, response.token, asked, allowed)
+        logprobs: tuple[tuple[int, float], ...] = ()
+        if asked is not None and not told:
+            allowed = constraint.shown if constraint is not None else None
+            logprobs = likeliest(response.logprobs, response.token, asked, allowed)
         finish = None if response.finish_reason is None else FinishReason(response.finish_reason)
         if finish is not None:
             lane.drop(live)
         unconstrained = finish is not None and constraint is not None and constraint.failed
         computed = None if finish is None else Computed(list(response.all_tokens), response.prompt_cache)
-        return Sampled(live.job.id, response.token, finish, logprobs, unconstrained, computed)
+        return Sampled(live.job.id, response.token, finish, logprobs, unconstrained, computed, told)
 
     def reset(self) -> None:
         """Drops every request with its caches and starts over with a new generator."""

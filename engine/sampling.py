@@ -36,12 +36,14 @@ class SampledRow:
     """One request's parameters, its sequence of random numbers, and its grammar if it has one.
 
     drawn: the place of its last token among the tokens drawn.
+    first_logprobs: log probabilities [vocab] that its first token was drawn from, where they are asked for.
     """
 
     sampling: SamplingParams
     state: int
     constraint: Constraint | None = None
     drawn: tuple[mx.array, int] | None = None
+    first_logprobs: mx.array | None = None
 
     @classmethod
     def start(cls, sampling: SamplingParams, constraint: Constraint | None = None) -> SampledRow:
@@ -132,10 +134,11 @@ class BatchSampler:
 
     def draw(self, rows: tuple[SampledRow, ...], logprobs: mx.array) -> mx.array:
         """Token ids [rows] for logprobs [rows, vocab]."""
-        if any(row.constraint is not None for row in rows):
-            logprobs = allowed(rows, logprobs)
-        tokens = self._latest = self._pick(rows, logprobs)
+        bound = any(row.constraint is not None for row in rows)
+        tokens = self._latest = self._pick(rows, allowed(rows, logprobs) if bound else logprobs)
         for place, row in enumerate(rows):
+            if row.drawn is None and row.sampling.logprobs is not None:
+                row.first_logprobs = logprobs[place]
             row.drawn = (tokens, place)
         return tokens
 

@@ -77,7 +77,6 @@ class Queued:
     remaining: prompt tokens still to prefill.
     due: its arrival plus its own prefill time.
     size: tokens that it will have in the cache, as far as can be told.
-    fresh: its first token has been computed and comes out of the next step.
     """
 
     id: str
@@ -88,7 +87,6 @@ class Queued:
     size: int
     stage: Stage = Stage.waiting
     started: float = 0.0
-    fresh: bool = False
 
     @property
     def placed(self) -> bool:
@@ -211,7 +209,6 @@ class Scheduler:
         self.last_chunk = self.planned
         if remaining == 0:
             entry.stage = Stage.decoding
-            entry.fresh = True
 
     def grown(self, entry: Queued, tokens: int) -> None:
         """Notes that the request has this many tokens in the cache."""
@@ -228,7 +225,7 @@ class Scheduler:
         cohort: list[Queued] = []
         if not prefilling:
             self.last_chunk = 0
-            cohort = [] if self.take_fresh() else self.next_cohort()
+            cohort = self.next_cohort()
             for entry in cohort:
                 entry.started = entry.started or now
                 entry.stage = Stage.prefilling
@@ -245,15 +242,6 @@ class Scheduler:
             prefill_batch=max(rows, 1),
             prefill_step=step,
         )
-
-    def take_fresh(self) -> bool:
-        """Whether the next step brings first tokens, which the chunk of a new prompt would only delay. Each
-        is fresh once.
-        """
-        fresh = [entry for entry in self.entries if entry.fresh]
-        for entry in fresh:
-            entry.fresh = False
-        return bool(fresh)
 
     def at(self, stage: Stage) -> list[Queued]:
         return [entry for entry in self.entries if entry.stage is stage]

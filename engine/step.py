@@ -46,6 +46,7 @@ class Sampled:
     logprobs: (token, log probability) of this token and then of the likeliest, where they were asked for.
     unconstrained: set with the last token: whether its grammar failed on the way.
     computed: set with the last token: all of its sequence.
+    told: it is the first token, which a step before gave out (see StepResult).
     """
 
     id: str
@@ -54,18 +55,23 @@ class Sampled:
     logprobs: tuple[tuple[int, float], ...] = ()
     unconstrained: bool = False
     computed: Computed | None = None
+    told: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class StepResult:
     """What one step did.
 
+    sampled: the tokens that it decoded, those of which the next forward pass has begun.
+    first: the first tokens of prompts that it finished, before they are run. A later step has them in its
+        `sampled` again, with the end of a request that they end.
     remaining: id -> prompt tokens still to prefill, of the prompts that the step worked on; 0: it decodes.
     prefilled: token positions computed for prompts, padding included.
     seconds: how long the step took, without putting together what newcomers have in the cache.
     """
 
     sampled: tuple[Sampled, ...]
+    first: tuple[Sampled, ...]
     remaining: dict[str, int]
     prefilled: int
     seconds: float

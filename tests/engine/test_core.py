@@ -143,7 +143,7 @@ def plain(loaded: LoadedModel) -> str:
     return alone(core, request(max_tokens=48, logit_bias=PRINTABLE, temperature=1.0, seed=4)).text
 
 
-@pytest.mark.parametrize("steps", [3, 9])
+@pytest.mark.parametrize("steps", [2, 3, 9])
 def test_a_request_whose_client_needs_no_more_ends_with_what_it_has(
     core: EngineCore, plain: str, steps: int
 ) -> None:
