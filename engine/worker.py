@@ -228,14 +228,20 @@ def serve(link: Link, lifeline: Lifeline) -> None:
         with kept_limits():
             from engine.core import EngineCore
             from engine.model import load_model
+            from engine.warm_up import warm_up
 
-        core = EngineCore(load_model(config, blas), config)
+        model = load_model(config, blas)
+        core = EngineCore(model, config)
     except Exception as error:  # the process boundary: a model directory may hold anything
         log.debug("the model could not be loaded", exc_info=True)  # the parent reports it in one line
         reason = str(error) if isinstance(error, EngineError) else f"{type(error).__name__}: {error}"
         in_one_line = " ".join(reason.split())  # libraries write paragraphs
         link.send(LoadFailed(f"cannot load {config.model}: {in_one_line}"))
         return
+    try:
+        warm_up(model, config)
+    except Exception:  # as above: what cannot be computed now may never be asked for
+        log.warning("the first shapes could not be computed before the first request", exc_info=True)
     log.info("loaded %s in %.1f s, %s", config.model, time.monotonic() - started, blas)
     link.send(Ready(core.info))
     lifeline.serves()
