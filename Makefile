@@ -126,6 +126,17 @@ RIVALS ?= /tmp/fortieth-rivals
 bench-engine: install-dev
 	$(BIN)/python -m tests.bench.engine --rivals "$(RIVALS)" $(ARGS)
 
+# the engine on a GPU in ten minutes, without a network (docs/benchmarks/gpu.md); prints tables, and runs/gpu/gpu.json
+.PHONY: bench-gpu gpu-bundle
+bench-gpu:
+	test -x $(BIN)/python || $(MAKE) install-dev
+	$(BIN)/python -m tests.bench.gpu $(ARGS)
+
+# what bench-gpu needs on a Linux machine without a network, in parts of 60 MB, into runs/gpu-bundle: there
+# `sh runs/gpu-bundle/install.sh`; ARGS='--python 3.12 --without nvidia-*' leaves out what the machine has
+gpu-bundle: install-dev
+	$(BIN)/python -m tests.bench.gpu_bundle runs/gpu-bundle $(ARGS)
+
 # calls under grammars with and without computing known tokens ahead, in turns; BFCL, a folder of the Berkeley Function
 # Calling Leaderboard's files, adds real tools (docs/benchmarks/engine.md)
 .PHONY: bench-forced

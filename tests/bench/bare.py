@@ -1,8 +1,10 @@
-"""What the library does by itself: `python -m tests.bench.bare MODEL MEASURE N TOKENS PROMPT`, JSON.
+"""What the library does by itself: `python -m tests.bench.bare MODEL MEASURE NUMBER...`, JSON.
+
+N, TOKENS and PROMPT are the numbers of all but the last:
 
 decode: tokens a second of a bare BatchGenerator loop with N prompts of PROMPT tokens: while all of them
 decode, and with their prefill. constrained: the median step of an engine with N streams under a grammar, over
-that of the same streams without one.
+that of the same streams without one. turns: see there.
 """
 
 from __future__ import annotations
@@ -11,7 +13,9 @@ import json
 import statistics
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from engine.cpu.blas import keep_float32, prepare_blas
 
@@ -59,6 +63,37 @@ def decode(model: Path, streams: int, tokens: int, prompt: int) -> tuple[float, 
         rates = (made - early) / (ended - full), made / (ended - began)
         generator.close()
     return rates
+
+
+def turns(model: Path, count: int, new: int, first: int, between: int) -> list[float]:
+    """Seconds of `new` tokens computed in one pass behind a conversation that grows, to the token that is
+    picked behind them; turn by turn, of the second of two such loops.
+
+    first: tokens before the first turn. between: further tokens after each turn.
+    """
+    import mlx.core as mx
+    from mlx_lm.models.cache import make_prompt_cache
+    from mlx_lm.utils import load
+
+    network, _ = load(str(model))
+    took: list[float] = []
+    for _ in range(2):
+        cache, took = make_prompt_cache(network), []
+
+        def run(tokens: int, cache: list[Any] = cache) -> None:
+            for start in range(0, tokens, 2048):  # the library's own chunks
+                size = min(2048, tokens - start)
+                chunk = mx.array([[97 + k * 13 % 26 for k in range(size)]])
+                picked = mx.argmax(network(chunk, cache=cache)[:, -1], axis=-1)
+                mx.eval(picked, [layer.state for layer in cache])
+
+        run(first)
+        for _ in range(count):
+            began = time.perf_counter()
+            run(new)
+            took.append(time.perf_counter() - began)
+            run(between)
+    return took
 
 
 def constrained(model: Path, streams: int, tokens: int, prompt: int) -> float:
@@ -129,11 +164,15 @@ def watched(model: Path, streams: int, tokens: int, prompt: int) -> list[float]:
 
 def main() -> None:
     model, what, *numbers = sys.argv[1:]
-    streams, tokens, prompt = (int(number) for number in numbers)
     keep_float32()
     prepare_blas("auto")
-    measure = {"decode": decode, "constrained": constrained, "watched": watched}[what]
-    print(json.dumps(measure(Path(model), streams, tokens, prompt)))
+    measures: dict[str, Callable[..., Any]] = {
+        "decode": decode,
+        "turns": turns,
+        "constrained": constrained,
+        "watched": watched,
+    }
+    print(json.dumps(measures[what](Path(model), *(int(number) for number in numbers))))
 
 
 if __name__ == "__main__":

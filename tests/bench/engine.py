@@ -56,10 +56,10 @@ def cached() -> tuple[str, str]:
     return "--cache-dir", folder
 
 
-def bare(model: Path, what: str, streams: int, tokens: int, prompt: int = PROMPT_TOKENS) -> Any:
+def bare(model: Path, what: str, streams: int, tokens: int, prompt: int = PROMPT_TOKENS, *more: int) -> Any:
     """What tests.bench.bare prints."""
     command = [sys.executable, "-m", "tests.bench.bare", str(model), what]
-    command += [str(number) for number in (streams, tokens, prompt)]
+    command += [str(number) for number in (streams, tokens, prompt, *more)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     return json.loads(done.stdout.splitlines()[-1])
 

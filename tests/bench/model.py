@@ -21,7 +21,30 @@ CONTEXT = 8192
 NEVER_WRITTEN = "</tools>"  # stands in prompts only
 
 
-def make_model(path: Path) -> Path:
+LETTERS = {
+    "hidden_size": 320,
+    "num_hidden_layers": 6,
+    "intermediate_size": 896,
+    "num_attention_heads": 5,
+    "num_key_value_heads": 5,
+    "head_dim": 64,
+    "vocab_size": VOCABULARY,
+    "max_position_embeddings": CONTEXT,
+}
+# Qwen3-0.6B, whose output matrix is its embedding: here it has one of its own, read once a step as that is
+QWEN3_0_6B = {
+    "hidden_size": 1024,
+    "num_hidden_layers": 28,
+    "intermediate_size": 3072,
+    "num_attention_heads": 16,
+    "num_key_value_heads": 8,
+    "head_dim": 128,
+    "vocab_size": 151_936,
+    "max_position_embeddings": 32_768,
+}
+
+
+def make_model(path: Path, shape: dict[str, int] = LETTERS, dtype: mx.Dtype = mx.float32) -> Path:
     """Write the directory, unless it is there: config, safetensors, tokenizer with a chat template.
 
     Only small letters ever win in it: every token is a character, and none may begin a marker, which servers
@@ -33,25 +56,22 @@ def make_model(path: Path) -> Path:
     tokenizer = make_tokenizer()
     config = {
         "model_type": "qwen3",
-        "hidden_size": 320,
-        "num_hidden_layers": 6,
-        "intermediate_size": 896,
-        "num_attention_heads": 5,
-        "num_key_value_heads": 5,
-        "head_dim": 64,
+        **shape,
         "rms_norm_eps": 1e-6,
-        "vocab_size": VOCABULARY,
-        "max_position_embeddings": CONTEXT,
         "rope_theta": 1000000.0,
         "tie_word_embeddings": False,
         "eos_token_id": tokenizer.eos_token_id,
     }
     mx.random.seed(0)
     model = qwen3.Model(qwen3.ModelArgs.from_dict(config))
-    weights = {name: mx.random.normal(value.shape) * 0.05 for name, value in tree_flatten(model.parameters())}
-    rows = mx.arange(VOCABULARY)[:, None]
+    weights = {
+        name: (mx.random.normal(value.shape) * 0.05).astype(dtype)
+        for name, value in tree_flatten(model.parameters())
+    }
+    rows = mx.arange(shape["vocab_size"])[:, None]
     letters = mx.logical_and(rows >= ord("a"), rows <= ord("z"))
-    weights["lm_head.weight"] = mx.where(letters, weights["lm_head.weight"], 0.0)
+    head = weights["lm_head.weight"]
+    weights["lm_head.weight"] = mx.where(letters, head, mx.zeros_like(head))
     mx.save_safetensors(str(path / "model.safetensors"), weights, metadata={"format": "mlx"})
     (path / "config.json").write_text(json.dumps(config))
     tokenizer.save_pretrained(path)

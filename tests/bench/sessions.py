@@ -112,14 +112,21 @@ def reply_and_result(answer: Answer, seed: int) -> list[dict[str, Any]]:
 
 
 async def loop(
-    live: Running, name: str, turns: int, fields: dict[str, Any], seed: int, think_s: float
+    live: Running,
+    name: str,
+    turns: int,
+    fields: dict[str, Any],
+    seed: int,
+    think_s: float,
+    tell: Callable[[Turn], None] = lambda _: None,
 ) -> list[Turn]:
-    """So many turns, or as many as fit into the bundled model's context."""
+    """So many turns, or as many as fit into the bundled model's context. tell: gets each as it ends."""
     messages = opening(seed, SYSTEM_CHARS)
     done: list[Turn] = []
     full = FULL if name == BUNDLED[0] else None
     while len(done) < turns and not (full and done and done[-1].prompt > full):
         done.append(await turn(live, name, messages, fields))
+        tell(done[-1])
         await asyncio.sleep(think_s)
     return done
 
