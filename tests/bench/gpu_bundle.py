@@ -102,13 +102,18 @@ def requirements(name: str) -> Sequence[str]:
 
 
 def pinned(lock: Mapping[str, str], names: set[str], without: Sequence[str]) -> list[str]:
-    """The requirements to download: those of the lock that are needed, and the CUDA backend."""
-    return [
-        f"{name}=={version}"
+    """The requirements to download: those of the lock that are needed, and the CUDA backend. It brings the
+    same libmlx.so as the CPU's, which is left out beside it: of both, the one installed last would count.
+    """
+    wanted = {
+        name: version
         for name, version in sorted(lock.items())
         if (name in names or any(fnmatch(name, one) for one in CUDA))
         and not any(fnmatch(name, one) for one in without)
-    ]
+    }
+    if any(fnmatch(name, CUDA[0]) for name in wanted):
+        wanted.pop("mlx-cpu", None)
+    return [f"{name}=={version}" for name, version in wanted.items()]
 
 
 def download(requirements: Sequence[str], python: str, folder: Path) -> None:

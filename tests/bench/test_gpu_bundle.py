@@ -25,6 +25,7 @@ from tests.bench.servers import ROOT
 
 LOCK = """\
 mlx==0.32.4 ; sys_platform == 'darwin' or sys_platform == 'linux'
+mlx-cpu==0.32.4 ; sys_platform == 'linux'
 mlx-cuda-13==0.32.4 ; sys_platform == 'linux'
 mlx-metal==0.32.4 ; sys_platform == 'darwin'
 numpy==2.4.6 ; python_full_version < '3.12'
@@ -44,9 +45,11 @@ def test_the_lock_is_read_as_that_machine_does(python: str, numpy: str) -> None:
 
 def test_what_is_not_needed_or_is_there_stays_out() -> None:
     lock = locked(LOCK, target("3.12"))
-    all_of_it = pinned(lock, {"mlx", "numpy"}, [])
+    names = {"mlx", "mlx-cpu", "numpy"}
+    all_of_it = pinned(lock, names, [])
     assert all_of_it == ["mlx==0.32.4", "mlx-cuda-13==0.32.4", "numpy==2.5.5", "nvidia-cublas==13.10.0.20"]
-    assert pinned(lock, {"mlx", "numpy"}, ["nvidia-*"]) == all_of_it[:-1]
+    assert pinned(lock, names, ["nvidia-*"]) == all_of_it[:-1]
+    assert pinned(lock, names, ["nvidia-*", "mlx-cuda-*"])[1] == "mlx-cpu==0.32.4", "one of the two backends"
 
 
 def test_the_real_lock_has_all_that_is_needed() -> None:
