@@ -260,26 +260,14 @@ def bench_traces(turns: int) -> None:
             )
 
 
-def bench_gap(
-    loaded: LoadedModel,
-    folder: Path,
-    tokens: int,
-    rounds: int = 5,
-    tell: Callable[[float], None] = lambda _: None,
-) -> None:
-    """Three decode while one comes back from disk, and while one is written: the worst steps of theirs.
-
-    tell: gets the first of these figures of each round, as it ends.
-    """
+def bench_gap(loaded: LoadedModel, folder: Path, tokens: int, rounds: int = 5) -> None:
+    """Three decode while one comes back from disk, and while one is written: the worst steps of theirs."""
     config = {"cache_dir": str(folder / "gap"), "cache_disk": 2**32}
     core = make(loaded, **config)
     ask(core, text(5, tokens), answer=1)
     size = segment_bytes(core) >> 20
     core.close()
-    found = []
-    for _ in range(rounds):
-        found.append(gaps(loaded, config, (*text(5, tokens), 1)))
-        tell(found[-1][0])
+    found = [gaps(loaded, config, (*text(5, tokens), 1)) for _ in range(rounds)]
     read, own, again, written = (float(np.median([one[index] for one in found])) for index in range(4))
     about = f"of {rounds} rounds, {min(one[0] for one in found):.2f} to {max(one[0] for one in found):.2f}"
     label = f"10M: worst step of 3 others while {size} MB come from disk / normal p99"

@@ -185,13 +185,9 @@ def cold(asked: Namespace) -> None:
 
 
 def promotion(asked: Namespace) -> None:
-    """What comes from disk while three others decode."""
-
-    def tell(worst: float) -> None:
-        told("worst step of the others while it comes from disk / normal p99, a round", f"{worst:.2f}")
-
+    """What comes from disk while three others decode; its rows come at its end."""
     folder = asked.folder
-    bench_gap(loaded_model("10M", folder), folder, asked.cold // 2, asked.rounds + 2, tell)
+    bench_gap(loaded_model("10M", folder), folder, asked.cold // 2, asked.rounds + 2)
 
 
 def engine_tests(asked: Namespace) -> None:
