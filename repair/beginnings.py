@@ -27,7 +27,7 @@ _NAMED = re.compile(r"(?:functions\.)?(?P<name>[\w.-]{1,80})\(")
 _LISTED = re.compile(r"\[\s{0,9}[\w.-]{1,80}\(\s{0,9}(?:\w{1,80}\s?=|\))")
 _LISTED_NAME = re.compile(r"\[\s{0,9}([\w.-]{3,80})\Z")
 _TOLD = (">", "\u273f")  # with what begins a marker that holds the call's name, or says that it follows
-_FILLED = re.compile(r"[{(]|=[\"']|<[\w:|]{0,12}(?:param|arg)")
+_FILLED = re.compile(r"[{}(]|=[\"']|<[\w:|]{0,12}(?:param|arg)")
 # a sentence that goes on is about the call
 _LINE_END = re.compile(r"[;,\s]{0,20}\n(?!\s{0,20}[a-z])|\s*\Z")
 

@@ -323,8 +323,8 @@ def _is_begun(tail: str, tools: ToolSet) -> bool:
 
 
 def _is_closed(tail: str, tools: ToolSet, json_asked: bool) -> bool:
-    """Whether the text ends in closing markers of a call whose beginning was lost: behind the end of JSON, or
-    several of them behind a declared tool's name. Behind words a lone one is a slip of the pen.
+    """Whether the text ends in closing markers of a call whose beginning was lost: several of them, or one
+    behind the end of JSON. Behind words a lone one is a slip of the pen.
     """
     if tail[-1] not in ">]":
         return False
@@ -335,10 +335,9 @@ def _is_closed(tail: str, tools: ToolSet, json_asked: bool) -> bool:
     if not json_asked and _is_json_call(_TOOLS.sub("", body[-_JSON_CHARS:]).strip(), tools):
         return True
     ends = body.endswith(("}", "]")) and not body.endswith("[]")
-    if ends and _OF_CALLS.search(found.group()):
-        return True
+    several = found.start("last") > found.start()
     told = any(name in body for name in tools.names)
-    return told and (found.start("last") > found.start() or ends)
+    return (ends or several) and (told or _OF_CALLS.search(found.group()) is not None)
 
 
 def _is_quoted(text: str, at: int) -> bool:
