@@ -28,10 +28,13 @@ def test_a_slice_with_a_kill_of_each_kind(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     whole, found = play(folder, Duration(seconds=3, every_s=0.5, agents=3, pause_s=0.1, most_deeds=1))
     assert whole
-    # on a busy machine not every API may have had its turn on both servers
-    missed = [one for one in found if one.met is False and "in each API" not in one.name]
-    assert missed == []
     told = {one.name.partition(", of ")[0]: one for one in found}
+    # one turn in 2,000 ends in words and a lone closing marker, which the judge counts (docs/repair.md)
+    assert int(told["broken calls delivered"].found) <= 1
+    # on a busy machine not every API may have had its turn on both servers, and nobody may have hung up
+    left_open = ("broken calls", "in each API", "happened")
+    missed = [one for one in found if one.met is False and not any(part in one.name for part in left_open)]
+    assert missed == []
     assert told["servers that came back after what was done to them"].found.startswith("3 of 3")
     page = (folder / "report.html").read_text("utf-8")
     assert "kill -9 of the engine" in page
