@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from repair.endings import is_call_shape, match_marker
+from repair.endings import HEAD, is_call_shape, match_marker
 from repair.formats import bare_python
 from repair.limits import LIMITS
 from repair.regions import SPECIAL_TOKENS
@@ -63,13 +63,16 @@ def _first(text: str) -> int:
 
 
 def _is_object(text: str, at: int, tools: ToolSet) -> bool:
-    """Whether a declared tool's call as JSON, or a list of calls, stands on lines of its own."""
+    """Whether a declared tool's call as JSON, or a list of calls, stands on lines of its own; or a broken one
+    stands there.
+    """
     if text[at : at + 1] not in ("{", "["):
         return False
     try:
         value, end = decode_strict(text, at)
     except ValueError:
-        return False
+        head = HEAD.match(text, at)
+        return head is not None and head.group(1) in tools.names
     told = any(name in text[at:end] for name in tools.names)
     return told and is_call_shape(value) and _LINE_END.match(text, end) is not None
 

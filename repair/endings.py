@@ -38,7 +38,8 @@ _DECLARED_KEYS = {"type", "name", "description", "parameters", "input_schema", "
 _LINE = re.compile(r"^[ \t]{0,3}[^\s{}\"]{0,40}?(?P<json>\[?\s{0,40}\{|\[)", re.MULTILINE)
 _INFO = re.compile(r"[\w+-]{0,20}[ \t]{0,9}\r?\n")
 _WHOLE = re.compile(r"\s{0,20}```[\w+-]{0,20}[ \t]{0,9}\r?\n")
-_HEAD = re.compile(
+#: a call as JSON up to its arguments, at the beginning of a line
+HEAD = re.compile(
     r"^[ \t]{0,3}\[?\s{0,9}\{\s{0,40}[\"']name[\"']\s{0,9}:\s{0,9}[\"']([\w.:/-]{1,128})[\"']\s{0,9},\s{0,40}"
     r"[\"'](?:arguments|parameters)[\"']\s{0,9}:",
     re.MULTILINE,
@@ -193,7 +194,7 @@ def _is_json_call(text: str, tools: ToolSet) -> bool:
                 continue
             if end == len(text):
                 return is_call_shape(value) or (not text[:start].strip() and _is_declaration(value, tools))
-    heads = list(_HEAD.finditer(text)) if "{" in text else []
+    heads = list(HEAD.finditer(text)) if "{" in text else []
     if not heads:
         return False
     last = heads[-1]
