@@ -24,9 +24,11 @@ from tests.proxy.live import serving
 from tests.repair.corpus import CASES, TOOLS
 
 # every format has its cases in one row: a step that no row's length divides meets all kinds
+# of each outcome some, whatever cases are added
 ASKED_AGAIN = [case for case in CASES if case["expect"] == "reask"]
 REPAIRED = [case for case in CASES if case.get("fixes")]
-PLAYS = list(plays([*ASKED_AGAIN[::37], *REPAIRED[::151], *CASES[3::97]]))
+WORDS = [case for case in CASES if case["expect"] == "none"]
+PLAYS = list(plays([*ASKED_AGAIN[::37], *REPAIRED[::151], *WORDS[::61], *CASES[3::97]]))
 REASONS = {"stop": "end_turn", "length": "max_tokens", "tool_calls": "tool_use"}
 OLLAMA_REASONS = {"end_turn": "stop", "max_tokens": "length", "tool_use": "stop"}
 _VERDICT = ": x-fortieth-verdict: "
