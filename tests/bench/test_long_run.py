@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 
-from tests.bench.long_run.__main__ import Deed, Duration, play, schedule
+from tests.bench.long_run.__main__ import Deed, Duration, LongRun, play, schedule
 from tests.bench.long_run.agents import Agent, Tally
 from tests.bench.long_run.dialects import Sdks, to_items, to_messages
-from tests.bench.long_run.fleet import ServerUnderTest
-from tests.bench.long_run.samples import growth
+from tests.bench.long_run.fleet import ServerUnderTest, size_of
+from tests.bench.long_run.samples import Row, growth
 from tests.bench.long_run.verdicts import bars
 from tests.proxy.upstreams.wire import Cut, Reply, WireUpstream, called, chunk, refused, told, wire_serving
 
@@ -28,13 +28,10 @@ def test_a_slice_with_a_kill_of_each_kind(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     whole, found = play(folder, Duration(seconds=3, every_s=0.5, agents=3, pause_s=0.1, most_deeds=1))
     assert whole
-    told = {one.name.partition(", of ")[0]: one for one in found}
-    # one turn in 2,000 ends in words and a lone closing marker, which the judge counts (docs/repair.md)
-    assert int(told["broken calls delivered"].found) <= 1
-    # on a busy machine not every API may have had its turn on both servers, and nobody may have hung up
-    left_open = ("broken calls", "in each API", "happened")
-    missed = [one for one in found if one.met is False and not any(part in one.name for part in left_open)]
+    # on a busy machine not every API may have had its turn on both servers
+    missed = [one for one in found if one.met is False and "in each API" not in one.name]
     assert missed == []
+    told = {one.name.partition(", of ")[0]: one for one in found}
     assert told["servers that came back after what was done to them"].found.startswith("3 of 3")
     page = (folder / "report.html").read_text("utf-8")
     assert "kill -9 of the engine" in page
@@ -45,6 +42,24 @@ def test_a_slice_with_a_kill_of_each_kind(tmp_path: Path) -> None:
     assert lines[0].startswith("seconds,server,lifetime,server_memory")
     with pytest.raises(FileExistsError):
         play(folder, Duration(1, 1, 1, 1))
+
+
+def test_samples_that_cannot_be_taken_end_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def broken(run: LongRun, server: ServerUnderTest) -> Row:
+        raise RuntimeError(f"no sample of {server.name}")
+
+    monkeypatch.setattr(LongRun, "_sample", broken)
+    with pytest.raises(ExceptionGroup):
+        play(tmp_path / "run", Duration(seconds=600, every_s=0.5, agents=1, pause_s=0.1, most_deeds=1))
+
+
+def test_the_size_of_what_is_there_and_of_what_has_gone(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "one").write_bytes(b"123")
+    (tmp_path / "two").write_bytes(b"45")
+    assert size_of(tmp_path) == 5
+    assert size_of(tmp_path / "two") == 2
+    assert size_of(tmp_path / "gone") == 0
 
 
 NO_END = Reply((chunk({"content": "so far"}),))

@@ -23,7 +23,6 @@ def test_hardly_any_call_passes_as_text(told: str) -> None:
 
 
 def _specimen() -> Specimen:
-
     rng = Random(SEED)
     return clean(invented(SEED)(rng, "hermes"), rng)
 

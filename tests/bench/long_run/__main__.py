@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
 import itertools
 import signal
 import sys
@@ -86,17 +85,14 @@ class LongRun:
         try:
             await asyncio.gather(*(server.start() for server in self.servers))
             self._began = time.monotonic()
-            watching = asyncio.create_task(self._watch(samples))
-            try:
+            async with asyncio.TaskGroup() as watched:  # what fails in watching ends the run
+                watching = watched.create_task(self._watch(samples))
                 async with asyncio.TaskGroup() as group:
                     group.create_task(self._disturb())
                     for server in self.servers:
                         group.create_task(self._agents(server))
                 await self._settle()
-            finally:
                 watching.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await watching
         finally:
             for server in self.servers:
                 await asyncio.to_thread(server.stop)

@@ -29,7 +29,7 @@ TURNS = 20
 HANG_S = 150.0  # without an end: every server here gives a turn up long before
 PATIENCE_S = 300.0  # that an agent asks for one turn again and again
 PARKED = 4  # conversations that an agent means to come back to
-LEAVES = 0.08
+LEAVES = 0.15
 RESUMES = 0.5
 _KEPT, _SHOWN = 50, 1000
 # `text` and `error` deliver no call that its schema does not allow; the default hands such calls over for the
@@ -166,7 +166,7 @@ class Agent:
             temperature=1.5,
             headers={"x-session-id": conversation.mark, "x-fortieth-give-up": rng.choice(_GIVE_UP)},
         )
-        leave_s = rng.expovariate(1.0) if rng.random() < self.leaves else None
+        leave_s = rng.expovariate(20.0) if rng.random() < self.leaves else None
         began = time.monotonic()
         self.server.in_flight += 1
         try:

@@ -185,11 +185,11 @@ class ServerUnderTest:
 
 
 def size_of(path: Path) -> int:
-    """Bytes of a file, or of all files below a folder; 0 for nothing."""
-    if path.is_file():
-        return path.stat().st_size
+    """Bytes of a file, or of all files below a folder; 0 for nothing, and for what is deleted meanwhile."""
     total = 0
-    for one in path.rglob("*"):
-        with contextlib.suppress(OSError):
-            total += one.stat().st_size if one.is_file() else 0
+    with contextlib.suppress(OSError):
+        if not path.is_dir():
+            return path.stat().st_size
+        for one in path.iterdir():
+            total += size_of(one)
     return total

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from engine.core import EngineCore
 from engine.model import LoadedModel
 from tests.engine.cache.computing import Bench
 from tests.engine.cache.test_engine import Engines
@@ -24,5 +25,14 @@ def bench(request: pytest.FixtureRequest, loaded: LoadedModel) -> Iterator[Bench
 def engines(request: pytest.FixtureRequest, loaded: LoadedModel) -> Iterator[Engines]:
     engines = Engines(loaded, request.param)
     yield engines
+    for core in engines.cores:
+        core.close()
+
+
+@pytest.fixture
+def core(loaded: LoadedModel) -> Iterator[EngineCore]:
+    """An engine with the model that has plain layers only."""
+    engines = Engines(loaded, "plain")
+    yield engines.make()
     for core in engines.cores:
         core.close()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import mlx.core as mx
 import pytest
 
@@ -18,14 +16,6 @@ from tests.engine.drive import Told, alone, collect, request, run
 on_host = pytest.mark.skipif(
     mx.default_device().type != mx.DeviceType.cpu, reason="addresses are those of the host"
 )
-
-
-@pytest.fixture
-def core(loaded: LoadedModel) -> Iterator[EngineCore]:
-    engines = Engines(loaded, "plain")
-    yield engines.make()
-    for core in engines.cores:
-        core.close()
 
 
 def turn(core: EngineCore, asked: GenerateRequest) -> tuple[Told, list[int]]:

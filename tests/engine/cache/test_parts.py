@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import mlx.core as mx
 import numpy as np
 import pytest
@@ -15,14 +13,6 @@ from tests.engine.cache.test_engine import Engines, end_of
 from tests.engine.drive import alone, request, run
 
 LONG = "".join(chr(97 + n * n % 23) for n in range(PART + 150))
-
-
-@pytest.fixture
-def core(loaded: LoadedModel) -> Iterator[EngineCore]:
-    engines = Engines(loaded, "plain")
-    yield engines.make()
-    for core in engines.cores:
-        core.close()
 
 
 def buffers(core: EngineCore, id: str) -> list[tuple[int, list[int]]]:
