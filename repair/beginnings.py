@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from repair.endings import HEAD, is_call_shape, match_marker
+from repair.endings import HEAD, ends_in_call, is_call_shape, match_marker
 from repair.formats import bare_python
 from repair.limits import LIMITS
 from repair.regions import SPECIAL_TOKENS
@@ -23,6 +23,8 @@ _BROKEN_MARKER = re.compile(
 )
 _SKIPPED = re.compile(r"[\s\ufeff\u200b-\u200d\u2060\x00-\x1f]{1,40}")
 _WORD = re.compile(r"[\w.-]+")
+_TOOL_NAME = re.compile(r"[\w./:-]{1,128}")
+_FENCE = re.compile(r"\s{0,20}```[\w+-]{0,20}[ \t]{0,9}\r?\n")
 _NAMED = re.compile(r"(?:functions\.)?(?P<name>[\w.-]{1,80})\(")
 _LISTED = re.compile(r"\[\s{0,9}[\w.-]{1,80}\(\s{0,9}(?:\w{1,80}\s?=|\))")
 _LISTED_NAME = re.compile(r"\[\s{0,9}([\w.-]{3,80})\Z")
@@ -47,6 +49,22 @@ def begins_call(text: str, tools: ToolSet, json_asked: bool = False) -> bool:
     if _BROKEN_MARKER.match(beginning) is not None:
         return not set(_WORD.findall(beginning)).isdisjoint(tools.names)
     return (not json_asked and _is_object(text, at, tools)) or _is_python(text, at, tools)
+
+
+def begun_tool(text: str, tools: ToolSet) -> str:
+    """The tool that is named first in a text that begins with a call, in a fence or not: a declared one, or
+    any where the text is a call as JSON. "" for any other text, and where none is named.
+    """
+    fence = _FENCE.match(text)
+    body = text[fence.end() :] if fence else text
+    head = HEAD.match(body, _first(body))
+    if head is not None and (head.group(1) in tools.names or ends_in_call(text, tools)):
+        return head.group(1)
+    if not begins_call(body, tools):
+        return ""
+    words = _TOOL_NAME.findall(body[: LIMITS.attempt_chars])
+    names = (word.removeprefix("functions.") for word in words)
+    return next((name for name in names if name in tools.names), "")
 
 
 def _first(text: str) -> int:

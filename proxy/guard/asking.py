@@ -80,14 +80,14 @@ def sampling_for(given: Sampling, way: Way, number: int, room: int, repeated: bo
 def ask_for_calls(
     request: ChatRequest, messages: tuple[Message, ...], partial: PartialTurn, sampling: Sampling
 ) -> ChatRequest:
-    """The request for the missing calls only: for one tool where it is known and an answer in words will not
-    do.
+    """The request for the missing calls only. A call is required, of the one tool where it is known, unless
+    an answer in words may be what the model means.
     """
     choice = request.tool_choice
-    if choice.mode is ToolMode.auto and not partial.may_answer:
+    if choice.mode is ToolMode.auto and (partial.begun or not partial.may_answer):
         if partial.only_tool:
             choice = ToolChoice(ToolMode.named, partial.only_tool)
-        elif partial.slots:
+        else:
             choice = ToolChoice(ToolMode.required)
     one = len(partial.missing) == 1 and not partial.open_ended
     return replace(

@@ -23,8 +23,10 @@ from proxy.upstreams.base import (
     UpstreamStarted,
     UpstreamText,
 )
+from repair.beginnings import begun_tool
 from repair.doomed import DoomedCalls
 from repair.doubt import Doubt
+from repair.placement import InText
 from repair.split_turn import Parts, emit_as_it_is, take_apart
 from repair.stop import cut_content
 from repair.tools import ToolSet
@@ -35,6 +37,8 @@ from repair.verbatim import VerbatimTurn
 
 Delta = TextDelta | ReasoningDelta | RefusalDelta
 
+# What may be wrong with a text that is a call and cannot be read as one.
+_UNREAD = frozenset({"broken_markers", "ambiguous_end", "ambiguous_call", "truncated", "syntax"})
 REPEATED = Problem("", "repetition", "the answer repeated itself word for word and was stopped")
 
 
@@ -55,6 +59,7 @@ class Attempt:
     repeated: it was stopped because it repeated itself word for word.
     stop_sequence: the client's stop string that ended it.
     called: the declared tools that it calls, rightly or wrongly, as far as their names can be read.
+    begun: where its text begins with a call that cannot be read, the tool named first in it, declared or not.
     written: where it was refused, all that the model wrote, in its own order.
     """
 
@@ -80,6 +85,7 @@ class Attempt:
     repeated: bool = False
     stop_sequence: str | None = None
     called: tuple[str, ...] = ()
+    begun: str = ""
     written: str = ""
 
     @property
@@ -231,17 +237,10 @@ class AttemptReader:
         if self.stopped:
             reason, cut, filtered = "stop", False, False
         shown = sum(map(len, self._text))
-        parts: Parts | None = None
-        if self._calls:
-            emitted = EmittedCalls(self._calls, self._tools, self._policy)
-            outcome, parts = emitted.judge(outcome, "".join(self._text), reason)
-        elif outcome.problems and self._policy.enabled:
-            parts = self._take_apart(outcome.problems, cut)
-        if self.doomed is not None:
-            outcome, parts, cut = _refused_as_doomed(outcome, self.doomed), None, False
-        if finish.repeated and self._callable and not _distinct(outcome.calls):
-            outcome, parts = _refused_as_repeated(outcome), None
+        outcome, parts = self._judge(outcome, finish, reason, cut)
+        cut = cut and self.doomed is None
         self._keep(outcome.events)
+        begun = self._begun(outcome.problems)
         rest, stop = cut_content(outcome.events, self._policy.stops)
         return Attempt(
             rest=rest,
@@ -265,16 +264,40 @@ class AttemptReader:
             warnings=finish.warnings,
             repeated=finish.repeated,
             stop_sequence=self._turn.stop_sequence or stop or self._upstream_stop(finish),
-            called=self._called(outcome.calls, parts),
+            called=self._called(outcome.calls, parts, begun),
+            begun=begun,
             written=self.heard if outcome.problems else "",
         )
+
+    def _judge(
+        self, outcome: Outcome, finish: UpstreamFinish, reason: str, cut: bool
+    ) -> tuple[Outcome, Parts | None]:
+        """The outcome of text and structured calls together, and its single calls."""
+        parts: Parts | None = None
+        if self._calls:
+            emitted = EmittedCalls(self._calls, self._tools, self._policy)
+            outcome, parts = emitted.judge(outcome, "".join(self._text), reason)
+        elif outcome.problems and self._policy.enabled:
+            parts = self._take_apart(outcome.problems, cut)
+        if self.doomed is not None:
+            outcome, parts = _refused_as_doomed(outcome, self.doomed), None
+        if finish.repeated and self._callable and not _distinct(outcome.calls):
+            outcome, parts = _refused_as_repeated(outcome), None
+        return outcome, parts
 
     def _usage(self, told: Usage) -> Usage:
         """With the reasoning's tokens as they were counted here, where the upstream does not tell them."""
         return replace(told, reasoning_tokens=told.reasoning_tokens or self._reasoning_tokens)
 
-    def _called(self, calls: Sequence[ToolCall], parts: Parts | None) -> tuple[str, ...]:
-        names = [*(call.name for call in calls), *(call.name for call in self._calls)]
+    def _begun(self, problems: tuple[Problem, ...]) -> str:
+        """See Attempt.begun. Not where calls in text may be quoted ones."""
+        unread = bool(problems) and all(problem.rule in _UNREAD for problem in problems)
+        if not unread or self._calls or self._policy.in_text is not InText.placed:
+            return ""
+        return begun_tool("".join(self._text), self._tools)
+
+    def _called(self, calls: Sequence[ToolCall], parts: Parts | None, begun: str) -> tuple[str, ...]:
+        names = [*(call.name for call in calls), *(call.name for call in self._calls), begun]
         names += [part.name for part in parts.calls] if parts is not None else []
         return tuple(dict.fromkeys(name for name in names if name in self._tools.names))
 

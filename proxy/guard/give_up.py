@@ -76,9 +76,11 @@ def hand_over(first: Attempt, tools: ToolSet, policy: TurnPolicy) -> tuple[ToolC
     None are handed over where that is not certain of every call, or where the turn was refused for more than
     its calls: for the place of a call, or against the client's tool choice.
     """
-    emitted = as_emitted(first, tools)
-    if first.cut or first.filtered or first.parts is None or len(first.parts.calls) != len(emitted):
+    if first.cut or first.filtered:
         return ()
+    emitted = as_emitted(first, tools)
+    if first.parts is None or len(first.parts.calls) != len(emitted):
+        return _as_one(first, tools, policy)
     outcomes = [part.outcome for part in first.parts.calls]
     own = [problem for one in outcomes if isinstance(one, Rejected) for problem in one.problems]
     if any(problem not in own for problem in first.problems):
@@ -92,16 +94,35 @@ def hand_over(first: Attempt, tools: ToolSet, policy: TurnPolicy) -> tuple[ToolC
     return tuple(call for call in calls if call is not None) if None not in calls else ()
 
 
+def _as_one(first: Attempt, tools: ToolSet, policy: TurnPolicy) -> tuple[ToolCall, ...]:
+    """A text that begins with a call which cannot be read, as one call of the tool that it names."""
+    name = first.begun
+    if first.text[: first.shown].strip() or not _is_refused(name, tools):
+        return ()
+    if policy.tool_choice == "named" and name != policy.tool_name:
+        return ()
+    return (_not_executed(name, first.text),)
+
+
+def _is_refused(name: str, tools: ToolSet) -> bool:
+    """Whether a client that validates refuses a call of the tool without its arguments."""
+    tool = tools.get(name)
+    if tool is None:
+        return _NAME.fullmatch(name) is not None
+    return bool(tool.schema.required - {NOT_EXECUTED})
+
+
+def _not_executed(name: str, written: str) -> ToolCall:
+    return ToolCall(name, json.dumps({NOT_EXECUTED: written}, ensure_ascii=False))
+
+
 def _as_refused(part: Part, emitted: ToolCall, tools: ToolSet) -> ToolCall | None:
     if isinstance(part.outcome, Accepted):
         return part.outcome.call
     if part.sound is not None:
         return part.sound
     name = part.name or emitted.name
-    tool = tools.get(name)
-    if not (_NAME.fullmatch(name) if tool is None else tool.schema.required - {NOT_EXECUTED}):
-        return None
-    return ToolCall(name, json.dumps({NOT_EXECUTED: emitted.arguments}, ensure_ascii=False))
+    return _not_executed(name, emitted.arguments) if _is_refused(name, tools) else None
 
 
 def explain(problems: Sequence[Problem], attempts: int) -> str:

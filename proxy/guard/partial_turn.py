@@ -51,6 +51,7 @@ class PartialTurn:
     slots: in the model's order; empty where the turn can only be asked for as a whole.
     open_ended: more calls may follow those of the slots.
     may_answer: an answer in words is accepted instead of a call.
+    begun: the declared tool whose call the attempt began with; then a call is asked for, and not words.
     fixes: those of the calls that are kept.
     repeated: an attempt at the missing calls brought kept ones and nothing else.
     """
@@ -58,6 +59,7 @@ class PartialTurn:
     slots: tuple[Slot, ...] = ()
     open_ended: bool = False
     may_answer: bool = False
+    begun: str = ""
     fixes: tuple[Fix, ...] = ()
     repeated: bool = False
 
@@ -113,8 +115,10 @@ def keep_accepted(attempt: Attempt, problems: tuple[Problem, ...], policy: TurnP
     client's tool choice.
     """
     may_answer = bool(problems) and all(problem.rule in _MAY_ANSWER for problem in problems)
+    begun = attempt.begun if attempt.begun in attempt.called else ""
+    nothing = PartialTurn(may_answer=may_answer, begun=begun)
     if attempt.parts is None:
-        return PartialTurn(may_answer=may_answer)
+        return nothing
     slots: list[Slot] = []
     fixes: tuple[Fix, ...] = ()
     for part in attempt.parts.calls:
@@ -123,10 +127,10 @@ def keep_accepted(attempt: Attempt, problems: tuple[Problem, ...], policy: TurnP
             fixes += part.outcome.fixes
         else:
             slots.append(Slot(part.name, right=part.right))
-    partial = PartialTurn(tuple(slots), attempt.parts.open_ended, may_answer, fixes)
+    partial = replace(nothing, slots=tuple(slots), open_ended=attempt.parts.open_ended, fixes=fixes)
     several = not policy.parallel and len(slots) > 1
     other = policy.tool_choice == "named" and any(call.name != policy.tool_name for call in partial.kept)
-    return PartialTurn(may_answer=may_answer) if several or other else partial
+    return nothing if several or other else partial
 
 
 def settle(

@@ -178,7 +178,7 @@ class Reask:
             return None
         name = partial.only_tool
         if not partial.slots:
-            name = choice.name if choice.mode is ToolMode.named else ""
+            name = choice.name if choice.mode is ToolMode.named else partial.begun
             name = name or (self._tools.names[0] if len(self._tools) == 1 else "")
         return self._tools.get(name) if name else None
 

@@ -75,6 +75,15 @@ def test_at_last_the_arguments_are_asked_for_alone(stream: bool) -> None:
     assert [message["role"] for message in body["messages"]] == ["user", "user"], "no failed attempt is shown"
 
 
+def test_the_arguments_of_an_unreadable_text_that_names_its_tool_are_asked_for_alone() -> None:
+    unread = told('```json\n{"name": "get_weather", "arguments": {"city": "Lisbon", "days": 2, 3}}\n```')
+    wire = Picky((), unread, unread, ARGUMENTS)
+    with hosted(wire) as chain:
+        seen = ask(chain.server, "hi", False, model="wire")
+        assert (seen.verdict, seen.calls) == ("reasked", (LISBON,))
+    assert [one.body["tool_choice"] for one in wire.heard[:2]] == ["auto", "required"]
+
+
 @pytest.mark.parametrize(
     "reply", [ARGUMENTS, told('```json\n{"city": "Lisbon"}\n```')], ids=["bare", "fenced"]
 )
