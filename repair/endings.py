@@ -136,6 +136,12 @@ def match_marker(text: str) -> re.Match[str] | None:
     return _MARKER.match(text) or _WORD_MARKER.match(text)
 
 
+def is_closer(text: str) -> bool:
+    """Whether `text` is one closing marker of a call, of any family, and nothing else."""
+    found = _CLOSED.fullmatch(fold(_without_tokens(text)).strip())
+    return found is not None and found.start("last") == found.start() and "call" in found.group().lower()
+
+
 def begins_marker(text: str) -> bool:
     """Whether `text` is the beginning of a marker of a call, as any family writes it."""
     folded = fold(text)

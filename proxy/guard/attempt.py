@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -26,12 +25,13 @@ from proxy.upstreams.base import (
 from repair.beginnings import begun_tool
 from repair.doomed import DoomedCalls
 from repair.doubt import Doubt
+from repair.endings import is_closer
 from repair.placement import InText
 from repair.split_turn import Parts, emit_as_it_is, take_apart
 from repair.stop import cut_content
 from repair.tools import ToolSet
 from repair.turn import Outcome, Turn, TurnPolicy
-from repair.types import Fix, Problem, ReasoningDelta, TextDelta, ToolCall, Verdict
+from repair.types import Fix, FixKind, Problem, ReasoningDelta, TextDelta, ToolCall, Verdict
 from repair.unasked import Unasked
 from repair.verbatim import VerbatimTurn
 
@@ -319,11 +319,21 @@ class AttemptReader:
         )
 
     def _completed(self, outcome: Outcome) -> Outcome:
-        """With what was held back. A refusal is an answer, whatever was asked for."""
+        """With what was held back, but for a lone closing marker behind an answer in words. A refusal is an
+        answer, whatever was asked for.
+        """
         if self._refusal and not self._calls and not outcome.calls:
             outcome = replace(outcome, problems=(), verdict=Verdict.none)
-        held = self._holder.close() if self._holder else ""
-        return replace(outcome, events=(TextDelta(held), *outcome.events)) if held else outcome
+        if self._holder is None:
+            return outcome
+        held = self._holder.close()
+        events = (TextDelta(held), *outcome.events) if held else outcome.events
+        left = "".join(event.text for event in events if isinstance(event, TextDelta))
+        if outcome.verdict is Verdict.none and is_closer(left):
+            events = tuple(event for event in events if not isinstance(event, TextDelta))
+            fixes = (*outcome.fixes, Fix(FixKind.extra_closer, "", left.strip(), ""))
+            return replace(outcome, events=events, fixes=fixes)
+        return replace(outcome, events=events)
 
     @property
     def _callable(self) -> bool:
@@ -360,19 +370,6 @@ def _refused_as_repeated(outcome: Outcome) -> Outcome:
     told = tuple(TextDelta(f"\n{in_words(call)}") for call in calls.values())
     problems = (*outcome.problems, REPEATED)
     return Outcome((*outcome.events, *told), (), Verdict.reask, (), problems)
-
-
-def misfits(calls: Sequence[ToolCall], tools: ToolSet) -> int:
-    """How many of the calls do not fit what their tool asks for, or name a tool that does not exist."""
-    return sum(not _fits(call, tools) for call in calls)
-
-
-def _fits(call: ToolCall, tools: ToolSet) -> bool:
-    tool = tools.get(call.name)
-    try:
-        return tool is not None and tool.fits(json.loads(call.arguments))
-    except (ValueError, RecursionError):
-        return False
 
 
 def set_apart(shown: str) -> str:

@@ -13,7 +13,7 @@ from proxy.conversation.request import ChatRequest, ToolMode
 from proxy.conversation.session_id import identify
 from proxy.conversation.verdict import GiveUp, GuardMode, Verdict
 from proxy.guard.announced import ANNOUNCED, announces
-from proxy.guard.attempt import Attempt, AttemptReader, misfits, unshown
+from proxy.guard.attempt import Attempt, AttemptReader, unshown
 from proxy.guard.caller import NOBODY, Caller, turn_of
 from proxy.guard.drift import DEFAULT_RULE, DriftStore, SessionKey
 from proxy.guard.give_up import give_up
@@ -23,7 +23,14 @@ from proxy.guard.policy import REASKING, Announce, GuardPolicy, LoopLimits, Reas
 from proxy.guard.reask import Reask, Reasked
 from proxy.guard.recorder import Recorder, RequestContext
 from proxy.guard.schemas import SchemaCompiler
-from proxy.guard.settled import TurnEnd, answer_instead, deliver, observed_turn, unjudged_turn
+from proxy.guard.settled import (
+    TurnEnd,
+    answer_instead,
+    deliver,
+    misfits,
+    observed_turn,
+    unjudged_turn,
+)
 from proxy.prompts.think_time import reply_of
 from proxy.records.activity import Activity
 from proxy.records.request_record import Ending, Sink

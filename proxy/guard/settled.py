@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from proxy.conversation.events import FinishReason
 from proxy.conversation.verdict import GiveUp, Verdict
 from proxy.guard.attempt import Attempt, Delta, set_apart
+from repair.tools import ToolSet
 from repair.types import Fix, Problem, TextDelta, ToolCall
 from repair.types import Verdict as TurnVerdict
 
@@ -69,3 +72,16 @@ def observed_turn(attempt: Attempt, observed: Attempt) -> TurnEnd:
 def answer_instead(first: Attempt, text: str) -> tuple[Delta, ...]:
     """The model's answer in place of its call, placed after the part of the turn that has been shown."""
     return (TextDelta(set_apart(first.text[: first.shown]) + text.strip()),)
+
+
+def misfits(calls: Sequence[ToolCall], tools: ToolSet) -> int:
+    """How many of the calls do not fit what their tool asks for, or name a tool that does not exist."""
+    return sum(not _fits(call, tools) for call in calls)
+
+
+def _fits(call: ToolCall, tools: ToolSet) -> bool:
+    tool = tools.get(call.name)
+    try:
+        return tool is not None and tool.fits(json.loads(call.arguments))
+    except (ValueError, RecursionError):
+        return False

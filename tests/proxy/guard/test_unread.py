@@ -81,3 +81,22 @@ def test_no_call_is_forced_where_text_may_quote_one(thread: LoopThread) -> None:
         seen = ask(stage.server, stage.attempts.plan("quoted", emitted), False)
         assert (seen.calls, seen.content) == ((), emitted)
         assert all(one.tool_choice.mode is ToolMode.auto for one in stage.attempts.asked["quoted"])
+
+
+@STREAM
+@pytest.mark.parametrize("closer", ["</tool_call>", "</tool_calls>\n", "[/TOOL_CALLS]"])
+@pytest.mark.parametrize("before", ["All done.\n", "It is mild "])
+def test_a_lone_closing_marker_behind_words_is_left_out(
+    full: Ring, before: str, closer: str, stream: bool
+) -> None:
+    key = full.attempts.plan(f"lone {before} {closer} {stream}", f"{before}{closer}")
+    seen = ask(full.server, key, stream)
+    assert (seen.verdict, seen.content, seen.attempts, seen.fixes) == ("none", before, 1, 1)
+
+
+@STREAM
+@pytest.mark.parametrize("text", ["It ends in `</tool_call>`", "<b>It is mild</b>", "As </tool_call> says."])
+def test_other_text_is_left_as_it_is(full: Ring, text: str, stream: bool) -> None:
+    key = full.attempts.plan(f"other {text} {stream}", text)
+    seen = ask(full.server, key, stream)
+    assert (seen.verdict, seen.content, seen.fixes) == ("none", text, 0)
