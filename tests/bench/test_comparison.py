@@ -17,13 +17,12 @@ from tests.bench.comparison.__main__ import (
     TRIES,
     Runner,
     State,
-    arm_names,
     play,
     play_all,
     told,
     write,
 )
-from tests.bench.comparison.page import write_page
+from tests.bench.comparison.page import write_part, write_summary
 from tests.bench.comparison.parts import Part, missing_arms, parts
 
 TURNS = 40
@@ -148,19 +147,26 @@ def test_the_page_tells_what_was_measured_and_what_was_not(tmp_path: Path) -> No
     one = found[2]  # of several at a time there would be too few rounds to tell times apart
     fill(one, tmp_path / one.key, {"vllm-mlx": Delivered.call_text}, {"vllm-mlx": 0.05})
     write(found, tmp_path, tmp_path / "page" / "comparison.md")
-    page = (tmp_path / "page" / "comparison.md").read_text("utf-8")
-    assert f"- {found[1].title}\n" in page
-    assert f"- {found[3].title} (its model is not on this machine (SECOND))\n" in page
+    summary = (tmp_path / "page" / "comparison.md").read_text("utf-8")
+    assert f"- {found[1].title}\n" in summary
+    assert f"- {found[3].title} (its model is not on this machine (SECOND))\n" in summary
+    assert f"(comparison/{one.key}.md)" in summary
+    page = (tmp_path / "page" / "comparison" / f"{one.key}.md").read_text("utf-8")
     assert (
         "| | fortieth full | fortieth repair | fortieth constrain | fortieth off | mlx_lm.server | vllm-mlx |"
         in page
     )
     row = next(line for line in page.splitlines() if line.startswith("| loops that came unbroken to turn 40"))
+    assert row in summary
     assert row.count("20 of 20") == 5
     assert row.count("0 of 20 (0.0%") == 1
     assert "fortieth full delivers 0 calls against their schema: met." in page
-    assert "intervals apart: **missed** beside mlx_lm.server." in page
-    assert "in the last 10 turns: **missed**: vllm-mlx begins sooner." in page
+    for missed in (
+        "intervals apart: **missed** beside mlx_lm.server.",
+        "in the last 10 turns: **missed**: vllm-mlx begins sooner.",
+    ):
+        assert missed in page
+        assert missed in summary
     assert "vllm-mlx delivers more broken turns than fortieth full: 20 of 800 against 0 of 800." in page
     better = page.partition("Where another arm is better than fortieth full:")[2].partition("Not installed")[
         0
@@ -174,12 +180,24 @@ def test_the_page_tells_what_was_measured_and_what_was_not(tmp_path: Path) -> No
     assert str(tmp_path) not in page
 
 
+def test_a_part_that_was_measured_on_another_day_stays(tmp_path: Path) -> None:
+    found = every(tmp_path)
+    page = tmp_path / "docs" / "comparison.md"
+    fill(found[0], tmp_path / "monday" / found[0].key, {}, {})
+    write(found, tmp_path / "monday", page)
+    fill(found[2], tmp_path / "tuesday" / found[2].key, {}, {})
+    write(found, tmp_path / "tuesday", page)
+    summary = page.read_text("utf-8")
+    assert [f"## {part.title}\n" in summary for part in found[:4]] == [True, False, True, False]
+    assert summary.index(found[0].title) < summary.index(found[2].title) < summary.index(found[1].title)
+
+
 def test_a_page_of_nothing_says_so_and_no_path_of_a_machine_is_let_in(tmp_path: Path) -> None:
     found = every(tmp_path)
-    assert write_page(found, {}, {}).count("\n- The bundled model") == 12
+    assert write_summary(found, {}, "x").count("\n- The bundled model") == 12
     folder = tmp_path / found[0].key
     fill(found[0], folder, {}, {})
     first = replace(found[0], title="measured in /home/somebody")
     with pytest.raises(ValueError, match="/home/somebody"):
-        write_page([first], {first.key: folder}, arm_names(tmp_path))
+        write_part(first, folder, State.of(folder).arms)
     assert GO_ON == 75

@@ -1,5 +1,5 @@
 """`python -m tests.bench.comparison FOLDER` (make comparison): plays what is missing of the comparison, and
-writes comparison.md from the parts that are finished.
+writes a page for each finished part (comparison/PART.md) and one that sums up all that are written.
 
 It takes a day of a machine. --hours ends it after so long, Ctrl-C at once; the next run goes on where it
 stopped. Exits with 0 where everything that can be played here is finished, else with 75 (go on later).
@@ -19,7 +19,7 @@ from pathlib import Path
 
 from proxy.ab.export import write_whole
 from proxy.ab.store import NAME as RESULTS
-from tests.bench.comparison.page import write_page
+from tests.bench.comparison.page import write_part, write_summary
 from tests.bench.comparison.parts import Part, missing_arms, parts, turns_of
 from tests.bench.servers import ROOT
 
@@ -100,15 +100,19 @@ def play_all(chosen: Sequence[Part], folder: Path, hours: float, runner: Runner 
 
 
 def write(every: Sequence[Part], folder: Path, page: Path) -> None:
-    """Writes the page from the parts that are finished."""
-    finished = {part.key: folder / part.key for part in every if State.of(folder / part.key).finished}
-    page.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(page.parent, {page.name: write_page(every, finished, arm_names(folder))})
-
-
-def arm_names(folder: Path) -> dict[str, dict[str, str]]:
-    """What each arm is called in the page, by part and by the arm as `fortieth ab` took it."""
-    return {state.parent.name: dict(State.of(state.parent).arms) for state in folder.glob(f"*/{STATE}")}
+    """Writes the pages of the finished parts, and the one of all parts whose pages are there: they may have
+    been written on another day.
+    """
+    pages = page.with_suffix("")
+    pages.mkdir(parents=True, exist_ok=True)
+    for part in every:
+        state = State.of(folder / part.key)
+        if state.finished:
+            text = write_part(part, folder / part.key, state.arms)
+            write_whole(pages, {f"{part.key}.md": text})
+    files = {part.key: pages / f"{part.key}.md" for part in every}
+    written = {key: file.read_text("utf-8") for key, file in files.items() if file.exists()}
+    write_whole(page.parent, {page.name: write_summary(every, written, pages.name)})
 
 
 def told(part: Part, folder: Path) -> str:

@@ -1,4 +1,8 @@
-"""docs/comparison.md, out of the finished parts alone."""
+"""The pages of the comparison: one for each finished part, and one that sums up those that are written.
+
+A part's page stays where it is written, so that parts can be measured on several days, and not all of them
+have to be measured anew.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +23,8 @@ from tests.bench.comparison.parts import Part
 
 LAST_TURNS = 10  # of a loop, whose times are told
 _FEWER_IS_BETTER = {"broken turns", "refused or broken off"}
+_HEART = ("| broken turns", "| exactly right", "| loops that came", "| first token", "| a turn")
+_MET, _MISSED = ": met.", ": **missed**"
 _FOLDERS = re.compile(r"(?<![\w:/.])/(?:[^\s/'\"=,]+/)+")
 # the page's prose, whose links are those of docs/
 _INTRODUCTION, _CONDITIONS = (
@@ -79,43 +85,43 @@ class Played:
         return statistics.median(known) if known else None
 
 
-def write_page(
-    parts: Sequence[Part], finished: Mapping[str, Path], names: Mapping[str, Mapping[str, str]]
-) -> str:
-    """The page. finished: folders of finished parts, by key. names: of their arms, by key.
+def write_part(part: Part, folder: Path, names: Mapping[str, str]) -> str:
+    """The page of a finished part. names: of its arms, in the page.
 
     Raises ValueError where a path of this machine would stand in it.
     """
-    played = [
-        Played.read(part, finished[part.key], names.get(part.key, {}))
-        for part in parts
-        if part.key in finished
-    ]
-    text = "\n".join(
-        (
-            _INTRODUCTION.read_text("utf-8"),
-            *_missing(parts, finished),
-            *(line for one in played for line in _part(one)),
-            _CONDITIONS.read_text("utf-8"),
-            *_provenance(played),
-        )
-    )
+    one = Played.read(part, folder, names)
+    text = "\n".join((f"# {part.title}\n", *_results(one), *_provenance(one)))
     if left := re.search(r"(?<![\w:/.`])/(?:home|root|tmp|work|Users|opt|var)/\S*", text):
         raise ValueError(f"a path of this machine stands in the page: {left.group()}")
     return text
 
 
-def _missing(parts: Sequence[Part], finished: Mapping[str, Path]) -> Iterator[str]:
-    left = [part for part in parts if part.key not in finished]
-    if left:
-        yield "Not yet measured:\n"
-        yield from (f"- {part.title}{f' ({part.why_not})' if part.why_not else ''}" for part in left)
-        yield ""
+def write_summary(parts: Sequence[Part], written: Mapping[str, str], folder: str) -> str:
+    """The page of all parts. written: the pages of parts, by key. folder: they are in, beside this page."""
+    lines = [_INTRODUCTION.read_text("utf-8")]
+    for part in parts:
+        if part.key in written:
+            lines += [f"## {part.title}\n", *_heart(written[part.key]), ""]
+            lines += [f"[All that was measured, commands and versions]({folder}/{part.key}.md).\n"]
+    if left := [part for part in parts if part.key not in written]:
+        lines += ["## Not yet measured\n"]
+        lines += [f"- {part.title}{f' ({part.why_not})' if part.why_not else ''}" for part in left] + [""]
+    return "\n".join((*lines, _CONDITIONS.read_text("utf-8")))
 
 
-def _part(one: Played) -> Iterator[str]:
+def _heart(page: str) -> Iterator[str]:
+    """The rows of a part's table that tell most, and whether it met its bars."""
+    lines = page.splitlines()
+    table = [line for line in lines if line.startswith("|")]
+    yield from table[:2]
+    yield from (line for line in table if line.startswith(_HEART))
+    yield ""
+    yield from (line for line in lines if line.startswith("- ") and (line.endswith(_MET) or _MISSED in line))
+
+
+def _results(one: Played) -> Iterator[str]:
     absent = [arm.name for arm in one.part.arms if arm.name not in one.names.values()]
-    yield f"## {one.part.title}\n"
     yield f"| | {' | '.join(one.names[label] for label in one.labels)} |"
     yield f"|---|{'--:|' * len(one.labels)}"
     for name, cells in _rows(one):
@@ -216,20 +222,18 @@ def _named(one: Played, words: str) -> str:
     return _FOLDERS.sub("", words)
 
 
-def _provenance(played: Sequence[Played]) -> Iterator[str]:
-    """Commands and versions."""
-    yield "## Commands and versions\n"
-    yield "Folders are left out: `bin=` names the folder of a rival's program.\n"
-    for one in played:
-        yield f"### {one.part.title}\n"
-        yield f"Begun on {one.began}, on {_FOLDERS.sub('', one.machine)}.\n"
-        yield f"```\n{_FOLDERS.sub('', one.command)}\n```\n"
-        yield "| | started as | versions |\n|---|---|---|"
-        for facts in one.facts:
-            versions = ", ".join(f"{name} {version}" for name, version in facts.versions.items())
-            command = _FOLDERS.sub("", facts.command).replace("|", "\\|")
-            yield f"| {one.names.get(facts.label, facts.label)} | `{command}` | {versions} |"
-        yield ""
+def _provenance(one: Played) -> Iterator[str]:
+    """Command and versions."""
+    yield "## Command and versions\n"
+    yield f"Begun on {one.began}, on {_FOLDERS.sub('', one.machine)}. Folders are left out: `bin=` names the"
+    yield "folder of a rival's program.\n"
+    yield f"```\n{_FOLDERS.sub('', one.command)}\n```\n"
+    yield "| | started as | versions |\n|---|---|---|"
+    for facts in one.facts:
+        versions = ", ".join(f"{name} {version}" for name, version in facts.versions.items())
+        command = _FOLDERS.sub("", facts.command).replace("|", "\\|")
+        yield f"| {one.names.get(facts.label, facts.label)} | `{command}` | {versions} |"
+    yield ""
 
 
 def _share(hits: int, total: int) -> str:
