@@ -6,6 +6,7 @@ own.
 
 from __future__ import annotations
 
+import functools
 import re
 
 from repair.endings import HEAD, ends_in_call, is_call_shape, match_marker
@@ -23,7 +24,6 @@ _BROKEN_MARKER = re.compile(
 )
 _SKIPPED = re.compile(r"[\s\ufeff\u200b-\u200d\u2060\x00-\x1f]{1,40}")
 _WORD = re.compile(r"[\w.-]+")
-_TOOL_NAME = re.compile(r"[\w./:-]{1,128}")
 _FENCE = re.compile(r"\s{0,20}```[\w+-]{0,20}[ \t]{0,9}\r?\n")
 _NAMED = re.compile(r"(?:functions\.)?(?P<name>[\w.-]{1,80})\(")
 _LISTED = re.compile(r"\[\s{0,9}[\w.-]{1,80}\(\s{0,9}(?:\w{1,80}\s?=|\))")
@@ -51,20 +51,30 @@ def begins_call(text: str, tools: ToolSet, json_asked: bool = False) -> bool:
     return (not json_asked and _is_object(text, at, tools)) or _is_python(text, at, tools)
 
 
-def begun_tool(text: str, tools: ToolSet) -> str:
+def begun_tool(text: str, tools: ToolSet, read: str = "") -> str:
     """The tool that is named first in a text that begins with a call, in a fence or not: a declared one, or
     any where the text is a call as JSON. "" for any other text, and where none is named.
+
+    read: the name of the first call that was read in it, which may be of no declared tool.
     """
     fence = _FENCE.match(text)
     body = text[fence.end() :] if fence else text
-    head = HEAD.match(body, _first(body))
+    at = _first(body)
+    head = HEAD.match(body, at)
     if head is not None and (head.group(1) in tools.names or ends_in_call(text, tools)):
         return head.group(1)
-    if not begins_call(body, tools):
+    beginning = body[at : at + LIMITS.attempt_chars]
+    if match_marker(beginning) is None and not begins_call(body, tools):
         return ""
-    words = _TOOL_NAME.findall(body[: LIMITS.attempt_chars])
-    names = (word.removeprefix("functions.") for word in words)
-    return next((name for name in names if name in tools.names), "")
+    named = _declared(tools.names).search(beginning)
+    return named.group() if named else read
+
+
+@functools.lru_cache(maxsize=256)
+def _declared(tools: tuple[str, ...]) -> re.Pattern[str]:
+    """A pattern for one of the names as a word of its own."""
+    names = "|".join(re.escape(name) for name in sorted(tools, key=len, reverse=True))
+    return re.compile(rf"(?<![\w-])(?:{names})(?![\w-])")
 
 
 def _first(text: str) -> int:

@@ -37,8 +37,10 @@ from repair.verbatim import VerbatimTurn
 
 Delta = TextDelta | ReasoningDelta | RefusalDelta
 
-# What may be wrong with a text that is a call and cannot be read as one.
-_UNREAD = frozenset({"broken_markers", "ambiguous_end", "ambiguous_call", "truncated", "syntax"})
+# Problems of more than a call itself: of its place, of how many there are, of what the client allows.
+_OF_THE_TURN = frozenset(
+    {"misplaced_call", "wrong_tool", "parallel", "too_many_calls", "call_required", "loop", "repetition"}
+)
 REPEATED = Problem("", "repetition", "the answer repeated itself word for word and was stopped")
 
 
@@ -59,7 +61,7 @@ class Attempt:
     repeated: it was stopped because it repeated itself word for word.
     stop_sequence: the client's stop string that ended it.
     called: the declared tools that it calls, rightly or wrongly, as far as their names can be read.
-    begun: where its text begins with a call that cannot be read, the tool named first in it, declared or not.
+    begun: where its text begins with a call and was refused, the tool named first in it, declared or not.
     written: where it was refused, all that the model wrote, in its own order.
     """
 
@@ -240,7 +242,7 @@ class AttemptReader:
         outcome, parts = self._judge(outcome, finish, reason, cut)
         cut = cut and self.doomed is None
         self._keep(outcome.events)
-        begun = self._begun(outcome.problems)
+        begun = self._begun(outcome.problems, parts)
         rest, stop = cut_content(outcome.events, self._policy.stops)
         return Attempt(
             rest=rest,
@@ -289,12 +291,13 @@ class AttemptReader:
         """With the reasoning's tokens as they were counted here, where the upstream does not tell them."""
         return replace(told, reasoning_tokens=told.reasoning_tokens or self._reasoning_tokens)
 
-    def _begun(self, problems: tuple[Problem, ...]) -> str:
+    def _begun(self, problems: tuple[Problem, ...], parts: Parts | None) -> str:
         """See Attempt.begun. Not where calls in text may be quoted ones."""
-        unread = bool(problems) and all(problem.rule in _UNREAD for problem in problems)
-        if not unread or self._calls or self._policy.in_text is not InText.placed:
+        of_the_turn = any(problem.rule in _OF_THE_TURN for problem in problems)
+        if not problems or of_the_turn or self._calls or self._policy.in_text is not InText.placed:
             return ""
-        return begun_tool("".join(self._text), self._tools)
+        read = parts.raws[0].name if parts is not None and parts.raws else ""
+        return begun_tool("".join(self._text), self._tools, read)
 
     def _called(self, calls: Sequence[ToolCall], parts: Parts | None, begun: str) -> tuple[str, ...]:
         names = [*(call.name for call in calls), *(call.name for call in self._calls), begun]

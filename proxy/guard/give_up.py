@@ -59,8 +59,11 @@ def give_up(
         if calls:
             rest = first.rest if first.calls else unshown(first)
             return GivenUp(rest, calls, FinishReason.tool_calls, how)
-    if how is GiveUp.client and (calls := hand_over(first, tools, policy)):
-        return GivenUp(unshown(first), calls, FinishReason.tool_calls, how)
+    if how is GiveUp.client and not first.cut and not first.filtered:
+        if calls := hand_over(first, tools, policy):
+            return GivenUp(unshown(first), calls, FinishReason.tool_calls, how)
+        if calls := _as_one(first, tools, policy):
+            return GivenUp((), calls, FinishReason.tool_calls, how)
     if first.calls and loop is not None:
         # the call was right in itself: its markup would only be noise
         told = f"Stopped: {loop.message}. The call was not made again."
@@ -70,17 +73,15 @@ def give_up(
 
 
 def hand_over(first: Attempt, tools: ToolSet, policy: TurnPolicy) -> tuple[ToolCall, ...]:
-    """All calls of a refused attempt, in a form that a validating client cannot execute, except for those
-    that were right.
+    """All calls of a refused attempt that was not cut, in a form that a validating client cannot execute,
+    except for those that were right.
 
     None are handed over where that is not certain of every call, or where the turn was refused for more than
     its calls: for the place of a call, or against the client's tool choice.
     """
-    if first.cut or first.filtered:
-        return ()
     emitted = as_emitted(first, tools)
     if first.parts is None or len(first.parts.calls) != len(emitted):
-        return _as_one(first, tools, policy)
+        return ()
     outcomes = [part.outcome for part in first.parts.calls]
     own = [problem for one in outcomes if isinstance(one, Rejected) for problem in one.problems]
     if any(problem not in own for problem in first.problems):

@@ -51,7 +51,8 @@ class PartialTurn:
     slots: in the model's order; empty where the turn can only be asked for as a whole.
     open_ended: more calls may follow those of the slots.
     may_answer: an answer in words is accepted instead of a call.
-    begun: the declared tool whose call the attempt began with; then a call is asked for, and not words.
+    begun: the declared tool whose call the attempt began with, if the model did not lack what the call needs;
+        a call is asked for then, and not words.
     fixes: those of the calls that are kept.
     repeated: an attempt at the missing calls brought kept ones and nothing else.
     """
@@ -115,7 +116,8 @@ def keep_accepted(attempt: Attempt, problems: tuple[Problem, ...], policy: TurnP
     client's tool choice.
     """
     may_answer = bool(problems) and all(problem.rule in _MAY_ANSWER for problem in problems)
-    begun = attempt.begun if attempt.begun in attempt.called else ""
+    unread = all(problem.rule == "broken_markers" for problem in problems)
+    begun = attempt.begun if attempt.begun in attempt.called and (unread or not may_answer) else ""
     nothing = PartialTurn(may_answer=may_answer, begun=begun)
     if attempt.parts is None:
         return nothing

@@ -196,6 +196,28 @@ def run(cases: Iterable[dict[str, Any]]) -> Iterator[Judged]:
             yield judge(play, stream, read(response, stream), model.answered[play.key])
 
 
+def hand_over(cases: Iterable[dict[str, Any]]) -> Iterator[tuple[Play, Seen, int]]:
+    """Every play that never comes right, given up with `client`: what the client got, and how many of its
+    calls a client that validates would execute.
+    """
+    playing = [play for play in plays(cases) if not play.right]
+    policy = GuardPolicy(drift=None, give_up=GiveUp.client)
+    with (
+        serving(ScriptedUpstream(Model(playing)), policy=policy) as server,
+        httpx.Client(base_url=server.base_url, timeout=60) as client,
+    ):
+        for play in playing:
+            seen = read(client.post("/chat/completions", json=_body(play, True)), True)
+            executable = [
+                (name, value)
+                for name, arguments in seen.calls
+                if (tool := play.tools.get(name)) is not None
+                and tool.schema.validator.is_valid(value := json.loads(arguments))
+            ]
+            right = RIGHT if _ONE_RIGHT.search(play.case["id"]) else []
+            yield play, seen, sum(call not in right for call in executable)
+
+
 def _body(play: Play, stream: bool) -> dict[str, Any]:
     case = play.case
     body = {
@@ -273,6 +295,13 @@ def main() -> int:
         shares = {name: number for (of, name), number in sorted(verdicts.items()) if of == row}
         told = ", ".join(f"{name} {number}" for name, number in shares.items())
         print(f"{row[0]:6} {row[1]:7} {row[2]:6} {row[3]:23} {count:5}  {told}")
+    handed = list(hand_over(CASES))
+    for play, seen, executable in handed:
+        if executable:
+            bad += 1
+            print(f"{play.key}: handed over and executable: {seen.calls}")
+    went = sum(bool(seen.calls) for _, seen, _ in handed)
+    print(f"given up with `client`: {len(handed)} turns, {went} as calls that are refused, others as text")
     turns = sum(totals.values())
     print(f"{turns} turns, {delivered} calls delivered, {bad} faults; from refused turns kept {kept}")
     return 1 if bad else 0

@@ -24,6 +24,7 @@ UNREAD = {
     ),
     "stopped_inside": (f"<tool_call>\n{HEAD}", True),
     "another_family": (f"<|tool_call_begin|>functions.get_weather:0{HEAD}2", True),
+    "stopped_before_a_value": ("<tool_call>\n<function=get_weather>\n<para", True),
     "words_first": (f"I look.\n```json\n{HEAD}2, 3}}}}\n```", False),
     "undeclared": ('<tool_call>\n{"name": "get_moon", "arguments": {"days": 2, 3', False),
 }
@@ -42,9 +43,16 @@ def test_it_is_handed_over_as_one_call(full: Ring, emitted: str, called: bool, s
     assert full.accounts.kept[-1].handed_over == called
 
 
-def test_a_call_of_an_undeclared_tool_is_handed_over_and_never_forced(full: Ring) -> None:
-    emitted = UNREAD["fenced"][0].replace("get_weather", "get_moon").replace(", 3", "")
-    key = full.attempts.plan("undeclared", emitted)
+@pytest.mark.parametrize(
+    "emitted",
+    [
+        '```json\n{"name": "get_moon", "arguments": {"city": "Lisbon"}}\n```',
+        "<tool_call>\n<function=get_moon>\n<parameter=city>\nLisbon\n</parameter>\n</function>\n</tool_call>",
+    ],
+    ids=["json", "tags"],
+)
+def test_a_call_of_an_undeclared_tool_is_handed_over_and_never_forced(full: Ring, emitted: str) -> None:
+    key = full.attempts.plan(f"undeclared {emitted}", emitted)
     seen = ask(full.server, key, False, {"x-fortieth-give-up": "client"})
     assert [(name, json.loads(arguments)) for name, arguments in seen.calls] == [
         ("get_moon", {"not_executed": emitted})
