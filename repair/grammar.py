@@ -19,7 +19,7 @@ from repair.regions import Format
 from repair.tools import Tool, ToolSet
 
 _SPACE = r"/[ \r\n]{0,4}/"
-_NO_WORDS = r"\s*(\{|\[|`)"  # how a text begins that looks like a call
+_NO_WORDS = r"\s*[{\[(<>`]"  # how a text begins that looks like a call, also behind a broken marker
 NO_TOKENS: Mapping[str, int] = {}
 
 
@@ -85,8 +85,8 @@ def tool_grammar(
         one begins with it.
     reasons: the model may reason first, between the format's markers. One that was not made for it would
         write there what the grammar keeps it from saying.
-    in_words: text does not begin with a brace, a bracket or a fence, so that what looked like a call and was
-        none does not come again.
+    in_words: text does not begin with a bracket of any kind or a fence, so that what looked like a call, and
+        was none, does not come again.
     open_reasoning, tokens: as in answer_grammar.
     """
     chosen = [tool for name in tools.names if (tool := tools.get(name)) and tool_name in (None, name)]
