@@ -15,11 +15,13 @@ from repair.formats import FORMATS, Wire, harmony, is_unmarked, llama3
 from repair.grammars.forms import Form, form_for, json_arguments, python_arguments, write_call
 from repair.grammars.rules import ANY, Rules, one_of, regex
 from repair.grammars.schemas import OPTIONS, call_schema, object_schema, reduce_schema
+from repair.reask import BEGINNINGS
 from repair.regions import Format
 from repair.tools import Tool, ToolSet
 
 _SPACE = r"/[ \r\n]{0,4}/"
-_NO_WORDS = r"\s*[{\[(<>`]"  # how a text begins that looks like a call, also behind a broken marker
+# how a text begins that looks like a call, also behind a broken marker, or that says the correction back
+_NO_WORDS = rf"\s*([{{\[(<>`]|{'|'.join(BEGINNINGS)})"
 NO_TOKENS: Mapping[str, int] = {}
 
 
@@ -86,7 +88,7 @@ def tool_grammar(
     reasons: the model may reason first, between the format's markers. One that was not made for it would
         write there what the grammar keeps it from saying.
     in_words: text does not begin with a bracket of any kind or a fence, so that what looked like a call, and
-        was none, does not come again.
+        was none, does not come again; nor as a correction does, which small models say back.
     open_reasoning, tokens: as in answer_grammar.
     """
     chosen = [tool for name in tools.names if (tool := tools.get(name)) and tool_name in (None, name)]

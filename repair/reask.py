@@ -30,6 +30,8 @@ HINTS = {
     "block": _GENERAL,
     "call_count": "Send only the calls that were not executed.",
 }
+#: how a correction begins, with or without the name of a tool
+BEGINNINGS = ("The tool call was not executed", "The call of ")
 #: the result of a right call whose neighbours were wrong
 WAITS = "This call is right. It waits until the others are right too; do not send it again."
 # A schema up to this length is shown whole; of a longer one only the part with a problem, up to that length.
@@ -50,7 +52,8 @@ def correction(
     tool_name: the tool whose schema is shown.
     kept: tools whose calls in the same turn were right.
     """
-    lines = [f"The call of {tool_name} was not executed:" if tool_name else "The tool call was not executed:"]
+    nameless, named = BEGINNINGS
+    lines = [f"{named}{tool_name} was not executed:" if tool_name else f"{nameless}:"]
     for problem in problems:
         place = f"at {problem.path} " if problem.path else ""
         lines.append(f"- {place}({problem.rule}): {_short(problem.message)}")

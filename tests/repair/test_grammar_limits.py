@@ -139,7 +139,15 @@ def test_in_words_or_in_the_right_form(format: str) -> None:
     assert accepts(grammar, written(format, CALL))
     assert accepts(grammar, "I cannot do that.\nThe list [1] is {empty}.")
     shown = '{"name": "get_weather", "parameters": {"type": "object"}}'
-    for begun in (shown, f"\n```json\n{shown}\n```", f"[{shown}]", f">{shown}", f"({shown}", f"<tool{shown}"):
+    for begun in (
+        shown,
+        f"\n```json\n{shown}\n```",
+        f"[{shown}]",
+        f">{shown}",
+        f"({shown}",
+        f"<tool{shown}",
+        "The tool call was not executed:",
+    ):
         assert not accepts(grammar, begun)
         if format not in MESSAGES:
             assert accepts(tool_grammar(TOOLS, format), begun), "the first attempt is free"
