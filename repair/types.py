@@ -97,6 +97,7 @@ class ToolDefinition:
 
     parameters: its JSON Schema (an object schema).
     texts: what texts must match, by the names of the arguments at the top that are such texts.
+    free: the client gets a text in place of arguments, and has no schema that could refuse it.
     """
 
     name: str
@@ -104,6 +105,7 @@ class ToolDefinition:
     parameters: Mapping[str, Any] = field(default_factory=dict)
     strict: bool = False
     texts: Mapping[str, TextRule] = field(default_factory=dict)
+    free: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from typing import Any
 import msgspec
 
 from proxy.codecs.base import CodecRoute, Decoded, ErrorReply, Head, Operation, under_v1
+from proxy.codecs.custom_tools import custom_input
 from proxy.codecs.openai_common import OpenAICodec, logprobs_object, usage_object
 from proxy.codecs.openai_errors import error_object, status_of
 from proxy.codecs.openai_request import ChatShape, decode_request
@@ -41,6 +42,8 @@ from proxy.conversation.model_card import ModelCard
 from repair.types import ReasoningDelta, TextDelta
 
 _CHUNK_END = b"}\n\n"
+# the field of what a call is called with, by the type of its tool
+_TEXT = {"function": "arguments", "custom": "input"}
 
 
 class OpenAIChat(OpenAICodec):
@@ -93,7 +96,7 @@ class OpenAIChatStream:
     def __init__(self, head: Head, asked: Decoded) -> None:
         shape, count = _shape(asked), asked.request.n
         self._include_usage = shape.include_usage
-        self._legacy = shape.legacy_functions
+        self._legacy, self._custom = shape.legacy_functions, shape.custom
         self._tool_paths = shape.tool_paths
         self._open = list(range(count))  # choices without a finish
         envelope = msgspec.json.encode(
@@ -140,7 +143,21 @@ class OpenAIChatStream:
             case AnswerExtra(fields):
                 return self._chunk(index, msgspec.json.encode(fields))
             case ToolCallReady():
-                return b"".join(self._chunk(index, delta) for delta in _call_deltas(event, self._legacy))
+                return b"".join(self._chunk(index, delta) for delta in self._call(event))
+
+    def _call(self, call: ToolCallReady) -> tuple[bytes, bytes]:
+        """The delta that opens the call, and the one with what it is called with."""
+        kind, text = _told(call, self._custom)
+        key = _TEXT[kind]
+        opening, rest = {"name": call.name, key: ""}, {key: text}
+        if self._legacy:
+            return (
+                msgspec.json.encode({"function_call": opening}),
+                msgspec.json.encode({"function_call": rest}),
+            )
+        head = {**call.extra, "index": call.index, "id": call.id, "type": kind, kind: opening}
+        tail = {"index": call.index, kind: rest}
+        return msgspec.json.encode({"tool_calls": [head]}), msgspec.json.encode({"tool_calls": [tail]})
 
     def keep_alive(self) -> bytes:
         return self._chunk(self._open[0] if self._open else 0, b'{"content":""}')
@@ -190,9 +207,9 @@ def _choice_object(index: int, answer: Answer, asked: Decoded) -> dict[str, Any]
     if answer.reasoning:
         message["reasoning_content"] = answer.reasoning
     if answer.calls and legacy:
-        message["function_call"] = _call_object(answer.calls[0])["function"]
+        message["function_call"] = _call_object(answer.calls[0], frozenset())["function"]
     elif answer.calls:
-        message["tool_calls"] = [_call_object(call) for call in answer.calls]
+        message["tool_calls"] = [_call_object(call, _shape(asked).custom) for call in answer.calls]
     return {
         "index": index,
         "message": message,
@@ -207,24 +224,11 @@ def _reason(finish: Finish, legacy: bool) -> str:
     return finish.reason.value
 
 
-def _call_object(call: ToolCallReady) -> dict[str, Any]:
-    return {
-        **call.extra,
-        "id": call.id,
-        "type": "function",
-        "function": {"name": call.name, "arguments": call.arguments},
-    }
+def _told(call: ToolCallReady, custom: frozenset[str]) -> tuple[str, str]:
+    """The type of a call, and what it is called with."""
+    return ("custom", custom_input(call.arguments)) if call.name in custom else ("function", call.arguments)
 
 
-def _call_deltas(call: ToolCallReady, legacy: bool) -> tuple[bytes, bytes]:
-    """The delta that opens the call, and the one with its arguments."""
-    opening = {"name": call.name, "arguments": ""}
-    arguments = {"arguments": call.arguments}
-    if legacy:
-        return (
-            msgspec.json.encode({"function_call": opening}),
-            msgspec.json.encode({"function_call": arguments}),
-        )
-    head = {**call.extra, "index": call.index, "id": call.id, "type": "function", "function": opening}
-    rest = {"index": call.index, "function": arguments}
-    return msgspec.json.encode({"tool_calls": [head]}), msgspec.json.encode({"tool_calls": [rest]})
+def _call_object(call: ToolCallReady, custom: frozenset[str]) -> dict[str, Any]:
+    kind, text = _told(call, custom)
+    return {**call.extra, "id": call.id, "type": kind, kind: {"name": call.name, _TEXT[kind]: text}}

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from proxy.codecs.as_sent import NOT_SENT_OF_MESSAGES
+from proxy.codecs.custom_tools import custom_arguments
 from proxy.codecs.fields import Fields, describe, refuse
 from proxy.conversation.errors import BadRequest
 from proxy.conversation.message import (
@@ -197,7 +198,7 @@ def _call(fields: Fields) -> PastCall:
         return _function(fields.object("function"), call_id, _extra(fields, _others(fields, _OF_CALL)))
     if fields.values.get("custom") is not None:
         custom = fields.object("custom")
-        return PastCall(call_id, custom.string("name"), _to_text({"input": custom.string("input")}))
+        return PastCall(call_id, custom.string("name"), custom_arguments(custom.string("input")))
     if "name" in fields.values:
         return _function(fields, call_id)
     raise BadRequest(

@@ -39,12 +39,13 @@ _MAX_TIMEOUT_S = 7 * 24 * 3600
 @dataclass(frozen=True, slots=True)
 class ChatShape:
     """What only Chat Completions has. include_usage: a stream ends with a chunk of token counts.
-    legacy_functions: the client knows `function_call` only. tool_paths: where in the request each tool
-    stands, by its name, for messages about it.
+    legacy_functions: the client knows `function_call` only. custom: names of tools that take free text.
+    tool_paths: where in the request each tool stands, by its name, for messages about it.
     """
 
     include_usage: bool = False
     legacy_functions: bool = False
+    custom: frozenset[str] = frozenset()
     tool_paths: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -60,6 +61,7 @@ def decode_request(data: bytes) -> Decoded:
     shape = ChatShape(
         include_usage=body.object("stream_options").boolean("include_usage"),
         legacy_functions=tools.legacy,
+        custom=tools.custom,
         tool_paths=tools.paths,
     )
     request = ChatRequest(

@@ -16,12 +16,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
+from proxy.codecs.custom_tools import custom_arguments
 from proxy.codecs.fields import Fields, describe, refuse
 from proxy.codecs.openai_responses_tools import (
     SEARCH,
     DeclaredTools,
     ToolNames,
-    custom_arguments,
     search_result,
 )
 from proxy.conversation.errors import BadRequest

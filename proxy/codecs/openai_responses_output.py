@@ -13,10 +13,10 @@ from typing import Any
 import msgspec
 
 from proxy.codecs.arguments import input_text
+from proxy.codecs.custom_tools import custom_input
 from proxy.codecs.openai_common import logprob_objects
 from proxy.codecs.openai_responses_items import seal
 from proxy.codecs.openai_responses_request import ResponseShape
-from proxy.codecs.openai_responses_tools import custom_input
 from proxy.conversation.events import (
     AnswerExtra,
     Event,

@@ -16,22 +16,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from engine.text_grammar import TextGrammar, UnusableGrammar
+from proxy.codecs.custom_tools import custom_tool
 from proxy.codecs.fields import Fields, refuse
 from proxy.codecs.limits import check_choice
 from proxy.codecs.openai_tools import tool_mode
-from proxy.conversation.errors import BadRequest
 from proxy.conversation.request import ToolChoice, ToolMode, tool_object, tools_left_out
-from repair.types import TextRule, ToolDefinition
+from repair.types import ToolDefinition
 
 _log = logging.getLogger(__name__)
 
 # The group whose tools are the top level's.
 _TOP_LEVEL = "functions"
 _JOIN = "__"
-# The one argument of a custom tool.
-INPUT = "input"
-_SYNTAXES = ("lark", "regex")
 # The type of a tool, and its name as a function; the type of what it came to.
 SEARCH = "tool_search"
 SEARCH_OUTPUT = "tool_search_output"
@@ -96,7 +92,7 @@ def decode_tools(body: Fields, later: Sequence[Fields]) -> DeclaredTools:
             _log.debug("%s: tool %r is declared twice, the first counts", fields.path, known.name)
             continue
         name = _free(_joined(*key), told)
-        definitions[name] = _custom(fields, name) if known.custom else _function(fields, name)
+        definitions[name] = custom_tool(fields, name) if known.custom else _function(fields, name)
         paths[name], told[name], flat[key] = fields.path, known, name
         if place.string("type") == SEARCH_OUTPUT:
             found.append(name)
@@ -197,61 +193,6 @@ def _function(fields: Fields, name: str) -> ToolDefinition:
         # OpenAI's default is true, with which it rewrites the schema; here calls are validated in either case
         strict=fields.boolean("strict"),
     )
-
-
-def _custom(fields: Fields, name: str) -> ToolDefinition:
-    """The text follows a grammar where the tool has one, which the model is shown too."""
-    wanted = fields.object("format")
-    if "grammar" in wanted.values:
-        wanted = wanted.object("grammar")  # as Chat Completions nests it
-    syntax, definition = wanted.string("syntax"), wanted.string("definition")
-    text: dict[str, Any] = {"type": "string", "description": "The tool's whole input, as plain text."}
-    texts: dict[str, TextRule] = {}
-    if definition:
-        text["description"] += f" It follows this {syntax or 'formal'} grammar:\n{definition}"
-    if definition and syntax in _SYNTAXES:
-        texts = _text_rule(wanted, syntax, definition)
-    if syntax == "regex" and definition:
-        text["pattern"] = f"^(?:{definition})$"
-    parameters = {
-        "type": "object",
-        "properties": {INPUT: text},
-        "required": [INPUT],
-        "additionalProperties": False,
-    }
-    strict = bool(texts) or "pattern" in text
-    return ToolDefinition(name, fields.string("description"), parameters, strict, texts)
-
-
-def _text_rule(wanted: Fields, syntax: str, definition: str) -> dict[str, TextRule]:
-    """A regex that is none in Rust's syntax, which OpenAI's API reads, may still be one of JSON Schema, which
-    judges it then. Raises BadRequest for a Lark grammar that cannot be read: no call could be held to it.
-    """
-    try:
-        return {INPUT: TextGrammar.of(syntax, definition)}
-    except UnusableGrammar as error:
-        if syntax == "regex":
-            _log.info("%s: judged as a pattern of JSON Schema: %s", wanted.at("definition"), error)
-            return {}
-        at = wanted.at("definition")
-        raise BadRequest(f"{at}: not a usable Lark grammar: {error}", param=at) from error
-
-
-def custom_arguments(text: str) -> str:
-    """The arguments of the function that a custom tool is to the model."""
-    return json.dumps({INPUT: text}, ensure_ascii=False)
-
-
-def custom_input(arguments: str) -> str:
-    """The free text. What is no such call, as when it was given up, goes out as it is: no tool takes that for
-    its input.
-    """
-    try:
-        value = json.loads(arguments)
-    except (ValueError, RecursionError):
-        return arguments
-    text = value.get(INPUT) if isinstance(value, dict) and len(value) == 1 else None
-    return text if isinstance(text, str) else arguments
 
 
 def _tool_choice(body: Fields, names: ToolNames) -> tuple[ToolChoice, frozenset[str] | None]:

@@ -21,8 +21,9 @@ from proxy.codecs.schemas import (
 _PART = record(type=choice("text", "image_url", "input_audio", "file", "refusal"), text=TEXT, image_url=ANY)
 _CALL = record(
     id=TEXT,
-    type=choice("function"),
+    type=choice("function", "custom"),
     function=record("name", name={"type": "string"}, arguments=either(TEXT, OBJECT)),
+    custom=record("name", name={"type": "string"}, input=TEXT),
 )
 MESSAGE = record(
     "role",
@@ -36,6 +37,11 @@ MESSAGE = record(
 _NAME: Schema = {"type": "string", "minLength": 1}
 _FUNCTION = record("name", name=_NAME, description=TEXT, parameters=OBJECT, strict=FLAG)
 TOOL = record("type function", type={"enum": ["function"]}, function=_FUNCTION)
+_CUSTOM = record(
+    "type custom",
+    type={"enum": ["custom"]},
+    custom=record("name", name=_NAME, description=TEXT, format=OBJECT),
+)
 _CHOICE = either(choice("auto", "none", "required"), record(type={"type": "string"}))
 
 CHAT = record(
@@ -43,7 +49,7 @@ CHAT = record(
     **SAMPLING,
     model=MODEL,
     messages={"type": "array", "items": MESSAGE, "minItems": 1},
-    tools=array(TOOL),
+    tools=array(either(TOOL, _CUSTOM)),
     functions=array(_FUNCTION),
     tool_choice=_CHOICE,
     function_call=_CHOICE,

@@ -1,6 +1,7 @@
 """The tools of a Chat Completions request, and the choice among them.
 
-The client executes functions. What a provider executes itself (`web_search`) is passed on as it was declared.
+The client executes functions, and `custom` tools, which the model is shown as functions. What a provider
+executes itself (`web_search`) is passed on as it was declared.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from proxy.codecs.custom_tools import custom_tool
 from proxy.codecs.fields import Fields, describe, refuse
 from proxy.codecs.hints import POLLING
 from proxy.codecs.limits import check_choice
@@ -23,8 +25,10 @@ _log = logging.getLogger(__name__)
 _MARK = "cache_control"
 _OF_FUNCTION = frozenset({"name", "description", "parameters", "strict", POLLING})
 _OF_TOOL = _OF_FUNCTION | {"type", "function"}
+# Types of tools that the client executes; all others are a provider's.
+_OF_CLIENT = (None, "function", "custom")
 # Types of tools whose calls are no calls of functions.
-_CALLED_OTHERWISE = ("custom", "builtin_function")
+_CALLED_OTHERWISE = ("builtin_function",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +36,7 @@ class ChatTools:
     """The tools of a request by name, where each was declared and what stood beside it, and the choice among
     them.
 
+    custom: the names of those that take free text.
     legacy: they came as `functions`, which are called one at a time and by `function_call`.
     hosted: as in ChatRequest.
     left_out: why others are not there.
@@ -41,6 +46,7 @@ class ChatTools:
     paths: dict[str, str]
     extra: dict[str, dict[str, Any]]
     choice: ToolChoice
+    custom: frozenset[str]
     legacy: bool
     hosted: tuple[Mapping[str, Any], ...] = ()
     left_out: tuple[str, ...] = ()
@@ -51,16 +57,19 @@ def decode_tools(body: Fields) -> ChatTools:
     definitions: dict[str, ToolDefinition] = {}
     paths: dict[str, str] = {}
     extra: dict[str, dict[str, Any]] = {}
+    custom: set[str] = set()
     for fields, declared in _declarations(body):
-        tool = _function(fields)
+        free = declared.string("type") == "custom"
+        tool = custom_tool(fields, fields.required_string("name")) if free else _function(fields)
         # The first of two tools of one name counts: it is the only one that the model will be shown.
         if definitions.setdefault(tool.name, tool) is tool:
             paths[tool.name] = fields.path
+            custom |= {tool.name} if free else set()
             if beside := _beside(declared, fields):
                 extra[tool.name] = beside
         else:
             _log.debug("%s: tool %r is declared twice, the first counts", fields.path, tool.name)
-    others = [one for one in body.array("tools") if one.get("type", "function") not in (None, "function")]
+    others = [one for one in body.array("tools") if one.get("type") not in _OF_CLIENT]
     hosted = [one for one in others if one["type"] not in _CALLED_OTHERWISE]
     choice, allowed = _tool_choice(body, {one["type"] for one in hosted})
     if allowed is not None:
@@ -69,11 +78,13 @@ def decode_tools(body: Fields) -> ChatTools:
     check_choice(choice, definitions, hosted=bool(hosted))
     legacy = bool(body.array("functions")) and not body.array("tools")
     left_out = tools_left_out(one for one in others if one["type"] in _CALLED_OTHERWISE)
-    return ChatTools(definitions, paths, extra, choice, legacy, tuple(hosted), left_out)
+    return ChatTools(definitions, paths, extra, choice, frozenset(custom), legacy, tuple(hosted), left_out)
 
 
 def _beside(declared: Fields, function: Fields) -> dict[str, Any]:
     """What a declaration says beside the tool: the mark in its function counts as its own."""
+    if declared.string("type") == "custom":
+        return {_MARK: declared.values[_MARK]} if declared.values.get(_MARK) else {}
     told = {} if declared is function else _others(declared, _OF_TOOL)
     inner = _others(function, _OF_TOOL if declared is function else _OF_FUNCTION)
     if mark := inner.pop(_MARK, None):
@@ -101,6 +112,8 @@ def _declarations(body: Fields) -> Iterator[tuple[Fields, Fields]]:
 
 def _function_of(fields: Fields) -> Fields | None:
     kind = fields.string("type", "function")
+    if kind == "custom":
+        return fields.object("custom") if "custom" in fields.values else fields
     if kind != "function":
         _log.debug("%s: tool type %r is not served, for an upstream alone", fields.path, kind)
         return None
@@ -178,7 +191,7 @@ def _allowed(entries: Iterable[Fields]) -> _Allowed:
     kinds: set[str] = set()
     for entry in entries:
         kind = entry.string("type", "function")
-        if kind == "function" or "name" in entry.values or "function" in entry.values:
+        if kind in _OF_CLIENT or "name" in entry.values or "function" in entry.values:
             names.add(_choice_name(entry))
         else:
             kinds.add(kind)
@@ -186,5 +199,6 @@ def _allowed(entries: Iterable[Fields]) -> _Allowed:
 
 
 def _choice_name(fields: Fields) -> str:
-    inner = fields.object("function") if "function" in fields.values else fields
+    nested = next((kind for kind in ("function", "custom") if kind in fields.values), "")
+    inner = fields.object(nested) if nested else fields
     return inner.required_string("name")

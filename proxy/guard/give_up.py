@@ -110,7 +110,7 @@ def _is_refused(name: str, tools: ToolSet) -> bool:
     tool = tools.get(name)
     if tool is None:
         return _NAME.fullmatch(name) is not None
-    return bool(tool.schema.required - {NOT_EXECUTED})
+    return not tool.definition.free and bool(tool.schema.required - {NOT_EXECUTED})
 
 
 def _not_executed(name: str, written: str) -> ToolCall:
@@ -120,9 +120,10 @@ def _not_executed(name: str, written: str) -> ToolCall:
 def _as_refused(part: Part, emitted: ToolCall, tools: ToolSet) -> ToolCall | None:
     if isinstance(part.outcome, Accepted):
         return part.outcome.call
-    if part.sound is not None:
-        return part.sound
     name = part.name or emitted.name
+    tool = tools.get(name)
+    if part.sound is not None and tool is not None and not tool.definition.free:
+        return part.sound
     return _not_executed(name, emitted.arguments) if _is_refused(name, tools) else None
 
 
