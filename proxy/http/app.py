@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from proxy.codecs.base import Codec
 from proxy.codecs.registry import CODECS
-from proxy.conversation.errors import error_for_status
+from proxy.conversation.errors import RequestError, error_for_status
 from proxy.guard.drift_metrics import DriftCollector
 from proxy.guard.guard import Guard
 from proxy.guard.policy import GuardPolicy
@@ -48,6 +48,7 @@ def create_app(
     limits: Limits | None = None,
     ledger: Ledger | None = None,
     cors: Sequence[str] = (),
+    near: bool = False,
     codecs: Sequence[Codec] = CODECS,
     redact: bool = False,
 ) -> FastAPI:
@@ -58,6 +59,7 @@ def create_app(
     api_keys: one of them is asked of each request; none let everyone in.
     ledger: can also be read over HTTP.
     cors: origins whose web pages may use the API.
+    near: only programs of this machine can reach the server.
     codecs: the dialects. The first one encodes the errors of requests that none of them claims.
     redact: the page leaves out what models and clients wrote.
     """
@@ -82,13 +84,13 @@ def create_app(
     )
     app.state.feed = feed
     app.add_exception_handler(HTTPException, _in_words_of(codecs))
-    app.add_middleware(
-        CrossOrigin,
-        allowed=cors,
-        refuse=lambda request, error: error_response(_codec_of(codecs, request), error, request),
-    )
+    app.add_middleware(CrossOrigin, allowed=cors, near=near and not keys, refuse=_refusal(codecs))
     app.add_middleware(RequestLog, answered=metrics.answered)
     return app
+
+
+def _refusal(codecs: Sequence[Codec]) -> Callable[[Request, RequestError], Response]:
+    return lambda request, error: error_response(_codec_of(codecs, request), error, request)
 
 
 def _in_words_of(codecs: Sequence[Codec]) -> Callable[[Request, Exception], Awaitable[Response]]:

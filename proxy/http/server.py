@@ -307,6 +307,7 @@ async def run_http(
     sinks: get the record of each request, as does the ledger.
     """
     api_keys = tuple(key.get_secret_value() for key in settings.api_key)
+    where = Where.of(listener)
     app = create_app(
         upstream,
         policy=settings.guard_policy(),
@@ -315,13 +316,13 @@ async def run_http(
         limits=Limits(request_timeout_s=settings.request_timeout_s),
         ledger=ledger,
         cors=settings.cors,
+        near=not where.is_open,
         redact=settings.ledger_redact,
     )
     server = _http_server(app)
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     while not server.started and not serving.done():
         await asyncio.sleep(0.005)
-    where = Where.of(listener)
     if not api_keys and where.is_open:
         _log.warning("%s", where.warning())
     announce(welcome(where, upstream.models[0].id, settings.guard, bool(api_keys)))

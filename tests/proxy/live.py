@@ -87,6 +87,7 @@ def serving(
     sinks: Sequence[Sink] = (),
     api_key: str | Sequence[str] = (),
     cors: Sequence[str] = (),
+    near: bool = False,
     limits: Limits | None = None,
     thread: LoopThread | None = None,
     ledger: Ledger | None = None,
@@ -104,6 +105,7 @@ def serving(
         limits=limits,
         ledger=ledger,
         cors=cors,
+        near=near,
         codecs=codecs,
     )
     server = HttpServer(

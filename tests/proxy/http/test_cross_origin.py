@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
 from typing import Any
 
@@ -124,3 +125,56 @@ def test_origins_are_settings() -> None:
     for wrong in ("chat.example.org", PAGE + "/", PAGE + "/chat", "https://*.org/ x"):
         with pytest.raises(SettingsError, match="cors"):
             load_settings({"cors": [wrong]}, {})
+
+
+@pytest.fixture(scope="module")
+def near() -> Iterator[LiveServer]:
+    with serving(scripted("Hello."), cors=(PAGE,), near=True) as server:
+        yield server
+
+
+def asked_as(server: LiveServer, host: str, path: str = CHAT) -> httpx.Response:
+    return httpx.post(
+        server.root + path, json=asking(path), headers={"host": host}, verify=NO_TLS, timeout=20
+    )
+
+
+@pytest.mark.parametrize("path", [CHAT, MESSAGES, OLLAMA])
+@pytest.mark.parametrize(
+    "host", ["evil.example", "evil.example:8040", "127.0.0.1.evil.example", "EVIL.example."]
+)
+def test_a_page_whose_name_comes_to_point_here_is_refused(near: LiveServer, host: str, path: str) -> None:
+    response = asked_as(near, host, path)
+    assert response.status_code == 403
+    assert "FORTIETH_API_KEY" in response.text
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        *(
+            "localhost:8040",
+            "127.0.0.1",
+            "[::1]:8040",
+            "10.0.0.7:1",
+            "app.localhost",
+            "host.docker.internal:8040",
+        ),
+        *("studio.local", "fortieth:8040", "chat.example.org", socket.gethostname()),
+    ],
+)
+def test_who_asks_by_a_name_that_is_near_or_allowed_is_served(near: LiveServer, host: str) -> None:
+    assert asked_as(near, host).status_code == 200
+
+
+def test_with_a_key_any_name_will_do() -> None:
+    with serving(scripted("Hello."), near=True, api_key="k") as server:
+        headers = {"host": "llm.example.org", "authorization": "Bearer k"}
+        response = httpx.post(
+            server.root + CHAT, json=asking(CHAT), headers=headers, verify=NO_TLS, timeout=20
+        )
+        assert response.status_code == 200
+
+
+def test_a_server_that_listens_to_the_network_takes_any_name(off: LiveServer) -> None:
+    assert asked_as(off, "llm.example.org").status_code == 200
