@@ -38,11 +38,15 @@ _DECLARED_KEYS = {"type", "name", "description", "parameters", "input_schema", "
 _LINE = re.compile(r"^[ \t]{0,3}[^\s{}\"]{0,40}?(?P<json>\[?\s{0,40}\{|\[)", re.MULTILINE)
 _INFO = re.compile(r"[\w+-]{0,20}[ \t]{0,9}\r?\n")
 _WHOLE = re.compile(r"\s{0,20}```[\w+-]{0,20}[ \t]{0,9}\r?\n")
+_OBJECT_HEAD = (
+    r"\{\s{0,40}[\"']name[\"']\s{0,9}:\s{0,9}[\"']([\w.:/-]{1,128})[\"']\s{0,9},\s{0,40}"
+    r"[\"'](?:arguments|parameters)[\"']\s{0,9}:"
+)
 #: a call as JSON up to its arguments, at the beginning of a line
-HEAD = re.compile(
-    r"^[ \t]{0,3}\[?\s{0,9}\{\s{0,40}[\"']name[\"']\s{0,9}:\s{0,9}[\"']([\w.:/-]{1,128})[\"']\s{0,9},\s{0,40}"
-    r"[\"'](?:arguments|parameters)[\"']\s{0,9}:",
-    re.MULTILINE,
+HEAD = re.compile(rf"^[ \t]{{0,3}}\[?\s{{0,9}}{_OBJECT_HEAD}", re.MULTILINE)
+# the same, or right behind what may be a broken marker
+_HEAD = re.compile(
+    rf"^[ \t]{{0,3}}[^\s{{}}\"`]{{0,40}}?(?P<json>(?:\[\s{{0,9}})?{_OBJECT_HEAD})", re.MULTILINE
 )
 _TOOLS = re.compile(r"</?tools>\s{0,20}|<\w{0,20}:?tools?>\s{0,20}|</\w{0,20}:?tools?>")
 
@@ -200,12 +204,12 @@ def _is_json_call(text: str, tools: ToolSet) -> bool:
                 continue
             if end == len(text):
                 return is_call_shape(value) or (not text[:start].strip() and _is_declaration(value, tools))
-    heads = list(HEAD.finditer(text)) if "{" in text else []
+    heads = list(_HEAD.finditer(text)) if "{" in text else []
     if not heads:
         return False
     last = heads[-1]
-    named = last.group(1) in tools.names or not text[: last.start()].strip()
-    return named and _is_broken(text, last.start())
+    named = last.group(2) in tools.names or not text[: last.start()].strip()
+    return named and _is_broken(text, last.start("json"))
 
 
 def _is_broken(text: str, at: int) -> bool:

@@ -222,6 +222,17 @@ def broken_marker(specimen: Specimen, rng: Random) -> Specimen | None:
     return replace(specimen, text=text).labelled(Label.undecided)
 
 
+def end_of_a_marker(specimen: Specimen, rng: Random) -> Specimen | None:
+    """All of the first marker is lost but its end (`>{"name": ...}`)."""
+    if specimen.format == ARGUMENTS:
+        return None
+    marker = next((one for one in FORMATS[specimen.format].OPENERS if specimen.text.startswith(one)), "")
+    if len(marker.strip()) < 2:
+        return None
+    left = marker.rstrip()[-1] + specimen.text[len(marker) :].lstrip("\n")
+    return replace(specimen, text=left).labelled(Label.undecided)
+
+
 def prose_before(specimen: Specimen, rng: Random) -> Specimen | None:
     """A call that nothing but its being the whole message marks is none beside prose."""
     if specimen.format == ARGUMENTS:
@@ -349,6 +360,7 @@ _TABLE: dict[str, tuple[Callable[[Specimen, Random], Specimen | None], bool]] = 
     "turn ended instead of the call": (special_token_for_marker, True),
     "missing opening marker": (missing_opening_marker, True),
     "broken marker": (broken_marker, True),
+    "end of a marker": (end_of_a_marker, True),
     "prose before": (prose_before, False),
     "prose after": (prose_after, False),
     "byte-order mark first": (byte_order_mark, False),
