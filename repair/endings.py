@@ -80,7 +80,9 @@ MARKER = "|".join(
     )
 )
 _MARKER = re.compile(MARKER, re.IGNORECASE)
-WORD_MARKER = r"functools\[|to=functions\.|=functions\.[\w.-]{1,64} ?<\||>>>[\w./-]{1,64}\n[\s\ufeff]{0,20}[{\[\"]"
+WORD_MARKER = (
+    r"functools\[|to=functions\.|=functions\.[\w.-]{1,64} ?<\||>>>[\w./-]{1,64}\n[\s\ufeff]{0,20}[{\[\"]"
+)
 _WORD_MARKER = re.compile(WORD_MARKER, re.IGNORECASE)
 _CLOSING = sorted(
     {one for form in FORMATS.values() for one in form.CLOSERS if one[-1:] in ">]"}

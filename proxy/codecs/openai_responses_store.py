@@ -2,11 +2,13 @@
 
 A turn keeps what it added to its conversation, and the id of the turn before. Where the store is full, the
 turns that were used longest ago go; whoever uses a turn uses those before it too, so that a conversation
-that goes on keeps its beginning.
+that goes on keeps its beginning. All is kept compressed: a response says its request's tools and instructions
+again, which are most of it.
 """
 
 from __future__ import annotations
 
+import zlib
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,27 +18,42 @@ import msgspec
 
 MOST_RESPONSES = 4096
 MOST_BYTES = 64 * 1024 * 1024
+_LEVEL = 1  # of the compression: the fastest
 
 
 @dataclass(frozen=True, slots=True)
 class StoredResponse:
-    """previous: the id of the turn before, "" at the beginning. items: JSON array of what the turn added to
-    the conversation, input and output. response: the JSON object that the client got. item_ids: of the
-    output.
-    """
+    """previous: the id of the turn before, "" at the beginning. item_ids: of the output."""
 
     previous: str
-    items: bytes
-    response: bytes
+    packed_items: bytes
+    packed_response: bytes
     item_ids: tuple[str, ...]
+
+    @classmethod
+    def of(cls, previous: str, items: Sequence[Any], response: dict[str, Any]) -> StoredResponse:
+        return cls(
+            previous, _packed(items), _packed(response), tuple(item["id"] for item in response["output"])
+        )
+
+    @property
+    def items(self) -> list[Any]:
+        """What the turn added to the conversation, input and output."""
+        items: list[Any] = msgspec.json.decode(zlib.decompress(self.packed_items))
+        return items
+
+    @property
+    def response(self) -> bytes:
+        """The JSON object that the client got."""
+        return zlib.decompress(self.packed_response)
 
     @property
     def size(self) -> int:
-        return len(self.items) + len(self.response)
+        return len(self.packed_items) + len(self.packed_response)
 
 
 class ResponseStore:
-    """Not for several threads at once. Sizes in bytes of JSON."""
+    """Not for several threads at once. Sizes in bytes as they are kept."""
 
     def __init__(self, most: int = MOST_RESPONSES, most_bytes: int = MOST_BYTES) -> None:
         self._most = most
@@ -54,13 +71,7 @@ class ResponseStore:
 
     def put(self, previous: str, added: Sequence[Any], response: dict[str, Any]) -> None:
         """added: the input items of the turn. response: as the client gets it."""
-        output = response["output"]
-        stored = StoredResponse(
-            previous,
-            msgspec.json.encode([*added, *output]),
-            msgspec.json.encode(response),
-            tuple(item["id"] for item in output),
-        )
+        stored = StoredResponse.of(previous, [*added, *response["output"]], response)
         self._kept[response["id"]] = stored
         self._holders |= dict.fromkeys(stored.item_ids, response["id"])
         self._bytes += stored.size
@@ -90,12 +101,15 @@ class ResponseStore:
             id = self._kept[id].previous
         for one in chain:  # the oldest turn last, so that it is the last of them to go
             self._kept.move_to_end(one)
-        return [item for one in reversed(chain) for item in msgspec.json.decode(self._kept[one].items)]
+        return [item for one in reversed(chain) for item in self._kept[one].items]
 
     def item(self, id: str) -> Any | None:
         """An item of an answer that is kept."""
         holder = self._holders.get(id)
         if holder is None:
             return None
-        items = msgspec.json.decode(self._kept[holder].items)
-        return next((item for item in items if item.get("id") == id), None)
+        return next((item for item in self._kept[holder].items if item.get("id") == id), None)
+
+
+def _packed(value: Any) -> bytes:
+    return zlib.compress(msgspec.json.encode(value), _LEVEL)
