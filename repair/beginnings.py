@@ -29,6 +29,7 @@ _NAMED = re.compile(r"(?:functions\.)?(?P<name>[\w.-]{1,80})\(")
 _LISTED = re.compile(r"\[\s{0,9}[\w.-]{1,80}\(\s{0,9}(?:\w{1,80}\s?=|\))")
 _LISTED_NAME = re.compile(r"\[\s{0,9}([\w.-]{3,80})\Z")
 _TOLD = (">", "\u273f")  # with what begins a marker that holds the call's name, or says that it follows
+_GARBLED = re.compile(r"\s{0,9}[\"':,]")
 _FILLED = re.compile(r"[{}(]|=[\"']|<[\w:|]{0,12}(?:param|arg)")
 # a sentence that goes on is about the call
 _LINE_END = re.compile(r"[;,\s]{0,20}\n(?!\s{0,20}[a-z])|\s*\Z")
@@ -45,7 +46,8 @@ def begins_call(text: str, tools: ToolSet, json_asked: bool = False) -> bool:
     beginning = text[at : at + LIMITS.attempt_chars]
     marker = match_marker(beginning)
     if marker is not None:
-        return marker.group()[0] in _TOLD or _FILLED.search(beginning, marker.end()) is not None
+        filled = _FILLED.search(beginning, marker.end()) or _GARBLED.match(beginning, marker.end())
+        return marker.group()[0] in _TOLD or filled is not None
     if _BROKEN_MARKER.match(beginning) is not None:
         return not set(_WORD.findall(beginning)).isdisjoint(tools.names)
     return (not json_asked and _is_object(text, at, tools)) or _is_python(text, at, tools)

@@ -77,6 +77,8 @@ MARKER = "|".join(
         r"<\|{0,2}\s?DSML",
         r"<(?:\w{1,10}:)?invoke name=",
         r"\u273f\w{1,12}\u273f",
+        r"<(?:function|tool)>\s{0,9}<name>",
+        r"<\|(?:start|channel)\|>[^{}\n]{0,80}to=functions\.",
     )
 )
 _MARKER = re.compile(MARKER, re.IGNORECASE)

@@ -14,7 +14,7 @@ from typing import Any
 from corpora.malformations.specimen import ARGUMENTS, Specimen, Written, equal
 from corpora.malformations.table import MALFORMATIONS, damage
 from corpora.world.base import Call
-from proxy.ab.corrupted import load_corrupted
+from proxy.ab.corrupted import CorruptedCase, load_corrupted
 from proxy.ab.judge import DeliveredCall
 from proxy.ab.workload import DueRequest
 from proxy.upstreams.scripted import Stall
@@ -102,6 +102,13 @@ class CorruptedModel(WireUpstream):
             reply = self.default if due is None else self._reply(due)
         return reply if body.get("stream") or reply.status != 200 or _is_faulty(reply) else whole(reply)
 
+    def _fitting(self, tools: Sequence[ToolDefinition]) -> Sequence[CorruptedCase]:
+        """The cases that mean something here: one that is to be refused may be right for other tools of the
+        same names.
+        """
+        names = [tool.name for tool in tools]
+        return [case for case in self._corpus if case.calls or not any(name in case.text for name in names)]
+
     def _reply(self, due: DueTurn) -> Reply:
         due.asked += 1
         kind = due.rng.choices(_KINDS, _WEIGHTS)[0]
@@ -118,7 +125,7 @@ class CorruptedModel(WireUpstream):
             case "arguments" if len(calls) == 1:
                 return _damaged(due, ARGUMENTS) or right
             case "corpus":
-                case = due.rng.choice(self._corpus)
+                case = due.rng.choice(self._fitting(due.tools))
                 if case.calls:
                     due.meant.append(tuple((one.name, dict(one.arguments)) for one in case.calls))
                 return told(case.text or "...")
