@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import re
 
-from repair.endings import HEAD, ends_in_call, is_call_shape, match_marker
+from repair.endings import HEAD, MARKED_HEAD, ends_in_call, is_call_shape, match_marker
 from repair.formats import bare_python
 from repair.limits import LIMITS
 from repair.regions import SPECIAL_TOKENS
@@ -62,9 +62,9 @@ def begun_tool(text: str, tools: ToolSet, read: str = "") -> str:
     fence = _FENCE.match(text)
     body = text[fence.end() :] if fence else text
     at = _first(body)
-    head = HEAD.match(body, at)
-    if head is not None and (head.group(1) in tools.names or ends_in_call(text, tools)):
-        return head.group(1)
+    head = MARKED_HEAD.match(body[at : at + LIMITS.attempt_chars])
+    if head is not None and (head.group(2) in tools.names or ends_in_call(text, tools)):
+        return head.group(2)
     beginning = body[at : at + LIMITS.attempt_chars]
     if match_marker(beginning) is None and not begins_call(body, tools):
         return ""

@@ -44,8 +44,8 @@ _OBJECT_HEAD = (
 )
 #: a call as JSON up to its arguments, at the beginning of a line
 HEAD = re.compile(rf"^[ \t]{{0,3}}\[?\s{{0,9}}{_OBJECT_HEAD}", re.MULTILINE)
-# the same, or right behind what may be a broken marker
-_HEAD = re.compile(
+#: the same, or right behind what may be a broken marker; groups: the JSON, the name
+MARKED_HEAD = re.compile(
     rf"^[ \t]{{0,3}}[^\s{{}}\"`]{{0,40}}?(?P<json>(?:\[\s{{0,9}})?{_OBJECT_HEAD})", re.MULTILINE
 )
 _TOOLS = re.compile(r"</?tools>\s{0,20}|<\w{0,20}:?tools?>\s{0,20}|</\w{0,20}:?tools?>")
@@ -208,7 +208,7 @@ def _is_json_call(text: str, tools: ToolSet) -> bool:
                 continue
             if end == len(text):
                 return is_call_shape(value) or (not text[:start].strip() and _is_declaration(value, tools))
-    heads = list(_HEAD.finditer(text)) if "{" in text else []
+    heads = list(MARKED_HEAD.finditer(text)) if "{" in text else []
     if not heads:
         return False
     last = heads[-1]

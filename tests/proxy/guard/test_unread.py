@@ -23,6 +23,7 @@ UNREAD = {
         True,
     ),
     "stopped_inside": (f"<tool_call>\n{HEAD}", True),
+    "end_of_a_marker": (f">{HEAD}2}}]}}", True),
     "another_family": (f"<|tool_call_begin|>functions.get_weather:0{HEAD}2", True),
     "stopped_before_a_value": ("<tool_call>\n<function=get_weather>\n<para", True),
     "words_first": (f"I look.\n```json\n{HEAD}2, 3}}}}\n```", False),
@@ -39,7 +40,7 @@ def test_it_is_handed_over_as_one_call(full: Ring, emitted: str, called: bool, s
     assert (seen.verdict, seen.attempts) == ("failed", 3)
     calls = [(name, json.loads(arguments)) for name, arguments in seen.calls]
     assert calls == ([("get_weather", {"not_executed": emitted})] if called else [])
-    assert (seen.content or "") == ("" if called else emitted)
+    assert (seen.content or "").removeprefix(">") == ("" if called else emitted)
     assert full.accounts.kept[-1].handed_over == called
 
 
