@@ -131,18 +131,24 @@ class Run:
     async def _play_round(
         self, server: ArmServer, streams: int, number: int, items: Sequence[WorkItem]
     ) -> None:
-        async with open_client(server.base_url, self._options.timeout_s, self._api_key) as client:
-            players = [_Player(self, server, client, streams, item) for item in items]
-            async with asyncio.TaskGroup() as group:
-                for player in players:
-                    group.create_task(player.play())
-            if any(player.failed for player in players):
-                self._notice_loss(server, await death_of(server, client))
-        for player in players:
-            # what a dying server did not answer says nothing of the conversation
-            if not (player.failed and server.arm.label in self.lost):
-                self._store.add(player.measured(number), player.turns)
-                self._watcher.played(server.arm.label, streams, player.item, len(player.turns))
+        players: list[_Player] = []
+        judged = False
+        try:
+            async with open_client(server.base_url, self._options.timeout_s, self._api_key) as client:
+                players = [_Player(self, server, client, streams, item) for item in items]
+                async with asyncio.TaskGroup() as group:
+                    for player in players:
+                        group.create_task(player.play())
+                if any(player.failed for player in players):
+                    self._notice_loss(server, await death_of(server, client))
+            judged = True
+        finally:  # a run that is stopped keeps the conversations that have ended
+            for player in players:
+                # what a dying server did not answer says nothing of the conversation
+                lost = player.failed and (server.arm.label in self.lost or not judged)
+                if player.over and not lost:
+                    self._store.add(player.measured(number), player.turns)
+                    self._watcher.played(server.arm.label, streams, player.item, len(player.turns))
 
     def _notice_loss(self, server: ArmServer, why: str) -> None:
         if why:
@@ -171,7 +177,7 @@ class Run:
 
 
 class _Player:
-    """One conversation on one arm. failed: a request got no answer."""
+    """One conversation on one arm. failed: a request got no answer. over: it has come to its end."""
 
     def __init__(
         self, run: Run, server: ArmServer, client: httpx.AsyncClient, streams: int, item: WorkItem
@@ -183,6 +189,7 @@ class _Player:
         self.item = item
         self.turns: list[MeasuredTurn] = []
         self.failed = False
+        self.over = False
         self._dialogue = item.open()
         self._judges: dict[int, TurnJudge] = {}
         self._ended, self._reason = "done", ""
@@ -215,6 +222,7 @@ class _Player:
                     break
             self._dialogue.take(answer, judged)
         self._seconds = time.perf_counter() - began
+        self.over = True
 
     def _judge(self, due: DueRequest) -> TurnJudge:
         """The judge of these tools; most conversations have the same in every turn."""

@@ -9,6 +9,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -28,7 +29,7 @@ from proxy.cli.ab_run import AbRequest, run_ab
 from proxy.conversation.errors import StartError
 from proxy.conversation.request import ChatRequest
 from proxy.conversation.verdict import GuardMode
-from proxy.upstreams.scripted import Script, ScriptedUpstream
+from proxy.upstreams.scripted import Script, ScriptedUpstream, Stall
 from tests.bench.servers import answers
 from tests.proxy.live import LoopThread, serving
 
@@ -211,6 +212,31 @@ def test_an_interrupt_keeps_what_was_measured(
         assert f"fortieth ab --resume {tmp_path}" in capsys.readouterr().out
         assert run_ab(request(tmp_path, resume=tmp_path)) == 0
     assert len(ResultStore(tmp_path).read().items) == 10
+
+
+def test_an_interrupt_keeps_conversations_that_ended_beside_one_that_goes_on(
+    thread: LoopThread, tmp_path: Path
+) -> None:
+    asked = 0
+
+    def choose(request: ChatRequest) -> Script:
+        nonlocal asked
+        asked += 1
+        return Script((Stall(60.0), "late")) if asked == 1 else sloppy(request)
+
+    def interrupt() -> None:
+        seen = -1
+        while asked < 2 or seen != asked:  # the others have ended when nobody asks any more
+            seen = asked
+            time.sleep(1.0)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    with arms(thread, choose) as (bare, guarded):
+        threading.Thread(target=interrupt, daemon=True).start()
+        assert run_ab(request(tmp_path, bare, guarded, seeds=3, concurrency="3")) == 130
+        kept = ResultStore(tmp_path).read().items
+        assert len(kept) == 2
+        assert {item.ended for item in kept} == {"done"}
 
 
 def test_an_interrupt_while_files_are_written_leaves_them_whole(
