@@ -125,8 +125,8 @@ def _options(model: str, temperature: float, streams: int, loops: int, turns: in
 def _corpus(rivals: Path) -> Part:
     """Only what can stand before a scripted model can be an arm."""
     proxy = rivals / "litellm" / "bin" / "litellm"
-    # without a key it starts only where it is told to
-    allowed = "env LITELLM_DANGEROUSLY_PERMIT_WEAK_OR_UNSET_MASTER_KEY=true"
+    # it starts without a key of its own only where it is told to, and asks nobody without one
+    allowed = "env OPENAI_API_KEY=none LITELLM_DANGEROUSLY_PERMIT_WEAK_OR_UNSET_MASTER_KEY=true"
     command = f"{allowed} {proxy} --model openai/corrupted-outputs --api_base {{upstream}} --port {{port}}"
     ours = tuple(
         NamedArm(f"fortieth {guard}", f"bundled:guard={guard}") for guard in GUARDS if guard != "constrain"
