@@ -237,10 +237,19 @@ def test_who_wants_money_is_heard_at_once(chain: Hosted, code: str | None) -> No
 
 
 def test_a_tool_that_is_called_otherwise_is_told_of(chain: Hosted) -> None:
-    response = ask(chain, "custom", {"tools": [TOOL, {"type": "custom", "custom": {"name": "patch"}}]})
-    assert "tools of type custom" in response.headers["x-fortieth-warning"]
-    (heard,) = chain.wire.asked("custom")
+    response = ask(chain, "otherwise", {"tools": [TOOL, {"type": "builtin_function", "name": "search"}]})
+    assert "tools of type builtin_function" in response.headers["x-fortieth-warning"]
+    (heard,) = chain.wire.asked("otherwise")
     assert heard.body["tools"] == [TOOL]
+
+
+def test_a_tool_that_takes_text_is_sent_as_a_function(chain: Hosted) -> None:
+    response = ask(chain, "custom", {"tools": [TOOL, {"type": "custom", "custom": {"name": "patch"}}]})
+    assert "x-fortieth-warning" not in response.headers
+    (heard,) = chain.wire.asked("custom")
+    sent = heard.body["tools"][1]
+    assert (sent["type"], sent["function"]["name"]) == ("function", "patch")
+    assert sent["function"]["parameters"]["required"] == ["input"]
 
 
 def test_who_takes_text_alone_has_no_tools_of_a_provider(chain: Hosted) -> None:
