@@ -42,8 +42,9 @@ CREATE INDEX IF NOT EXISTS requests_by_request_id ON requests (request_id);
 _INSERT = "INSERT INTO requests (at, request_id, model, session, verdict, record) VALUES (?, ?, ?, ?, ?, ?)"
 _VERSION = 1
 _BATCH = 256
+# Of the limit of bytes; the rest is room for what SQLite keeps beside the file while it writes.
+_FULL = 0.95
 # Characters kept of each text in a record; fixes and problems may quote whole arguments.
-_NEAR = 0.95  # of the limit of bytes
 _MAX_CHARS = 2000
 # Of the text of a refused attempt, which is to be looked at as a whole.
 _MAX_REFUSED = 20_000
@@ -325,8 +326,8 @@ def _row(at: float, account: RequestRecord, limits: LedgerLimits) -> tuple[objec
 
 
 def _trim(connection: sqlite3.Connection, limits: LedgerLimits) -> None:
-    """Deletes the oldest rows beyond the limits. When the limit of bytes is near, a tenth more is deleted, so
-    that not every write has to delete; the file does not shrink, and a write may go beyond what is near.
+    """Deletes the oldest rows beyond the limits. When there are too many bytes, a tenth more is deleted, so
+    that not every write has to delete.
     """
     newest = _newest(connection)
     deleted = connection.execute("DELETE FROM requests WHERE id <= ?", (newest - limits.rows,)).rowcount
@@ -335,7 +336,7 @@ def _trim(connection: sqlite3.Connection, limits: LedgerLimits) -> None:
         for name in ("page_size", "page_count", "freelist_count")
     )
     used = page * (pages - free)
-    if used > _NEAR * limits.bytes:
+    if used > _FULL * limits.bytes:
         rows = connection.execute("SELECT COUNT(*) FROM requests").fetchone()[0]
         kept = int(rows * 0.9 * limits.bytes / used)
         deleted += connection.execute("DELETE FROM requests WHERE id <= ?", (newest - kept,)).rowcount

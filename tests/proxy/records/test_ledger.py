@@ -109,6 +109,10 @@ def test_the_file_stays_small(file: Path) -> None:
         assert keep(file, *(replace(ACCOUNT, error="x" * 1000) for _ in range(600)), limits=limits) == 0
     size = sum(path.stat().st_size for path in file.parent.iterdir())
     assert size < 2 * limits.bytes
+    for number in range(60):  # a write each, with which the file fills up and is trimmed again
+        keep(file, replace(ACCOUNT, error=f"{number:>1000}"), limits=limits)
+        size = sum(path.stat().st_size for path in file.parent.iterdir())
+        assert size < 0.97 * limits.bytes, "there is room for a log of SQLite's"
     assert len(list(read_entries(file))) > 50
 
 
