@@ -198,7 +198,7 @@ soak: install-dev
 # fortieth beside other servers (RIVALS/vllm-mlx, RIVALS/rapid-mlx, RIVALS/litellm: virtual environments;
 # RIVALS/llama-cpp/bin/llama-server) on the bundled model, on another one (SECOND/qwen05 and SECOND/qwen05.gguf) and on the
 # corpus; a day of a machine, in parts: it goes on where it stopped, and ARGS='--hours 2' ends it. ARGS=--list tells how far it is,
-# ARGS='--page docs/comparison.md' writes the published pages
+# ARGS='--page docs/comparison.md' writes the published pages, of which each new one is to be listed in mkdocs.yml
 SECOND ?= runs/second
 .PHONY: comparison
 comparison: install-dev

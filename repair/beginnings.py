@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import re
 
-from repair.endings import HEAD, MARKED_HEAD, ends_in_call, is_call_shape, match_marker
+from repair.endings import FENCE_LINE, HEAD, MARKED_HEAD, ends_in_call, is_call_shape, match_marker
 from repair.formats import bare_python
 from repair.limits import LIMITS
 from repair.regions import SPECIAL_TOKENS
@@ -24,11 +24,11 @@ _BROKEN_MARKER = re.compile(
 )
 _SKIPPED = re.compile(r"[\s\ufeff\u200b-\u200d\u2060\x00-\x1f]{1,40}")
 _WORD = re.compile(r"[\w.-]+")
-_FENCE = re.compile(r"\s{0,20}```[\w+-]{0,20}[ \t]{0,9}\r?\n")
 _NAMED = re.compile(r"(?:functions\.)?(?P<name>[\w.-]{1,80})\(")
 _LISTED = re.compile(r"\[\s{0,9}[\w.-]{1,80}\(\s{0,9}(?:\w{1,80}\s?=|\))")
 _LISTED_NAME = re.compile(r"\[\s{0,9}([\w.-]{3,80})\Z")
 _TOLD = (">", "\u273f")  # with what begins a marker that holds the call's name, or says that it follows
+# what follows no marker that is only spoken of
 _GARBLED = re.compile(r"\s{0,9}[\"':,]")
 _FILLED = re.compile(r"[{}(]|=[\"']|<[\w:|]{0,12}(?:param|arg)")
 # a sentence that goes on is about the call
@@ -59,13 +59,13 @@ def begun_tool(text: str, tools: ToolSet, read: str = "") -> str:
 
     read: the name of the first call that was read in it, which may be of no declared tool.
     """
-    fence = _FENCE.match(text)
+    fence = FENCE_LINE.match(text)
     body = text[fence.end() :] if fence else text
     at = _first(body)
-    head = MARKED_HEAD.match(body[at : at + LIMITS.attempt_chars])
+    beginning = body[at : at + LIMITS.attempt_chars]
+    head = MARKED_HEAD.match(beginning)
     if head is not None and (head.group(2) in tools.names or ends_in_call(text, tools)):
         return head.group(2)
-    beginning = body[at : at + LIMITS.attempt_chars]
     if match_marker(beginning) is None and not begins_call(body, tools):
         return ""
     named = _declared(tools.names).search(beginning)

@@ -37,7 +37,8 @@ _DECLARED_KEYS = {"type", "name", "description", "parameters", "input_schema", "
 # where JSON begins a line, or stands right behind what may be a broken marker
 _LINE = re.compile(r"^[ \t]{0,3}[^\s{}\"]{0,40}?(?P<json>\[?\s{0,40}\{|\[)", re.MULTILINE)
 _INFO = re.compile(r"[\w+-]{0,20}[ \t]{0,9}\r?\n")
-_WHOLE = re.compile(r"\s{0,20}```[\w+-]{0,20}[ \t]{0,9}\r?\n")
+#: the line that opens a fence with which a text begins
+FENCE_LINE = re.compile(r"\s{0,20}```[\w+-]{0,20}[ \t]{0,9}\r?\n")
 _OBJECT_HEAD = (
     r"\{\s{0,40}[\"']name[\"']\s{0,9}:\s{0,9}[\"']([\w.:/-]{1,128})[\"']\s{0,9},\s{0,40}"
     r"[\"'](?:arguments|parameters)[\"']\s{0,9}:"
@@ -193,7 +194,7 @@ def _last_fence(tail: str) -> str | None:
 
 def _whole_fence(tail: str) -> str:
     """The contents of the fence that is the whole text, which may hold others; else ""."""
-    begun = _WHOLE.match(tail)
+    begun = FENCE_LINE.match(tail)
     return tail[begun.end() : -len(_FENCE)] if begun else ""
 
 

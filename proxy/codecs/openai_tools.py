@@ -64,7 +64,8 @@ def decode_tools(body: Fields) -> ChatTools:
         # The first of two tools of one name counts: it is the only one that the model will be shown.
         if definitions.setdefault(tool.name, tool) is tool:
             paths[tool.name] = fields.path
-            custom |= {tool.name} if free else set()
+            if free:
+                custom.add(tool.name)
             if beside := _beside(declared, fields):
                 extra[tool.name] = beside
         else:

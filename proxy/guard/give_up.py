@@ -98,9 +98,8 @@ def hand_over(first: Attempt, tools: ToolSet, policy: TurnPolicy) -> tuple[ToolC
 def _as_one(first: Attempt, tools: ToolSet, policy: TurnPolicy) -> tuple[ToolCall, ...]:
     """A text that begins with a call which cannot be read, as one call of the tool that it names."""
     name = first.begun
-    said = any(
-        char.isalnum() for char in first.text[: first.shown]
-    )  # the end of a broken marker says nothing
+    # of a broken marker its end may have been shown, which says nothing
+    said = any(char.isalnum() for char in first.text[: first.shown])
     if said or not _is_refused(name, tools):
         return ()
     if policy.tool_choice == "named" and name != policy.tool_name:
