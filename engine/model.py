@@ -17,6 +17,7 @@ from mlx_lm.models.cache import KVCache, make_prompt_cache
 from mlx_lm.utils import dequantize_model, get_total_parameters, load
 from tokenizers import Tokenizer
 
+from engine.backends import idle_gpu
 from engine.config import EngineConfig
 from engine.cpu import attention
 from engine.cpu.network import adapt
@@ -125,6 +126,8 @@ def load_model(config: EngineConfig, blas: str) -> LoadedModel:
 def tuning_of(network: Any) -> DeviceTuning:
     """What suits the device and the network. Computes a few tokens where sizes matter."""
     if mx.default_device().type == mx.DeviceType.cpu:
+        if why := idle_gpu():
+            log.warning(why)
         return CPU
     tuning = tuning_for("metal" if mx.metal.is_available() else "cuda")
     if tuning.caches is not None and not takes_padding(network, tuning):
