@@ -11,12 +11,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-QUERIES = 384  # of one block, see _attend
-# Positions beyond which torch's fused kernel attends on a CPU too: what blocks hold for the way back grows
-# with the square. With torch 2.13 in bfloat16, in one run on two busy cores, blocks took 3 times as long at
-# 2048 positions, and 5 times at 8192.
-FUSED = 1024
-
 
 @dataclass(frozen=True, slots=True)
 class Shape:
@@ -61,21 +55,6 @@ def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     return torch.cat((a * cos - b * sin, b * cos + a * sin), dim=-1)
 
 
-def _attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    if q.is_cuda or q.shape[-2] > FUSED:
-        return F.scaled_dot_product_attention(q, k, v, is_causal=True)
-    # on a CPU, products by blocks of queries beat torch's fused kernel at short lengths
-    length, q = q.shape[-2], q * q.shape[-1] ** -0.5
-    parts = []
-    for start in range(0, length, QUERIES):
-        end = min(length, start + QUERIES)
-        future = torch.full((end - start, end - start), -torch.inf, dtype=q.dtype, device=q.device).triu(1)
-        scores = torch.matmul(q[:, :, start:end], k[:, :, :end].transpose(-1, -2))
-        scores[..., start:] += future
-        parts.append(torch.matmul(scores.softmax(-1, dtype=v.dtype), v[:, :, :end]))
-    return torch.cat(parts, dim=2)
-
-
 class Attention(nn.Module):
     def __init__(self, shape: Shape) -> None:
         super().__init__()
@@ -94,7 +73,7 @@ class Attention(nn.Module):
         q = _rotate(self.q_norm(self.q_proj(x).view(split).float()).transpose(1, 2), cos, sin)
         k = _rotate(self.k_norm(self.k_proj(x).view(split).float()).transpose(1, 2), cos, sin)
         v = self.v_proj(x).view(split).transpose(1, 2)
-        mixed = _attend(q.to(v.dtype), k.to(v.dtype), v)
+        mixed = F.scaled_dot_product_attention(q.to(v.dtype), k.to(v.dtype), v, is_causal=True)
         return self.o_proj(mixed.transpose(1, 2).reshape(rows, length, -1))
 
 

@@ -168,6 +168,9 @@ def arguments() -> argparse.Namespace:
     spare = min(12, max(0, (os.cpu_count() or 1) - 2))
     parser.add_argument("--workers", type=int, default=spare, help="processes that draw the rows, or 0")
     parser.add_argument("--questions", type=int, default=100, help="of each kind, now and then")
+    parser.add_argument(
+        "--compile", action="store_true", help="let torch compile the layers, for CPUs; needs a C++ compiler"
+    )
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     return parser.parse_args()
 
@@ -185,6 +188,9 @@ def main() -> None:
         shutil.copyfile(options.source / "tokenizer.json", words)
     tokenizer = Tokenizer.from_file(str(words))
     network = Network(Shape(vocabulary=tokenizer.get_vocab_size(), context=options.context))
+    if options.compile:
+        for block in network.model.layers:
+            block.compile(dynamic=True)
     trainer = Trainer(network.to(options.device), options.rate)
     kept = options.out / "checkpoint.pt"
     if options.source is not None and not kept.exists():
