@@ -18,13 +18,13 @@ _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 
 def write_report(summary: Summary, results: Results) -> str:
     """The page."""
-    title = f"A/B: {' against '.join(summary.arms)}"
+    title = f"A/B: {' against '.join(summary.arms)}" if len(summary.arms) > 1 else summary.arms[0]
     told = {"machine": summary.machine, "command": summary.command, "began": summary.began}
     body = [
         f"<h1>{escape(title)}</h1>",
         f'<p class="quiet">{escape(summary.told)}</p>',
         *_notes(summary),
-        _verdicts(summary),
+        *_verdicts(summary),
         *_levels(summary, results),
         _failures(summary, results),
         provenance(told, summary.facts, "Every turn is in turns.csv, results.json and results.sqlite."),
@@ -48,15 +48,17 @@ def _notes(summary: Summary) -> Iterator[str]:
         yield f'<p class="shown">{escape(note)}</p>'
 
 
-def _verdicts(summary: Summary) -> str:
+def _verdicts(summary: Summary) -> Iterator[str]:
+    if len(summary.arms) < 2:
+        return
     shown = [one for one in summary.comparisons if one.shown]
     rest = [one for one in summary.comparisons if not one.shown]
-    parts = ["<h2>What the run shows</h2>"]
+    yield "<h2>What the run shows</h2>"
     if not shown:
-        parts.append('<p class="shown">No difference shown.</p>')
-    parts.append(_listed((_at(one.streams, summary) + one.words for one in shown), "found shown"))
-    parts.append(_listed((_at(one.streams, summary) + one.words for one in rest), "found"))
-    return "".join(parts) + f'<p class="quiet">{escape(METHOD)}</p>'
+        yield '<p class="shown">No difference shown.</p>'
+    yield _listed((_at(one.streams, summary) + one.words for one in shown), "found shown")
+    yield _listed((_at(one.streams, summary) + one.words for one in rest), "found")
+    yield f'<p class="quiet">{escape(METHOD)}</p>'
 
 
 METHOD = (

@@ -117,7 +117,7 @@ class Run:
                     due = [item for item in items if (label, streams, item.key) not in done]
                     if due and label not in self.lost:
                         await self._play_round(server, streams, number, due)
-                if len(self._servers) - len(self.lost) < 2:
+                if len(self._servers) - len(self.lost) < min(2, len(self._servers)):
                     return
         finally:
             sampling.cancel()

@@ -16,9 +16,9 @@ _Arms = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="ARM...",
-        help="Two or more: a base_url (URL#MODEL names its model), `bundled`, a model directory, `mlx-lm`, "
-        "`vllm-mlx`, `rapid-mlx`, `llama-cpp`, or a command with {port}. Settings follow a colon: "
-        "bundled:guard=off,kv=q8.",
+        help="One to be measured, or several to be compared: a base_url (URL#MODEL names its model), "
+        "`bundled`, a model directory, `mlx-lm`, `vllm-mlx`, `rapid-mlx`, `llama-cpp`, or a command with "
+        "{port}. Settings follow a colon: bundled:guard=off,kv=q8.",
     ),
 ]
 _Model = Annotated[

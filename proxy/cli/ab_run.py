@@ -67,8 +67,8 @@ def run_ab(request: AbRequest) -> int:
         check_heeded(request.given, plan)
         folder = request.out or Path("fortieth-ab") / datetime.now().strftime("%Y-%m-%d-%H%M%S")
         store = None
-    if len(plan.arms) < 2:
-        raise SettingsError(f"ab compares two servers or more, got {len(plan.arms)}")
+    if not plan.arms:
+        raise SettingsError("ab plays on one server or more, got none")
     arms = read_arms(plan.arms, plan.model)
     if plan.workload == CORRUPTED:
         _check_in_front(arms)

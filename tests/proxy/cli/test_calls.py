@@ -75,7 +75,7 @@ WRONG: dict[str, tuple[int, str]] = {
     "connect code": (2, "did you mean codex?"),
     "connect codex --base-url x": (2, "the base URL must be like http://127.0.0.1:8040, got 'x'"),
     "sessions --base-url x": (2, "the base URL must be like http://127.0.0.1:8040, got 'x'"),
-    "ab": (2, "ab compares two servers or more, got 0"),
+    "ab": (2, "ab plays on one server or more, got none"),
     "ab --seeds 0": (2, "--seeds must be greater than or equal to 1, got '0'"),
     "ab x y": (2, "arm x: it is no base_url, no model directory"),
     "ab --workload nowhere x y": (2, "--workload must be worlds, workshop, corrupted or a file, got nowhere"),

@@ -141,7 +141,7 @@ def test_help_shows_its_texts_whole(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("command", "said"),
     [
-        (["ab", "bundled"], "fortieth: ab compares two servers or more, got 1"),
+        (["ab"], "fortieth: ab plays on one server or more, got none"),
         (["ab", "bundled", "nothing"], "fortieth: arm nothing: it is no base_url"),
         (["bench", "nothing"], "fortieth: arm nothing: it is no base_url"),
     ],
