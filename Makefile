@@ -39,7 +39,7 @@ install-dev: $(VENV)/.dev
 serve: install
 	$(BIN)/fortieth serve $(ARGS)
 
-# runs the tests, about 15 minutes; ARGS='tests/repair -k hermes' runs some
+# runs the tests, about 20 minutes; ARGS='tests/repair -k hermes' runs some
 test: install-dev
 	$(BIN)/python -m pytest $(ARGS)
 
@@ -96,7 +96,7 @@ train-model: .venv-train/.done
 	$(MAKE) quantize-model
 
 # trains on from the bundled weights at lengths up to 32k (docs/model.md) into AGENTS/model, and installs nothing; it
-# goes on where it was ended, so that ARGS='--hours 8' is a night of it. Minutes on a GPU, a night or two on two cores
+# goes on where it was ended: ARGS="--hours 1". Minutes on a GPU, about four hours on two cores with AMX
 AGENTS ?= runs/agents
 .PHONY: train-agents
 train-agents: .venv-train/.done
