@@ -7,13 +7,14 @@ from dataclasses import replace
 from typing import Any
 
 import mlx.core as mx
+import msgspec
 import pytest
 from mlx_lm.models import gemma3_text, lfm2
 
 from engine.config import EngineConfig
 from engine.core import EngineCore
 from engine.model import LoadedModel, try_out
-from engine.types import FinishReason, TextChunk
+from engine.types import FinishReason, Priority, TextChunk
 from tests.engine.drive import alone, request, run
 
 WINDOW = 64
@@ -63,7 +64,7 @@ def test_alone_and_in_a_batch_are_the_same(core: EngineCore, stagger: int) -> No
 
 
 def test_a_paused_prompt_goes_on_and_gets_the_same_text(core: EngineCore) -> None:
-    long = requests()[2]
+    long = msgspec.structs.replace(requests()[2], priority=Priority.background)  # whatever the clock says
     expected = alone(core, long).text
     core.submit(request("talk", "t", max_tokens=30, ignore_eos=True))
     core.submit(long)
