@@ -30,6 +30,7 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
     cache_disk: bytes that the folder may take.
     kv_at_rest: keep, bf16, q8 or q4: the form of keys and values on disk.
     moe_top_k: experts that compute each token of a mixture-of-experts model; None: as many as it says itself.
+    prompt_lookup: whether repetitions are computed ahead (see engine.lookup).
     session_ttl_s: how long after its last turn a session's prefix is protected.
     dtype: auto computes in float32 where the device is the CPU, and keeps the stored type elsewhere.
     blas: auto or off, for Linux on the CPU only (see engine.cpu.blas).
@@ -56,6 +57,7 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
     cache_disk: int = 10 * 2**30
     kv_at_rest: str = "keep"
     moe_top_k: int | None = None
+    prompt_lookup: bool = True
     session_ttl_s: float = 900.0
     dtype: str = "auto"
     blas: str = "auto"

@@ -28,6 +28,7 @@ log = logging.getLogger("engine.constraints")
 
 Allowed = np.ndarray[tuple[int], np.dtype[np.bool_]]  # one boolean per token
 
+FEW = 2  # rows of which all often expect something: always asking pays (measured: of 4 it does not)
 KEPT = 64  # compiled grammars; an agent sends the same tools turn after turn
 FORCE = 1e6  # added to a logit: above everything but minus infinity, at any temperature
 ALLOWANCE_S = 0.5  # seconds of computing for a whole text, beside PER_TOKEN_S: more would delay all others
@@ -138,7 +139,6 @@ def allowed_tokens(matcher: LLMatcher, vocab_size: int) -> Allowed:
 class Constraint:
     """One request's place in its grammar.
 
-    likely: as in engine.drafting.Drafter.
     failed: the grammar was dropped.
     latest: the tokens that were allowed when the token was picked that was picked last; None: all of them.
     shown: the same of the token that the generator reports next, since it picks one ahead.
@@ -153,7 +153,7 @@ class Constraint:
         self._grammars = grammars
         self.latest: Allowed | None = None
         self._looking_s = LOOKING_S
-        self.likely = True  # of a call the beginning is known; later: the token picked last was
+        self._known = True  # of a call the beginning is known; later: the token picked last was
         self._consumed = False  # whether the matcher has the token that was picked last
         self._expected = deque[int]()  # of the last draft, what has not been picked yet
         self._spaced = True  # whether the model writes the spaces that it may leave out
@@ -168,6 +168,10 @@ class Constraint:
         """
         self.shown, self.latest = self.latest, None if self.failed else self._next(drawn, vocab_size)
         return self.latest
+
+    def worth_asking(self, rows: int) -> bool:
+        """As in engine.drafting.Drafter."""
+        return rows <= FEW or self._known
 
     def draft(self, drawn: int | None, most: int) -> list[int]:
         """The tokens that must come next, then a guess at what follows them; none where anything may come. To
@@ -205,7 +209,7 @@ class Constraint:
         allowed = allowed_tokens(self._matcher, vocab_size)
         self._looking_s += LOOKING_PER_TOKEN_S
         self._allowance_s += PER_TOKEN_S - (time.thread_time() - began)
-        self.likely = int(np.count_nonzero(allowed)) == 1
+        self._known = int(np.count_nonzero(allowed)) == 1
         reason = self._trouble(allowed)
         if reason:
             self.failed = True

@@ -48,8 +48,9 @@ class EngineCore:
         places = config.max_batch + 1  # one more than the scheduler gives away: a health probe waits for none
         network, worth = model.network, model.lane_worth
         self._runner = Runner(
-            network, eos, vocab_size, places, self._grammars, worth, tuning, drafts, longest
-        )
+            network, eos, vocab_size, places, self._grammars, worth, tuning, drafts, longest,
+            drafts and config.prompt_lookup,
+        )  # fmt: skip
         self.release = self._runner.release  # gives back memory that only work needs
         self._scheduler = Scheduler(
             Limits(

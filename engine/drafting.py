@@ -26,19 +26,19 @@ from engine.sampling import SampledRow, UnexpectedRows, last_token
 
 MOST_DRAFTED = 32  # expected tokens of a row in one pass: others wait for it
 MOST_COMPUTED = 128  # tokens of all rows in one pass: the logits of each are kept
-FEW = 2  # rows of which all often expect something: always asking pays (measured: of 4 it does not)
 
 
 class Drafter(Protocol):
-    """Says what comes next in one sequence. It is made with what else it has to know.
+    """Says what comes next in one sequence. It is made with what else it has to know."""
 
-    likely: whether draft() would have something, as far as that can be said before the token picked last is
-        read. More rows than FEW are asked only where it is so for all: the device waits while a token is read
+    def worth_asking(self, rows: int) -> bool:
+        """Whether draft() may have something, as far as that can be said before the token picked last is
+        read. A batch is asked only where it is so for all its rows: the device waits while a token is read
         and looked at, and one row that expects nothing is enough to make that useless.
-    """
 
-    @property
-    def likely(self) -> bool: ...
+        rows: of the batch.
+        """
+        ...
 
     def draft(self, drawn: int | None, most: int) -> Sequence[int]:
         """The tokens that are expected to follow, which may be wrong; none where nothing is expected. It is
@@ -47,6 +47,22 @@ class Drafter(Protocol):
         drawn: the token picked last; None before the first.
         most: tokens beyond these are not used.
         """
+
+
+class Drafters:
+    """Several drafters for one sequence: each is asked where those before it expect nothing."""
+
+    def __init__(self, drafters: Sequence[Drafter]) -> None:
+        self._drafters = drafters
+
+    def worth_asking(self, rows: int) -> bool:
+        """As in Drafter."""
+        return any(one.worth_asking(rows) for one in self._drafters)
+
+    def draft(self, drawn: int | None, most: int) -> Sequence[int]:
+        """As in Drafter."""
+        drafts = (one.draft(drawn, most) for one in self._drafters)
+        return next((draft for draft in drafts if draft), ())
 
 
 class Drafted(Protocol):
@@ -148,7 +164,7 @@ def expected_tokens(rows: Sequence[Drafted], cache: Any) -> list[list[int]]:
     drafters = [one.drafter for one in rows if one.drafter is not None]
     if len(drafters) < len(rows) or not is_cuttable(cache):
         return []
-    if len(rows) > FEW and not all(drafter.likely for drafter in drafters):
+    if not all(drafter.worth_asking(len(rows)) for drafter in drafters):
         return []
     width = min(MOST_DRAFTED, MOST_COMPUTED // len(rows) - 1, *(one.may_follow for one in rows))
     read: dict[int, Any] = {}

@@ -15,6 +15,7 @@ from mlx_lm.generate import BatchGenerator, StopSequences
 from engine.cache.streaming import Joined
 from engine.drafting import DraftedNetwork, Drafter
 from engine.lanes import LaneLoad
+from engine.lookup import Lookup
 from engine.sampling import BatchSampler, Processor, SampledRow, UnexpectedRows
 from engine.step import Computed, Job
 
@@ -25,6 +26,7 @@ class Live:
 
     row: how it is sampled.
     drafter: says what comes next, where that can be known.
+    lookup: the part of the drafter that has to be told what is reported.
     left: prompt tokens not yet in its cache; the last of them starts the decoding.
     cache: what a pause set aside, or what it comes with.
     joining: set while that is put together.
@@ -45,6 +47,7 @@ class Live:
     cached: int = 0
     late: bool = False
     drafter: Drafter | None = None
+    lookup: Lookup | None = None
 
     @property
     def tokens(self) -> int:

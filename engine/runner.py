@@ -15,9 +15,11 @@ import numpy as np
 from engine.batch_cache import joinable
 from engine.cache.assembler import Assembler, Join
 from engine.constraints import Allowed, Constraint, Grammars, ThinkingBudget
+from engine.drafting import Drafters
 from engine.heap import give_back
 from engine.lane import Lane, Live
 from engine.lanes import choose_lane
+from engine.lookup import Lookup
 from engine.sampling import SampledRow, UnexpectedRows, last_token, make_processors
 from engine.shapes import rounded
 from engine.step import Computed, Job, Sampled, StepResult
@@ -36,6 +38,7 @@ class Runner:
     lane_worth: tokens of padding that cost as much as another forward pass, as engine.lanes has it.
     drafts: whether tokens that are known beforehand are computed in one pass (see engine.drafting).
     longest: tokens of the longest sequence.
+    lookup: whether what a sequence repeats is among them (see engine.lookup).
     """
 
     def __init__(
@@ -49,10 +52,12 @@ class Runner:
         tuning: DeviceTuning = CPU,
         drafts: bool = True,
         longest: int = 2**62,
+        lookup: bool = False,
     ) -> None:
         self._model = model
         self._network = rounded(model, tuning, longest)
         self._drafts = drafts
+        self._lookup = lookup
         self._tuning = tuning
         self._grammars = grammars
         self._vocab_size = vocab_size
@@ -145,8 +150,11 @@ class Runner:
         if job.thinking is not None:
             processors.append(ThinkingBudget(job.thinking))
         row = SampledRow.start(job.sampling, constraint)
-        drafter = constraint if self._drafts else None
-        return Live(job, self._lane_for(job), row, processors, len(job.prompt), drafter=drafter)
+        lookup = Lookup(job.prompt) if self._lookup else None
+        drafters = [one for one in (constraint if self._drafts else None, lookup) if one is not None]
+        drafter = Drafters(drafters) if drafters else None
+        lane = self._lane_for(job)
+        return Live(job, lane, row, processors, len(job.prompt), drafter=drafter, lookup=lookup)
 
     def pause(self, live: Live) -> None:
         """Takes a prompt out in the middle of its prefill and keeps the work."""
@@ -245,6 +253,8 @@ class Runner:
     def _note_token(self, lane: Lane, response: Any) -> Sampled:
         live = lane.members[response.uid]
         told, live.made = live.made == 0, live.made + 1
+        if live.lookup is not None:
+            live.lookup.note(response.token)
         asked, constraint = live.job.sampling.logprobs, live.row.constraint
         logprobs: tuple[tuple[int, float], ...] = ()
         if asked is not None and not told:

@@ -251,6 +251,7 @@ def engine_config(settings: Settings, path: Path) -> EngineConfig:
         cache_disk=int(settings.cache_disk_gb * GIB),
         kv_at_rest=settings.kv_at_rest,
         moe_top_k=settings.moe_top_k,
+        prompt_lookup=settings.prompt_lookup,
         cache_ram_ttl_s=settings.cache_ram_ttl,
         idle_unload_s=None if settings.idle_unload is None else settings.idle_unload * 60,
         stream_interval_s=settings.stream_interval_ms / 1000,

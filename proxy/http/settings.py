@@ -181,6 +181,13 @@ class Settings(BaseModel):
             default="the model's own number",
         ),
     ] = None
+    prompt_lookup: Annotated[
+        bool,
+        Told(
+            "what an answer repeats of its prompt is computed several tokens at a time; they stay the same",
+            page="engine.md#repetitions",
+        ),
+    ] = True
     think_time: Annotated[
         bool,
         Told("the beginning of the next prompt is computed while a client runs its tool", page="sessions.md"),

@@ -20,8 +20,10 @@ from typing import Any
 
 import msgspec
 
+from corpora.loops import WORLDS
 from corpora.malformations.leaderboard import load_cases
-from corpora.questions import unseen
+from corpora.questions import EXAM_SEED, held_out, unseen
+from corpora.world.script import to_conversation, write_script
 from engine.config import EngineConfig
 from engine.core import EngineCore
 from engine.model import load_model
@@ -34,11 +36,12 @@ from proxy.prompts.prompting import Prompter
 from proxy.upstreams.wire import find_wire
 from repair.formats import AUTO
 
-PARTS = ["real", "invented", "choice", "text", "beside", "reask"]
+PARTS = ["real", "invented", "choice", "text", "beside", "reask", "loops"]
 STREAMS = 8
 ANSWER = 300  # tokens of a call at most
 TEXT = 128  # tokens of a free text
 BLOCK = 4  # steps of one engine, then of the other
+LOOP_TURNS = 16
 BESIDE = 4  # calls beside free texts
 NUMBERS = count()
 Settled = Mapping[str, Mapping[str, Any]]
@@ -65,6 +68,13 @@ class Asker:
         grammar = self._constraints.choose(request, prepared.rendered.generation_prompt).grammar
         sampling = SamplingParams(max_tokens=ANSWER, temperature=0.0)
         return GenerateRequest(id="", prompt=prepared.rendered.tokens, sampling=sampling, grammar=grammar)
+
+    def turn(self, messages: Sequence[Any], tools: Sequence[Any]) -> GenerateRequest:
+        """For a turn of an agent's loop, which is free to answer as it likes."""
+        body = {"model": "m", "messages": list(messages), "tools": list(tools)}
+        prepared = self._prompter.prepare(decode_request(json.dumps(body).encode()).request)
+        sampling = SamplingParams(max_tokens=ANSWER, temperature=0.0)
+        return GenerateRequest(id="", prompt=prepared.rendered.tokens, sampling=sampling)
 
     def text(self, number: int, **sampling: Any) -> GenerateRequest:
         """For a text of TEXT tokens."""
@@ -318,6 +328,34 @@ def report_reask(arms: Arms, asker: Asker, rounds: int) -> None:
     line("a re-ask that keeps 3 of 4 arguments / one that writes all", "<= 0.5", found, more)
 
 
+def report_loops(arms: Arms, asker: Asker, world: str, loops: int, rounds: int) -> None:
+    """Turns of agents' loops without a grammar, whose calls and answers repeat what stands in the prompt: the
+    time from the first pass to the end, and the processor time of it all.
+    """
+    asked: list[GenerateRequest] = []
+    for seed in range(loops):
+        box = WORLDS[world][seed % len(WORLDS[world])]
+        loop = to_conversation(write_script(held_out(seed, EXAM_SEED), box, LOOP_TURNS))
+        places = [place for place, message in enumerate(loop.messages) if message["role"] == "assistant"]
+        asked += [asker.turn(loop.messages[:place], loop.tools) for place in places[len(places) // 2 :: 3]]
+    before, other = arms.ahead.stats().steps, arms.plain.stats().steps
+    pairs = [(answer(arms.ahead, one)[0], answer(arms.plain, one)[0]) for one in asked]
+    steps, steps_plain = arms.ahead.stats().steps - before, arms.plain.stats().steps - other
+    differing = sum(a.tokens != b.tokens for a, b in pairs)
+    spent: list[tuple[float, float]] = []
+    for number in range(rounds):
+        for one in asked:
+            found: dict[int, tuple[float, float]] = {}
+            for core in (arms.ahead, arms.plain) if number % 2 else (arms.plain, arms.ahead):
+                began = time.process_time()
+                seconds = answer(core, one)[0].seconds
+                found[id(core)] = (seconds, time.process_time() - began)
+            ahead, plain = found[id(arms.ahead)], found[id(arms.plain)]
+            spent.append((plain[0] / ahead[0], plain[1] / ahead[1]))
+    more = f"{differing} of {len(asked)} differ; {steps} and {steps_plain} steps"
+    quartiles(f"turns of loops, {world}: ahead / not", "", spent, more)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -351,3 +389,6 @@ def main() -> None:
         report_beside(arms, asker, invented, options.rounds)
     if "reask" in options.only:
         report_reask(arms, asker, options.rounds)
+    if "loops" in options.only:
+        report_loops(arms, asker, "worlds", 6, options.rounds)
+        report_loops(arms, asker, "workshop", 3, options.rounds)

@@ -18,18 +18,19 @@ from engine.runner import Runner
 from engine.sampling import UnexpectedRows, last_token
 from engine.types import Finished
 from tests.engine.calls import SAMPLINGS, long_stretch, pair, same
-from tests.engine.drive import PRINTABLE, alone, request, run
+from tests.engine.drive import alone, request, run
 
 
 class Liar:
     """A drafter that knows the answer and tells it wrongly now and then, or tells too much or nothing."""
 
-    likely = True
-
     def __init__(self, answer: Sequence[int], rng: Random) -> None:
         self._answer = answer
         self._rng = rng
         self.place = 0
+
+    def worth_asking(self, rows: int) -> bool:
+        return True
 
     def draft(self, drawn: int | None, most: int) -> Sequence[int]:
         assert 0 < most <= MOST_DRAFTED
@@ -77,51 +78,6 @@ def test_a_drafter_that_is_wrong_changes_nothing(
         same(told[one.id], expected[one.id])
     alone_ = sum(one.tokens for one in expected.values())
     assert ahead.stats().steps < 1.8 * alone_, "nothing was computed ahead"
-
-
-class PromptLookup:
-    """Expects what followed the last three tokens when they were seen before, in prompt or answer."""
-
-    likely = True
-
-    def __init__(self, seen: list[int]) -> None:
-        self.seen = seen
-
-    def draft(self, drawn: int | None, most: int) -> Sequence[int]:
-        seen = [*self.seen, *([] if drawn is None else [drawn])]
-        ends = [at for at in range(3, len(seen)) if seen[at - 3 : at] == seen[-3:]]
-        return seen[ends[-1] : ends[-1] + most] if ends else []
-
-
-def test_prompt_lookup_fits_the_seam(loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A drafter that has to know all tokens so far gets them as they are reported."""
-    begin, note = Runner._begin, Runner._note_token
-
-    def with_lookup(self: Runner, job: Any) -> Live:
-        live = begin(self, job)
-        live.drafter = PromptLookup(list(job.prompt))
-        return live
-
-    def told(self: Runner, lane: Lane, response: Any) -> Any:
-        drafter = lane.members[response.uid].drafter
-        assert isinstance(drafter, PromptLookup)
-        drafter.seen.append(response.token)
-        return note(self, lane, response)
-
-    ahead, plain = pair(loaded, cache_ram=0)
-    asked = [
-        request(f"r{n}", "abcab" * (9 + n), max_tokens=150, ignore_eos=True, logit_bias=PRINTABLE)
-        for n in range(3)
-    ]
-    expected = run(plain, *asked)
-    monkeypatch.setattr(Runner, "_begin", with_lookup)
-    monkeypatch.setattr(Runner, "_note_token", told)
-    for one in asked:
-        same(alone(ahead, one), expected[one.id])
-    assert ahead.stats().steps < 0.8 * ahead.stats().tokens_generated, "nothing was computed ahead"
-    found = run(ahead, *asked)
-    for one in asked:
-        same(found[one.id], expected[one.id])
 
 
 def test_free_text_costs_no_more_than_without(loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -186,7 +142,7 @@ def test_other_rows_than_announced_are_noticed() -> None:
 @pytest.mark.parametrize(("rows", "left", "width"), [(1, 400, 32), (4, 400, 31), (16, 400, 7), (2, 5, 5)])
 def test_a_pass_is_bounded(rows: int, left: int, width: int) -> None:
     """By the tokens of a row, of all rows, and of what the first to end may still get."""
-    drafter = Mock(draft=lambda drawn, most: range(500))
+    drafter = Mock(draft=lambda drawn, most: range(500), worth_asking=lambda rows: True)
     every = [Mock(drafter=drafter, may_follow=left + n, row=Mock(drawn=None)) for n in range(rows)]
     assert {len(draft) for draft in expected_tokens(every, [])} == {width}
     every[-1].may_follow = -1
@@ -197,8 +153,11 @@ class Counting:
     """A drafter that counts how often it is asked."""
 
     def __init__(self, likely: bool) -> None:
-        self.likely = likely
+        self._likely = likely
         self.asked = 0
+
+    def worth_asking(self, rows: int) -> bool:
+        return rows <= 2 or self._likely
 
     def draft(self, drawn: int | None, most: int) -> Sequence[int]:
         self.asked += 1
@@ -206,7 +165,7 @@ class Counting:
 
 
 def test_one_row_that_expects_nothing_is_enough_to_ask_none() -> None:
-    """No token is read then, for which the device would wait; a few rows are always asked."""
+    """No token is read then, for which the device would wait."""
     drafters = [Counting(likely=n != 3) for n in range(4)]
     rows = [Mock(drafter=drafter, may_follow=9, row=Mock(drawn=None)) for drafter in drafters]
     assert expected_tokens(rows, []) == []
