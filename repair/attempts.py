@@ -26,7 +26,7 @@ _RESIDUE = re.compile(
     "|".join(
         (
             *map(re.escape, sorted(remains_of(FORMATS.values()))),
-            r"^[ \t]{0,3}>>>[\w./-]{1,64}\n\s{0,20}[{\[\"]",
+            r"^[ \t\ufeff]{0,3}>>>[\w./-]{1,64}\n\s{0,20}[{\[\"]",
             # a name with bytes in it that are not UTF-8, before its arguments
             r"\ufffd[\w./-]{0,64}(?:\[ARGS\]|\()?\s{0,3}[{\[]",
         )

@@ -18,18 +18,25 @@ from repair.tools import ToolSet
 
 _BROKEN_MARKER = re.compile(
     r"(?:<[|/\uff5c]?[\w:|\uff5c\u2581 -]{0,30}?|\[{0,2})"
-    r"(?:(?:tool|function)s?[\s_\u2581-]{0,2}(?:call|use|sep)|cal{1,3}ing[ _]?tool|invoke[ =])"
+    r"(?:(?:tool|function)s?[\s_\u2581-]{0,2}(?:call|use|sep)|invoke[ =]"
+    r"|cal{1,3}i{1,2}ng[ _]?(?:tool|\w{0,6}:))"
     r"|<[\w:|-]{1,24}calls?>|```tool_c(?:ode|all)\s",
     re.IGNORECASE,
 )
 _SKIPPED = re.compile(r"[\s\ufeff\u200b-\u200d\u2060\x00-\x1f]{1,40}")
 _WORD = re.compile(r"[\w.-]+")
 _NAMED = re.compile(r"(?:functions\.)?(?P<name>[\w.-]{1,80})\(")
-_LISTED = re.compile(r"\[\s{0,9}[\w.-]{1,80}\(\s{0,9}(?:\w{1,80}\s?=|\))")
-_LISTED_NAME = re.compile(r"\[\s{0,9}([\w.-]{3,80})\Z")
+_LISTED = re.compile(r"\[\s{0,9}[\w.\ufffd-]{1,80}\(\s{0,9}(?:\w{1,80}\s?=|\))")
+_LISTED_NAME = re.compile(r"\[\s{0,9}(?:functions\.)?([\w.-]{3,80})\Z")
 _TOLD = (">", "\u273f")  # with what begins a marker that holds the call's name, or says that it follows
 # what follows no marker that is only spoken of
-_GARBLED = re.compile(r"\s{0,9}[\"':,]")
+_GARBLED = re.compile(r"\s{0,9}[\"':,]|(?<=[>\]])\w")
+# the end of a marker, right before another one or a call; a quotation has a space there
+_REMAINS = re.compile(r"(?:[\w|\uff5c]{0,3}>|:)(?=[<\w])")
+# a call as JSON that ends in its name
+_BEGUN_HEAD = re.compile(r"\{\s{0,40}\"name\"\s{0,9}:\s{0,9}\"([\w.:/-]{2,128})\Z")
+_WORDS_MARKER = re.compile(r"(?:to)?functions\.[\w.-]{1,64} ?<\|")
+_WORDS_BEGUN = re.compile(r">>>([\w./-]{2,64})\Z")
 _FILLED = re.compile(r"[{}(]|=[\"']|<[\w:|]{0,12}(?:param|arg)")
 # a sentence that goes on is about the call
 _LINE_END = re.compile(r"[;,\s]{0,20}\n(?!\s{0,20}[a-z])|\s*\Z")
@@ -48,9 +55,26 @@ def begins_call(text: str, tools: ToolSet, json_asked: bool = False) -> bool:
     if marker is not None:
         filled = _FILLED.search(beginning, marker.end()) or _GARBLED.match(beginning, marker.end())
         return marker.group()[0] in _TOLD or filled is not None
-    if _BROKEN_MARKER.match(beginning) is not None:
+    if _WORDS_MARKER.match(beginning) is not None:
+        return True
+    if _BROKEN_MARKER.match(beginning) is not None or _is_behind_remains(beginning, tools):
         return not set(_WORD.findall(beginning)).isdisjoint(tools.names)
+    begun = _WORDS_BEGUN.match(beginning)
+    if begun is not None and any(name.startswith(begun.group(1)) for name in tools.names):
+        return True
     return (not json_asked and _is_object(text, at, tools)) or _is_python(text, at, tools)
+
+
+def _is_behind_remains(beginning: str, tools: ToolSet) -> bool:
+    """Whether a marker or a declared tool's call stands right behind what may be left of a marker."""
+    remains = _REMAINS.match(beginning)
+    if remains is not None:
+        body = beginning[remains.end() :]
+        named = _NAMED.match(body)
+        return match_marker(body) is not None or (named is not None and named.group("name") in tools.names)
+    head = MARKED_HEAD.match(beginning)
+    behind = beginning[: head.start("json")] if head is not None else ""
+    return behind[:1] in ("<", "|", ">", "[", "\u273f") and not behind[-1].isspace()
 
 
 def begun_tool(text: str, tools: ToolSet, read: str = "") -> str:
@@ -98,6 +122,9 @@ def _is_object(text: str, at: int, tools: ToolSet) -> bool:
     """
     if text[at : at + 1] not in ("{", "["):
         return False
+    begun = _BEGUN_HEAD.match(text, at)
+    if begun is not None:
+        return any(name.startswith(begun.group(1)) for name in tools.names)
     try:
         value, end = decode_strict(text, at)
     except ValueError:

@@ -31,7 +31,7 @@ _JSON_CHARS = 1_000_000  # characters at the end of a text in which JSON is look
 _LEAST_OPENER = 4  # characters of the beginning of a marker that end a turn
 _PROBE, _PROBE_KEY = "probename", "probekey"
 _TRIES = 4  # beginnings of JSON that are tried, from the last one on
-_NAME = re.compile(r"[\w.:/-]{1,128}")
+_NAME = re.compile(r"[\w.:/\ufffd-]{1,128}")
 _KEYS = ({"name", "arguments"}, {"name", "parameters"})
 _DECLARED_KEYS = {"type", "name", "description", "parameters", "input_schema", "strict"}
 # where JSON begins a line, or stands right behind what may be a broken marker
@@ -40,7 +40,7 @@ _INFO = re.compile(r"[\w+-]{0,20}[ \t]{0,9}\r?\n")
 #: the line that opens a fence with which a text begins
 FENCE_LINE = re.compile(r"\s{0,20}```[\w+-]{0,20}[ \t]{0,9}\r?\n")
 _OBJECT_HEAD = (
-    r"\{\s{0,40}[\"']name[\"']\s{0,9}:\s{0,9}[\"']([\w.:/-]{1,128})[\"']\s{0,9},\s{0,40}"
+    r"\{\s{0,40}[\"']name[\"']\s{0,9}:\s{0,9}[\"']([\w.:/\ufffd-]{1,128})[\"']\s{0,9},\s{0,40}"
     r"[\"'](?:arguments|parameters)[\"']\s{0,9}:"
 )
 #: a call as JSON up to its arguments, at the beginning of a line
@@ -49,6 +49,8 @@ HEAD = re.compile(rf"^[ \t]{{0,3}}\[?\s{{0,9}}{_OBJECT_HEAD}", re.MULTILINE)
 MARKED_HEAD = re.compile(
     rf"^[ \t]{{0,3}}[^\s{{}}\"`]{{0,40}}?(?P<json>(?:\[\s{{0,9}})?{_OBJECT_HEAD})", re.MULTILINE
 )
+#: a definition, as prompts list tools: small models say it back where they mean to call
+_DEFINED = re.compile(r"\"name\"\s{0,9}:\s{0,9}\"[^\"\n]{1,128}\"[^\n]{0,400}?\"parameters\"\s{0,9}:")
 _TOOLS = re.compile(r"</?tools>\s{0,20}|<\w{0,20}:?tools?>\s{0,20}|</\w{0,20}:?tools?>")
 
 
@@ -79,13 +81,12 @@ MARKER = "|".join(
         r"<(?:\w{1,10}:)?invoke name=",
         r"\u273f\w{1,12}\u273f",
         r"<(?:function|tool)>\s{0,9}<name>",
-        r"<\|(?:start|channel)\|>[^{}\n]{0,80}to=functions\.",
+        r"<\|(?:start|channel)\|>[^{}\n]{0,80}to=?functions\.",
     )
 )
 _MARKER = re.compile(MARKER, re.IGNORECASE)
-WORD_MARKER = (
-    r"functools\[|to=functions\.|=functions\.[\w.-]{1,64} ?<\||>>>[\w./-]{1,64}\n[\s\ufeff]{0,20}[{\[\"]"
-)
+_TOLD = r">>>[\w./\ufffd-]{1,64}\n[\s\ufeff]{0,20}[{\[\"]"
+WORD_MARKER = rf"functools[\[{{]|to=functions\.|=functions\.[\w.-]{{1,64}} ?<\||{_TOLD}"
 _WORD_MARKER = re.compile(WORD_MARKER, re.IGNORECASE)
 _CLOSING = sorted(
     {one for form in FORMATS.values() for one in form.CLOSERS if one[-1:] in ">]"}
@@ -113,6 +114,8 @@ def ends_in_call(text: str, tools: ToolSet, json_asked: bool = False) -> bool:
             or (bool(body.strip()) and _is_marked(body.strip(), tools))
             for body in bodies
         )
+    if tail.endswith("</tools>") and _DEFINED.search(tail, max(0, len(tail) - _LINE_CHARS)):
+        return True
     plain = _TOOLS.sub("", tail[-_JSON_CHARS:]).strip()
     return (
         (not json_asked and _is_json_call(plain, tools))
@@ -207,7 +210,7 @@ def _is_json_call(text: str, tools: ToolSet) -> bool:
                 value, end = decode_strict(text, start)
             except ValueError:
                 continue
-            if end == len(text):
+            if not text[end:].strip("}] \t\r\n"):
                 return is_call_shape(value) or (not text[:start].strip() and _is_declaration(value, tools))
     heads = list(MARKED_HEAD.finditer(text)) if "{" in text else []
     if not heads:
