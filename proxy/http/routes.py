@@ -179,9 +179,8 @@ async def _ask(state: State, codec: Codec, request: Request, asked: Decoded) -> 
     if not wanted.n:
         return JSONResponse(codec.encode_answers(head, asked, ()), headers=head.headers)
     encoder = codec.encode_stream(head, asked) if wanted.stream else None
-    delivery = await run_while_connected(
-        request.receive, open_delivery(lambda one: state.guard.open(one, caller), wanted, deadline)
-    )
+    opening = open_delivery(lambda one: state.guard.open(one, caller), wanted, deadline)
+    delivery = await run_while_connected(request.receive, opening, drop=lambda late: late.aclose())
     if encoder is not None:
         told = {**head.headers, **session_headers(delivery.session)}
         return EventStream(delivery, encoder, state.limits.keep_alive_s, told)

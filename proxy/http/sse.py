@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Coroutine, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
 from typing import Any, TypeVar
 
 from starlette.requests import ClientDisconnect
@@ -41,21 +41,29 @@ def defects_reported() -> Iterator[None]:
         raise InternalError("the server failed on this request; its log says why") from error
 
 
-async def run_while_connected(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
+async def run_while_connected(
+    receive: Receive, work: Coroutine[Any, Any, T], drop: Callable[[T], Awaitable[None]] | None = None
+) -> T:
     """The result of `work`. When the client goes away, `work` is cancelled and ClientGone is raised.
 
     The request's body must have been read before.
+
+    drop: ends a result that came all the same: work may have been done when it was cancelled.
     """
     task = asyncio.create_task(work)
     watcher = asyncio.create_task(_wait_for_disconnect(receive))
+    returned = False
     try:
         await asyncio.wait({task, watcher}, return_when=asyncio.FIRST_COMPLETED)
         if task.done():
+            returned = True
             return task.result()
         raise ClientGone
     finally:
         await _cancel(watcher)
         await _cancel(task)
+        if drop is not None and not (returned or task.cancelled() or task.exception()):
+            await drop(task.result())
         # an error's traceback holds this frame, which would hold the task, which holds the error: a circle,
         # in which a large request would stay in memory until the next full collection
         del watcher, task

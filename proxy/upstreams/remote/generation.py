@@ -137,8 +137,9 @@ class HostedGeneration:
 
     async def admit(self) -> None:
         """Waits until something has come or a refusal is unlikely. Raises the refusal."""
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._begun.wait(), self._sources.window_s)
+        with contextlib.suppress(TimeoutError):  # wait_for of Python 3.11 may swallow that a client has left
+            async with asyncio.timeout(self._sources.window_s):
+                await self._begun.wait()
         if self._first.done():
             try:
                 self._first.result()
