@@ -57,7 +57,7 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
     cache_disk: int = 10 * 2**30
     kv_at_rest: str = "keep"
     moe_top_k: int | None = None
-    prompt_lookup: bool = True
+    prompt_lookup: bool = False
     session_ttl_s: float = 900.0
     dtype: str = "auto"
     blas: str = "auto"

@@ -187,7 +187,7 @@ class Settings(BaseModel):
             "what an answer repeats of its prompt is computed several tokens at a time; they stay the same",
             page="engine.md#repetitions",
         ),
-    ] = True
+    ] = False
     think_time: Annotated[
         bool,
         Told("the beginning of the next prompt is computed while a client runs its tool", page="sessions.md"),

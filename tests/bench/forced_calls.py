@@ -369,7 +369,7 @@ def main() -> None:
         "--most-seconds", type=float, default=60.0, help="begin no round of a row after so long"
     )
     options = parser.parse_args()
-    config = EngineConfig(model=str(options.model))
+    config = EngineConfig(model=str(options.model), prompt_lookup=True)
     loaded = load_model(config, "")
     ahead, plain, control = (EngineCore(loaded, config, drafts=drafts) for drafts in (True, False, False))
     arms = Arms(ahead, plain, options.most_seconds)

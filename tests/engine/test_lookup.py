@@ -130,7 +130,7 @@ def test_whatever_is_written_a_draft_stood_there_before(
 def test_no_token_changes(loaded: LoadedModel, seed: int) -> None:
     """Alone, in a batch, and beside a call under a grammar, which may repeat something too."""
     rng = Random(seed)
-    ahead, plain = pair(loaded, cache_ram=0)
+    ahead, plain = pair(loaded, cache_ram=0, prompt_lookup=True)
     asked = [
         request(f"r{n}", "abcab" * (9 + n), max_tokens=120, ignore_eos=True, **{**LETTERS, **sampling})
         for n, sampling in enumerate(rng.sample(SAMPLINGS[:5], 2))
