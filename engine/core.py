@@ -46,11 +46,10 @@ class EngineCore:
         self._grammars = Grammars(model.tokenizer, vocab_size, eos)
         tuning, longest = model.tuning, model.info.context_length
         places = config.max_batch + 1  # one more than the scheduler gives away: a health probe waits for none
-        network, worth = model.network, model.lane_worth
+        network, worth, lookup = model.network, model.lane_worth, drafts and config.prompt_lookup
         self._runner = Runner(
-            network, eos, vocab_size, places, self._grammars, worth, tuning, drafts, longest,
-            drafts and config.prompt_lookup,
-        )  # fmt: skip
+            network, eos, vocab_size, places, self._grammars, worth, tuning, drafts, longest, lookup
+        )
         self.release = self._runner.release  # gives back memory that only work needs
         self._scheduler = Scheduler(
             Limits(

@@ -369,7 +369,7 @@ def main() -> None:
         "--most-seconds", type=float, default=60.0, help="begin no round of a row after so long"
     )
     options = parser.parse_args()
-    config = EngineConfig(model=str(options.model), prompt_lookup=True)
+    config = EngineConfig(model=str(options.model))
     loaded = load_model(config, "")
     ahead, plain, control = (EngineCore(loaded, config, drafts=drafts) for drafts in (True, False, False))
     arms = Arms(ahead, plain, options.most_seconds)
@@ -390,5 +390,7 @@ def main() -> None:
     if "reask" in options.only:
         report_reask(arms, asker, options.rounds)
     if "loops" in options.only:
+        looking = EngineCore(loaded, msgspec.structs.replace(config, prompt_lookup=True))
+        arms = Arms(looking, plain, options.most_seconds)
         report_loops(arms, asker, "worlds", 6, options.rounds)
         report_loops(arms, asker, "workshop", 3, options.rounds)

@@ -126,6 +126,22 @@ def test_a_grammar_that_takes_too_long_is_let_go(loaded: LoadedModel) -> None:
     assert grammars.failures == 1
 
 
+def test_few_rows_are_always_asked_and_more_where_the_last_token_was_known(
+    loaded: LoadedModel,
+) -> None:
+    ends = loaded.info.eos_token_ids
+    grammars = Grammars(loaded.tokenizer, loaded.info.vocab_size, ends)
+    constraint = Constraint("r", grammars.compile('start: "ab" /[cd]+/').result(), grammars)
+    assert constraint.worth_asking(9), "the beginning of a call is known"
+    last: int | None = None
+    known = []
+    for letter in b"abc":
+        constraint.allow(last, loaded.info.vocab_size)
+        known.append([constraint.worth_asking(rows) for rows in (1, 2, 3)])
+        last = letter
+    assert known == [[True, True, True], [True, True, True], [True, True, False]]
+
+
 def test_a_grammar_that_is_being_compiled_holds_up_nobody_and_can_be_aborted(core: EngineCore) -> None:
     names = "|".join(f"{n:06}" for n in range(4000))
     for id in ("stays", "goes"):
