@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 
-from repair.beginnings import begins_call
+from repair.beginnings import begins_call, opens_section
 from repair.dialect import dialect
 from repair.endings import ends_in_call
 from repair.formats import AUTO, FORMATS, Wire, remains_of
@@ -36,12 +36,18 @@ _RESIDUE = re.compile(
 _BROKEN_WORD = re.compile(r"\[?\w{5,9}\s{0,3}t\w{2,6}(?::\s{0,3}[\w./-]{1,64}\(|=\")")
 
 
-def find_attempt(text: str, tools: ToolSet, json_asked: bool = False) -> Problem | None:
+def find_attempt(
+    text: str, tools: ToolSet, json_asked: bool = False, format: str | Wire = AUTO
+) -> Problem | None:
     """The problem of a turn whose content is a broken call; None where it is not.
 
-    It is one if it begins with the markup of a call, or ends in the shape of one.
+    It is one if it begins with the markup of a call, or ends in the shape of one; in a format that is known,
+    also if it opens a section of calls and goes on in words.
     json_asked: the answer was to be JSON.
     """
+    own = dialect(format, tools.names)
+    if tools and own.own and opens_section(text, own.calls):
+        return Problem("", "broken_markers", "the text opens a section of tool calls and holds none")
     if ends_in_call(text, tools, json_asked):
         return Problem("", "broken_markers", "the text ends like a tool call, but cannot be read as one")
     if begins_call(text, tools, json_asked):

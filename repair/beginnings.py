@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import re
+from collections.abc import Collection
 
 from repair.endings import FENCE_LINE, HEAD, MARKED_HEAD, ends_in_call, is_call_shape, match_marker
 from repair.formats import bare_python
@@ -35,8 +36,7 @@ _GARBLED = re.compile(r"\s{0,9}[\"':,]|(?<=[>\]])\w")
 _REMAINS = re.compile(r"(?:[\w|\uff5c]{0,3}>|:)(?=[<\w])")
 # a call as JSON that ends in its name
 _BEGUN_HEAD = re.compile(r"\{\s{0,40}\"name\"\s{0,9}:\s{0,9}\"([\w.:/-]{2,128})\Z")
-_WORDS_MARKER = re.compile(r"(?:to)?functions\.[\w.-]{1,64} ?<\|")
-_WORDS_BEGUN = re.compile(r">>>([\w./-]{2,64})\Z")
+_TOLD_NAME = re.compile(r">>>([\w./-]{2,64})\Z")
 _FILLED = re.compile(r"[{}(]|=[\"']|<[\w:|]{0,12}(?:param|arg)")
 # a sentence that goes on is about the call
 _LINE_END = re.compile(r"[;,\s]{0,20}\n(?!\s{0,20}[a-z])|\s*\Z")
@@ -55,14 +55,19 @@ def begins_call(text: str, tools: ToolSet, json_asked: bool = False) -> bool:
     if marker is not None:
         filled = _FILLED.search(beginning, marker.end()) or _GARBLED.match(beginning, marker.end())
         return marker.group()[0] in _TOLD or filled is not None
-    if _WORDS_MARKER.match(beginning) is not None:
-        return True
     if _BROKEN_MARKER.match(beginning) is not None or _is_behind_remains(beginning, tools):
         return not set(_WORD.findall(beginning)).isdisjoint(tools.names)
-    begun = _WORDS_BEGUN.match(beginning)
-    if begun is not None and any(name.startswith(begun.group(1)) for name in tools.names):
+    told = _TOLD_NAME.match(beginning)
+    if told is not None and any(name.startswith(told.group(1)) for name in tools.names):
         return True
     return (not json_asked and _is_object(text, at, tools)) or _is_python(text, at, tools)
+
+
+def opens_section(text: str, openers: Collection[str]) -> bool:
+    """Whether `text` begins with one of the markers, which stands alone on its line."""
+    at = _first(text)
+    line = text[at : text.find("\n", at) + 1]
+    return line.endswith("\n") and line.strip() in openers
 
 
 def _is_behind_remains(beginning: str, tools: ToolSet) -> bool:

@@ -14,6 +14,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Any
 
+from repair.definitions import ends_in_definitions, is_definition
 from repair.formats import FORMATS, FRAME_ENDS
 from repair.placement import Line
 from repair.regions import SPECIAL_TOKENS
@@ -33,7 +34,6 @@ _PROBE, _PROBE_KEY = "probename", "probekey"
 _TRIES = 4  # beginnings of JSON that are tried, from the last one on
 _NAME = re.compile(r"[\w.:/\ufffd-]{1,128}")
 _KEYS = ({"name", "arguments"}, {"name", "parameters"})
-_DECLARED_KEYS = {"type", "name", "description", "parameters", "input_schema", "strict"}
 # where JSON begins a line, or stands right behind what may be a broken marker
 _LINE = re.compile(r"^[ \t]{0,3}[^\s{}\"]{0,40}?(?P<json>\[?\s{0,40}\{|\[)", re.MULTILINE)
 _INFO = re.compile(r"[\w+-]{0,20}[ \t]{0,9}\r?\n")
@@ -49,8 +49,6 @@ HEAD = re.compile(rf"^[ \t]{{0,3}}\[?\s{{0,9}}{_OBJECT_HEAD}", re.MULTILINE)
 MARKED_HEAD = re.compile(
     rf"^[ \t]{{0,3}}[^\s{{}}\"`]{{0,40}}?(?P<json>(?:\[\s{{0,9}})?{_OBJECT_HEAD})", re.MULTILINE
 )
-#: a definition, as prompts list tools: small models say it back where they mean to call
-_DEFINED = re.compile(r"\"name\"\s{0,9}:\s{0,9}\"[^\"\n]{1,128}\"[^\n]{0,400}?\"parameters\"\s{0,9}:")
 _TOOLS = re.compile(r"</?tools>\s{0,20}|<\w{0,20}:?tools?>\s{0,20}|</\w{0,20}:?tools?>")
 
 
@@ -85,8 +83,10 @@ MARKER = "|".join(
     )
 )
 _MARKER = re.compile(MARKER, re.IGNORECASE)
-_TOLD = r">>>[\w./\ufffd-]{1,64}\n[\s\ufeff]{0,20}[{\[\"]"
-WORD_MARKER = rf"functools[\[{{]|to=functions\.|=functions\.[\w.-]{{1,64}} ?<\||{_TOLD}"
+WORD_MARKER = (
+    r"functools[\[{]|to=functions\.|(?:to|=)?functions\.[\w.-]{1,64} ?<\|"
+    r"|>>>[\w./\ufffd-]{1,64}\n[\s\ufeff]{0,20}[{\[\"]"
+)
 _WORD_MARKER = re.compile(WORD_MARKER, re.IGNORECASE)
 _CLOSING = sorted(
     {one for form in FORMATS.values() for one in form.CLOSERS if one[-1:] in ">]"}
@@ -114,7 +114,7 @@ def ends_in_call(text: str, tools: ToolSet, json_asked: bool = False) -> bool:
             or (bool(body.strip()) and _is_marked(body.strip(), tools))
             for body in bodies
         )
-    if tail.endswith("</tools>") and _DEFINED.search(tail, max(0, len(tail) - _LINE_CHARS)):
+    if ends_in_definitions(tail):
         return True
     plain = _TOOLS.sub("", tail[-_JSON_CHARS:]).strip()
     return (
@@ -211,7 +211,7 @@ def _is_json_call(text: str, tools: ToolSet) -> bool:
             except ValueError:
                 continue
             if not text[end:].strip("}] \t\r\n"):
-                return is_call_shape(value) or (not text[:start].strip() and _is_declaration(value, tools))
+                return is_call_shape(value) or (not text[:start].strip() and is_definition(value, tools))
     heads = list(MARKED_HEAD.finditer(text)) if "{" in text else []
     if not heads:
         return False
@@ -249,17 +249,6 @@ def is_call_shape(value: Any) -> bool:
             return False
     # the parameters of a definition are a schema
     return isinstance(arguments, dict) and not isinstance(arguments.get("properties"), dict)
-
-
-def _is_declaration(value: Any, tools: ToolSet) -> bool:
-    """Whether it is the definition of a declared tool: small models say it back where they mean to call."""
-    if not isinstance(value, dict):
-        return False
-    if isinstance(value.get("function"), dict) and set(value) <= {"function", "type"}:
-        value = value["function"]
-    schema = value.get("parameters", value.get("input_schema"))
-    is_schema = isinstance(schema, dict) and bool(schema.keys() & {"type", "properties"})
-    return is_schema and value.get("name") in tools.names and set(value) <= _DECLARED_KEYS
 
 
 def _is_marked(tail: str, tools: ToolSet) -> bool:

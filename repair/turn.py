@@ -225,7 +225,8 @@ class Turn:
             return Outcome(deltas, (), Verdict.reask, (), (problem,))
         content = "".join((*self._left, *(one.text for one in deltas if isinstance(one, TextDelta))))
         may_call = self._policy.tool_choice != "none"
-        attempt = find_attempt(content, self._tools, self._policy.json_answer) if may_call else None
+        asked = self._policy.json_answer
+        attempt = find_attempt(content, self._tools, asked, self._format) if may_call else None
         if attempt is not None:
             return Outcome(deltas, (), Verdict.reask, (), (attempt,))
         return Outcome(deltas, (), Verdict.none)
