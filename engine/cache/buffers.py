@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import mlx.core as mx
+
 from engine.cache.layers import Layout
 from engine.cache.radix import Radix, Segment, Tokens
 from engine.cache.ram import RamTier
@@ -28,8 +30,11 @@ class TurnBuffers:
         nobody else may write into them, they have room for more, and RAM has room for them.
         """
         segment = self._ending(tokens)
-        if segment is not None and self._layout.room(caches) > len(tokens):
-            self._ram.hold_buffers(segment, list(caches), sum(int(layer.nbytes) for layer in caches))
+        if segment is None or self._layout.room(caches) <= len(tokens):
+            return
+        if self._ram.hold_buffers(segment, list(caches), sum(int(layer.nbytes) for layer in caches)):
+            # until they are computed they hold what they are computed from: the buffers of a whole batch
+            mx.async_eval([layer.state for layer in caches])
 
     def take(self, tokens: Tokens, prompt: int) -> list[Any] | None:
         """The caches of exactly these tokens, which are kept no more, for a prompt of so many tokens; None

@@ -310,3 +310,25 @@ def test_who_is_aborted_before_the_copy_is_done_leaves_nothing(slow: Engines) ->
     assert core.stats().running == 0
     again = alone(core, msgspec.structs.replace(newcomer, id="again"))
     assert end_of(again).cached_tokens >= len(SYSTEM)
+
+
+def test_what_aborted_requests_leave_is_all_that_is_held(plain: Engines) -> None:
+    """Where what they computed was known, nothing had evaluated the last one's buffers: they held on to those
+    of the whole batch, which nobody counted.
+    """
+    core = plain.make()
+
+    def uncounted() -> int:
+        for n in range(8):
+            core.submit(request(f"r{n}", chr(65 + n) * 150, max_tokens=60, ignore_eos=True))
+        while min(one.tokens for one in core._sequences.values()) < 30:
+            core.step()
+        for n in range(8):
+            core.abort(f"r{n}")
+        while core.rest():
+            pass
+        mx.synchronize()
+        assert core.reuse.cache.ram.buffered, "the last one leaves its buffers"
+        return int(mx.get_active_memory()) - core.reuse.nbytes
+
+    assert abs(uncounted() - uncounted()) < 2**16
