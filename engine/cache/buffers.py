@@ -34,7 +34,7 @@ class TurnBuffers:
             return
         if self._ram.hold_buffers(segment, list(caches), sum(int(layer.nbytes) for layer in caches)):
             # until they are computed they hold what they are computed from: the buffers of a whole batch
-            mx.async_eval([layer.state for layer in caches])
+            mx.async_eval([layer.state for layer in caches])  # type: ignore[no-untyped-call]
 
     def take(self, tokens: Tokens, prompt: int) -> list[Any] | None:
         """The caches of exactly these tokens, which are kept no more, for a prompt of so many tokens; None
