@@ -66,8 +66,8 @@ STAGES: tuple[tuple[int, Stage], ...] = (
 #: what the last stage of the base course had goes on, so that nothing is forgotten, at a smaller share
 AGENT_STAGES: tuple[tuple[int, Stage], ...] = (
     (0, Stage(WHOLE, 0.05, 0.02, 8192, world=0.2, slips=0.06, lessons=0.5)),
-    (12_000_000, Stage(WHOLE, 0.05, 0.02, 16_384, world=0.2, slips=0.06, lessons=0.5)),
-    (24_000_000, Stage(WHOLE, 0.05, 0.02, 32_768, world=0.2, slips=0.06, lessons=0.5)),
+    (6_000_000, Stage(WHOLE, 0.05, 0.02, 16_384, world=0.2, slips=0.06, lessons=0.5)),
+    (10_000_000, Stage(WHOLE, 0.05, 0.02, 32_768, world=0.2, slips=0.06, lessons=0.5)),
 )
 COURSES: Mapping[str, Course] = {"base": Course(STAGES, 32), "agents": Course(AGENT_STAGES, 8)}
 
@@ -174,16 +174,19 @@ def draw_pool(tokenizer: Tokenizer, number: int, size: int, seed: int, course: s
 
 
 def pools(
-    tokenizer: Path, first: int, size: int, seed: int, workers: int, course: str = "base"
+    tokenizer: Path, first: int, size: int, seed: int, workers: int, course: str = "base", step: int = 1
 ) -> Iterator[list[Batch]]:
-    """Pools from number `first` on, without end; drawn by so many processes ahead, or by none but this."""
+    """Each `step`-th pool from number `first` on, without end; drawn by so many processes ahead, or by none
+    but this.
+    """
     if workers == 0:
         words = Tokenizer.from_file(str(tokenizer))
-        yield from (draw_pool(words, number, size, seed, course) for number in count(first))
+        yield from (draw_pool(words, number, size, seed, course) for number in count(first, step))
         return
+    ahead = first + 3 * workers * step
     with get_context("spawn").Pool(workers, _open, (tokenizer, size, seed, course)) as crew:
-        waiting = [crew.apply_async(_drawn, (number,)) for number in range(first, first + 3 * workers)]
-        for number in count(first + 3 * workers):
+        waiting = [crew.apply_async(_drawn, (number,)) for number in range(first, ahead, step)]
+        for number in count(ahead, step):
             yield waiting.pop(0).get()
             waiting.append(crew.apply_async(_drawn, (number,)))
 

@@ -12,6 +12,7 @@ import os
 import shutil
 import time
 from dataclasses import asdict
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from corpora.training.curriculum import BESIDE, COURSES, Batch, pools
 from corpora.training.muon import Muon
 from corpora.training.network import Network, Shape
 from corpora.training.probe import probe, probe_rows
+from corpora.training.together import ALONE, Together
 from corpora.training.tokenizer import train_tokenizer
 
 LOG_TOKENS = 400_000  # between two lines of the log
@@ -58,8 +60,8 @@ def loss_of(network: Network, tokens: Tensor, weights: Tensor) -> tuple[Tensor, 
 class Trainer:
     """A network and its optimizers; sums: of the loss, and (sum, number) of the assistant's tokens."""
 
-    def __init__(self, network: Network, rate: float) -> None:
-        self.network, self.device = network, network.cos.device
+    def __init__(self, network: Network, rate: float, together: Together = ALONE) -> None:
+        self.network, self.device, self.together = network, network.cos.device, together
         matrices = [p for n, p in network.named_parameters() if p.ndim == 2 and "embed" not in n]
         others = [p for n, p in network.named_parameters() if p.ndim != 2 or "embed" in n]
         self.rates = [(torch.tensor(full, device=self.device), full) for full in (rate, ADAM_RATE)]
@@ -111,6 +113,7 @@ class Trainer:
             parameter.grad = None
         loss, own = loss_of(self.network, tokens, weights)
         loss.backward()
+        self.together.average(self.network.parameters())
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
         for optimizer in self.optimizers:
             optimizer.step()
@@ -164,7 +167,10 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--log", type=int, default=LOG_TOKENS, help="tokens between two lines of the log")
     parser.add_argument("--rate", type=float, default=0.02, help="of the matrices")
     parser.add_argument("--seed", type=int, default=40)
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=1, help="of each process")
+    parser.add_argument(
+        "--processes", type=int, default=1, help="each computes a batch of its own in every step; for CPUs"
+    )
     spare = min(12, max(0, (os.cpu_count() or 1) - 2))
     parser.add_argument("--workers", type=int, default=spare, help="processes that draw the rows, or 0")
     parser.add_argument("--questions", type=int, default=100, help="of each kind, now and then")
@@ -179,23 +185,39 @@ def main() -> None:
     """Train, or go on from OUT/checkpoint.pt; append to OUT/log.jsonl and OUT/probes.jsonl."""
     options = arguments()
     options.out.mkdir(parents=True, exist_ok=True)
-    torch.set_num_threads(options.threads)
-    torch.manual_seed(options.seed)
     words = options.out / "bpe.json"
     if not words.exists() and options.source is None:
         train_tokenizer().save(str(words))
     elif not words.exists():
         shutil.copyfile(options.source / "tokenizer.json", words)
-    tokenizer = Tokenizer.from_file(str(words))
+    place = options.out / f"meeting-{os.getpid()}"
+    members = [Together(rank, options.processes) for rank in range(options.processes)]
+    others = [get_context("spawn").Process(target=train, args=(options, one, place)) for one in members[1:]]
+    for one in others:
+        one.start()
+    train(options, members[0], place)
+    for one in others:
+        one.join()
+    place.unlink(missing_ok=True)
+
+
+def train(options: argparse.Namespace, together: Together, place: Path) -> None:
+    """What one of the processes does. place: as in Together.meet()."""
+    together.meet(place)
+    torch.set_num_threads(options.threads)
+    torch.manual_seed(options.seed)
+    tokenizer = Tokenizer.from_file(str(options.out / "bpe.json"))
     network = Network(Shape(vocabulary=tokenizer.get_vocab_size(), context=options.context))
     if options.compile:
         for block in network.model.layers:
             block.compile(dynamic=True)
-    trainer = Trainer(network.to(options.device), options.rate)
+    trainer = Trainer(network.to(options.device), options.rate, together)
     kept = options.out / "checkpoint.pt"
     if options.source is not None and not kept.exists():
         network.load_state_dict(load_file(options.source / "model.safetensors"))
     seen, pool = trainer.load(kept) if kept.exists() else (0, 0)
+    if together.rank:
+        torch.manual_seed(options.seed + 1000 * pool + together.rank)
     run(options, trainer, probe_rows(tokenizer, options.questions), seen, pool)
 
 
@@ -205,14 +227,27 @@ def run(options: argparse.Namespace, trainer: Trainer, asked: Any, seen: int, fi
     logged, probed, factor = seen, seen, 0.0
     end = began + 3600 * options.hours
     words = options.out / "bpe.json"
-    source = pools(words, first, options.batch, options.seed, options.workers, options.course)
+    together = trainer.together
+    source = pools(
+        words,
+        first * together.of + together.rank,
+        options.batch,
+        options.seed,
+        options.workers,
+        options.course,
+        step=together.of,
+    )
     for number, batches in enumerate(source, first + 1):
-        for batch in batches:
+        for batch in together.agree(number, batches):
             factor = rate(seen, options.tokens, options.decay)
             trainer.step(batch, factor)
-            seen, steps = seen + batch.true, steps + 1
+            seen, steps = seen + together.total(batch.true), steps + 1
         done = seen >= options.tokens
-        over = done or time.monotonic() > end
+        over = bool(together.total(done or time.monotonic() > end))
+        if together.rank:
+            if over:
+                return
+            continue
         if seen - logged >= options.log or over:
             loss, total, own = trainer.sums.tolist()
             trainer.sums.zero_()

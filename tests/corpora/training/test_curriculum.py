@@ -96,5 +96,8 @@ def test_a_pool_is_the_same_alone_and_from_several_processes(tokenizer: Tokenize
             for batch, same in zip(one, other, strict=True):
                 np.testing.assert_array_equal(batch.tokens, same.tokens)
                 np.testing.assert_array_equal(batch.weights, same.weights)
+    every_second = list(islice(pools(WORDS, 3, SIZE, 40, 0, course, step=2), 2))
+    for one, other in zip(alone[::2], every_second, strict=True):
+        assert [batch.tokens.tobytes() for batch in one] == [batch.tokens.tobytes() for batch in other]
     first = [batch.tokens.tobytes() for batch in alone[0]]
     assert first != [batch.tokens.tobytes() for batch in draw_pool(tokenizer, 3, SIZE, 41, course)]
