@@ -1,8 +1,8 @@
-"""Several processes that train one network, each on batches of its own: for CPUs, on which the threads of one
-process wait for each other in every layer.
+"""Several processes that train one network, each on batches of its own.
 
-All begin with the same weights and take the same steps, along the mean of their gradients, so that they never
-differ. The first of them keeps the checkpoint and the log.
+For CPUs, on which the threads of one process wait for each other in every layer. All begin with the same
+weights and take the same steps, along the mean of their gradients, so that they never differ. The first of
+them keeps the checkpoint and the log.
 """
 
 from __future__ import annotations
