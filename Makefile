@@ -96,12 +96,12 @@ train-model: .venv-train/.done
 	$(MAKE) quantize-model
 
 # trains on from the bundled weights at lengths up to 32k (docs/model.md) into AGENTS/model, and installs nothing; it
-# goes on where it was ended: ARGS="--hours 1". Minutes on a GPU, about four hours on two cores with AMX
+# goes on where it was ended: ARGS="--hours 1". On two cores ARGS="--processes 2 --batch 8192 --compile", about an hour
 AGENTS ?= runs/agents
 .PHONY: train-agents
 train-agents: .venv-train/.done
 	GLIBC_TUNABLES=$(KEEP_MEMORY) .venv-train/bin/python -m corpora.training.train $(AGENTS) --from $(MODEL) \
-		--course agents --context 49152 --batch 16384 --tokens 36000000 --decay 24000000 --rate 0.01 $(ARGS)
+		--course agents --context 49152 --batch 16384 --tokens 11000000 --decay 9000000 --rate 0.01 $(ARGS)
 	.venv-train/bin/python -m corpora.training.export $(AGENTS) $(AGENTS)/model
 
 # the 8-bit and 4-bit models that lie beside the full one, by mlx_lm's converter

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from random import Random
 
 from corpora.conversations import Conversation, Message
+from corpora.lessons.chatter import draw_chatter, draw_unserved
 from corpora.lessons.corrections import KINDS, Form, draw_correction, forms_of
 from corpora.lessons.handbook import environment, reminder, system_text
 from corpora.lessons.nested import draw_arguments, invent_tools, say_request
@@ -41,6 +42,9 @@ def room(rng: Random, longest: int) -> Conversation:
     rest = max(100, tokens - count * _TOOL_TOKENS)
     messages = _opening(rng, int(rest * rng.uniform(0.3, 0.9) * CHARACTERS))
     for number in range(rng.randint(1, 6)):
+        if rng.random() < 0.2:
+            text, reply = draw_chatter(rng)
+            messages += [{"role": "user", "content": text}, {"role": "assistant", "content": reply}]
         tool = rng.choice(tools)
         arguments = draw_arguments(rng, tool.fields)
         said = say_request(rng, tool, arguments)
@@ -87,17 +91,10 @@ def quiet(rng: Random, longest: int) -> Conversation:
     tools = invent_tools(rng, LESSONS, rng.randint(1, 8)) if rng.random() < 0.5 else ()
     messages = _opening(rng, rng.choice((0, 0, 300, 3000)))
     for _ in range(rng.randint(1, 3)):
-        text, reply = draw_talk(rng)
-        if not tools and rng.random() < 0.4:
-            text, reply = _wish_without_tools(rng), "I have no tool for that."
+        drawn = rng.choices((draw_chatter, draw_talk, draw_unserved), (6, 2, 2))[0]
+        text, reply = drawn(rng)
         messages += [{"role": "user", "content": text}, {"role": "assistant", "content": reply}]
     return Conversation(tuple(one.definition() for one in tools), tuple(messages))
-
-
-def _wish_without_tools(rng: Random) -> str:
-    """What a tool could do, were there one."""
-    (tool,) = invent_tools(rng, LESSONS, 1)
-    return say_request(rng, tool, draw_arguments(rng, tool.fields))
 
 
 def corrected(rng: Random, longest: int) -> Conversation:
@@ -153,5 +150,5 @@ def pasted(rng: Random, longest: int) -> Conversation:
 
 
 _LESSONS: Mapping[Callable[[Random, int], Conversation], int] = {
-    room: 24, workshop: 20, words: 18, quiet: 12, corrected: 22, pasted: 4,
+    room: 20, workshop: 14, words: 18, quiet: 26, corrected: 19, pasted: 3,
 }  # fmt: skip

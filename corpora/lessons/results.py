@@ -53,6 +53,7 @@ def _request(rng: Random, noun: str, key: str) -> str:
     forms = (
         "Show me the {n} {k}", "get {n} {k}", "What about the {n} {k}?", "look up the {n} {k}, please",
         "What do you know about the {n} {k}?", "check {n} {k}", "Give me the {n} {k}.",
+        "What is the {n} of {k}?", "What is the {n} in {k}?", "How is the {n} in {k}?", "{n} of {k}?",
     )  # fmt: skip
     return rng.choice(forms).format(n=noun, k=key)
 
@@ -105,6 +106,8 @@ def _due(value: Any) -> tuple[str, ...]:
 
 def _fields(rng: Random, words: Vocabulary, noun: str, key: str) -> Telling:
     found = _drawn_fields(rng, words, rng.randint(1, 3))
+    if rng.random() < 0.4:  # many tools say again what they were asked about
+        found = {rng.choice(("id", "key", noun, rng.choice(words.fields["name"]))): key} | found
     reply = rng.choice(("", "", "Done. ")) + _sentence(rng, found)
     due = tuple(map(_due, found.values()))
     return Telling("fields", _request(rng, noun, key), noun, {"id": key}, _as_json(rng, found), due, reply)
