@@ -20,7 +20,7 @@ from engine.resolve import BUNDLED, MODELS
 from tests.bench.servers import Running, ours, running
 from tests.bench.sessions import TOOLS, Turn, opening, turn
 
-LEAST, MOST = 1_000, 7_300  # tokens of a first prompt: the second has to fit into the model's 8192
+LEAST, MOST = 1_000, 7_300  # tokens of a first prompt
 CHARS = 1.72  # of these prompts for each token of the bundled model
 AGAIN = 2  # tokens: an answer's last one is computed by the next turn, and the line that the template adds
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)

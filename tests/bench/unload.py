@@ -29,7 +29,7 @@ from tests.bench.servers import Running, engine_pid, ours, resident, running
 from tests.bench.sessions import TOOLS, Turn, opening, turn, words
 
 MODEL = BUNDLED[0]
-TOKENS = 7_300  # of the first prompt: two more turns have to fit into the model's 8192
+TOKENS = 7_300  # of the first prompt
 SOON_MIN = 0.02
 PLAIN = ("--guard", "off")  # which would ask again now and then, and add up what that took
 REUSED, RSS_MB = 0.95, 200

@@ -36,7 +36,7 @@ from tests.proxy.upstreams.wire import wire_serving
 
 BARE = "bare"
 ARMS = (BARE, "text", "error", "client", BUNDLED)
-# Of the bundled model, which was trained with 8192 tokens: the prompts of most agents are longer.
+# Of the bundled model, which says that it can do 49,152: the prompts of some agents are longer.
 CONTEXT = 65_536
 # The ways to give up that keep a refused call from the client.
 NEVER_HANDED_OVER = ("text", "error")
