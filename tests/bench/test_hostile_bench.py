@@ -17,7 +17,8 @@ from tests.bench.servers import ours, running
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_heavy_requests_are_answered_and_leave_no_memory_behind(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hostile, "REST_S", 0.2)
-    with running(ours("--cache-dir", "off"), BUNDLED) as live:
+    # at a tenth of their sizes some of them would fit into the model's whole context
+    with running(ours("--cache-dir", "off", "--context-limit", "8192"), BUNDLED) as live:
         rows = asyncio.run(table(live, kinds(0.1), 1, alone=2))
     assert {row.name: set(row.statuses) for row in rows} == {row.name: {400} for row in rows}
     assert [row.name for row in rows if row.grown > 1.5] == []
