@@ -96,7 +96,7 @@ train-model: .venv-train/.done
 	$(MAKE) quantize-model
 
 # trains on from the bundled weights at lengths up to 32k (docs/model.md) into AGENTS/model, and installs nothing; it
-# goes on where it was ended: ARGS="--hours 1". On two cores ARGS="--processes 2 --batch 8192 --compile", about an hour
+# goes on where it was ended: ARGS="--hours 1". On two busy cores 1.5 hours, ARGS="--processes 2 --batch 8192 --compile"
 AGENTS ?= runs/agents
 .PHONY: train-agents
 train-agents: .venv-train/.done

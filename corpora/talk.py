@@ -18,7 +18,7 @@ _TOPICS = (
     "What does {word} mean?", "I think {name} was right about the {noun}.", "My friend {name} says hello.",
     "What a {adjective} {noun}!",
 )  # fmt: skip
-_SHRUGS = (
+SHRUGS = (
     "I can only help with my tools.", "I have no tool for that.", "I know nothing about that, sorry.",
     "That is beyond my tools.",
 )  # fmt: skip
@@ -43,7 +43,7 @@ def draw_talk(rng: Random) -> tuple[str, str]:
         return f"{rng.choice(_THANKS)}{_addressee(rng)}{rng.choice('.!')}", "You are welcome."
     if roll < 0.68:
         return _filled(rng, rng.choice(_HOLDS)), rng.choice(_WAITING)
-    return _filled(rng, rng.choice(_TOPICS)), rng.choice(_SHRUGS)
+    return _filled(rng, rng.choice(_TOPICS)), rng.choice(SHRUGS)
 
 
 def _addressee(rng: Random) -> str:

@@ -7,6 +7,7 @@ from random import Random
 from corpora import lexicon
 from corpora.lessons.nested import draw_arguments, invent_tools, say_request
 from corpora.lessons.vocabulary import LESSONS
+from corpora.talk import SHRUGS
 
 _SUBJECTS = (
     "a {noun}", "the {noun}", "my {noun}", "{name}", "your {noun}", "the {adjective} {noun}", "this {noun}",
@@ -73,19 +74,15 @@ _PAUSES = (
     "Leave it as it is.", "Nothing more today.", "Stay where you are.",
     "Forget {subject}.", "Do not touch {subject}.",
 )  # fmt: skip
-_SHRUGS = (
-    "I can only help with my tools.", "I have no tool for that.", "I know nothing about that, sorry.",
-    "That is beyond my tools.",
-)  # fmt: skip
 
 
 def draw_chatter(rng: Random) -> tuple[str, str]:
     """A message and its answer."""
     templates, replies = rng.choices(
         (
-            (_QUESTIONS, _SHRUGS),
-            (_WISHES, _SHRUGS),
-            (_REMARKS, _SHRUGS),
+            (_QUESTIONS, SHRUGS),
+            (_WISHES, SHRUGS),
+            (_REMARKS, SHRUGS),
             (_SCRAPS, ("How can I help you?", "What can I do for you?")),
             (_PARTINGS, ("Goodbye!",)),
             (_PAUSES, ("All right, I will wait.", "All right.")),
@@ -122,4 +119,5 @@ def _filled(rng: Random, template: str) -> str:
         adjective=rng.choice(_ADJECTIVES),
         n=rng.randrange(1000),
     )
-    return text[0].upper() + text[1:] if template[0] == "{" and template[1] in "so" else text
+    begins = template.startswith(("{subject}", "{object}"))
+    return text[0].upper() + text[1:] if begins else text
