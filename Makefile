@@ -39,9 +39,9 @@ install-dev: $(VENV)/.dev
 serve: install
 	$(BIN)/fortieth serve $(ARGS)
 
-# runs the tests, about 20 minutes; ARGS='tests/repair -k hermes' runs some
+# runs the tests in two processes, about 12 minutes; ARGS='tests/repair -k hermes' runs some
 test: install-dev
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 # runs the gates: lint, layout, types, directions of imports, sizes
 check: install-dev
