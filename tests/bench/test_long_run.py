@@ -16,6 +16,7 @@ import pytest
 from tests.bench.long_run.__main__ import Deed, Duration, LongRun, play, schedule
 from tests.bench.long_run.agents import Agent, Tally
 from tests.bench.long_run.dialects import Sdks, to_items, to_messages
+from tests.bench.long_run.filling import turns_played_right
 from tests.bench.long_run.fleet import ServerUnderTest, size_of
 from tests.bench.long_run.samples import Row, growth
 from tests.bench.long_run.verdicts import bars
@@ -36,6 +37,7 @@ def test_a_slice_with_a_kill_of_each_kind(tmp_path: Path) -> None:
     page = (folder / "report.html").read_text("utf-8")
     assert "kill -9 of the engine" in page
     assert "outage of the upstream" in page
+    assert ">filled<" in page
     assert "<script" not in page
     lines = (folder / "samples.csv").read_text("utf-8").splitlines()
     assert len(lines) > 10
@@ -51,6 +53,16 @@ def test_samples_that_cannot_be_taken_end_the_run(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(LongRun, "_sample", broken)
     with pytest.raises(ExceptionGroup):
         play(tmp_path / "run", Duration(seconds=600, every_s=0.5, agents=1, pause_s=0.1, most_deeds=1))
+
+
+def test_what_fills_a_server_grows_with_each_turn() -> None:
+    asked = list(turns_played_right(7))
+    assert sum(bool(due.due) for due in asked) >= 20
+    assert all(len(one.messages) < len(more.messages) for one, more in pairwise(asked))
+    made = [call for one in asked[-1].messages for call in one.get("tool_calls") or ()]
+    answered = [one["tool_call_id"] for one in asked[-1].messages if one["role"] == "tool"]
+    assert len(made) == sum(len(due.due or ()) for due in asked)
+    assert [call["id"] for call in made] == answered
 
 
 def test_the_size_of_what_is_there_and_of_what_has_gone(tmp_path: Path) -> None:

@@ -3,8 +3,9 @@ restarted, killed and left by their clients (Linux).
 
 One server has the bundled model in 4 bits, decoded hot; the other has an upstream that writes right calls
 wrongly, or fails. In the first quarter of the time both servers are restarted and killed, in the second the
-engine process and the upstream are; in the second half only clients hang up, and nothing may grow. Writes
-samples.csv and report.html into the folder. Exits with 1 where a bar is missed, with 130 after Ctrl-C.
+engine process and the upstream are; then what the servers keep of past answers is filled, and in the rest of
+the time only clients hang up, and nothing may grow. Writes samples.csv and report.html into the folder. Exits
+with 1 where a bar is missed, with 130 after Ctrl-C.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from proxy.cli.interrupts import until_interrupted
 from tests.bench.long_run.agents import Agent, Tally
 from tests.bench.long_run.corrupted import MODEL, SILENCE_S, CorruptedModel, corrupted_model
 from tests.bench.long_run.dialects import Sdks
+from tests.bench.long_run.filling import STORED, fill
 from tests.bench.long_run.fleet import GAUGES, ServerUnderTest, size_of
 from tests.bench.long_run.report import write_page
 from tests.bench.long_run.samples import Row, SampleFile
@@ -49,6 +51,7 @@ class Duration:
     agents: on each server.
     pause_s: between two turns of an agent, at most.
     most_deeds: restarts, and crashes.
+    stored: answers that each server is asked for after them, which fill what it keeps.
     """
 
     seconds: float
@@ -56,6 +59,7 @@ class Duration:
     agents: int
     pause_s: float
     most_deeds: int = 1000
+    stored: int = STORED
 
     @property
     def steady(self) -> float:
@@ -99,13 +103,12 @@ class LongRun:
 
     async def _agents(self, server: ServerUnderTest) -> None:
         sdks = Sdks(server.port)
-        model = BUNDLED[2] if server.name == ENGINE else MODEL
         behind = self._behind if server.name == UPSTREAM else None
         try:
             async with asyncio.TaskGroup() as group:
                 for number in range(self._duration.agents):
                     pause_s, is_over = self._duration.pause_s, self._is_over
-                    agent = Agent(number, server, sdks, model, self.tally, behind, pause_s, is_over)
+                    agent = Agent(number, server, sdks, _model(server), self.tally, behind, pause_s, is_over)
                     group.create_task(agent.run())
         finally:
             await sdks.close()
@@ -118,6 +121,13 @@ class LongRun:
         for at, deeds in schedule(seconds, self._duration.most_deeds, *self._deeds()):
             await asyncio.sleep(max(0.0, self._began + at - time.monotonic()))
             await asyncio.gather(*(deed() for deed in deeds))
+        until = max(self._began + self._duration.steady, time.monotonic() + seconds / 8)
+        await asyncio.gather(
+            *(
+                fill(server, _model(server), self.tally, self._duration.stored, until)
+                for server in self.servers
+            )
+        )
         self._until = max(self._began + seconds, time.monotonic() + seconds / 4)
 
     def _deeds(self) -> tuple[list[list[Deed]], list[list[Deed]]]:
@@ -185,6 +195,10 @@ class LongRun:
             "deeds": len(server.disturbances),
         }
         return row
+
+
+def _model(server: ServerUnderTest) -> str:
+    return BUNDLED[2] if server.name == ENGINE else MODEL
 
 
 def _table(base_url: str) -> str:

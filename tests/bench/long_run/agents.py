@@ -37,14 +37,14 @@ _KEPT, _SHOWN = 50, 1000
 _GIVE_UP = ("text", "error")
 _TOLD = ("No tool was executed.", "was not executed")
 _GAVE_UP = "no tool call that can be executed"
-_BROKE_OFF: tuple[type[Exception], ...] = (
+BROKE_OFF: tuple[type[Exception], ...] = (
     openai.APIConnectionError,
     anthropic.APIConnectionError,
     *TRANSPORT_ERRORS,
     OSError,
 )
 _REFUSED = (openai.APIStatusError, anthropic.APIStatusError)
-_FAILED = (openai.APIError, anthropic.APIError, FailedResponse)
+FAILED: tuple[type[Exception], ...] = (openai.APIError, anthropic.APIError, FailedResponse)
 
 
 @dataclass(slots=True)
@@ -180,10 +180,10 @@ class Agent:
             return None
         except _REFUSED as problem:
             return self._refused(problem, began)
-        except _BROKE_OFF as problem:
+        except BROKE_OFF as problem:
             self._broke_off(conversation, problem, began)
             return None
-        except _FAILED as problem:
+        except FAILED as problem:
             return self._error(began, f"{conversation.dialect}: {problem}")
         except (ValueError, LookupError, TypeError, AttributeError, AssertionError) as problem:
             self._broke_off(conversation, problem, began)
