@@ -25,6 +25,7 @@ from corpora.malformations.leaderboard import load_cases, load_irrelevant, sourc
 from corpora.malformations.negatives import negatives
 from corpora.malformations.readers import READERS
 from corpora.malformations.specimen import ARGUMENTS, Label, Specimen
+from corpora.malformations.streamed import AS_TOLD, measure_streamed, streamed_table
 from corpora.malformations.table import Source, draw_clean, draw_damaged, draw_tool_sets
 from corpora.malformations.untold import TOLD, measure_untold, untold_table
 from repair.jsonl import repair_arguments
@@ -277,6 +278,18 @@ def _examine_untold(options: argparse.Namespace) -> bool:
     return not any(counts[Mark.wrong.value] for _, counts in found)
 
 
+def _examine_streamed(options: argparse.Namespace) -> None:
+    """Prints how much of the calls that are asked again a stream had sent."""
+    found = []
+    for told in AS_TOLD:
+        specimens = draw_damaged(options.seed + 3, options.injections // 5)
+        counts, shown = measure_streamed(specimens, told, options.show)
+        found.append((told, counts))
+        for one in shown:
+            print(one, end="\n\n")
+    print("In streams, of the turns that are asked again:", streamed_table(found), sep="\n\n", end="\n\n")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -289,6 +302,7 @@ def main() -> None:
     requests = [(tools, request) for tools in draw_tool_sets(options.seed) for request in _REQUESTS]
     good = _examine("Invented tools", options, None, requests)
     good &= _examine_untold(options)
+    _examine_streamed(options)
     if options.bfcl is not None:
         source = source_of(load_cases(options.bfcl))
         good &= _examine(

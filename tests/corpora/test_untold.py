@@ -1,4 +1,4 @@
-"""Calls in a format that nobody told are read, or asked again; next to none passes as an answer in words."""
+"""Calls in a format that nobody told are read, or asked again; next to none passes or is sent as words."""
 
 from __future__ import annotations
 
@@ -9,6 +9,14 @@ from random import Random
 import pytest
 
 from corpora.malformations.specimen import ALL_FORMATS, Label, Specimen
+from corpora.malformations.streamed import (
+    AS_TOLD,
+    SENT,
+    is_markup,
+    measure_streamed,
+    sent_early,
+    streamed_table,
+)
 from corpora.malformations.table import clean, draw_damaged, invented
 from corpora.malformations.untold import SILENT, TOLD, judge_untold, measure_untold, untold_table
 from tests.corpora.test_malformations import SEED
@@ -20,6 +28,23 @@ def test_hardly_any_call_passes_as_text(told: str) -> None:
     assert counts.total() > 550
     assert counts["wrong"] == 0, shown
     assert counts[SILENT] <= 0.005 * counts.total(), shown
+
+
+@pytest.mark.parametrize("told", AS_TOLD)
+def test_hardly_any_stream_sends_markup_before_it_is_asked_again(told: str) -> None:
+    counts, shown = measure_streamed(draw_damaged(SEED, 600), told, show=9)
+    assert counts.total() > 200
+    assert counts[SENT] <= 0.01 * counts.total(), shown
+    assert f"| {told} | {counts.total()} | {counts[SENT]} |" in streamed_table([(told, counts)])
+
+
+def test_markup_is_told_from_the_words_before_it() -> None:
+    specimen = replace(_specimen(), content="I look.")
+    assert not is_markup(specimen, "I look.\n")
+    assert not is_markup(specimen, f"```\n{specimen.written[0].name}")
+    assert not is_markup(specimen, " ")
+    assert is_markup(specimen, "I look.\n<tool")
+    assert sent_early(specimen, "its own") is None
 
 
 def _specimen() -> Specimen:

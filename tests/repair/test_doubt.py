@@ -10,7 +10,7 @@ from repair.doubt import Doubt
 from repair.formats import FORMATS
 
 WAITS = {
-    'functool[{"name": "play", "arguments": {}}]': "functool",
+    'So: functool[{"name": "play", "arguments": {}}]': "So: functool",
     'I see.\n{"name": "x", "arguments": {}}': "I see.\n",
     '[ {"name": "x", "parameters": {}}]': "",
     'I look.\n- <tool_call>{"name": 1}': "I look.\n- ",
@@ -18,6 +18,12 @@ WAITS = {
     "see [TOOL_CALLS]x": "see ",
     "see\n[/TOOL_CALLS]": "see\n",
     ">>>get\n{}": "",
+    '>{"name": "f"}': "",
+    "=functions.f <|message|>": "",
+    "```json\n[unused11][{}]": "",
+    "I call:\n[read_page(path='x')]": "I call:\n",
+    "So <|ttools|>[]": "So ",
+    "<funcction_calls>f()": "",
     "\u273fFUNCTION\u273f: x": "",
     "<\u2016DSML\u2016tool_calls>": "",
 }
@@ -28,6 +34,10 @@ LEAVES = (
     "a < b > c >> d, and <div class='x'>",
     '{"name": "Anna Smith", "age": 4}\n',
     "- [ ] one\n- [x] two\n| a | b |",
+    "> as quoted",
+    "see [f(x)]",
+    "e.g. this one",
+    "Sure: I will",
 )
 
 
@@ -41,6 +51,12 @@ def run(text: str, size: int) -> tuple[str, str]:
 @pytest.mark.parametrize("text", WAITS)
 def test_what_may_be_a_call_waits(text: str, size: int) -> None:
     assert run(text, size) == (WAITS[text], text[len(WAITS[text]) :])
+
+
+@pytest.mark.parametrize("size", [6, 1000])
+@pytest.mark.parametrize("text", ["get_order\n<arg_key>k", "readPage<|content|>", "web.find[{}]"])
+def test_a_name_waits_where_its_first_piece_shows_that_it_is_one(text: str, size: int) -> None:
+    assert run(text, size) == ("", text)
 
 
 @pytest.mark.parametrize("size", [1, 3, 1000])
