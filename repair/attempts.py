@@ -41,12 +41,12 @@ def find_attempt(
 ) -> Problem | None:
     """The problem of a turn whose content is a broken call; None where it is not.
 
-    It is one if it begins with the markup of a call, or ends in the shape of one; in a format that is known,
-    also if it opens a section of calls and goes on in words.
+    It is one if it begins with the markup of a call, with a marker alone on its line whatever follows, or if
+    it ends in the shape of one.
     json_asked: the answer was to be JSON.
     """
     own = dialect(format, tools.names)
-    if tools and own.own and opens_section(text, own.calls):
+    if tools and opens_section(text, own.calls):
         return Problem("", "broken_markers", "the text opens a section of tool calls and holds none")
     if ends_in_call(text, tools, json_asked):
         return Problem("", "broken_markers", "the text ends like a tool call, but cannot be read as one")

@@ -11,7 +11,7 @@ import re
 from collections.abc import Collection
 
 from repair.endings import FENCE_LINE, HEAD, MARKED_HEAD, ends_in_call, is_call_shape, match_marker
-from repair.formats import bare_python
+from repair.formats import FORMATS, bare_python
 from repair.limits import LIMITS
 from repair.regions import SPECIAL_TOKENS
 from repair.strict import decode_strict
@@ -24,6 +24,7 @@ _BROKEN_MARKER = re.compile(
     r"|<[\w:|-]{1,24}calls?>|```tool_c(?:ode|all)\s",
     re.IGNORECASE,
 )
+_TOKEN = re.compile(r"[<\[][^\s<>\[\]]{3,40}[>\]]")
 _SKIPPED = re.compile(r"[\s\ufeff\u200b-\u200d\u2060\x00-\x1f]{1,40}")
 _WORD = re.compile(r"[\w.-]+")
 _NAMED = re.compile(r"(?:functions\.)?(?P<name>[\w.-]{1,80})\(")
@@ -53,14 +54,39 @@ def begins_call(text: str, tools: ToolSet, json_asked: bool = False) -> bool:
     beginning = text[at : at + LIMITS.attempt_chars]
     marker = match_marker(beginning)
     if marker is not None:
-        filled = _FILLED.search(beginning, marker.end()) or _GARBLED.match(beginning, marker.end())
-        return marker.group()[0] in _TOLD or filled is not None
-    if _BROKEN_MARKER.match(beginning) is not None or _is_behind_remains(beginning, tools):
+        return _is_filled(beginning, marker)
+    remains = _REMAINS.match(beginning)
+    behind = beginning[remains.end() :] if remains else ""
+    marker = match_marker(behind)
+    if marker is not None and _is_filled(behind, marker):
+        return True
+    broken = _BROKEN_MARKER.match(beginning) is not None or _is_slip(beginning)
+    if broken or _is_behind_remains(beginning, tools):
         return not set(_WORD.findall(beginning)).isdisjoint(tools.names)
     told = _TOLD_NAME.match(beginning)
     if told is not None and any(name.startswith(told.group(1)) for name in tools.names):
         return True
     return (not json_asked and _is_object(text, at, tools)) or _is_python(text, at, tools)
+
+
+def _is_slip(text: str) -> bool:
+    """Whether `text` begins with a marker that lacks one character, or has one twice."""
+    token = _TOKEN.match(text)
+    return token is not None and token.group() in _slips()
+
+
+@functools.cache
+def _slips() -> frozenset[str]:
+    openers = {one for form in FORMATS.values() for one in form.OPENERS if _TOKEN.fullmatch(one)}
+    lacking = {f"{one[:at]}{one[at + 1 :]}" for one in openers for at in range(1, len(one) - 1)}
+    doubled = {f"{one[:at]}{one[at:][:1]}{one[at:]}" for one in openers for at in range(1, len(one) - 1)}
+    return frozenset((lacking | doubled) - openers)
+
+
+def _is_filled(text: str, marker: re.Match[str]) -> bool:
+    """Whether what follows a marker at the beginning of `text` is no talk about it."""
+    filled = _FILLED.search(text, marker.end()) or _GARBLED.match(text, marker.end())
+    return marker.group()[0] in _TOLD or filled is not None
 
 
 def opens_section(text: str, openers: Collection[str]) -> bool:

@@ -123,7 +123,7 @@ def test_a_call_that_ends_anywhere_behind_its_marker_is_no_text(
         "Models begin a call with `<tool_call>\n<function=get_`",
         "They write <tool_call>get_ and then more.",
         "They write <tool_call>something_else",
-        "<tool_call>\nget_ is how it would begin.",
+        "`<tool_call>`\nget_ is how it would begin.",
     ],
 )
 def test_a_beginning_of_no_call_is_text(text: str) -> None:
