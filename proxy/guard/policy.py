@@ -28,7 +28,7 @@ class ReaskLimits:
     """Bounds of asking again in one request.
 
     attempts: how often the model may be asked again.
-    seconds: wall-clock time of all re-asks together.
+    seconds: wall-clock time of all re-asks together; half as long again for one that is being written then.
     tokens: generated in all re-asks together.
     """
 

@@ -28,6 +28,9 @@ from repair.turn import TurnPolicy
 from repair.types import Problem
 
 _log = logging.getLogger(__name__)
+# of the time for asking again, for an attempt that is being written when it is over: what it cost is spent,
+# and the turn would be lost
+_WRITTEN = 1.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +71,8 @@ class Reask:
         self._tokens = 0
         self._room: int | None = None  # None: there are no tokens left for another attempt
         self._number = 0
+        self._deadline: asyncio.Timeout | None = None
+        self._began = 0.0
         self._repeated = False
         self._unheld = False  # the upstream does not hold calls to a grammar
         self._plain = False  # the upstream refused a parameter that we added
@@ -114,11 +119,12 @@ class Reask:
     async def _repeat(self, first: Attempt) -> Settled | None:
         retrying = tenacity.AsyncRetrying(
             stop=tenacity.stop_after_attempt(self._limits.attempts),
-            retry=tenacity.retry_if_result(lambda result: isinstance(result, Retry) and self._has_room),
+            retry=tenacity.retry_if_result(lambda result: isinstance(result, Retry) and self._may_ask),
             retry_error_callback=lambda state: state.outcome.result() if state.outcome else None,
         )
         try:
             async with asyncio.timeout(self._limits.seconds) as deadline:
+                self._deadline, self._began = deadline, asyncio.get_running_loop().time()
                 result: Settled | Retry = await retrying(self._once, first)
                 return result if isinstance(result, Settled) else None
         except TimeoutError:
@@ -129,12 +135,24 @@ class Reask:
             _log.warning("asking again failed: %s", error.message)
         return None
 
+    def _allow(self, share: float) -> None:
+        """Sets how much of the time for asking again may pass until this attempt is given up."""
+        if self._deadline is not None:
+            self._deadline.reschedule(self._began + share * self._limits.seconds)
+
+    @property
+    def _may_ask(self) -> bool:
+        """Whether there is room and time for another attempt."""
+        passed = asyncio.get_running_loop().time() - self._began
+        return self._has_room and passed < self._limits.seconds
+
     @property
     def _has_room(self) -> bool:
         """Whether the client's limit and the token budget leave room for another attempt."""
         return self._room is not None
 
     async def _once(self, first: Attempt) -> Settled | Retry:
+        self._allow(1.0)
         tool = self._tool_to_write()
         way = choose_way(
             self._number, self._limits.attempts, self._partial, self._problems, tool.name if tool else ""
@@ -222,6 +240,8 @@ class Reask:
                 reader = self._reader(request, generation)
                 async for event in generation:
                     reader.feed(event)
+                    if reader.tokens:
+                        self._allow(_WRITTEN)
                     if self._tokens + reader.tokens > self._limits.tokens:
                         return None
                     if reader.stopped or reader.doomed or reader.tokens > (self._room or 0):

@@ -262,6 +262,27 @@ def test_bounds_of_asking_again(thread: LoopThread, limits: ReaskLimits, slow: S
         assert all(played.closed for played in stage.upstream.played)
 
 
+@STREAM
+@pytest.mark.parametrize(
+    ("slow", "verdict"),
+    [
+        (Script((CALL[:20], Stall(1.2), CALL[20:])), "reasked"),
+        (Script((CALL[:20], Stall(30), CALL[20:])), "failed"),
+        (Script((HOPELESS_CALL[:20], Stall(1.2), HOPELESS_CALL[20:])), "failed"),
+        (Script((Stall(1.2), CALL)), "failed"),
+    ],
+    ids=["written", "never_ends", "refused", "not_begun"],
+)
+def test_what_is_being_written_when_time_is_over_may_end(
+    thread: LoopThread, slow: Script, verdict: str, stream: bool
+) -> None:
+    limits = ReaskLimits(attempts=5, seconds=1.0)
+    with ring(GuardPolicy(reask=limits, give_up=GiveUp.text), thread=thread) as stage:
+        seen = ask(stage.server, stage.attempts.plan("x", HOPELESS_CALL, slow, CALL), stream)
+        assert seen.verdict == verdict
+        assert len(stage.attempts.asked["x"]) == 2, "nothing is asked for when the time is over"
+
+
 def test_a_client_waiting_for_another_attempt_sees_data(thread: LoopThread) -> None:
     limits = Limits(keep_alive_s=0.05)
     with ring(GuardPolicy(), limits, thread=thread) as stage:
