@@ -12,10 +12,14 @@ from typing import Any
 import httpx
 import jsonschema_rs
 import openai
+import pytest
 from openai.types.chat import ChatCompletionMessageFunctionToolCall
 
 from corpora.exam import examine
-from corpora.questions import questions, unseen
+from corpora.examinations.parts import PARTS
+from corpora.examinations.run import answer_all
+from corpora.questions import EXAM_SEED, questions, unseen
+from corpora.world.driver import Asking
 from tests.system.conftest import Served
 
 CLIENTS = 20
@@ -99,6 +103,14 @@ async def test_a_slice_of_the_examination(server: Served) -> None:
     marks = await examine(server.base_url, unseen(40))
     assert sum(m.valid for m in marks) >= 0.9 * len(marks)
     assert sum(m.exact for m in marks) >= 0.85 * len(marks)
+
+
+@pytest.mark.parametrize(("part", "due"), [("results", 0.6), ("toolless", 0.9), ("unserved", 0.65)])
+async def test_a_slice_of_its_manners(server: Served, part: str, due: float) -> None:
+    items = PARTS[part].draw(20, EXAM_SEED)
+    given = await answer_all(server.base_url, items, Asking(max_tokens=PARTS[part].max_tokens), 4)
+    flaws = [one.flaw for one in given if one.flaw]
+    assert len(flaws) <= (1 - due) * len(given), flaws
 
 
 async def test_a_custom_tool_is_held_to_its_grammar_from_the_first_token_on(server: Served) -> None:
