@@ -115,6 +115,12 @@ def test_every_way_in_which_a_request_can_end(
     assert bool(missed) == (bool(bad) or "error" in endings)
 
 
+def _set() -> asyncio.Event:
+    event = asyncio.Event()
+    event.set()
+    return event
+
+
 async def asked_once(server: ServerUnderTest, disturbed: bool) -> Tally:
     """What comes of one chat completion that is streamed."""
     sdks, tally, looked = Sdks(server.port), Tally(), [0]
@@ -124,7 +130,7 @@ async def asked_once(server: ServerUnderTest, disturbed: bool) -> Tally:
         looked[0] += 1
         return looked[0] > 2
 
-    agent = Agent(0, server, sdks, "wire", tally, None, 0.0, is_over)
+    agent = Agent(0, server, sdks, "wire", tally, None, 0.0, is_over, _set())
     agent.dialects, agent.leaves = ("chat",), 0.0
     with server.disturbed("kill -9") if disturbed else contextlib.nullcontext():
         await agent.run()
@@ -145,7 +151,7 @@ async def test_an_answer_that_never_ends_is_lost(tmp_path: Path) -> None:
     port = silent.sockets[0].getsockname()[1]
     server, tally, sdks = ServerUnderTest("engine", (), tmp_path, port), Tally(), Sdks(port)
     began = time.monotonic()
-    agent = Agent(0, server, sdks, "m", tally, None, 0.0, lambda: time.monotonic() > began + 0.2)
+    agent = Agent(0, server, sdks, "m", tally, None, 0.0, lambda: time.monotonic() > began + 0.2, _set())
     agent.dialects, agent.leaves, agent.hang_s = ("chat",), 0.0, 0.3
     await agent.run()
     await sdks.close()

@@ -83,6 +83,8 @@ class LongRun:
         ]
         self._began = 0.0
         self._until = float("inf")
+        self._may_ask = asyncio.Event()
+        self._may_ask.set()
 
     async def run(self, samples: SampleFile) -> None:
         """Plays for the whole time; everything is stopped when it returns, however it ends."""
@@ -107,8 +109,8 @@ class LongRun:
         try:
             async with asyncio.TaskGroup() as group:
                 for number in range(self._duration.agents):
-                    pause_s, is_over = self._duration.pause_s, self._is_over
-                    agent = Agent(number, server, sdks, _model(server), self.tally, behind, pause_s, is_over)
+                    how = (self._duration.pause_s, self._is_over, self._may_ask)
+                    agent = Agent(number, server, sdks, _model(server), self.tally, behind, *how)
                     group.create_task(agent.run())
         finally:
             await sdks.close()
@@ -122,12 +124,14 @@ class LongRun:
             await asyncio.sleep(max(0.0, self._began + at - time.monotonic()))
             await asyncio.gather(*(deed() for deed in deeds))
         until = max(self._began + self._duration.steady, time.monotonic() + seconds / 8)
+        self._may_ask.clear()
         await asyncio.gather(
             *(
                 fill(server, _model(server), self.tally, self._duration.stored, until)
                 for server in self.servers
             )
         )
+        self._may_ask.set()
         self._until = max(self._began + seconds, time.monotonic() + seconds / 4)
 
     def _deeds(self) -> tuple[list[list[Deed]], list[list[Deed]]]:

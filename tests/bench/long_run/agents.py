@@ -85,7 +85,7 @@ class Conversation:
 @dataclass(slots=True)
 class Agent:
     """Plays conversations on one server until the run is over. behind: the model that is told what is due
-    next; None for one that needs no telling.
+    next; None for one that needs no telling. may_ask: while it is not set no new turn is asked for.
     """
 
     number: int
@@ -96,6 +96,7 @@ class Agent:
     behind: CorruptedModel | None
     pause_s: float
     is_over: Callable[[], bool]
+    may_ask: asyncio.Event
     dialects: Sequence[str] = tuple(DIALECTS)
     leaves: float = LEAVES
     hang_s: float = HANG_S
@@ -134,6 +135,7 @@ class Agent:
         due = conversation.due
         if due is None:
             return False
+        await self.may_ask.wait()
         if self.behind is not None:
             self.behind.expect(conversation.mark, due, conversation.turns)
         began, wait = time.monotonic(), 0.2

@@ -31,17 +31,20 @@ _HANG_S = 60.0
 
 
 async def fill(server: ServerUnderTest, model: str, tally: Tally, count: int, until: float) -> None:
-    """Asks for `count` answers, or as many as come before time.monotonic() is `until`. tally: gets "filled",
-    and "not filled" for what failed.
+    """Asks for `count` answers, or until time.monotonic() is `until`, but for a few at least.
+
+    tally: gets "filled", and "not filled: ..." for what failed.
     """
     sdks, numbers = Sdks(server.port), iter(range(count))
 
     async def play(conversations: Iterator[int]) -> None:
         for seed in conversations:
             for due in turns_played_right(_FIRST_SEED + seed):
-                if time.monotonic() > until or next(numbers, None) is None:
+                if next(numbers, None) is None:
                     return
                 tally.note(server.name, await _ask(sdks, model, f"fill-{seed}", due))
+                if time.monotonic() > until:
+                    return
 
     try:
         async with asyncio.TaskGroup() as group:
@@ -57,8 +60,8 @@ async def _ask(sdks: Sdks, model: str, session: str, due: DueRequest) -> str:
     try:
         async with asyncio.timeout(_HANG_S):
             await ask_responses(sdks, asked)
-    except (*FAILED, *BROKE_OFF):
-        return "not filled"
+    except (*FAILED, *BROKE_OFF) as problem:
+        return f"not filled: {type(problem).__name__}"
     return "filled"
 
 
