@@ -12,11 +12,11 @@ from dataclasses import dataclass, replace
 import tenacity
 
 from proxy.conversation.errors import BadRequest, ContextTooLong, RequestError
-from proxy.conversation.events import Usage
 from proxy.conversation.message import Role
 from proxy.conversation.request import ChatRequest, ToolMode
 from proxy.guard.asking import Way, ask_for_calls, choose_way, room_for, sampling_for, without_ours
 from proxy.guard.attempt import Attempt, AttemptReader
+from proxy.guard.attempt_record import record_of, record_of_rest
 from proxy.guard.fork import extend
 from proxy.guard.partial_turn import PartialTurn, Retry, Settled, keep_accepted, settle
 from proxy.guard.policy import ReaskLimits
@@ -248,7 +248,6 @@ class Reask:
                         reader.end(await generation.end())
                         break
                 attempt = reader.close()
-                asked = attempt.asked
                 return attempt
             finally:
                 await generation.aclose()
@@ -259,26 +258,10 @@ class Reask:
             error = "stopped"
             raise
         finally:
-            usage = attempt.usage if attempt else Usage(completion_tokens=reader.tokens if reader else 0)
-            self._tokens += usage.completion_tokens
-            seconds = time.monotonic() - started
-            self._attempts.append(
-                AttemptRecord(
-                    attempt.verdict if attempt else None,
-                    attempt.fixes if attempt else (),
-                    attempt.problems if attempt else (),
-                    usage,
-                    seconds,
-                    constrained=request.constrained,
-                    error="" if attempt else error,
-                    unconstrained=attempt.unconstrained if attempt else False,
-                    asked=asked,
-                    text=attempt.written if attempt else reader.heard if reader else "",
-                    repeated=attempt.repeated if attempt else False,
-                    way=way.value,
-                    tools=attempt.called if attempt else (),
-                )
-            )
+            how = (time.monotonic() - started, request.constrained)
+            record = record_of(attempt, *how) if attempt else record_of_rest(reader, *how, error, asked)
+            self._tokens += record.usage.completion_tokens
+            self._attempts.append(replace(record, way=way.value))
 
     def _reader(self, request: ChatRequest, generation: Generation) -> AttemptReader:
         if request.tools:

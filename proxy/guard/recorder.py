@@ -13,6 +13,7 @@ from proxy.conversation.events import Finish, Usage, sum_usage
 from proxy.conversation.request import ChatRequest
 from proxy.conversation.verdict import GiveUp, GuardMode, Verdict
 from proxy.guard.attempt import Attempt, AttemptReader
+from proxy.guard.attempt_record import record_of, record_of_rest
 from proxy.guard.caller import new_call_id
 from proxy.guard.drift import SessionKey
 from proxy.records.activity import Activity, Phase
@@ -99,21 +100,9 @@ class Recorder:
         self._empty = silent and bool(self._about.request.tools)
         self._timings = replace(self._timings, judged=now)
         seconds = now - self._timings.admitted
-        self._attempts.append(
-            AttemptRecord(
-                None if self._about.mode is GuardMode.off else attempt.verdict,
-                attempt.fixes,
-                attempt.problems,
-                attempt.usage,
-                seconds,
-                self._about.request.constrained,
-                unconstrained=attempt.unconstrained,
-                asked=attempt.asked,
-                repeated=attempt.repeated,
-                text=attempt.written,
-                tools=attempt.called,
-            )
-        )
+        record = record_of(attempt, seconds, self._about.request.constrained)
+        judged = self._about.mode is not GuardMode.off
+        self._attempts.append(record if judged else replace(record, verdict=None))
 
     def asking_again(self) -> None:
         """The model is being asked again."""
@@ -153,17 +142,9 @@ class Recorder:
         """Notes the first attempt, if it was under way."""
         if self._attempts or self._closed:
             return
-        self._attempts.append(
-            AttemptRecord(
-                None,
-                usage=Usage(completion_tokens=reader.tokens if reader else 0),
-                seconds=self._now() - self._timings.admitted,
-                constrained=self._about.request.constrained,
-                error=error,
-                asked=asked,
-                text=reader.heard if reader else "",
-            )
-        )
+        seconds = self._now() - self._timings.admitted
+        constrained = self._about.request.constrained
+        self._attempts.append(record_of_rest(reader, seconds, constrained, error, asked))
 
     @property
     def cache(self) -> CacheReport | None:
