@@ -83,6 +83,9 @@ MARKER = "|".join(
     )
 )
 _MARKER = re.compile(MARKER, re.IGNORECASE)
+# what may stand before a marker that begins a line: white space, the end of another marker; a quotation has a
+# space behind its bracket
+_BEFORE = re.compile(r"\s*(?:[\w|\uff5c]{0,3}>)?")
 WORD_MARKER = (
     r"functools[\[{]|to=functions\.|(?:to|=)?functions\.[\w.-]{1,64} ?<\|"
     r"|>>>[\w./\ufffd-]{1,64}\n[\s\ufeff]{0,20}[{\[\"]"
@@ -263,7 +266,8 @@ def _is_marked(tail: str, tools: ToolSet) -> bool:
         first = one
     rest = tail[first.start() :]
     if rest[-1] == ">" or (rest[-1] in "}])" and "\n\n" not in rest):
-        begins_line = not tail[tail.rfind("\n", 0, first.start()) + 1 : first.start()].strip()
+        before = tail[tail.rfind("\n", 0, first.start()) + 1 : first.start()]
+        begins_line = _BEFORE.fullmatch(before) is not None
         filled = _FILLED.match(tail, first.end()) is not None
         return begins_line or filled or any(name in rest for name in tools.names)
     return first.end() == len(tail)
@@ -353,8 +357,9 @@ def _is_quoted(text: str, at: int) -> bool:
     line = Line()
     start = max(0, at - _LINE_CHARS)
     before = text[text.rfind("\n", start, at) + 1 if "\n" in text[start:at] else start : at]
-    if before:
-        line.add(before)
+    if _BEFORE.fullmatch(before):
+        return False
+    line.add(before)
     return line.quotes
 
 
