@@ -49,7 +49,7 @@ def made(command: str, server: Served, folder: Path) -> None:
         recipe.group(1).strip()
         == {
             "serve": "$(BIN)/fortieth serve $(ARGS)",
-            "test": "$(BIN)/python -m pytest $(ARGS)",
+            "test": "$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)",
         }[target]
     )
     assert "fortieth is ready" in server.banner
