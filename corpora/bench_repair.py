@@ -265,28 +265,32 @@ def _examine(
     return not (run.wrong or others.total(_OURS, (Mark.wrong,)) or spoilt or invented)
 
 
-def _examine_untold(options: argparse.Namespace) -> bool:
-    """Prints what becomes of calls in a format that was not told; returns whether none was wrong."""
+Measure = Callable[[Iterable[Specimen], str, int], tuple[Counter[str], list[str]]]
+
+
+def _count_each(
+    options: argparse.Namespace, ways: Sequence[str], seed: int, measure: Measure
+) -> list[tuple[str, Counter[str]]]:
+    """What `measure` counts in a fifth of the injections, by how the format is told; prints examples."""
     found = []
-    for told in TOLD:
-        specimens = draw_damaged(options.seed + 2, options.injections // 5)
-        counts, shown = measure_untold(specimens, told, options.show)
+    for told in ways:
+        counts, shown = measure(draw_damaged(seed, options.injections // 5), told, options.show)
         found.append((told, counts))
         for one in shown:
             print(one, end="\n\n")
+    return found
+
+
+def _examine_untold(options: argparse.Namespace) -> bool:
+    """Prints what becomes of calls in a format that was not told; returns whether none was wrong."""
+    found = _count_each(options, TOLD, options.seed + 2, measure_untold)
     print("In a format that was not told:", untold_table(found), sep="\n\n", end="\n\n")
     return not any(counts[Mark.wrong.value] for _, counts in found)
 
 
 def _examine_streamed(options: argparse.Namespace) -> None:
     """Prints how much of the calls that are asked again a stream had sent."""
-    found = []
-    for told in AS_TOLD:
-        specimens = draw_damaged(options.seed + 3, options.injections // 5)
-        counts, shown = measure_streamed(specimens, told, options.show)
-        found.append((told, counts))
-        for one in shown:
-            print(one, end="\n\n")
+    found = _count_each(options, AS_TOLD, options.seed + 3, measure_streamed)
     print("In streams, of the turns that are asked again:", streamed_table(found), sep="\n\n", end="\n\n")
 
 

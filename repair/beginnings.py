@@ -10,7 +10,7 @@ import functools
 import re
 from collections.abc import Collection
 
-from repair.endings import FENCE_LINE, HEAD, MARKED_HEAD, ends_in_call, is_call_shape, match_marker
+from repair.endings import FENCE_LINE, HEAD, MARKED_HEAD, ends_in_call, is_call_shape, is_closer, match_marker
 from repair.formats import FORMATS, bare_python
 from repair.limits import LIMITS
 from repair.regions import SPECIAL_TOKENS
@@ -60,8 +60,11 @@ def begins_call(text: str, tools: ToolSet, json_asked: bool = False) -> bool:
     marker = match_marker(behind)
     if marker is not None and _is_filled(behind, marker):
         return True
-    broken = _BROKEN_MARKER.match(beginning) is not None or _is_slip(beginning)
-    if broken or _is_behind_remains(beginning, tools):
+    slip = _is_slip(beginning)
+    if slip and is_closer(text[text.rfind("<") :]):
+        return True
+    broken = _BROKEN_MARKER.match(beginning) is not None
+    if slip or broken or _is_behind_remains(beginning, tools):
         return not set(_WORD.findall(beginning)).isdisjoint(tools.names)
     told = _TOLD_NAME.match(beginning)
     if told is not None and any(name.startswith(told.group(1)) for name in tools.names):

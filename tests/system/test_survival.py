@@ -16,7 +16,7 @@ from openai.types.chat import ChatCompletionChunk
 from tests.system.conftest import Served, served
 
 HEALTHY_WITHIN_S = 60
-LONG = {"ignore_eos": True, "max_tokens": 6000, "temperature": 0}
+LONG = {"ignore_eos": True, "max_tokens": 1500, "temperature": 0}
 # behind its end the model goes on with a call, which the guard would hold back
 UNHELD = {"x-fortieth-guard": "off"}
 

@@ -70,6 +70,12 @@ class Tally:
         return sum(n for (name, kind), n in self.endings.items() if kind == ending and server in ("", name))
 
 
+def dialogue_of(seed: int) -> WorldDialogue:
+    """One loop over a tool world, which no model was trained on."""
+    script = write_script(held_out(seed, EXAM_SEED + 4), TOOLBOXES[seed % len(TOOLBOXES)], TURNS)
+    return WorldDialogue(script)
+
+
 @dataclass(slots=True)
 class Conversation:
     """One loop over a tool world, always in the same dialect. due: what was asked and not yet answered."""
@@ -125,8 +131,7 @@ class Agent:
             return conversation
         self._begun += 1
         seed = self.number * 100_000 + self._begun
-        script = write_script(held_out(seed, EXAM_SEED + 4), TOOLBOXES[seed % len(TOOLBOXES)], TURNS)
-        dialogue = WorldDialogue(script)
+        dialogue = dialogue_of(seed)
         dialect = self.dialects[(self.number + self._begun) % len(self.dialects)]
         return Conversation(f"{self.number}-{self._begun}", dialect, dialogue, dialogue.next())
 

@@ -12,15 +12,11 @@ import json
 import time
 from collections.abc import Iterator
 
-from corpora.questions import EXAM_SEED, held_out
-from corpora.world import TOOLBOXES
-from corpora.world.script import write_script
 from proxy.ab.client import StreamedAnswer
 from proxy.ab.judge import TurnJudge
 from proxy.ab.workload import DueRequest
-from proxy.ab.worlds import WorldDialogue
 from proxy.codecs.openai_responses_store import MOST_RESPONSES
-from tests.bench.long_run.agents import BROKE_OFF, FAILED, TURNS, Tally
+from tests.bench.long_run.agents import BROKE_OFF, FAILED, Tally, dialogue_of
 from tests.bench.long_run.dialects import Sdks, TurnRequest, ask_responses
 from tests.bench.long_run.fleet import ServerUnderTest
 
@@ -67,8 +63,7 @@ async def _ask(sdks: Sdks, model: str, session: str, due: DueRequest) -> str:
 
 def turns_played_right(seed: int) -> Iterator[DueRequest]:
     """The requests of one loop, as a model makes them that calls what is due."""
-    script = write_script(held_out(seed, EXAM_SEED + 4), TOOLBOXES[seed % len(TOOLBOXES)], TURNS)
-    dialogue = WorldDialogue(script)
+    dialogue = dialogue_of(seed)
     while (due := dialogue.next()) is not None:
         yield due
         calls = tuple(
