@@ -212,7 +212,8 @@ def _table(base_url: str) -> str:
 def _server(folder: Path, name: str, settings: str, *model: str) -> ServerUnderTest:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "fortieth.toml").write_text(settings, "utf-8")
-    return ServerUnderTest(name, [*model, "--config", str(folder / "fortieth.toml")], folder)
+    file = (folder / "fortieth.toml").resolve()  # the server has a working directory of its own
+    return ServerUnderTest(name, [*model, "--config", str(file)], folder)
 
 
 def schedule(
