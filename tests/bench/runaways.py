@@ -1,7 +1,8 @@
 """Requests of invented tools to the bundled model, hot and without `max_tokens`: `make bench-runaways`.
 
 Prints how long attempts became beside their bounds, whether every runaway was asked again, and how long turns
-took. Fails where an attempt is longer than its bound or a runaway was not asked again.
+took. Fails where an attempt is longer than its bound, a runaway was not asked again, or a client waited for
+ten minutes.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ from tests.proxy.live import LiveServer, LoopThread, serving
 
 # A first attempt that was refused after so many tokens has run away: a right call of these tools has fewer.
 LONG = 512
+PATIENCE_S = 600.0
+UNANSWERED = "no answer"
 
 
 def draw_requests(count: int, seed: int) -> Iterator[dict[str, Any]]:
@@ -55,11 +58,15 @@ async def ask_all(server: LiveServer, requests: Sequence[dict[str, Any]], at_onc
     """What became of the turns, by status or verdict and finish."""
     found: Counter[str] = Counter()
     gate = asyncio.Semaphore(at_once)
-    async with httpx.AsyncClient(base_url=server.base_url, timeout=600) as client:
+    async with httpx.AsyncClient(base_url=server.base_url, timeout=PATIENCE_S) as client:
 
         async def ask(body: dict[str, Any]) -> None:
             async with gate:
-                response = await client.post("/chat/completions", json=body)
+                try:
+                    response = await client.post("/chat/completions", json=body)
+                except httpx.TimeoutException:
+                    found[UNANSWERED] += 1
+                    return
             told = response.headers.get("x-fortieth-verdict", str(response.status_code))
             found[told] += 1
 
@@ -120,6 +127,8 @@ def main() -> int:
         thread.close()
     print(", ".join(f"{name} {count}" for name, count in found.most_common()))
     wrong = report(accounts.kept, context)
+    if missing := found[UNANSWERED]:
+        wrong.append(f"{missing} turns took longer than {PATIENCE_S:.0f} s")
     print("\n".join(wrong) or "nothing is longer than its bound")
     return 1 if wrong else 0
 
