@@ -19,10 +19,11 @@ will ever be seen. Real code, tables and data are measured in docs/benchmarks/re
 from __future__ import annotations
 
 from array import array
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from engine.types import SamplingParams
 
+SOONER = 4
 SHIFT = 0x10000  # token ids as characters, beyond those for which UTF-32 has no place
 
 
@@ -44,6 +45,16 @@ class RepetitionRule:
     def __post_init__(self) -> None:
         if self.least < 2 * self.longest:
             raise ValueError(f"least must be at least twice longest, got {self.least} and {self.longest}")
+
+    def for_length(self, expected: int | None) -> RepetitionRule:
+        """The rule for a text of about so many units, None where nothing is expected. What repeats itself
+        for as long as that is a loop, and so is what does it for a quarter of the rule's lengths, whichever
+        is more.
+        """
+        if expected is None:
+            return self
+        least = min(self.least, max(self.least // SOONER, expected))
+        return replace(self, least=least, longest=min(self.longest, least // 2))
 
     @property
     def reach(self) -> int:
@@ -88,7 +99,9 @@ class TokenRepetition:
 
 def repetition_of(sampling: SamplingParams) -> TokenRepetition | None:
     """A watch for repetitions; None where the text may repeat whatever it likes."""
-    return TokenRepetition() if sampling.stop_repetition and not sampling.ignore_eos else None
+    if not sampling.stop_repetition or sampling.ignore_eos:
+        return None
+    return TokenRepetition(TOKENS.for_length(sampling.expected_tokens))
 
 
 class TextRepetition:
@@ -117,7 +130,7 @@ def without_repetition(text: str) -> str:
     """The text up to the second occurrence of what it repeats; all of it where there is no repetition. For
     telling a model what it wrote: a long repetition would only cause more of it.
     """
-    for rule in (CHARACTERS, TOKENS):
+    for rule in (CHARACTERS, TOKENS, TOKENS.for_length(0)):
         for end in (*range(rule.every, len(text), rule.every), len(text)):
             distance = period(text[max(0, end - rule.reach) : end], rule)
             if distance:

@@ -29,6 +29,8 @@ class SamplingParams(msgspec.Struct, frozen=True, kw_only=True):
     ignore_eos: end tokens do not end the text (and are not shown in it).
     stop_repetition: a text that repeats itself word for word is ended (engine.repetition), unless ignore_eos
         asks for all of its tokens.
+    expected_tokens: about how many the text should take, where that is known; a repetition is then found
+        sooner. It limits nothing.
     logprobs: None is off, else how many of the likeliest tokens to report beside each chosen one, at most 20.
     """
 
@@ -44,6 +46,7 @@ class SamplingParams(msgspec.Struct, frozen=True, kw_only=True):
     repetition_penalty: float = 1.0
     ignore_eos: bool = False
     stop_repetition: bool = False
+    expected_tokens: int | None = None
     logprobs: int | None = None
 
 

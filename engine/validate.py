@@ -81,6 +81,10 @@ def check_sampling(sampling: SamplingParams, vocab_size: int) -> None:
         raise InvalidRequest("top_k", f"top_k must be in [0, {vocab_size}], got {sampling.top_k}")
     if sampling.seed is not None and not -(2**63) <= sampling.seed < 2**64:
         raise InvalidRequest("seed", f"seed must fit in 64 bits, got {sampling.seed}")
+    if sampling.expected_tokens is not None and not 0 <= sampling.expected_tokens <= 2**53:
+        raise InvalidRequest(
+            "expected_tokens", f"expected_tokens must be in [0, 2**53], got {sampling.expected_tokens}"
+        )
     if sampling.logprobs is not None and not 0 <= sampling.logprobs <= MAX_LOGPROBS:
         raise InvalidRequest("logprobs", f"logprobs must be in [0, {MAX_LOGPROBS}], got {sampling.logprobs}")
     check_bias(sampling.logit_bias, vocab_size)

@@ -105,6 +105,8 @@ class ChatRequest:
     polling: names of tools that are meant to be called again and again.
     session: as the body names it, until the guard knows it for certain.
     fork: asked on the side, with messages that the client will never send back.
+    expected_tokens: about how many the answer should take, where that is known; what repeats itself is then
+        stopped sooner.
     told_in_place: names of tools that can be called and that a message declares. A prompt need not declare
         them at its head, which would then change.
     warnings: what the codec had to leave out, for the client.
@@ -138,6 +140,7 @@ class ChatRequest:
     polling: frozenset[str] = frozenset()
     session: SessionId = UNNAMED
     fork: bool = False
+    expected_tokens: int | None = None
     told_in_place: frozenset[str] = frozenset()
     warnings: tuple[str, ...] = ()
     prompts: tuple[RawPrompt, ...] = ()

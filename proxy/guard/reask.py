@@ -74,6 +74,7 @@ class Reask:
         self._deadline: asyncio.Timeout | None = None
         self._began = 0.0
         self._repeated = False
+        self._expected = 0  # tokens of the longest attempt
         self._unheld = False  # the upstream does not hold calls to a grammar
         self._plain = False  # the upstream refused a parameter that we added
         self._too_long = False  # the fork did not fit into the upstream's context
@@ -89,6 +90,7 @@ class Reask:
         self._tell(first)
         self._room = self._room_after(first, first)
         self._repeated = first.repeated
+        self._expected = first.usage.completion_tokens
         turned: Settled | None = None
         if self._has_room and self._limits.attempts > 0:
             turned = await self._repeat(first)
@@ -185,6 +187,7 @@ class Reask:
             self._tell(attempt)
             self._room = self._room_after(first, attempt)
             self._repeated, self._unheld = attempt.repeated, attempt.unconstrained
+            self._expected = max(self._expected, attempt.usage.completion_tokens)
         return result
 
     def _tool_to_write(self) -> Tool | None:
@@ -209,6 +212,7 @@ class Reask:
         else:
             messages = self._messages if way is Way.correction else request.messages
             asked = ask_for_calls(request, messages, partial, sampling)
+        asked = replace(asked, expected_tokens=self._expected)
         return without_ours(asked, request) if self._plain and way is not Way.structured else asked
 
     async def _hear(self, request: ChatRequest, way: Way) -> Attempt | None:

@@ -239,7 +239,10 @@ class EngineUpstream:
         if len(rendered.tokens) >= limit:
             raise ContextTooLong(len(rendered.tokens), limit)
         room, unasked = limit - len(rendered.tokens), unasked_tokens(limit)
-        sampling = sampling_params(request.sampling, self._defaults, room, self._stop_repetition, unasked)
+        expected = request.expected_tokens
+        sampling = sampling_params(
+            request.sampling, self._defaults, room, self._stop_repetition, unasked, expected
+        )
         return GenerateRequest(
             id=secrets.token_hex(12),
             prompt=rendered.tokens,

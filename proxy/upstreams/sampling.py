@@ -57,12 +57,14 @@ def sampling_params(
     room: int,
     stop_repetition: bool = True,
     unasked: int = MOST_UNASKED,
+    expected: int | None = None,
 ) -> SamplingParams:
     """The parameters for the engine.
 
     room: tokens that the context has left. Many agents ask for more.
     stop_repetition: the server's setting.
     unasked: tokens for a request that sets no limit.
+    expected: as ChatRequest.expected_tokens.
     """
 
     def given(value: Any, default: Any) -> Any:
@@ -83,5 +85,6 @@ def sampling_params(
         repetition_penalty=given(asked.repetition_penalty, defaults.repetition_penalty),
         ignore_eos=asked.ignore_eos,
         stop_repetition=stop_repetition,
+        expected_tokens=expected,
         logprobs=asked.logprobs,
     )

@@ -70,6 +70,27 @@ def test_tokens_that_repeat_are_found_soon(length: int) -> None:
     assert due - 1 <= stopped < due + TOKENS.every
 
 
+@pytest.mark.parametrize(
+    ("expected", "least"), [(None, TOKENS.least), (0, 256), (256, 256), (300, 300), (5000, TOKENS.least)]
+)
+def test_what_should_be_short_is_stopped_sooner(expected: int | None, least: int) -> None:
+    watched = repetition_of(SamplingParams(max_tokens=1, stop_repetition=True, expected_tokens=expected))
+    assert watched is not None
+    rng = random.Random(3)
+    assert not any(watched.push(rng.randrange(200_000)) for _ in range(64))
+    assert least - 1 <= next(n for n in range(4000) if watched.push(7)) < least + TOKENS.every
+
+
+@pytest.mark.parametrize("rule", [SMALL, TOKENS, CHARACTERS])
+def test_a_rule_for_what_should_be_short_is_one_whose_proof_holds(rule: RepetitionRule) -> None:
+    for expected in range(2 * rule.least):
+        one = rule.for_length(expected)
+        assert rule.least // 4 <= one.least <= rule.least
+        assert one.longest <= rule.longest
+        assert one.least >= min(expected, rule.least)
+    assert rule.for_length(None) == rule.for_length(rule.least) == rule
+
+
 def test_a_period_beyond_the_longest_and_a_counter_are_no_repetition() -> None:
     rng = random.Random(2)
     words = [rng.randrange(200_000) for _ in range(TOKENS.longest + 1)]
@@ -97,6 +118,7 @@ def test_a_model_is_told_what_it_repeated_twice() -> None:
     lead, words = "All of it:\n", "go on, and then "
     assert without_repetition(lead + words * 400) == lead + words * 2
     assert without_repetition(lead + words * 100 + "]") == lead + words * 2
+    assert without_repetition(lead + words * 20) == lead + words * 2
     assert without_repetition(lead + words * 3) == lead + words * 3
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from engine.repetition import TextRepetition
+from engine.repetition import CHARACTERS, TextRepetition
 from proxy.conversation.events import Usage
 from proxy.upstreams.base import (
     UpstreamEvent,
@@ -44,6 +44,7 @@ _REASONS = {
 _BROKEN = frozenset(
     {"error", "network_error", "insufficient_system_resource", "abort", "aborted", "cancelled", "canceled"}
 )
+_CHARACTERS_OF_A_TOKEN = 4  # about
 # The largest count and price that are believed; every reader of JSON has room for it.
 _MOST = 2**53
 # What of an answer goes to a client that knows it.
@@ -56,9 +57,11 @@ class Assembly:
     end() is to be read after the last one.
 
     stop_repetition: whether to watch for text, reasoning or arguments that repeat themselves.
+    expected: as ChatRequest.expected_tokens.
     """
 
-    def __init__(self, stop_repetition: bool = False) -> None:
+    def __init__(self, stop_repetition: bool = False, expected: int | None = None) -> None:
+        self._rule = CHARACTERS.for_length(None if expected is None else expected * _CHARACTERS_OF_A_TOKEN)
         self._watched: dict[object, TextRepetition] | None = {} if stop_repetition else None
         self._repeated = False
         self._pieces = 0
@@ -156,7 +159,7 @@ class Assembly:
         if self._watched is None:
             return
         if place not in self._watched:
-            self._watched[place] = TextRepetition()
+            self._watched[place] = TextRepetition(self._rule)
         self._repeated = self._watched[place].push(text) or self._repeated
 
     def end(self, left: bool = False) -> list[UpstreamEvent]:

@@ -301,7 +301,7 @@ class HostedGeneration:
         raise AssertionError("the last attempt returns or raises")
 
     async def _ask(self, aim: str) -> list[UpstreamEvent]:
-        self._assembly = Assembly(self._sources.stop_repetition)
+        self._assembly = Assembly(self._sources.stop_repetition, self._request.expected_tokens)
         self._ended = False
         self._source = await self._in_time(self._sources.source(aim, self._group))
         try:

@@ -56,6 +56,16 @@ def test_what_repeats_itself_is_asked_again(full: Ring, name: str, stream: bool)
     assert (first.repeated, second.repeated) == (True, False)
 
 
+def test_what_repeats_itself_for_as_long_as_an_attempt_took_is_a_loop(full: Ring) -> None:
+    long = Script((OPEN, *("x" for _ in range(700))), finish="length")
+    key = full.attempts.plan("expected", long, Script(("All right.",)), Script((CALL,)))
+    ask(full.server, key, False, max_tokens=5000, tool_choice="required")
+    lengths = [attempt.usage.completion_tokens for attempt in full.accounts.kept[-1].attempts]
+    assert lengths[0] > 700 > lengths[1]
+    expected = [request.expected_tokens for request in full.attempts.asked[key]]
+    assert expected == [None, lengths[0], lengths[0]]
+
+
 @STREAM
 def test_words_are_an_answer_where_no_call_had_begun(full: Ring, stream: bool) -> None:
     key = full.attempts.plan(f"words {stream}", looping("Well. ", *ROUND), Script(("It rains.",)))
@@ -120,3 +130,6 @@ def test_the_engines_word_for_it() -> None:
 def test_the_setting_reaches_the_engine() -> None:
     for wanted in (True, False):
         assert sampling_params(Sampling(), SamplingDefaults(), 10, wanted).stop_repetition is wanted
+    for expected in (None, 40):
+        params = sampling_params(Sampling(), SamplingDefaults(), 10, expected=expected)
+        assert params.expected_tokens == expected

@@ -44,12 +44,15 @@ def thread() -> Iterator[LoopThread]:
     own.close()
 
 
-def hear(thread: LoopThread, wire: WireUpstream, key: str, watched: bool = True) -> list[UpstreamEvent]:
+def hear(
+    thread: LoopThread, wire: WireUpstream, key: str, watched: bool = True, expected: int | None = None
+) -> list[UpstreamEvent]:
     async def heard() -> list[UpstreamEvent]:
         routing = replace(ROUTING, stop_repetition=watched)
         upstream = await LiteLLMUpstream.start([Target(base_url=wire.base_url)], routing, {})
         body = {"model": "wire", "messages": [{"role": "user", "content": key}]}
-        generation = await upstream.open(decode_request(json.dumps(body).encode()).request)
+        request = decode_request(json.dumps(body).encode()).request
+        generation = await upstream.open(replace(request, expected_tokens=expected))
         try:
             return [event async for event in generation]
         finally:
@@ -57,6 +60,17 @@ def hear(thread: LoopThread, wire: WireUpstream, key: str, watched: bool = True)
             await upstream.close()
 
     return thread.run(heard())
+
+
+def test_what_should_be_short_is_left_sooner(thread: LoopThread, wire: WireUpstream) -> None:
+    counts = []
+    for expected in (20, 500, None):
+        wire.plan(f"expected {expected}", endless(*[chunk({"content": WORDS})] * 200))
+        finish = hear(thread, wire, f"expected {expected}", expected=expected)[-1]
+        assert isinstance(finish, UpstreamFinish)
+        assert finish.repeated
+        counts.append(finish.usage.completion_tokens)
+    assert [count * len(WORDS) // 100 for count in counts] == pytest.approx([10, 20, 41], abs=4)
 
 
 def endless(*steps: bytes) -> Reply:
