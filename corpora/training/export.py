@@ -1,7 +1,7 @@
 """`python -m corpora.training.export RUN OUT`: a trained run as a standard model directory.
 
-config.json, model.safetensors (fp32, MLX metadata), tokenizer.json with the chat template: what mlx_lm.load
-and the other MLX servers read.
+config.json, generation_config.json, model.safetensors (fp32, MLX metadata), tokenizer.json with the chat
+template: what mlx_lm.load and the other MLX servers read.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from tokenizers import Tokenizer
 from corpora.training.network import Shape
 from corpora.training.tokenizer import save_tokenizer
 
+MOST_TOKENS = 4096  # of an answer whose client sets no limit: right ones have hundreds
+
 
 def export(run: Path, out: Path) -> None:
     """Write the directory from RUN/checkpoint.pt, RUN/bpe.json and RUN/shape.json."""
@@ -30,6 +32,8 @@ def export(run: Path, out: Path) -> None:
     end = [tokenizer.token_to_id("<|im_end|>"), tokenizer.token_to_id("<|endoftext|>")]
     config = shape.config() | {"eos_token_id": end, "pad_token_id": end[1]}
     (out / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+    generation = {"eos_token_id": end, "max_new_tokens": MOST_TOKENS}
+    (out / "generation_config.json").write_text(json.dumps(generation) + "\n")
     save_tokenizer(tokenizer, out)
 
 

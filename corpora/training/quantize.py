@@ -15,7 +15,7 @@ from pathlib import Path
 
 GROUP = 64
 #: what the converter writes again, though a quantised model speaks exactly as the full one
-SAME = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
+SAME = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "generation_config.json")
 
 
 def quantize(model: Path, bits: int, out: Path) -> None:

@@ -48,7 +48,7 @@ from proxy.upstreams.capabilities import Capabilities
 from proxy.upstreams.engine_generation import RETRY_AFTER_S, EngineGeneration, translate
 from proxy.upstreams.engine_tokenizer import EngineTokenizer
 from proxy.upstreams.render_threads import RenderThreads, is_long
-from proxy.upstreams.sampling import SamplingDefaults, sampling_params, unasked_tokens
+from proxy.upstreams.sampling import SamplingDefaults, sampling_params
 from proxy.upstreams.wire import find_wire
 from repair.formats import AUTO
 from repair.formats.row import Row
@@ -238,7 +238,7 @@ class EngineUpstream:
         limit = self._client.info.context_length
         if len(rendered.tokens) >= limit:
             raise ContextTooLong(len(rendered.tokens), limit)
-        room, unasked = limit - len(rendered.tokens), unasked_tokens(limit)
+        room, unasked = limit - len(rendered.tokens), self._defaults.unasked_tokens(limit)
         expected = request.expected_tokens
         sampling = sampling_params(
             request.sampling, self._defaults, room, self._stop_repetition, unasked, expected

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,13 +16,17 @@ MOST_UNASKED = 16_384
 
 @dataclass(frozen=True, slots=True)
 class SamplingDefaults:
-    """What a request gets where it says nothing: the model's generation_config.json, else greedy decoding."""
+    """What a request gets where it says nothing: the model's generation_config.json, else greedy decoding.
+
+    max_new_tokens: of an answer; 0 where the model says nothing.
+    """
 
     temperature: float = 0.0
     top_p: float = 1.0
     top_k: int = 0
     min_p: float = 0.0
     repetition_penalty: float = 1.0
+    max_new_tokens: int = 0
 
     @classmethod
     def load(cls, model: Path) -> SamplingDefaults:
@@ -32,23 +37,24 @@ class SamplingDefaults:
             config = json.loads((model / "generation_config.json").read_text("utf-8"))
         except (OSError, ValueError):
             return cls()
-        if not isinstance(config, dict) or config.get("do_sample") is False:
+        if not isinstance(config, dict):
             return cls()
+        if config.get("do_sample") is False:
+            config = {"max_new_tokens": config.get("max_new_tokens")}
         known = {name: config.get(name) for name in cls.__slots__}
         numbers = {
             name: float(value)
             for name, value in known.items()
-            if isinstance(value, int | float) and not isinstance(value, bool)
+            if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
         }
-        top_k = int(numbers.pop("top_k", 0))
-        return cls(top_k=max(0, top_k), **numbers)
+        top_k, most = int(numbers.pop("top_k", 0)), int(numbers.pop("max_new_tokens", 0))
+        return cls(top_k=max(0, top_k), max_new_tokens=max(0, most), **numbers)
 
-
-def unasked_tokens(context: int) -> int:
-    """Tokens for an answer whose length the client does not limit. Otherwise a runaway model would fill the
-    context.
-    """
-    return min(MOST_UNASKED, context // 2)
+    def unasked_tokens(self, context: int) -> int:
+        """Tokens for an answer whose length the client does not limit. Otherwise a runaway model would fill
+        the context.
+        """
+        return min(MOST_UNASKED, context // 2, self.max_new_tokens or MOST_UNASKED)
 
 
 def sampling_params(

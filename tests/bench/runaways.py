@@ -24,7 +24,7 @@ from engine.resolve import bundled
 from proxy.guard.policy import GuardPolicy
 from proxy.records.request_record import RequestRecord
 from proxy.upstreams.engine import EngineUpstream
-from proxy.upstreams.sampling import unasked_tokens
+from proxy.upstreams.sampling import SamplingDefaults
 from tests.proxy.attempts import Accounts
 from tests.proxy.live import LiveServer, LoopThread, serving
 
@@ -74,15 +74,14 @@ async def ask_all(server: LiveServer, requests: Sequence[dict[str, Any]], at_onc
     return found
 
 
-def report(accounts: Sequence[RequestRecord], context: int) -> list[str]:
-    """Prints the figures; what is against the bounds."""
+def report(accounts: Sequence[RequestRecord], bound: int) -> list[str]:
+    """Prints the figures; what is against the bounds. bound: tokens of a first attempt."""
     firsts = [one.attempts[0] for one in accounts if one.attempts]
     runaways = [
         one
         for one in accounts
         if one.attempts and one.attempts[0].problems and one.attempts[0].usage.completion_tokens >= LONG
     ]
-    bound = unasked_tokens(context)
     lengths = sorted(one.usage.completion_tokens for one in firsts)
     later = sorted(one.usage.completion_tokens for all_ in accounts for one in all_.attempts[1:])
     seconds = sorted(one.timings.total for one in accounts)
@@ -121,12 +120,14 @@ def main() -> int:
         with serving(upstream, policy=GuardPolicy(), sinks=(accounts,), thread=thread) as server:
             requests = list(draw_requests(arguments.requests, arguments.seed))
             found = asyncio.run(ask_all(server, requests, arguments.at_once))
-        context = upstream.models[0].context_length
+        bound = SamplingDefaults.load(bundled("fortieth-tiny")).unasked_tokens(
+            upstream.models[0].context_length
+        )
     finally:
         thread.run(upstream.close())
         thread.close()
     print(", ".join(f"{name} {count}" for name, count in found.most_common()))
-    wrong = report(accounts.kept, context)
+    wrong = report(accounts.kept, bound)
     if missing := found[UNANSWERED]:
         wrong.append(f"{missing} turns took longer than {PATIENCE_S:.0f} s")
     print("\n".join(wrong) or "nothing is longer than its bound")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import os
 import re
 import signal
@@ -42,7 +43,7 @@ from proxy.conversation.request import Sampling
 from proxy.prompts.boundaries import write_prompt
 from proxy.upstreams.engine import EngineUpstream
 from proxy.upstreams.engine_generation import translate
-from proxy.upstreams.sampling import SamplingDefaults, sampling_params, unasked_tokens
+from proxy.upstreams.sampling import SamplingDefaults, sampling_params
 from tests.engine.drive import PRINTABLE
 from tests.engine.tiny import make_model
 from tests.proxy.codecs.messages import TOOL, events, send
@@ -295,7 +296,7 @@ def test_sampling_falls_back_to_the_model_and_then_to_greedy(tmp_path: Path) -> 
     assert defaults == SamplingDefaults(temperature=0.6, top_k=20, top_p=0.95)
     params = sampling_params(Sampling(temperature=0.0), defaults, 100)
     assert (params.temperature, params.top_k, params.max_tokens) == (0.0, 20, 100)
-    assert [unasked_tokens(context) for context in (8192, 262_144)] == [4096, 16_384]
+    assert [defaults.unasked_tokens(context) for context in (8192, 262_144)] == [4096, 16_384]
     limits = [
         sampling_params(Sampling(max_tokens=asked), defaults, 8000, unasked=4096).max_tokens
         for asked in (None, 6000, 9000)
@@ -304,6 +305,14 @@ def test_sampling_falls_back_to_the_model_and_then_to_greedy(tmp_path: Path) -> 
     assert sampling_params(Sampling(), defaults, 100).max_tokens == 100
     assert sampling_params(Sampling(top_p=0.0), defaults, 100).temperature == 0.0
     (tmp_path / "generation_config.json").write_text(json.dumps(config | {"do_sample": False}))
+    assert SamplingDefaults.load(tmp_path) == SamplingDefaults()
+    for sampled in (True, False):
+        told = config | {"do_sample": sampled, "max_new_tokens": 2048}
+        (tmp_path / "generation_config.json").write_text(json.dumps(told))
+        shorter = SamplingDefaults.load(tmp_path)
+        assert [shorter.unasked_tokens(context) for context in (2048, 262_144)] == [1024, 2048]
+    senseless = {"max_new_tokens": -5, "top_k": math.inf, "temperature": math.nan}
+    (tmp_path / "generation_config.json").write_text(json.dumps(senseless))
     assert SamplingDefaults.load(tmp_path) == SamplingDefaults()
     (tmp_path / "generation_config.json").write_text("[")
     assert SamplingDefaults.load(tmp_path) == SamplingDefaults()
