@@ -23,7 +23,7 @@ from dataclasses import dataclass, replace
 
 from engine.types import SamplingParams
 
-SOONER = 4
+SOONER = 4  # what should be short is judged by a fourth of a rule's lengths
 SHIFT = 0x10000  # token ids as characters, beyond those for which UTF-32 has no place
 
 

@@ -218,6 +218,7 @@ POISON: list[tuple[str, dict[str, Any], str]] = [
     ("logprobs", {"logprobs": 21}, "logprobs"),
     ("logprobs", {"logprobs": -1}, "logprobs"),
     ("presence", {"presence_penalty": 3.0}, "presence_penalty"),
+    ("expected", {"expected_tokens": -1}, "expected_tokens"),
     ("repetition", {"repetition_penalty": 0.0}, "repetition_penalty"),
     ("grammar", {"grammar": ""}, "grammar"),
     ("grammar_size", {"grammar": "x" * (MAX_GRAMMAR + 1)}, "grammar"),
