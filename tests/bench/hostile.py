@@ -159,6 +159,7 @@ async def measured(live: Live, heavy: Heavy, rounds: int, alone: int) -> Row:
         sending = [threading.Thread(target=post, args=(live.port, data, row)) for data in heavy.bodies]
         for one in sending:
             one.start()
+        row.beside.append(await chat(live))  # what is refused at once is gone before a second one
         while any(one.is_alive() for one in sending):
             row.beside.append(await chat(live))
     await asyncio.sleep(REST_S)

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import platform
 import subprocess
 import sys
 import tempfile
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from engine.resolve import MODELS
-from tests.bench.idle import MODEL, WORK, missed, most, rests, with_engine
+from tests.bench import idle
+from tests.bench.idle import MODEL, WORK, lasting, missed, most, rests, with_engine
 from tests.bench.idle import Row as Measured
 from tests.bench.resting import MOST_WAKEUPS, Held, Rest, heaps_of_threads, pids
 from tests.bench.servers import running
@@ -75,3 +78,17 @@ REST = Rest(cpu=0.002, wakeups=5.0, held=HELD)
 def test_the_judge_tells_rest_from_work(rest: Rest, told: tuple[str, ...]) -> None:
     assert missed(rest, HELD) == told
     assert most([Measured("a", rest, ()), Measured("b", REST, ())]).threads == max(20, rest.held.threads)
+
+
+NOBODY: Any = None  # a server that is not asked
+
+
+def test_memory_beyond_its_bar_is_looked_at_once_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(idle, "SPARE_S", 0.0)
+    monkeypatch.setattr(idle, "SETTLE_S", 0.0)
+    monkeypatch.setattr(idle, "pids", lambda _: [os.getpid()])
+    assert asyncio.run(lasting(NOBODY, REST, HELD)) is REST
+    grown = replace(REST, held=replace(HELD, memory=1 << 40))
+    assert 0 < asyncio.run(lasting(NOBODY, grown, HELD)).held.memory < 1 << 40
+    small = replace(HELD, memory=1)
+    assert "memory" in missed(asyncio.run(lasting(NOBODY, grown, small)), small)
