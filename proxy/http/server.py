@@ -37,7 +37,7 @@ from proxy.prompts.canonical import ALL_RULES
 from proxy.records.ledger import Ledger, LedgerLimits
 from proxy.records.request_record import Sink
 from proxy.upstreams.base import Upstream
-from proxy.upstreams.engine import EngineUpstream
+from proxy.upstreams.engine import AnswerSettings, EngineUpstream
 from proxy.upstreams.remote.litellm import LiteLLMUpstream, Routing
 
 _log = logging.getLogger(__name__)
@@ -216,13 +216,9 @@ async def start_upstream(settings: Settings, progress: Callable[[str], None] = n
         return await LiteLLMUpstream.start(settings.upstream, routing, os.environ, key, settings.model)
     try:
         path = await asyncio.to_thread(resolve_model, settings.model)
-        rules = ALL_RULES - frozenset(settings.no_canonical)
         config, name = engine_config(settings, path), served_name(settings, path)
         progress(f"loading the model {name} ...")
-        declared = tuple(one.row() for one in settings.format)
-        upstream = await EngineUpstream.start(
-            config, name, rules, settings.think_time, settings.stop_repetition, declared
-        )
+        upstream = await EngineUpstream.start(config, name, answer_settings(settings))
     except EngineError as error:
         raise StartError(str(error)) from error
     for adapter in unapplied_adapters(path):
@@ -233,6 +229,16 @@ async def start_upstream(settings: Settings, progress: Callable[[str], None] = n
         await upstream.close()
         raise
     return upstream
+
+
+def answer_settings(settings: Settings) -> AnswerSettings:
+    return AnswerSettings(
+        rules=ALL_RULES - frozenset(settings.no_canonical),
+        think_time=settings.think_time,
+        stop_repetition=settings.stop_repetition,
+        answer_tokens=settings.answer_tokens,
+        declared=tuple(one.row() for one in settings.format),
+    )
 
 
 def engine_config(settings: Settings, path: Path) -> EngineConfig:

@@ -120,6 +120,15 @@ class Settings(BaseModel):
         Field(ge=2, le=_MOST),
         Told("tokens of prompt and answer together", default="the model's own"),
     ] = None
+    answer_tokens: Annotated[
+        int | None,
+        Field(ge=1, le=_MOST),
+        Told(
+            "tokens of an answer whose client sets no `max_tokens`, on the bundled engine",
+            default="half of the context, at most 16,384 and the model's own `max_new_tokens`",
+            page="api.md#request-fields",
+        ),
+    ] = None
     stream_interval_ms: Annotated[
         float,
         Field(ge=0, le=1000),

@@ -10,7 +10,7 @@ import secrets
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
@@ -58,6 +58,27 @@ _log = logging.getLogger(__name__)
 _PROBE_TIMEOUT_S = 10.0
 
 
+@dataclass(frozen=True, slots=True)
+class AnswerSettings:
+    """What the settings of a server say about its model's prompts and answers.
+
+    rules: the canonical rules that are on.
+    think_time: next prompts are computed while clients are busy.
+    stop_repetition: a text that repeats itself is ended.
+    answer_tokens: of an answer whose client sets no limit; None leaves it to the model.
+    declared: wire formats of the settings.
+    """
+
+    rules: frozenset[Rule] = ALL_RULES
+    think_time: bool = True
+    stop_repetition: bool = True
+    answer_tokens: int | None = None
+    declared: Sequence[Row] = ()
+
+
+NOTHING_SAID = AnswerSettings()
+
+
 class EngineUpstream:
     """One engine process and its model. Made by start()."""
 
@@ -68,22 +89,21 @@ class EngineUpstream:
         card: ModelCard,
         defaults: SamplingDefaults,
         capacity: int,
-        rules: frozenset[Rule] = ALL_RULES,
-        think_time: bool = True,
-        stop_repetition: bool = True,
-        declared: Sequence[Row] = (),
+        settings: AnswerSettings = NOTHING_SAID,
         bound: SizeBound | None = None,
     ) -> None:
         self.template = template
         self._client = client
-        self._format = find_wire(template, declared).format or AUTO
+        self._format = find_wire(template, settings.declared).format or AUTO
         self.models = (replace(card, format=str(self._format)),)
         info = client.info
-        self._prompter = Prompter(template, self._format, info.eos_token_ids, rules, not info.sliceable)
-        self._ahead = ThinkTime(client, self._begin_next, think_time and info.cache_ram > 0)
+        self._prompter = Prompter(
+            template, self._format, info.eos_token_ids, settings.rules, not info.sliceable
+        )
+        self._ahead = ThinkTime(client, self._begin_next, settings.think_time and info.cache_ram > 0)
         self._constraints = Constraints(self._format, template.source, template.markers)
         self._defaults = defaults
-        self._stop_repetition = stop_repetition
+        self._settings = settings
         self._capacity = capacity
         self._live = 0
         self._bound = SizeBound.of(template) if bound is None else bound
@@ -102,18 +122,9 @@ class EngineUpstream:
         cls,
         config: EngineConfig,
         model_id: str,
-        rules: frozenset[Rule] = ALL_RULES,
-        think_time: bool = True,
-        stop_repetition: bool = True,
-        declared: Sequence[Row] = (),
+        settings: AnswerSettings = NOTHING_SAID,
     ) -> EngineUpstream:
-        """Starts the engine process and loads its model. Raises EngineError with the reason.
-
-        rules: the canonical rules that are on.
-        think_time: next prompts are computed while clients are busy.
-        stop_repetition: a text that repeats itself is ended.
-        declared: wire formats of the settings.
-        """
+        """Starts the engine process and loads its model. Raises EngineError with the reason."""
         path = Path(config.model)
         client = EngineClient(config)
         loading = asyncio.create_task(asyncio.to_thread(_load_template, path))
@@ -135,8 +146,7 @@ class EngineUpstream:
         )
         capacity = config.max_batch + config.queue_limit
         defaults = SamplingDefaults.load(path)
-        settings = rules, think_time, stop_repetition, declared
-        return cls(client, template, card, defaults, capacity, *settings, bound)
+        return cls(client, template, card, defaults, capacity, settings, bound)
 
     @property
     def client(self) -> EngineClient:
@@ -238,10 +248,11 @@ class EngineUpstream:
         limit = self._client.info.context_length
         if len(rendered.tokens) >= limit:
             raise ContextTooLong(len(rendered.tokens), limit)
-        room, unasked = limit - len(rendered.tokens), self._defaults.unasked_tokens(limit)
+        room = limit - len(rendered.tokens)
+        unasked = self._settings.answer_tokens or self._defaults.unasked_tokens(limit)
         expected = request.expected_tokens
         sampling = sampling_params(
-            request.sampling, self._defaults, room, self._stop_repetition, unasked, expected
+            request.sampling, self._defaults, room, self._settings.stop_repetition, unasked, expected
         )
         return GenerateRequest(
             id=secrets.token_hex(12),

@@ -40,6 +40,8 @@ from proxy.conversation.errors import (
     UpstreamUnavailable,
 )
 from proxy.conversation.request import Sampling
+from proxy.http.server import answer_settings
+from proxy.http.settings import Settings
 from proxy.prompts.boundaries import write_prompt
 from proxy.upstreams.engine import EngineUpstream
 from proxy.upstreams.engine_generation import translate
@@ -316,6 +318,23 @@ def test_sampling_falls_back_to_the_model_and_then_to_greedy(tmp_path: Path) -> 
     assert SamplingDefaults.load(tmp_path) == SamplingDefaults()
     (tmp_path / "generation_config.json").write_text("[")
     assert SamplingDefaults.load(tmp_path) == SamplingDefaults()
+
+
+def test_the_setting_bounds_an_answer_whose_client_does_not(model: Path) -> None:
+    thread = LoopThread()
+    settings = answer_settings(Settings(answer_tokens=5))
+    upstream = thread.run(EngineUpstream.start(EngineConfig(model=str(model)), "tiny", settings), 120)
+    try:
+        with serving(upstream, thread=thread) as server:
+            asked = {"messages": [user("hi")], "ignore_eos": True}
+            used = [
+                server.post(asked | limit).json()["usage"]["completion_tokens"]
+                for limit in ({}, {"max_tokens": -1}, {"max_tokens": 9})
+            ]
+    finally:
+        thread.run(upstream.close())
+        thread.close()
+    assert used == [5, 5, 9]
 
 
 STRICT = """\
