@@ -232,6 +232,7 @@ async def start_upstream(settings: Settings, progress: Callable[[str], None] = n
 
 
 def answer_settings(settings: Settings) -> AnswerSettings:
+    """What of the settings concerns the prompts and answers of the bundled engine's model."""
     return AnswerSettings(
         rules=ALL_RULES - frozenset(settings.no_canonical),
         think_time=settings.think_time,
