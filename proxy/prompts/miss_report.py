@@ -20,7 +20,8 @@ from proxy.conversation.volatile import without_header_lines, without_volatile
 from proxy.prompts.answer_meaning import AnswerMeaning
 from proxy.prompts.canonical import LONGEST_HELD, Recent, digest_of
 
-_CAPACITY = 4_000_000
+# Tokens. With what is kept of their messages each takes about eight bytes.
+_CAPACITY = 1_000_000
 _MOST = 2048  # sessions; a short one takes far more memory than its tokens do
 _BRANCHES = 4
 _WINDOW = 12

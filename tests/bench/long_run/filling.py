@@ -1,7 +1,8 @@
 """Fills what a server keeps of past answers and sessions, so that what grows afterwards is a leak.
 
-Those stores have bounds (4,096 answers of the Responses API) that the agents of the long run take hours to
-reach. The requests are turns of the same tool worlds, played right, each answered with one token.
+Those stores have bounds (4,096 answers of the Responses API, a million tokens of prompts) that the agents of
+the long run take hours to reach. The requests are the last turns of the same tool worlds, which have the
+longest prompts, played right, each answered with one token.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from tests.bench.long_run.fleet import ServerUnderTest
 
 STORED = MOST_RESPONSES
 _AT_ONCE = 4
+_TURNS = 20  # of each loop, the last ones: 4,096 answers come with 0.8 million tokens of prompts
 _FIRST_SEED = 10_000_000  # no agent plays these conversations
 _HANG_S = 60.0
 
@@ -35,7 +37,7 @@ async def fill(server: ServerUnderTest, model: str, tally: Tally, count: int, un
 
     async def play(conversations: Iterator[int]) -> None:
         for seed in conversations:
-            for due in turns_played_right(_FIRST_SEED + seed):
+            for due in list(turns_played_right(_FIRST_SEED + seed))[-_TURNS:]:
                 if next(numbers, None) is None:
                     return
                 tally.note(server.name, await _ask(sdks, model, f"fill-{seed}", due))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from dataclasses import replace
 from typing import Any
 
@@ -157,3 +158,23 @@ def test_many_short_sessions_are_forgotten_too(template: ChatTemplate) -> None:
         prompts.note(asked(ASK, session=replace(SESSION, id=str(turn))), [turn] * 3)
         assert prompts.tokens <= 15
     assert prompts.tokens == 15
+
+
+def test_long_sessions_take_megabytes_and_then_no_more(template: ChatTemplate) -> None:
+    """A server that three long runs filled for hours grew by 18 MiB in each, which were its sessions."""
+    prompts = Prompts(template)
+    tracemalloc.start()
+    try:
+        sizes = []
+        for first in (0, 60):
+            for session in range(first, first + 60):
+                history = (Message.of(Role.user, f"{session} {turn}") for turn in range(100))
+                request = asked(*history, session=replace(SESSION, id=str(session)))
+                prompts.note(request, range(session, session + 20_000))
+            sizes.append(tracemalloc.get_traced_memory()[0])
+    finally:
+        tracemalloc.stop()
+    full, later = sizes
+    assert 4 * prompts.tokens < full < 8 * prompts.tokens, "four bytes a token, and what its messages take"
+    assert later < 1.02 * full
+    assert full < 8_000_000
