@@ -249,7 +249,7 @@ examine: install-dev
 loops: install-dev
 	$(BIN)/python -m corpora.world.report --base-url $(URL) $(ARGS)
 
-# the tables of docs/model.md: the bundled model in full precision, 8, 4, 3 and 2 bits, served without the guard
+# the tables of docs/benchmarks/model.md: the bundled model in full precision, 8, 4, 3 and 2 bits, served without the guard
 evaluate-variants: install-dev
 	$(BIN)/python -m corpora.world.variants runs/evaluation $(ARGS)
 
@@ -274,7 +274,7 @@ evaluate-beyond: install-dev
 	$(BIN)/python -m corpora.world.variants runs/evaluation --context 20480 --turns 80 --questions 0 --runs 4 \
 		--only full-0-20480.json $(ARGS)
 
-# the charts of docs/model.md
+# the charts of docs/model.md and docs/benchmarks/model.md
 charts: install-dev
 	$(BIN)/python -m corpora.world.plot loss docs/img/loss.svg corpora/training/log.jsonl
 	$(BIN)/python -m corpora.world.plot learning docs/img/learning.svg corpora/training/probes.jsonl
