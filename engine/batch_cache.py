@@ -1,12 +1,14 @@
-"""mlx_lm's KV caches of a batch, with fewer copies than the library makes, spread over several steps."""
+"""mlx_lm's KV caches of a batch, with fewer copies than the library makes, or none."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import mlx.core as mx
 from mlx_lm.models.cache import BatchKVCache, KVCache, make_prompt_cache
 
+from engine.separate_cache import SeparateCache
 from engine.tuning import CPU, Buckets, DeviceTuning
 
 STAGGERED = 8  # layers, after which the amounts begin again
@@ -100,11 +102,9 @@ class JoinedCache(BatchKVCache):  # type: ignore[misc]
         as mlx_lm does. Equal steps would copy all of a long sequence again and again, and leave what they
         freed in pieces behind.
         """
-        need = self._idx + more
-        if self.keys is None or self.values is None or need <= self.keys.shape[2]:
+        if self.keys is None or self.values is None:
             return
-        size = self.room if need <= self.room else need + need // SPARE
-        if size == self.room or size - need > self.step:
+        if size := grown(self, self._idx + more):
             self.keys = enlarged(self.keys, self._idx, size)
             self.values = enlarged(self.values, self._idx, size)
 
@@ -153,6 +153,14 @@ class JoinedCache(BatchKVCache):  # type: ignore[misc]
             mx.eval(self.keys, self.values)
 
 
+def grown(cache: Any, need: int) -> int:
+    """The new size of a buffer that is too small for so many tokens; 0 where mlx_lm is to enlarge it."""
+    if need <= cache.keys.shape[2]:
+        return 0
+    size: int = cache.room if need <= cache.room else need + need // SPARE
+    return size if size == cache.room or size - need > cache.step else 0
+
+
 def enlarged(buffer: mx.array, end: int, size: int) -> mx.array:
     """A buffer [rows, heads, any, width], filled up to `end`, as a buffer of `size` tokens."""
     rows, heads, _, width = buffer.shape
@@ -175,7 +183,13 @@ def joined(pieces: tuple[tuple[mx.array, int], ...], last: int, size: int) -> mx
 
 
 class RowCache(KVCache):  # type: ignore[misc]
-    """The cache of one sequence that will become part of a JoinedCache."""
+    """The cache of one sequence that will become part of a batch.
+
+    separate: tokens of a batch's longest sequence from which on each keeps its own buffers; None: never.
+    """
+
+    keys: mx.array | None
+    values: mx.array | None
 
     def __init__(
         self,
@@ -184,20 +198,82 @@ class RowCache(KVCache):  # type: ignore[misc]
         step: int = KVCache.step,
         room: int = 0,
         sizes: Buckets | None = None,
+        separate: int | None = None,
     ) -> None:
         super().__init__()
         self.state = layer.state
         self.at_once, self.step, self.room, self.sizes = at_once, step, room, sizes
+        self.separate = separate
 
     @classmethod
     def merge(cls, caches: Any) -> Any:
         """The caches of some sequences as one batch."""
-        return JoinedCache.merge(caches)
+        return JoinedCache.merge(caches) if caches[0].separate is None else LongCache(caches)
+
+    def update_and_fetch(self, keys: mx.array, values: mx.array) -> Any:
+        """Adds tokens: keys and values [1, heads, tokens, width]. Returns all."""
+        if self.keys is None or self.values is None:
+            return super().update_and_fetch(keys, values)
+        if size := grown(self, self.offset + keys.shape[2]):
+            self.keys = enlarged(self.keys, self.offset, size)
+            self.values = enlarged(self.values, self.offset, size)
+        return super().update_and_fetch(keys, values)
+
+    def apart(self) -> KVCache:
+        """The same tokens as a cache of their own: either is copied when it is changed."""
+        row = KVCache()
+        if self.keys is not None and self.values is not None:
+            row.state = (self.keys[...], self.values[...], self.offset)
+        return row
+
+
+class LongCache:
+    """A batch whose sequences share buffers while all are short, and keep their own from the join on after
+    which one is long.
+
+    To join buffers copies all of them, and so does to take one out again. To read them one by one costs more
+    than that where there is little to read.
+    """
+
+    def __init__(self, rows: Sequence[RowCache]) -> None:
+        self._long = rows[0].separate or 0
+        self.inner = self._gathered(rows)
+
+    def __getattr__(self, name: str) -> Any:
+        """All but extend() is that of the caches as they are."""
+        if name.startswith("__") or name == "inner":  # which is asked for while it is copied
+            raise AttributeError(name)
+        return getattr(self.inner, name)
+
+    def extend(self, other: LongCache) -> None:
+        """Appends the rows of another batch."""
+        ours, theirs = self.inner, other.inner
+        joined = isinstance(ours, JoinedCache) and isinstance(theirs, JoinedCache)
+        if joined and max(ours.size(), theirs.size()) < self._long:
+            ours.extend(theirs)
+        else:
+            self.inner = self._gathered([*self.rows, *other.rows])
+
+    @property
+    def rows(self) -> list[RowCache]:
+        """The caches of its sequences, each by itself."""
+        inner = self.inner
+        if isinstance(inner, SeparateCache):
+            return inner.rows
+        numbers = range(inner.offset.size)
+        layers = [KVCache() if inner.empty() else inner.extract(number) for number in numbers]
+        return [RowCache(one, inner.at_once, inner.step, inner.room, None, self._long) for one in layers]
+
+    def _gathered(self, rows: Sequence[RowCache]) -> JoinedCache | SeparateCache:
+        if len(rows) > 1 and max(row.offset for row in rows) >= self._long:
+            return SeparateCache(rows)
+        joined: JoinedCache = JoinedCache.merge(rows)
+        return joined
 
 
 def is_cuttable(cache: Any) -> bool:
     """Whether tokens can be cut off the end of these caches, and taken back."""
-    return all(type(layer) is JoinedCache for layer in cache)
+    return all(type(layer) in (JoinedCache, LongCache) for layer in cache)
 
 
 def joinable(
@@ -214,7 +290,9 @@ def joinable(
     prompt = -(-prompt // KVCache.step) * KVCache.step  # buffers of few sizes leave places for each other
     steps = [KVCache.step + staggered(n, tuning.stagger) for n in range(len(layers))]
     return [
-        RowCache(layer, tuning.stagger > 0 and n % 2 == 0, step, prompt + step, tuning.caches)
+        RowCache(
+            layer, tuning.stagger > 0 and n % 2 == 0, step, prompt + step, tuning.caches, tuning.separate
+        )
         if type(layer) in (KVCache, RowCache)
         else layer
         for n, (layer, step) in enumerate(zip(layers, steps, strict=True))

@@ -26,12 +26,19 @@ class LaneLoad:
         return (self.rows + 1) * max(self.longest, tokens) - self.rows * self.longest - tokens
 
 
-def choose_lane(lanes: Sequence[LaneLoad], tokens: int, worth: int) -> int:
+def choose_lane(lanes: Sequence[LaneLoad], tokens: int, worth: int, separate: int | None = None) -> int:
     """The lane for a sequence of so many tokens; len(lanes) stands for a new one.
 
     worth: tokens of padding that cost as much as another forward pass.
+    separate: tokens of the longest sequence from which on nothing is padded (as in DeviceTuning).
     """
-    costs = [lane.padding(tokens) if lane.rows else worth for lane in lanes]
+
+    def cost(lane: LaneLoad) -> int:
+        if not lane.rows:
+            return worth
+        return 0 if separate is not None and max(lane.longest, tokens) >= separate else lane.padding(tokens)
+
+    costs = [cost(lane) for lane in lanes]
     best = min(range(len(costs)), key=costs.__getitem__, default=0)
     if costs and (costs[best] <= worth or len(lanes) >= MOST_LANES):
         return best

@@ -24,7 +24,7 @@ from engine.cpu.network import adapt
 from engine.errors import EngineFailed
 from engine.experts import fewer_experts
 from engine.memory import KvCost, kv_budget, machine_memory, split_budget
-from engine.shapes import takes_padding
+from engine.shapes import takes_padding, takes_rows
 from engine.tuning import CPU, DeviceTuning, tuning_for
 from engine.types import ModelInfo
 
@@ -128,7 +128,7 @@ def tuning_of(network: Any) -> DeviceTuning:
     if mx.default_device().type == mx.DeviceType.cpu:
         if why := idle_gpu():
             log.warning(why)
-        return CPU
+        return CPU if takes_rows(network, CPU) else replace(CPU, separate=None)
     tuning = tuning_for("metal" if mx.metal.is_available() else "cuda")
     if tuning.caches is not None and not takes_padding(network, tuning):
         log.warning("this model reads no more keys than there are tokens: each length is prepared anew")

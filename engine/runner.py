@@ -82,7 +82,8 @@ class Runner:
         for lane in self._lanes:
             if lane.prompts:
                 return lane
-        place = choose_lane([lane.load for lane in self._lanes], len(job.prompt), self._lane_worth)
+        loads = [lane.load for lane in self._lanes]
+        place = choose_lane(loads, len(job.prompt), self._lane_worth, self._tuning.separate)
         if place == len(self._lanes):
             self._lanes.append(Lane(self._network, self._eos, self._max_batch))
         return self._lanes[place]

@@ -8,6 +8,7 @@ are rounded: those of the queries here, those of the keys in engine.batch_cache.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -16,7 +17,8 @@ import mlx.core as mx
 from engine.batch_cache import is_cuttable, joinable
 from engine.tuning import Buckets, DeviceTuning
 
-APART = 0.1  # of their range, by which logits may differ that are computed in another order
+# of their range, by which logits may differ that are computed in another order; in float32
+APART, APART_32 = 0.1, 1e-3
 
 
 class RoundedNetwork:
@@ -71,10 +73,28 @@ def takes_padding(network: Any, tuning: DeviceTuning) -> bool:
     exact, padded = (
         [layer.merge([layer]) for layer in joinable(network, None, 0, one)] for one in (unpadded, tuning)
     )
+    return same(lambda: network(inputs, cache=exact), lambda: network(inputs, cache=padded), APART)
+
+
+def takes_rows(network: Any, tuning: DeviceTuning) -> bool:
+    """Whether the network computes the same where each sequence of a batch has buffers of its own: it has to
+    leave keys and values to attention as it got them.
+    """
+    inputs = mx.array([[0, 1, 0], [1, 0, 0]])
+    shared, own = (
+        [layers[0].merge(list(layers)) for layers in zip(*sequences, strict=True)]
+        for sequences in (
+            [joinable(network, None, 0, replace(tuning, separate=long)) for _ in inputs] for long in (None, 0)
+        )
+    )
+    return same(lambda: network(inputs, cache=shared), lambda: network(inputs, cache=own), APART_32)
+
+
+def same(expected: Callable[[], mx.array], found: Callable[[], mx.array], most: float) -> bool:
+    """Whether both compute the same logits, but for `most` of their range: not where one of them cannot."""
     try:
-        expected = network(inputs, cache=exact)
-        found = network(inputs, cache=padded)
-        apart, whole = mx.abs(found - expected).max(), expected.max() - expected.min()
-        return bool(apart <= APART * whole)
-    except (ValueError, RuntimeError):  # what MLX raises where shapes do not fit
+        logits, others = expected(), found()
+        apart, whole = mx.abs(others - logits).max(), logits.max() - logits.min()
+        return bool(apart <= most * whole)
+    except (ValueError, RuntimeError, TypeError, AttributeError):  # what is raised for other shapes and types
         return False

@@ -59,6 +59,8 @@ class DeviceTuning:
     chunks: sizes in which tokens are computed, where the device prepares work for each size; see
         engine.shapes.
     caches: the same for the buffers of keys and values, which attention reads as a whole.
+    separate: tokens of the longest sequence of a batch from which on each keeps buffers of its own; see
+        engine.separate_cache. None: they always share them.
     """
 
     prefill_step: int
@@ -69,6 +71,7 @@ class DeviceTuning:
     least_chunk: int = 1
     chunks: Buckets | None = None
     caches: Buckets | None = None
+    separate: int | None = None
 
     def whole(self, tokens: int) -> int:
         """The size of a chunk of about so many tokens."""
@@ -93,7 +96,9 @@ class DeviceTuning:
 
 
 # Measured on two cores, which the copying threads share with the model; longer chunks are slower there.
-CPU = DeviceTuning(prefill_step=256, chunk_units=(8, 32), breaks=3.0, settle_bytes=16 * 2**20, stagger=32)
+CPU = DeviceTuning(
+    prefill_step=256, chunk_units=(8, 32), breaks=3.0, settle_bytes=16 * 2**20, stagger=32, separate=1024
+)
 # The model has a device of its own, from which copying takes little. Chosen, and not measured yet.
 METAL = DeviceTuning(prefill_step=2048, chunk_units=(8, 32), breaks=0.5, settle_bytes=64 * 2**20, stagger=32)
 # cuDNN plans attention for each shape and stride of queries, keys and mask, which takes tenths of a second.

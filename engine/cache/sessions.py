@@ -150,6 +150,7 @@ class CachedSessions:
         for segment in left:
             if segment.name not in ahead:
                 segment.rank = Rank.superseded
+                self._cache.ram.take_buffers(segment)  # no turn goes on there
         self._protect(session)
 
     def _path(self, tokens: Tokens) -> Iterator[Segment]:

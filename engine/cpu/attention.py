@@ -9,11 +9,15 @@ context; numpy computes sixteen at once, and on several cores. `install` replace
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from typing import Any
 
 import mlx.core as mx
 import numpy as np
+
+from engine.separate_cache import Rows
 
 Floats = np.ndarray[Any, np.dtype[np.float32]]
 Hidden = tuple[int, np.ndarray[Any, np.dtype[np.bool_]]]  # the first column, then [queries, columns]
@@ -25,7 +29,8 @@ LEAST_SCORES = 1 << 16  # with fewer scores, the library has most of the work do
 BLOCK = 256  # queries of one product, whose scores should fit into the core's cache
 THREADS = 4  # at most; BLAS may have more threads of its own on a large machine
 NEVER = np.finfo(np.float32).min  # not -inf: a padded query sees nothing, and must not become NaN
-heads_at_once = ThreadPoolExecutor(min(THREADS, os.cpu_count() or 1), "attention")
+AT_ONCE = min(THREADS, os.cpu_count() or 1)
+several = ThreadPoolExecutor(AT_ONCE, "attention")
 
 
 def install() -> None:
@@ -33,10 +38,24 @@ def install() -> None:
     mx.fast.scaled_dot_product_attention = attend
 
 
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What the queries of one row see.
+
+    queries: how many of them are its own; the others are padding behind them.
+    k, v: [groups, tokens, width], where neighbouring heads share a group.
+    """
+
+    queries: int
+    k: Floats
+    v: Floats
+    hidden: Hidden | None
+
+
 def attend(
     q: mx.array,
-    k: mx.array,
-    v: mx.array,
+    k: mx.array | Rows,
+    v: mx.array | Rows,
     *,
     scale: float,
     mask: mx.array | str | None = None,
@@ -46,45 +65,91 @@ def attend(
     """Attention like mx.fast.scaled_dot_product_attention.
 
     q: [rows, heads, queries, width].
-    k, v: [rows, groups, tokens, width], where neighbouring heads share a group.
+    k, v: [rows, groups, tokens, width], where neighbouring heads share a group; or Rows, in which each query
+        sees all tokens before it, whatever the mask.
     mask: booleans (True is seen) or numbers to add, which broadcast to [rows, heads, queries, tokens]; or
         "causal"; or None.
     """
-    if sinks is not None or others or not (worthwhile(q, k, v) and understood(mask)):
-        return library(q, k, v, scale=scale, mask=mask, sinks=sinks, **others)
-    mx.eval(q, k, v)
-    asked, keys, values = np.asarray(q) * np.float32(scale), np.asarray(k), np.asarray(v)
-    rows, heads, queries, _ = asked.shape
-    found = np.empty((rows, heads, queries, values.shape[-1]), dtype=np.float32)
-    for row in range(rows):
-        start, hidden = cover(mask, row, queries, keys.shape[2])
-        one = (asked[row], keys[row, :, start:], values[row, :, start:], hidden)
-        found[row] = mixed_heads(*one) if queries < FEW_QUERIES else mixed_blocks(*one)
-    return mx.array(found)
+    if isinstance(k, Rows) and isinstance(v, Rows):
+        if sinks is not None or others or q.dtype != mx.float32:
+            raise NotImplementedError("caches are kept apart for plain attention in float32 alone")
+        mx.eval(q, k.arrays, v.arrays)
+        parts = [*separate(k, v)]
+    else:
+        assert isinstance(k, mx.array), "both are arrays, or Rows"
+        assert isinstance(v, mx.array), "both are arrays, or Rows"
+        if sinks is not None or others or not (worthwhile(q, k, v) and understood(mask)):
+            return library(q, k, v, scale=scale, mask=mask, sinks=sinks, **others)
+        mx.eval(q, k, v)
+        parts = [*padded(np.asarray(k), np.asarray(v), mask, q.shape[2])]
+    return mx.array(mixed_rows(np.asarray(q) * np.float32(scale), parts))
 
 
-def mixed_heads(q: Floats, k: Floats, v: Floats, hidden: Hidden | None) -> Floats:
-    """mixed() over the heads of a row at once, for few queries."""
-    heads, queries, width = q.shape
-    shared = q.reshape(len(k), heads // len(k), queries, width)
-    return mixed(shared, k[:, None], v[:, None], hidden).reshape(heads, queries, -1)
+def separate(k: Rows, v: Rows) -> Iterator[Part]:
+    """The parts of rows that have buffers of their own."""
+    for queries, keys, values in zip(k.added, k.arrays, v.arrays, strict=True):
+        _, hidden = cover("causal", 0, queries, keys.shape[2])
+        yield Part(queries, np.asarray(keys)[0], np.asarray(values)[0], hidden)
 
 
-def mixed_blocks(q: Floats, k: Floats, v: Floats, hidden: Hidden | None) -> Floats:
-    """mixed() over the heads of a row and blocks of its queries, several at a time."""
-    heads, queries, _ = q.shape
-    found = np.empty((heads, queries, v.shape[-1]), dtype=np.float32)
+def padded(k: Floats, v: Floats, mask: mx.array | str | None, queries: int) -> Iterator[Part]:
+    """The parts of rows that were brought to one length."""
+    for row, (keys, values) in enumerate(zip(k, v, strict=True)):
+        start, hidden = cover(mask, row, queries, keys.shape[1])
+        yield Part(queries, keys[:, start:], values[:, start:], hidden)
+
+
+def mixed_rows(q: Floats, parts: Sequence[Part]) -> Floats:
+    """mixed() over rows [rows, heads, queries, width], each with its part; several rows, groups of heads or
+    heads at a time.
+    """
+    found = np.zeros((*q.shape[:-1], parts[0].v.shape[-1]), dtype=np.float32)
+    few: list[tuple[Floats, Part, Floats]] = []
+    for part, asked, answer in zip(parts, q, found, strict=True):
+        if part.queries >= FEW_QUERIES:
+            fill_blocks(asked, part, answer)
+        elif len(parts) >= AT_ONCE:
+            few.append((asked, part, answer))
+        else:
+            few += by_group(asked, part, answer)
+    if len(few) == 1:
+        fill_heads(few[0])
+    else:
+        for _ in several.map(fill_heads, few):
+            pass
+    return found
+
+
+def by_group(q: Floats, part: Part, found: Floats) -> Iterator[tuple[Floats, Part, Floats]]:
+    """A row as its groups of heads."""
+    shared = len(q) // len(part.k)
+    for group in range(len(part.k)):
+        heads, one = slice(group * shared, (group + 1) * shared), slice(group, group + 1)
+        yield q[heads], replace(part, k=part.k[one], v=part.v[one]), found[heads]
+
+
+def fill_heads(share: tuple[Floats, Part, Floats]) -> None:
+    """mixed() over heads of a row at once, for few queries. share: queries, their part, and the answer."""
+    q, part, found = share
+    heads, _, width = q.shape
+    shared = q[:, : part.queries].reshape(len(part.k), heads // len(part.k), part.queries, width)
+    mean = mixed(shared, part.k[:, None], part.v[:, None], part.hidden)
+    found[:, : part.queries] = mean.reshape(heads, part.queries, -1)
+
+
+def fill_blocks(q: Floats, part: Part, found: Floats) -> None:
+    """mixed() over the heads of a row and blocks of its queries, several heads at a time."""
+    heads, hidden = len(q), part.hidden
 
     def fill(head: int) -> None:
-        group = head * len(k) // heads
-        for at in range(0, queries, BLOCK):
-            block = slice(at, at + BLOCK)
+        group = head * len(part.k) // heads
+        for at in range(0, part.queries, BLOCK):
+            block = slice(at, min(at + BLOCK, part.queries))
             covered = None if hidden is None else (hidden[0], hidden[1][block])
-            found[head, block] = mixed(q[head, block], k[group], v[group], covered)
+            found[head, block] = mixed(q[head, block], part.k[group], part.v[group], covered)
 
-    for _ in heads_at_once.map(fill, range(heads)):
+    for _ in several.map(fill, range(heads)):
         pass
-    return found
 
 
 def worthwhile(q: mx.array, k: mx.array, v: mx.array) -> bool:
@@ -106,11 +171,10 @@ def understood(mask: mx.array | str | None) -> bool:
 
 def cover(mask: mx.array | str | None, row: int, queries: int, tokens: int) -> tuple[int, Hidden | None]:
     """The first token that any query of a row may see, and what is hidden of the tokens after it."""
-    if mask is None:
+    if mask is None or (isinstance(mask, str) and queries == 1):
         return 0, None
     if isinstance(mask, str):
-        after = np.triu(np.ones((queries, queries), dtype=np.bool_), 1)
-        return 0, (tokens - queries, after) if queries > 1 else None
+        return 0, (tokens - queries, np.triu(np.ones((queries, queries), dtype=np.bool_), 1))
     seen = np.asarray(mask)
     if seen.ndim > 2:
         seen = seen.reshape(-1, *seen.shape[-2:])[row if seen.ndim > 3 and seen.shape[0] > 1 else 0]

@@ -14,6 +14,7 @@ from mlx_lm.models import gemma3_text, lfm2
 from engine.config import EngineConfig
 from engine.core import EngineCore
 from engine.model import LoadedModel, try_out
+from engine.shapes import takes_rows
 from engine.types import FinishReason, Priority, TextChunk
 from tests.engine.drive import alone, request, run
 
@@ -36,14 +37,20 @@ def hybrid() -> Any:
     return lfm2.Model(lfm2.ModelArgs(model_type="lfm2", **SHAPE, **own, **block, **rest))
 
 
-@pytest.fixture(params=[sliding_window, hybrid], ids=lambda make: make.__name__)
+@pytest.fixture(
+    params=[(make, separate) for make in (sliding_window, hybrid) for separate in (None, 0)],
+    ids=lambda param: param[0].__name__ + ("" if param[1] is None else ", buffers of their own"),
+)
 def core(request: pytest.FixtureRequest, loaded: LoadedModel) -> EngineCore:
     mx.random.seed(0)
-    network = request.param()
+    make, separate = request.param
+    network = make()
     network.eval()
     mx.eval(network.parameters())
     config = EngineConfig(model=loaded.info.path, prefill_step=32, prefill_step_min=32, cache_ram=0)
-    return EngineCore(replace(loaded, network=network), config)
+    tuning = replace(loaded.tuning, separate=separate)
+    assert separate is None or takes_rows(network, tuning)
+    return EngineCore(replace(loaded, network=network, tuning=tuning), config)
 
 
 def requests() -> list[Any]:

@@ -224,7 +224,7 @@ def test_caches_that_join_with_less_copying_hold_what_mlx_lms_own_hold() -> None
 def test_the_layers_of_a_batch_grow_in_different_steps(loaded: LoadedModel) -> None:
     """A full buffer is copied: of all layers in one step that would be a gap for all who decode."""
     layers = [layer.merge([layer]) for layer in joinable(loaded.network, None)]
-    assert all(isinstance(layer, JoinedCache) for layer in layers)
+    assert all(isinstance(layer.inner, JoinedCache) for layer in layers)
     sizes = [0] * len(layers)
     grown: list[list[int]] = []
     for _ in range(700):

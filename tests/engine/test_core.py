@@ -259,7 +259,8 @@ def test_the_extremes_that_are_allowed_are_served(core: EngineCore) -> None:
 
 
 def test_memory_is_given_back(core: EngineCore) -> None:
-    """After the same load again and again the arrays alive are no more than before.
+    """After the same load again and again the arrays alive are no more than after its second time: what the
+    first leaves is there for good.
 
     What a step left to be collected comes and goes, so the least of several rounds is compared.
     """
@@ -271,7 +272,7 @@ def test_memory_is_given_back(core: EngineCore) -> None:
         )
         held.append(core.stats().memory_bytes)
     assert min(held) > 4 * core.info.parameters
-    assert min(held[4:]) < 1.02 * min(held[:4])
+    assert min(held[4:]) < 1.02 * min(held[1:4])
 
 
 def test_a_used_id_is_refused_and_the_first_goes_on(core: EngineCore) -> None:

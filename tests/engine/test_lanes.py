@@ -50,6 +50,22 @@ def test_a_sequence_goes_where_it_costs_least(
     assert len(lanes) <= MOST_LANES
 
 
+@pytest.mark.parametrize(
+    ("lanes", "tokens", "place"),
+    [
+        ([LONG], 40, 0),
+        ([SHORT], 4000, 0),
+        ([SHORT, LONG], 40, 1),
+        ([SHORT], 450, 1),  # all are short yet
+        ([LaneLoad()], 4000, 0),
+    ],
+)
+def test_where_nothing_is_padded_a_sequence_costs_nothing(
+    lanes: list[LaneLoad], tokens: int, place: int
+) -> None:
+    assert choose_lane(lanes, tokens, 1000, separate=1024) == place
+
+
 @pytest.mark.parametrize("worth", [0, 10**9])
 def test_nobodys_tokens_depend_on_the_lanes(
     loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch, worth: int

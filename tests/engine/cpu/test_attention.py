@@ -13,6 +13,7 @@ from mlx_lm.models.cache import make_prompt_cache
 from engine.cpu import attention
 from engine.cpu.attention import LONG_CONTEXT, attend, library
 from engine.model import LoadedModel
+from engine.separate_cache import Rows
 
 CLOSE = 2e-6
 Shape = tuple[int, int, int, int, int]  # rows, groups, heads of a group, queries, tokens
@@ -103,6 +104,38 @@ def test_a_query_that_sees_nothing_gives_numbers() -> None:
     assert float(mx.abs(found - expected)[0].max()) < CLOSE
 
 
+@pytest.mark.parametrize("queries", [1, 5, 40, 300])
+@pytest.mark.parametrize("at_once", [1, 2, 4])
+def test_rows_with_buffers_of_their_own(queries: int, at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As each of them alone; what is padding behind a shorter prompt is never infinite."""
+    monkeypatch.setattr(attention, "AT_ONCE", at_once)
+    rows = [inputs((1, 2, 2, queries, queries + more)) for more in (0, 17, 150)]
+    own = [queries, max(1, queries - 3), max(1, queries // 2)]
+    keys, values = (
+        Rows(
+            tuple(
+                row[n][:, :, : row[n].shape[2] - (queries - size)]
+                for row, size in zip(rows, own, strict=True)
+            ),
+            tuple(own),
+        )
+        for n in (1, 2)
+    )
+    found = attend(mx.concatenate([q for q, _, _ in rows]), keys, values, scale=0.25, mask="causal")
+    assert mx.isfinite(found).all().item()
+    for n, ((q, _, _), size) in enumerate(zip(rows, own, strict=True)):
+        one = (q[:, :, :size], keys.arrays[n], values.arrays[n])
+        expected = library(*one, scale=0.25, mask="causal" if size > 1 else None)
+        assert float(mx.abs(found[n : n + 1, :, :size] - expected).max()) < CLOSE
+
+
+@pytest.mark.parametrize("given", [{"sinks": mx.zeros((4,))}, {"stream": mx.cpu}], ids=["sinks", "others"])
+def test_rows_for_what_it_does_not_cover_are_refused(given: dict[str, Any]) -> None:
+    q, k, v = inputs((1, 4, 1, 1, 30))
+    with pytest.raises(NotImplementedError):
+        attend(q, Rows((k,), (1,)), Rows((v,), (1,)), scale=0.25, **given)
+
+
 @pytest.mark.parametrize(
     "given",
     [
@@ -118,7 +151,7 @@ def test_what_it_does_not_cover_goes_to_the_library(
 ) -> None:
     q, k, v = inputs((1, 4, 1, 20, 30))
     expected = library(q, k, v, scale=0.25, **given)
-    monkeypatch.setattr(attention, "mixed_blocks", None)
+    monkeypatch.setattr(attention, "mixed_rows", None)
     assert mx.array_equal(attend(q, k, v, scale=0.25, **given), expected)
 
 
