@@ -107,6 +107,13 @@ def test_who_diverges_gets_a_copy_and_leaves_the_buffers_to_the_others(engines: 
     assert before[0] not in kept(core)
 
 
+def test_who_writes_the_last_answer_otherwise_leaves_none_behind(core: EngineCore) -> None:
+    """No turn of its session goes on there; and one such turn after the other had filled the memory."""
+    for turn in range(3):
+        alone(core, asked(SYSTEM + f" {turn} was said, or something like it. Go on"))
+        assert len(kept(core)) == 1
+
+
 @pytest.mark.parametrize("steps", [1, 4, 9, 12])
 def test_who_goes_away_leaves_what_the_next_can_use(engines: Engines, steps: int) -> None:
     core = engines.make()
