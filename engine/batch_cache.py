@@ -248,8 +248,8 @@ class LongCache:
     def extend(self, other: LongCache) -> None:
         """Appends the rows of another batch."""
         ours, theirs = self.inner, other.inner
-        joined = isinstance(ours, JoinedCache) and isinstance(theirs, JoinedCache)
-        if joined and max(ours.size(), theirs.size()) < self._long:
+        short = max(ours.size(), theirs.size()) < self._long
+        if short and isinstance(ours, JoinedCache) and isinstance(theirs, JoinedCache):
             ours.extend(theirs)
         else:
             self.inner = self._gathered([*self.rows, *other.rows])

@@ -54,14 +54,16 @@ class SeparateCache:
     def update_and_fetch(self, keys: mx.array, values: mx.array) -> tuple[Rows, Rows]:
         """Adds tokens: keys and values [rows, heads, tokens, width]. Returns all, these included."""
         width = keys.shape[2]
-        added = [width] * len(self.rows) if self._due is None else [min(width, due) for due in self._due]
+        added = (width,) * len(self.rows)
         if self._due is not None:
+            added = tuple(min(width, due) for due in self._due)
             self._due = [due - size for due, size in zip(self._due, added, strict=True)]
         found = [
             row.update_and_fetch(keys[n : n + 1, :, :size], values[n : n + 1, :, :size])
             for n, (row, size) in enumerate(zip(self.rows, added, strict=True))
         ]
-        return tuple(Rows(arrays, tuple(added)) for arrays in zip(*found, strict=True))  # type: ignore[return-value]
+        all_keys, all_values = zip(*found, strict=True)
+        return Rows(all_keys, added), Rows(all_values, added)
 
     def extract(self, index: int) -> Any:
         """The cache of one row; what is written into it afterwards is not seen in the batch."""
@@ -70,10 +72,6 @@ class SeparateCache:
     def filter(self, batch_indices: Any) -> None:
         """Keeps these rows."""
         self.rows = [self.rows[index] for index in batch_indices]
-
-    def extend(self, other: SeparateCache) -> None:
-        """Appends the rows of another batch."""
-        self.rows += other.rows
 
     def trim(self, tokens: int) -> None:
         """Cuts so many tokens off every row."""

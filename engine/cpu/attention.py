@@ -76,8 +76,8 @@ def attend(
         mx.eval(q, k.arrays, v.arrays)
         parts = [*separate(k, v)]
     else:
-        assert isinstance(k, mx.array), "both are arrays, or Rows"
-        assert isinstance(v, mx.array), "both are arrays, or Rows"
+        if isinstance(k, Rows) or isinstance(v, Rows):
+            raise TypeError("keys and values are both arrays, or both Rows")
         if sinks is not None or others or not (worthwhile(q, k, v) and understood(mask)):
             return library(q, k, v, scale=scale, mask=mask, sinks=sinks, **others)
         mx.eval(q, k, v)

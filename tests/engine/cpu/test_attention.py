@@ -134,6 +134,8 @@ def test_rows_for_what_it_does_not_cover_are_refused(given: dict[str, Any]) -> N
     q, k, v = inputs((1, 4, 1, 1, 30))
     with pytest.raises(NotImplementedError):
         attend(q, Rows((k,), (1,)), Rows((v,), (1,)), scale=0.25, **given)
+    with pytest.raises(TypeError):
+        attend(q, Rows((k,), (1,)), v, scale=0.25)
 
 
 @pytest.mark.parametrize(
