@@ -93,7 +93,11 @@ def call_text(name: str, arguments: str) -> str:
 
 def draw_case(rng: Random, words: Vocabulary, most_tools: int = 5) -> Case:
     """A request over a few nested tools."""
-    tools = invent_tools(rng, words, rng.randint(2, most_tools))
+    return case_over(rng, invent_tools(rng, words, rng.randint(2, most_tools)))
+
+
+def case_over(rng: Random, tools: Sequence[NestedTool]) -> Case:
+    """A request over these tools, which are two or more."""
     first, second = rng.sample(tools, 2)
     right, text = _wanted(rng, first)
     sibling, _ = _wanted(rng, second)

@@ -1,4 +1,4 @@
-"""Draws one lesson of the last stage: room, the workshop, manners or a correction, as a conversation."""
+"""Draws one lesson of a last stage: room, the workshop, manners, corrections or drills, as a conversation."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from random import Random
 from corpora.conversations import Conversation, Message
 from corpora.lessons.chatter import draw_chatter, draw_unserved
 from corpora.lessons.corrections import KINDS, Form, draw_correction, forms_of
+from corpora.lessons.drills import drilled_calls, drilled_corrections
 from corpora.lessons.handbook import environment, reminder, system_text
 from corpora.lessons.nested import draw_arguments, invent_tools, say_request
 from corpora.lessons.results import draw_telling, lookup_tool, plain_words
@@ -25,12 +26,15 @@ _TURN_TOKENS = 330  # of a tool turn of the workshop, about
 _DRESSED = 0.6  # of the lessons that have an agent's system text
 
 
-def draw_lesson(rng: Random, longest: int) -> Conversation:
+def draw_lesson(rng: Random, longest: int, mix: str = "agents") -> Conversation:
     """A conversation of about `longest` tokens at most. Shares are of lessons, not of tokens: those of the
     workshop and of room are the long ones.
+
+    mix: one of MIXES.
     """
-    kinds = list(_LESSONS)
-    drawn = rng.choices(kinds, [_LESSONS[one] for one in kinds])[0]
+    shares = MIXES[mix]
+    kinds = list(shares)
+    drawn = rng.choices(kinds, [shares[one] for one in kinds])[0]
     return drawn(rng, longest)
 
 
@@ -149,6 +153,11 @@ def pasted(rng: Random, longest: int) -> Conversation:
     return Conversation((), ({"role": "user", "content": asked}, {"role": "assistant", "content": answer}))
 
 
-_LESSONS: Mapping[Callable[[Random, int], Conversation], int] = {
-    room: 20, workshop: 14, words: 18, quiet: 26, corrected: 19, pasted: 3,
+#: shares of the lessons, by the course in which they are taught
+MIXES: Mapping[str, Mapping[Callable[[Random, int], Conversation], int]] = {
+    "agents": {room: 20, workshop: 14, words: 18, quiet: 26, corrected: 19, pasted: 3},
+    "drills": {
+        drilled_calls: 34, drilled_corrections: 22, corrected: 8, room: 10, workshop: 6, words: 8, quiet: 11,
+        pasted: 1,
+    },
 }  # fmt: skip

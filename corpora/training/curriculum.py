@@ -1,6 +1,7 @@
 """The curriculum of the bundled model: stages, rows of tokens, and batches of few shapes.
 
-There are two courses: "base" begins with nothing, "agents" goes on from its weights. Rows are drawn in pools.
+There are three courses: "base" begins with nothing, "agents" goes on from its weights, "drills" from those.
+Rows are drawn in pools.
 A pool depends only on the course, the seed and its number, so that several processes can draw pools at once,
 a run can continue from any pool, and the number of processes changes nothing.
 """
@@ -34,8 +35,8 @@ SCRIPT_WEIGHTS = (40, 45, 12, 3)
 @dataclass(frozen=True, slots=True)
 class Stage:
     """A part of the curriculum: difficulty, shares of repeated spans, of long conversations and of scripts of
-    the tool world, the longest row in tokens, the share of conversations that end in a corrected slip, and
-    that of lessons of room, manners and correction.
+    the tool world, the longest row in tokens, the share of conversations that end in a corrected slip, that
+    of lessons of room, manners and correction, and which mix of them.
     """
 
     level: Difficulty
@@ -45,6 +46,7 @@ class Stage:
     world: float = 0.0
     slips: float = 0.0
     lessons: float = 0.0
+    mix: str = "agents"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +71,15 @@ AGENT_STAGES: tuple[tuple[int, Stage], ...] = (
     (6_000_000, Stage(WHOLE, 0.05, 0.02, 16_384, world=0.2, slips=0.06, lessons=0.5)),
     (10_000_000, Stage(WHOLE, 0.05, 0.02, 32_768, world=0.2, slips=0.06, lessons=0.5)),
 )
-COURSES: Mapping[str, Course] = {"base": Course(STAGES, 32), "agents": Course(AGENT_STAGES, 8)}
+#: nested calls and corrections in short rows, of which a token teaches several times as many
+DRILL_STAGES: tuple[tuple[int, Stage], ...] = (
+    (0, Stage(WHOLE, 0.05, 0.02, 8192, world=0.2, slips=0.06, lessons=0.65, mix="drills")),
+)
+COURSES: Mapping[str, Course] = {
+    "base": Course(STAGES, 32),
+    "agents": Course(AGENT_STAGES, 8),
+    "drills": Course(DRILL_STAGES, 8),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +123,7 @@ def repeated_span(rng: Random, vocabulary: int) -> Row:
 def draw_row(rng: Random, now: Stage, tokenizer: Tokenizer) -> Row | None:
     """One row of the stage; None where it came out too long. Scripts and lessons are cut off instead."""
     if now.lessons and rng.random() < now.lessons:
-        tokens, weights = encode(tokenizer, draw_lesson(rng, now.longest))
+        tokens, weights = encode(tokenizer, draw_lesson(rng, now.longest, now.mix))
         return tokens[: now.longest], weights[: now.longest]
     roll = rng.random()
     if roll < now.spans:

@@ -15,13 +15,15 @@ from corpora.conversations import Conversation
 from corpora.examinations.rules import quiet_flaw
 from corpora.examinations.vocabulary import EXAMINED
 from corpora.lessons import draw
-from corpora.lessons.draw import draw_lesson
+from corpora.lessons.draw import MIXES, draw_lesson
+from corpora.lessons.drills import drilled_calls, drilled_corrections
 from corpora.rendering import render_spans
 from repair.jsonl import read_tools
 
 MODEL = Path(__file__).parents[3] / "engine" / "models" / "fortieth-tiny"
 KINDS: tuple[Callable[[Random, int], Conversation], ...] = (
-    draw.room, draw.workshop, draw.words, draw.quiet, draw.corrected, draw.pasted,
+    draw.room, draw.workshop, draw.words, draw.quiet, draw.corrected, draw.pasted, drilled_calls,
+    drilled_corrections,
 )  # fmt: skip
 
 
@@ -59,6 +61,26 @@ def test_every_kind_is_drawn() -> None:
     assert any("was not executed" in str(lesson.messages) for lesson in drawn)
 
 
+def test_a_mix_draws_what_it_names() -> None:
+    assert set(MIXES["drills"]) >= {drilled_calls, drilled_corrections}
+    assert draw_lesson(Random(3), 3000, "drills") != draw_lesson(Random(3), 3000)
+
+
+def test_drills_have_many_calls_in_few_tokens() -> None:
+    """Those that are to be learned: not the refused attempts."""
+    tokenizer = Tokenizer.from_file(str(MODEL / "tokenizer.json"))
+    for kind, most in ((drilled_calls, 260), (drilled_corrections, 700)):
+        tokens = calls = 0
+        for seed in range(40):
+            lesson = kind(Random(seed), 8192)
+            text = "".join(part for part, _ in render_spans(lesson))
+            tokens += len(tokenizer.encode(text, add_special_tokens=False).ids)
+            learned = [one for one in lesson.messages if one.get("learned", True)]
+            calls += sum(len(one.get("tool_calls", ())) for one in learned)
+        assert calls > 80
+        assert tokens / calls < most
+
+
 def test_quiet_lessons_say_a_sentence_and_call_nothing() -> None:
     for seed in range(60):
         for message in draw.quiet(Random(seed), 1000).messages:
@@ -68,5 +90,6 @@ def test_quiet_lessons_say_a_sentence_and_call_nothing() -> None:
 
 def test_no_lesson_has_a_word_of_the_examination() -> None:
     words = frozenset(EXAMINED.words()) - {"in", "of"}
-    text = " ".join(str(draw_lesson(Random(seed), 4000)) for seed in range(120)).lower()
+    drawn = [draw_lesson(Random(seed), 4000, mix) for mix in MIXES for seed in range(120)]
+    text = " ".join(map(str, drawn)).lower()
     assert sorted(set(re.findall(r"[a-z]+", text)) & words) == []

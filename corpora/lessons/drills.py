@@ -1,0 +1,66 @@
+"""Drills: many calls of a few nested tools, and many corrections, one after the other over the same tools.
+
+A lesson of room has one call in a thousand tokens. What is to be learned of nested arguments needs tens of
+thousands of calls; here one comes in some 200 tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from random import Random
+
+from corpora.conversations import Conversation, Message
+from corpora.lessons.corrections import KINDS, case_over, forms_of, tell
+from corpora.lessons.nested import NestedTool, draw_arguments, invent_tools, say_request
+from corpora.lessons.results import draw_telling
+from corpora.lessons.vocabulary import LESSONS
+from corpora.world.base import Call
+from corpora.world.script import to_message
+
+_SEVERAL = 0.25  # of the requests ask for two or three calls at once
+_JOINTS = ("\n", ". ", ". Also ", ", and then ", "; ", ".\n\nAnd ")
+#: what takes the tools away ends a conversation
+_DRILLED = tuple(kind for kind in KINDS if kind != "unasked_call")
+
+
+def drilled_calls(rng: Random, longest: int) -> Conversation:
+    """Three to eight requests over one to six nested tools."""
+    tools = invent_tools(rng, LESSONS, rng.choice((1, 2, 2, 3, 3, 4, 6)))
+    messages: list[Message] = []
+    for number in range(rng.randint(3, 8)):
+        count = rng.randint(2, 3) if rng.random() < _SEVERAL else 1
+        drawn = [_wanted(rng, rng.choice(tools)) for _ in range(count)]
+        messages.append({"role": "user", "content": rng.choice(_JOINTS).join(said for _, said in drawn)})
+        messages += called(rng, [call for call, _ in drawn], number)
+    return Conversation(tuple(one.definition() for one in tools), tuple(messages))
+
+
+def drilled_corrections(rng: Random, longest: int) -> Conversation:
+    """Up to six refused attempts over the same tools, each behind its request, and what was due."""
+    tools = invent_tools(rng, LESSONS, rng.randint(2, 4))
+    messages: list[Message] = []
+    for number in range(rng.randint(3, 6)):
+        case, kind = case_over(rng, tools), rng.choice(_DRILLED)
+        if (refused := KINDS[kind](rng, case)) is not None:  # not every tool has an enum, say
+            messages += tell(case, refused, kind, rng.choice(forms_of(kind))).messages
+            messages += called(rng, refused.due, number)
+    if not messages:
+        return drilled_calls(rng, longest)
+    return Conversation(tuple(one.definition() for one in tools), tuple(messages))
+
+
+def called(rng: Random, calls: Sequence[Call], number: int) -> list[Message]:
+    """The calls, what they came to, and words for the last of it."""
+    ids = [f"call_{number}_{index}" for index in range(len(calls))]
+    tellings = [draw_telling(rng, LESSONS) for _ in calls]
+    results: list[Message] = [
+        {"role": "tool", "tool_call_id": id, "content": telling.content}
+        for id, telling in zip(ids, tellings, strict=True)
+    ]
+    words = " ".join(telling.reply for telling in tellings)
+    return [to_message(tuple(calls), ids), *results, {"role": "assistant", "content": words}]
+
+
+def _wanted(rng: Random, tool: NestedTool) -> tuple[Call, str]:
+    arguments = draw_arguments(rng, tool.fields)
+    return Call(tool.name, arguments), say_request(rng, tool, arguments)
