@@ -22,7 +22,7 @@ from tests.bench.comparison.__main__ import (
     told,
     write,
 )
-from tests.bench.comparison.page import write_part, write_summary
+from tests.bench.comparison.page import conversations_so_far, write_part, write_summary
 from tests.bench.comparison.parts import Part, missing_arms, parts
 
 TURNS = 40
@@ -110,8 +110,13 @@ def turn(arm: str, seed: int, number: int, kind: Delivered, seconds: float) -> M
     )  # fmt: skip
 
 
-def fill(part: Part, folder: Path, breaks: dict[str, Delivered], slow: dict[str, float]) -> None:
-    """A finished run of the part: arms that break the thirtieth turn of each loop, and their first tokens."""
+def fill(
+    part: Part, folder: Path, breaks: dict[str, Delivered], slow: dict[str, float], played: int = 20
+) -> None:
+    """A run of the part: arms that break the thirtieth turn of each loop, and their first tokens.
+
+    played: loops; the first arm has played them all.
+    """
     arms = tuple(arm.arm for arm in part.present)
     store = ResultStore.create(folder, RunPlan(arms, seeds=20, turns=TURNS, levels=(1,)).to_json())
     store.keep("command", f"fortieth ab --model {folder}/model-4bit")
@@ -130,8 +135,8 @@ def fill(part: Part, folder: Path, breaks: dict[str, Delivered], slow: dict[str,
     ]
     store.keep("facts", facts)
     store.keep("notes", [f"{arms[-1]} was lost: out of memory"])
-    for arm in part.present:
-        for seed in range(20):
+    for number, arm in enumerate(part.present):
+        for seed in range(played if number else 20):
             kinds = {30: breaks.get(arm.name, Delivered.valid)}
             turns = [
                 turn(arm.arm, seed, number, kinds.get(number, Delivered.valid), slow.get(arm.name, 0.1))
@@ -139,7 +144,8 @@ def fill(part: Part, folder: Path, breaks: dict[str, Delivered], slow: dict[str,
             ]
             item = MeasuredItem(arm.arm, 1, f"seed {seed}", seed, 0.0, 1.0, "done", "", 4, 4)
             store.add(item, turns)
-    State(arms={arm.arm: arm.name for arm in part.present}, finished=True).keep(folder)
+    names = {arm.arm: arm.name for arm in part.present}
+    State(arms=names, seconds=60.0, finished=played == 20).keep(folder)
 
 
 def test_the_page_tells_what_was_measured_and_what_was_not(tmp_path: Path) -> None:
@@ -190,6 +196,24 @@ def test_a_part_that_was_measured_on_another_day_stays(tmp_path: Path) -> None:
     summary = page.read_text("utf-8")
     assert [f"## {part.title}\n" in summary for part in found[:4]] == [True, False, True, False]
     assert summary.index(found[0].title) < summary.index(found[2].title) < summary.index(found[1].title)
+
+
+def test_a_part_may_be_told_of_before_its_end(tmp_path: Path) -> None:
+    """What all arms have played, and that it is not all."""
+    found, page = every(tmp_path), tmp_path / "docs" / "comparison.md"
+    fill(found[0], tmp_path / found[0].key, {"vllm-mlx": Delivered.call_text}, {}, played=9)
+    fill(found[2], tmp_path / found[2].key, {}, {}, played=6)
+    write(found, tmp_path, page)
+    assert not list((tmp_path / "docs" / "comparison").iterdir())
+    write(found, tmp_path, page, so_far=True)
+    assert [file.stem for file in (tmp_path / "docs" / "comparison").iterdir()] == [found[0].key]
+    summary = page.read_text("utf-8")
+    told = "Not played to its end yet: 9 of 20 loops on each arm.\n\n| | fortieth full"
+    assert told in summary
+    assert told in (tmp_path / "docs" / "comparison" / f"{found[0].key}.md").read_text("utf-8")
+    assert "9 of 360 (" in summary
+    assert f"- {found[2].title}\n" in summary
+    assert conversations_so_far(tmp_path / "nowhere") == 0
 
 
 def test_a_page_of_nothing_says_so_and_no_path_of_a_machine_is_let_in(tmp_path: Path) -> None:

@@ -19,8 +19,8 @@ from pathlib import Path
 
 from proxy.ab.export import write_whole
 from proxy.ab.store import NAME as RESULTS
-from tests.bench.comparison.page import write_part, write_summary
-from tests.bench.comparison.parts import Part, missing_arms, parts, turns_of
+from tests.bench.comparison.page import conversations_so_far, write_part, write_summary
+from tests.bench.comparison.parts import LEAST_LOOPS, Part, missing_arms, parts, turns_of
 from tests.bench.servers import ROOT
 
 GO_ON = 75  # EX_TEMPFAIL
@@ -99,16 +99,18 @@ def play_all(chosen: Sequence[Part], folder: Path, hours: float, runner: Runner 
         yield part
 
 
-def write(every: Sequence[Part], folder: Path, page: Path) -> None:
+def write(every: Sequence[Part], folder: Path, page: Path, so_far: bool = False) -> None:
     """Writes the pages of the finished parts, and the one of all parts whose pages are there: they may have
     been written on another day.
+
+    so_far: those too of which all arms have played as many loops as can show a difference.
     """
     pages = page.with_suffix("")
     pages.mkdir(parents=True, exist_ok=True)
     for part in every:
         state = State.of(folder / part.key)
-        if state.finished:
-            text = write_part(part, folder / part.key, state.arms)
+        if state.finished or (so_far and conversations_so_far(folder / part.key) >= LEAST_LOOPS):
+            text = write_part(part, folder / part.key, state.arms, state.finished)
             write_whole(pages, {f"{part.key}.md": text})
     files = {part.key: pages / f"{part.key}.md" for part in every}
     written = {key: file.read_text("utf-8") for key, file in files.items() if file.exists()}
@@ -131,6 +133,7 @@ def main() -> int:
     parser.add_argument("--hours", type=float, default=1000.0)
     parser.add_argument("--only", nargs="+", default=(), metavar="PART")
     parser.add_argument("--page", type=Path, help="default: comparison.md in the folder")
+    parser.add_argument("--so-far", action="store_true", help="writes a page of what is not finished, too")
     parser.add_argument("--list", action="store_true", help="the parts and how far they are")
     asked = parser.parse_args()
     folder = asked.folder.resolve()
@@ -143,8 +146,8 @@ def main() -> int:
         return 0
     chosen = [part for part in every if part.key in asked.only] if asked.only else list(every)
     for _ in play_all(chosen, folder, asked.hours):
-        write(every, folder, page)
-    write(every, folder, page)
+        write(every, folder, page, asked.so_far)
+    write(every, folder, page, asked.so_far)
     print(page)
     return 0 if all(State.of(folder / part.key).finished for part in chosen if not part.why_not) else GO_ON
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from corpora.exam import wilson
@@ -19,11 +19,13 @@ from proxy.ab.plan import RunPlan
 from proxy.ab.store import ResultStore
 from proxy.ab.summary import ArmFacts
 from proxy.ab.verdicts import Comparison, compare
+from proxy.conversation.errors import StartError
 from tests.bench.comparison.parts import Part
 
 LAST_TURNS = 10  # of a loop, whose times are told
 _FEWER_IS_BETTER = {"broken turns", "refused or broken off"}
 _HEART = ("| broken turns", "| exactly right", "| loops that came", "| first token", "| a turn")
+_SO_FAR = "Not played to its end yet:"
 _MET, _MISSED = ": met.", ": **missed**"
 _FOLDERS = re.compile(r"(?<![\w:/.])/(?:[^\s/'\"=,]+/)+")
 # the page's prose, whose links are those of docs/
@@ -34,7 +36,7 @@ _INTRODUCTION, _CONDITIONS = (
 
 @dataclass(frozen=True, slots=True)
 class Played:
-    """A finished part. labels: of the arms, in order. names: of these, in the page."""
+    """A part as far as it was played. labels: of the arms, in order. names: of these, in the page."""
 
     part: Part
     results: Results
@@ -48,13 +50,17 @@ class Played:
     notes: tuple[str, ...]
 
     @classmethod
-    def read(cls, part: Part, folder: Path, names: Mapping[str, str]) -> Played:
-        """Raises StartError for a folder without a run."""
+    def read(cls, part: Part, folder: Path, names: Mapping[str, str], finished: bool = True) -> Played:
+        """Raises StartError for a folder without a run.
+
+        finished: else only what all arms have played counts.
+        """
         store, kept = ResultStore.resume(folder)
         plan = RunPlan.read(kept)
+        results = store.read()
         return cls(
             part,
-            store.read(),
+            results if finished else played_by_all(results, plan.arms),
             plan.arms,
             {arm: names.get(arm, arm) for arm in plan.arms},
             plan.levels[0],
@@ -85,13 +91,37 @@ class Played:
         return statistics.median(known) if known else None
 
 
-def write_part(part: Part, folder: Path, names: Mapping[str, str]) -> str:
-    """The page of a finished part. names: of its arms, in the page.
+def played_by_all(results: Results, arms: Sequence[str]) -> Results:
+    """What was measured in the conversations that all arms have played."""
+    mine = [{item.item for item in results.items if item.arm == arm} for arm in arms]
+    shared = set.intersection(*mine)
+    return replace(
+        results,
+        turns=tuple(turn for turn in results.turns if turn.item in shared),
+        items=tuple(item for item in results.items if item.item in shared),
+    )
+
+
+def conversations_so_far(folder: Path) -> int:
+    """How many conversations all arms of a run have played; 0 without a run."""
+    try:
+        store, kept = ResultStore.resume(folder)
+    except StartError:
+        return 0
+    arms = RunPlan.read(kept).arms
+    return len(played_by_all(store.read(), arms).items) // len(arms)
+
+
+def write_part(part: Part, folder: Path, names: Mapping[str, str], finished: bool = True) -> str:
+    """The page of a part, finished or so far. names: of its arms, in the page.
 
     Raises ValueError where a path of this machine would stand in it.
     """
-    one = Played.read(part, folder, names)
-    text = "\n".join((f"# {part.title}\n", *_results(one), *_provenance(one)))
+    one = Played.read(part, folder, names, finished)
+    head = f"# {part.title}\n"
+    if not finished:
+        head += f"\n{_SO_FAR} {conversations_so_far(folder)} of {part.conversations} loops on each arm.\n"
+    text = "\n".join((head, *_results(one), *_provenance(one)))
     if left := re.search(r"(?<![\w:/.`])/(?:home|root|tmp|work|Users|opt|var)/\S*", text):
         raise ValueError(f"a path of this machine stands in the page: {left.group()}")
     return text
@@ -113,6 +143,7 @@ def write_summary(parts: Sequence[Part], written: Mapping[str, str], folder: str
 def _heart(page: str) -> Iterator[str]:
     """The rows of a part's table that tell most, and whether it met its bars."""
     lines = page.splitlines()
+    yield from (f"{line}\n" for line in lines if line.startswith(_SO_FAR))
     table = [line for line in lines if line.startswith("|")]
     yield from table[:2]
     yield from (line for line in table if line.startswith(_HEART))

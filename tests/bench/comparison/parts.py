@@ -13,8 +13,8 @@ from proxy.ab.worlds import world_workload
 GUARDS = ("full", "repair", "constrain", "off")
 BITS = {"4": BUNDLED[2], "8": BUNDLED[1], "full": BUNDLED[0]}
 LOOPS, TURNS = 20, 40
-#: seven conversations are the least that can show a difference with 95%; one more may fail
-OTHER_LOOPS, OTHER_TURNS = 8, 20
+LEAST_LOOPS = 7  # can show a difference with 95%
+OTHER_LOOPS, OTHER_TURNS = LEAST_LOOPS + 1, 20  # one may fail
 MAX_TOKENS = 512
 #: of the bundled model, in the order in which they are played: bits, temperature, loops at a time
 _BUNDLED_PARTS = (
