@@ -20,7 +20,7 @@ from pathlib import Path
 from proxy.ab.export import write_whole
 from proxy.ab.store import NAME as RESULTS
 from tests.bench.comparison.page import conversations_so_far, write_part, write_summary
-from tests.bench.comparison.parts import LEAST_LOOPS, Part, missing_arms, parts, turns_of
+from tests.bench.comparison.parts import Part, missing_arms, parts, turns_of
 from tests.bench.servers import ROOT
 
 GO_ON = 75  # EX_TEMPFAIL
@@ -103,13 +103,13 @@ def write(every: Sequence[Part], folder: Path, page: Path, so_far: bool = False)
     """Writes the pages of the finished parts, and the one of all parts whose pages are there: they may have
     been written on another day.
 
-    so_far: those too of which all arms have played as many loops as can show a difference.
+    so_far: those too of which some arms have played as many loops as can show a difference.
     """
     pages = page.with_suffix("")
     pages.mkdir(parents=True, exist_ok=True)
     for part in every:
         state = State.of(folder / part.key)
-        if state.finished or (so_far and conversations_so_far(folder / part.key) >= LEAST_LOOPS):
+        if state.finished or (so_far and conversations_so_far(folder / part.key)):
             text = write_part(part, folder / part.key, state.arms, state.finished)
             write_whole(pages, {f"{part.key}.md": text})
     files = {part.key: pages / f"{part.key}.md" for part in every}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import statistics
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,7 +21,7 @@ from proxy.ab.store import ResultStore
 from proxy.ab.summary import ArmFacts
 from proxy.ab.verdicts import Comparison, compare
 from proxy.conversation.errors import StartError
-from tests.bench.comparison.parts import Part
+from tests.bench.comparison.parts import LEAST_LOOPS, Part
 
 LAST_TURNS = 10  # of a loop, whose times are told
 _FEWER_IS_BETTER = {"broken turns", "refused or broken off"}
@@ -36,7 +37,10 @@ _INTRODUCTION, _CONDITIONS = (
 
 @dataclass(frozen=True, slots=True)
 class Played:
-    """A part as far as it was played. labels: of the arms, in order. names: of these, in the page."""
+    """A part as far as it was played.
+
+    labels: of the arms that were, in order. names: of all that are to be, in the page.
+    """
 
     part: Part
     results: Results
@@ -58,10 +62,11 @@ class Played:
         store, kept = ResultStore.resume(folder)
         plan = RunPlan.read(kept)
         results = store.read()
+        arms = plan.arms if finished else played_arms(results, plan.arms)
         return cls(
             part,
-            results if finished else played_by_all(results, plan.arms),
-            plan.arms,
+            results if finished else played_by_all(results, arms),
+            arms,
             {arm: names.get(arm, arm) for arm in plan.arms},
             plan.levels[0],
             str(store.kept("command")),
@@ -91,25 +96,32 @@ class Played:
         return statistics.median(known) if known else None
 
 
+def played_arms(results: Results, arms: Sequence[str]) -> tuple[str, ...]:
+    """The arms that have played as many loops as can show a difference."""
+    loops = Counter(item.arm for item in results.items)
+    return tuple(arm for arm in arms if loops[arm] >= LEAST_LOOPS)
+
+
 def played_by_all(results: Results, arms: Sequence[str]) -> Results:
-    """What was measured in the conversations that all arms have played."""
-    mine = [{item.item for item in results.items if item.arm == arm} for arm in arms]
-    shared = set.intersection(*mine)
+    """What was measured in the conversations that all of these arms have played."""
+    times = Counter(item.item for item in results.items if item.arm in arms)
+    shared = {item for item, count in times.items() if count == len(arms)}
     return replace(
         results,
-        turns=tuple(turn for turn in results.turns if turn.item in shared),
-        items=tuple(item for item in results.items if item.item in shared),
+        turns=tuple(turn for turn in results.turns if turn.arm in arms and turn.item in shared),
+        items=tuple(item for item in results.items if item.arm in arms and item.item in shared),
     )
 
 
 def conversations_so_far(folder: Path) -> int:
-    """How many conversations all arms of a run have played; 0 without a run."""
+    """How many conversations the arms that have played enough of them share; 0 where fewer than two have."""
     try:
         store, kept = ResultStore.resume(folder)
     except StartError:
         return 0
-    arms = RunPlan.read(kept).arms
-    return len(played_by_all(store.read(), arms).items) // len(arms)
+    results = store.read()
+    arms = played_arms(results, RunPlan.read(kept).arms)
+    return len(played_by_all(results, arms).items) // len(arms) if len(arms) > 1 else 0
 
 
 def write_part(part: Part, folder: Path, names: Mapping[str, str], finished: bool = True) -> str:
@@ -170,6 +182,8 @@ def _results(one: Played) -> Iterator[str]:
     yield ""
     if absent:
         yield f"Not installed where this was measured: {', '.join(absent)}.\n"
+    if to_come := [name for label, name in one.names.items() if label not in one.labels]:
+        yield f"Not played yet: {', '.join(to_come)}.\n"
     yield from (f"{_named(one, note)}.\n" for note in one.notes)
 
 
