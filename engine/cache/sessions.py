@@ -148,9 +148,9 @@ class CachedSessions:
         session.branches.append(Branch(tokens, session.last_seen))
         ahead = {segment.name for segment in self._path(tokens)}
         for segment in left:
+            self._cache.ram.take_buffers(segment)  # no turn goes on there, even where the path does
             if segment.name not in ahead:
                 segment.rank = Rank.superseded
-                self._cache.ram.take_buffers(segment)  # no turn goes on there
         self._protect(session)
 
     def _path(self, tokens: Tokens) -> Iterator[Segment]:

@@ -108,10 +108,15 @@ def test_who_diverges_gets_a_copy_and_leaves_the_buffers_to_the_others(engines: 
 
 
 def test_who_writes_the_last_answer_otherwise_leaves_none_behind(core: EngineCore) -> None:
-    """No turn of its session goes on there; and one such turn after the other had filled the memory."""
-    for turn in range(3):
-        alone(core, asked(SYSTEM + f" {turn} was said, or something like it. Go on"))
+    """No turn of its session goes on there; and one such turn after the other had filled the memory. Both
+    where the new turn leaves the path at the end of a segment, and within one.
+    """
+    prompt = SYSTEM
+    for turn in range(4):
+        told = alone(core, asked(prompt))
         assert len(kept(core)) == 1
+        whole = next_prompt(asked(prompt), told, "")
+        prompt = (*whole[: -turn - 1], *f"{turn} was said, or something like it. Go on".encode())
 
 
 @pytest.mark.parametrize("steps", [1, 4, 9, 12])
