@@ -219,7 +219,7 @@ def test_a_part_may_be_told_of_before_its_end(tmp_path: Path) -> None:
     assert told in summary
     text = (tmp_path / "docs" / "comparison" / f"{found[0].key}.md").read_text("utf-8")
     assert told in text
-    assert "Not played yet: mlx_lm.server." in text
+    assert all("\n\nNot played enough yet: mlx_lm.server.\n" in page for page in (text, summary))
     assert text.count("mlx_lm.server") == 3, "there, and in how it was started"
     assert "9 of 360 (" in summary
     assert f"- {found[2].title}\n" in summary

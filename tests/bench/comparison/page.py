@@ -26,7 +26,7 @@ from tests.bench.comparison.parts import LEAST_LOOPS, Part
 LAST_TURNS = 10  # of a loop, whose times are told
 _FEWER_IS_BETTER = {"broken turns", "refused or broken off"}
 _HEART = ("| broken turns", "| exactly right", "| loops that came", "| first token", "| a turn")
-_SO_FAR = "Not played to its end yet:"
+_SO_FAR, _TO_COME = "Not played to its end yet:", "Not played enough yet:"
 _MET, _MISSED = ": met.", ": **missed**"
 _FOLDERS = re.compile(r"(?<![\w:/.])/(?:[^\s/'\"=,]+/)+")
 # the page's prose, whose links are those of docs/
@@ -161,6 +161,7 @@ def _heart(page: str) -> Iterator[str]:
     yield from (line for line in table if line.startswith(_HEART))
     yield ""
     yield from (line for line in lines if line.startswith("- ") and (line.endswith(_MET) or _MISSED in line))
+    yield from (f"\n{line}" for line in lines if line.startswith(_TO_COME))
 
 
 def _results(one: Played) -> Iterator[str]:
@@ -183,7 +184,7 @@ def _results(one: Played) -> Iterator[str]:
     if absent:
         yield f"Not installed where this was measured: {', '.join(absent)}.\n"
     if to_come := [name for label, name in one.names.items() if label not in one.labels]:
-        yield f"Not played yet: {', '.join(to_come)}.\n"
+        yield f"{_TO_COME} {', '.join(to_come)}.\n"
     yield from (f"{_named(one, note)}.\n" for note in one.notes)
 
 
