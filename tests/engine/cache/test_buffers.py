@@ -111,7 +111,7 @@ def test_who_writes_the_last_answer_otherwise_leaves_none_behind(core: EngineCor
     """No turn of its session goes on there; and one such turn after the other had filled the memory. Both
     where the new turn leaves the path at the end of a segment, and within one.
     """
-    prompt = SYSTEM
+    prompt: str | tuple[int, ...] = SYSTEM
     for turn in range(4):
         told = alone(core, asked(prompt))
         assert len(kept(core)) == 1
