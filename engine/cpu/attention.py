@@ -39,7 +39,7 @@ def install() -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class RowView:
     """What the queries of one row see.
 
     queries: how many of them are its own; the others are padding behind them.
@@ -85,26 +85,26 @@ def attend(
     return mx.array(mixed_rows(np.asarray(q) * np.float32(scale), parts))
 
 
-def separate(k: Rows, v: Rows) -> Iterator[Part]:
+def separate(k: Rows, v: Rows) -> Iterator[RowView]:
     """The parts of rows that have buffers of their own."""
     for queries, keys, values in zip(k.added, k.arrays, v.arrays, strict=True):
         _, hidden = cover("causal", 0, queries, keys.shape[2])
-        yield Part(queries, np.asarray(keys)[0], np.asarray(values)[0], hidden)
+        yield RowView(queries, np.asarray(keys)[0], np.asarray(values)[0], hidden)
 
 
-def padded(k: Floats, v: Floats, mask: mx.array | str | None, queries: int) -> Iterator[Part]:
+def padded(k: Floats, v: Floats, mask: mx.array | str | None, queries: int) -> Iterator[RowView]:
     """The parts of rows that were brought to one length."""
     for row, (keys, values) in enumerate(zip(k, v, strict=True)):
         start, hidden = cover(mask, row, queries, keys.shape[1])
-        yield Part(queries, keys[:, start:], values[:, start:], hidden)
+        yield RowView(queries, keys[:, start:], values[:, start:], hidden)
 
 
-def mixed_rows(q: Floats, parts: Sequence[Part]) -> Floats:
+def mixed_rows(q: Floats, parts: Sequence[RowView]) -> Floats:
     """mixed() over rows [rows, heads, queries, width], each with its part; several rows, groups of heads or
     heads at a time.
     """
     found = np.zeros((*q.shape[:-1], parts[0].v.shape[-1]), dtype=np.float32)
-    few: list[tuple[Floats, Part, Floats]] = []
+    few: list[tuple[Floats, RowView, Floats]] = []
     for part, asked, answer in zip(parts, q, found, strict=True):
         if part.queries >= FEW_QUERIES:
             fill_blocks(asked, part, answer)
@@ -120,7 +120,7 @@ def mixed_rows(q: Floats, parts: Sequence[Part]) -> Floats:
     return found
 
 
-def by_group(q: Floats, part: Part, found: Floats) -> Iterator[tuple[Floats, Part, Floats]]:
+def by_group(q: Floats, part: RowView, found: Floats) -> Iterator[tuple[Floats, RowView, Floats]]:
     """A row as its groups of heads."""
     shared = len(q) // len(part.k)
     for group in range(len(part.k)):
@@ -128,7 +128,7 @@ def by_group(q: Floats, part: Part, found: Floats) -> Iterator[tuple[Floats, Par
         yield q[heads], replace(part, k=part.k[one], v=part.v[one]), found[heads]
 
 
-def fill_heads(share: tuple[Floats, Part, Floats]) -> None:
+def fill_heads(share: tuple[Floats, RowView, Floats]) -> None:
     """mixed() over heads of a row at once, for few queries. share: queries, their part, and the answer."""
     q, part, found = share
     heads, _, width = q.shape
@@ -137,7 +137,7 @@ def fill_heads(share: tuple[Floats, Part, Floats]) -> None:
     found[:, : part.queries] = mean.reshape(heads, part.queries, -1)
 
 
-def fill_blocks(q: Floats, part: Part, found: Floats) -> None:
+def fill_blocks(q: Floats, part: RowView, found: Floats) -> None:
     """mixed() over the heads of a row and blocks of its queries, several heads at a time."""
     heads, hidden = len(q), part.hidden
 
