@@ -99,14 +99,15 @@ def draw_case(rng: Random, words: Vocabulary, most_tools: int = 5) -> Case:
 def case_over(rng: Random, tools: Sequence[NestedTool]) -> Case:
     """A request over these tools, which are two or more."""
     first, second = rng.sample(tools, 2)
-    right, text = _wanted(rng, first)
-    sibling, _ = _wanted(rng, second)
+    right, text = wanted(rng, first)
+    sibling, _ = wanted(rng, second)
     return Case(
         tuple(one.definition() for one in tools), ({"role": "user", "content": text},), right, sibling
     )
 
 
-def _wanted(rng: Random, tool: NestedTool) -> tuple[Call, str]:
+def wanted(rng: Random, tool: NestedTool) -> tuple[Call, str]:
+    """A call of the tool with one argument or more, and the request for it in words."""
     arguments = draw_arguments(rng, tool.fields)
     while not arguments:
         arguments = draw_arguments(rng, tool.fields)
