@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 
 from repair.beginnings import begins_call, opens_section
 from repair.dialect import dialect
 from repair.endings import ends_in_call
+from repair.events import Event, thoughts_behind
 from repair.formats import AUTO, FORMATS, Wire, remains_of
 from repair.regions import is_blank
 from repair.strict import decode_strict
@@ -56,7 +58,7 @@ def find_attempt(
 
 
 def find_residue(
-    text: str, calls: list[ToolCall], tools: ToolSet, format: str | Wire = AUTO
+    text: str, calls: list[ToolCall], tools: ToolSet, format: str | Wire = AUTO, events: Sequence[Event] = ()
 ) -> Problem | None:
     """The problem of a turn whose text, beside its calls, holds the rest of another call; None where it does
     not.
@@ -65,14 +67,17 @@ def find_residue(
     counted.
 
     format: of the turn, which may be one that only this server has.
+    events: of the turn. An end of a call in the reasoning behind a call may be that call's, of which a value
+        holds what begins reasoning.
     """
-    if is_blank(text):
+    thoughts = thoughts_behind(events)
+    if is_blank(text) and is_blank(thoughts):
         return None
     plain = _CODE.sub("", text) if "`" in text else text
     own = dialect(format, tools.names).remains
-    left = next((one for one in own if one in plain), None)
+    left = next((one for one in own if one in plain or one in thoughts), None)
     found = (
-        (re.search(re.escape(left), plain) if left else None)
+        (re.search(re.escape(left), plain + thoughts) if left else None)
         or _RESIDUE.search(plain)
         or _find_broken_word(plain)
         or _find_untold(plain, calls, tools)

@@ -99,6 +99,12 @@ def texts_of(events: list[Event]) -> list[str]:
     return [one.text for one in events if isinstance(one, Text)]
 
 
+def thoughts_behind(events: Sequence[Event]) -> str:
+    """The reasoning behind the first call."""
+    first = next((at for at, one in enumerate(events) if isinstance(one, Calls)), len(events))
+    return "".join(one.text for one in events[first:] if isinstance(one, Reasoning))
+
+
 def without_lead(event: Event, count: int) -> Event | None:
     """The event without its first `count` characters, which belong to the prompt; None if nothing is left."""
     rest = text_of(event)[count:]

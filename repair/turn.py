@@ -198,7 +198,8 @@ class Turn:
         calls, fixes, problems = _judge(events, self._tools, cut, self._judged)
         if not calls and not problems:
             return self._without_calls(events)
-        residue = find_residue("".join(self._said), calls, self._tools, self._format) if calls else None
+        said = "".join(self._said)
+        residue = find_residue(said, calls, self._tools, self._format, events) if calls else None
         problems += [one for one in (misplaced, residue) if one is not None]
         if not problems:
             calls, more, problems = self._apply_policy(calls)
