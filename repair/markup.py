@@ -251,11 +251,13 @@ def _doubled(value: str, tool: Tool | None, grammar: MarkupGrammar) -> str:
 def _typed(value: Bare, string: str | None) -> Any:
     if string in ("true", "string"):
         return value.text
+    if string is None:
+        return value
     try:
         read, end = decode_strict(value.text)
     except ValueError:
         return value
-    return read if string is not None and not value.text[end:].strip() else value
+    return value if value.text[end:].strip() else read
 
 
 def _closes(value: str, at: int, grammar: MarkupGrammar) -> bool:

@@ -27,7 +27,7 @@ KNOWN: tuple[Pair, ...] = (
 IN_PROMPTS: tuple[Pair, ...] = (("Here are my reasoning steps:", "[BEGIN FINAL RESPONSE]"),)
 
 # closing markers that end any message of their family: alone they say nothing about reasoning
-_ENDS_ANYTHING = frozenset(("<|end|>", "<channel|>", "<|eom|>"))
+_ENDS_ANYTHING = frozenset(("<|end|>", "<channel|>", "<|eom|>", "<|end_message|>", "<|im_end|>"))
 # checkpoints of one family tell their markers apart by a suffix: <think:6124c78e> ... </think:6124c78e>
 SUFFIXED, SUFFIXED_END = "<think:", "</think:"
 _OPENING = re.compile(r"<think(?P<suffix>:[\w.-]{1,40})>")

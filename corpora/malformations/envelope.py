@@ -46,8 +46,13 @@ _TERMINATORS = {
 }
 #: without their opening marker these begin with a name, or have nothing that says which call it is
 _LOST_WITH_OPENER = frozenset(
-    ("glm", "mistral", "hunyuan", "harmony", "apertus", "function_gemma", "ifm", "iquest", "inkling", "muse")
+    (
+        *("glm", "mistral", "hunyuan", "harmony", "apertus", "function_gemma", "ifm", "iquest"),
+        *("iquest_coder", "inkling", "muse", "telechat", "step_audio", "cwm", "solar2"),
+    )
 )
+#: what ends a message of theirs ends reasoning too, so that a draft in it is a call
+_NO_DRAFTS = frozenset(("harmony", "gemma4", "muse", "inkling", "clova"))
 _PROSE = ("Let me look that up.", "Sure, one moment!", "I will call the tool now:", "Okay.\n\nHere it is.")
 _AFTER = ("I hope this helps.", "Done, see above.", "Waiting for the result now")
 
@@ -310,7 +315,7 @@ def calls_forbidden(specimen: Specimen, rng: Random) -> Specimen | None:
 def draft_in_reasoning(specimen: Specimen, rng: Random) -> Specimen | None:
     """A call that was thought of, and then an answer."""
     pairs = () if specimen.format == ARGUMENTS else FORMATS[specimen.format].REASONING
-    if not pairs or specimen.format in ("harmony", "gemma4", "muse"):
+    if not pairs or specimen.format in _NO_DRAFTS:
         return None
     opener, closer = rng.choice(pairs)
     text = f"{opener}I could write\n{specimen.text}\nbut no.{closer}The answer is 4."

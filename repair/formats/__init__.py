@@ -21,6 +21,7 @@ from repair.formats import (
     hermes,
     hunyuan,
     hunyuan3,
+    inkling,
     kimi,
     lfm2,
     llama3,
@@ -66,6 +67,7 @@ _ALL: tuple[Format, ...] = (
     llama3,
     phi4,
     *_ROWS.values(),
+    inkling,
     hunyuan3,
     lfm2,
     llama4,
@@ -121,7 +123,7 @@ MESSAGES: dict[str, Callable[[str, ToolSet], bool | None]] = {
 }
 
 # markers that belong to a message's frame and are not content
-_DROPPED = {one.NAME: one.DROPPED for one in (harmony, command, muse, gemma4)}
+_DROPPED = {one.NAME: one.DROPPED for one in (harmony, command, muse, gemma4, inkling)}
 FRAMED = frozenset((harmony.NAME,))
 FRAMES = frozenset(harmony.DROPPED)
 FRAME_ENDS = harmony.FRAME_ENDS
@@ -170,12 +172,20 @@ _NEIGHBOURS = {
     "hunyuan": ("hunyuan3",),
     "hunyuan_a13b": ("hunyuan3",),
     "dsml41": ("dsml",),
+    "ifm": ("ifm_json",),
+    "ifm_json": ("ifm",),
+    "telechat": ("hermes", "glm"),
+    "rwkv": ("hermes", "qwen_xml"),
+    "step_audio": ("hermes",),
 }
+# what opens their calls stands in other templates too
+_SHARED = ("granite", "hunyuan_a13b", "dsml41", "rwkv", "telechat", "step_audio", "ifm_json")
 _ROW_MARKS = tuple((one.OPENERS[0], one.NAME) for one in _ROWS.values())
 _TEMPLATE_MARKS = (
     ("]<]minimax[>[", "minimax_m3"),
     ("<atem:function_calls>", "muse"),
-    *(mark for mark in _ROW_MARKS if mark[1] not in ("granite", "hunyuan_a13b", "dsml41")),
+    (inkling.CALL, "inkling"),
+    *(mark for mark in _ROW_MARKS if mark[1] not in _SHARED),
     ("<\uff5cDSML\uff5c calls>", "dsml41"),
     ("<tool_calls:", "hunyuan3"),
     ("<tool_calls{}>", "hunyuan3"),
@@ -197,8 +207,12 @@ _TEMPLATE_MARKS = (
     ("<arg_key>", "glm"),
     ("<function=", "qwen_xml"),
     ("<param name=", "minicpm"),
+    ("<param_key>", "telechat"),
+    ("<tool_call>function\n", "step_audio"),
+    ("<tool_call>function\\n", "step_audio"),
     ("<function_calls>", "olmo3"),
     ("<tool_calls>", "hunyuan_a13b"),
+    ("<invoke name=", "rwkv"),
     ("<tool_call>", "hermes"),
     ("<|python_tag|>", "llama3"),
     ("<|channel|>", "harmony"),

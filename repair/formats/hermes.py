@@ -5,7 +5,7 @@
     </tool_call>
 
 Also seen: several objects or an array in one tag, other names of the tag, and the tool's name before its
-arguments: `<f>{json}</f>` or `f>{json}`.
+arguments: `<f>{json}</f>`, `f>{json}` or `f{json}`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ CLOSERS = (CLOSE, *ALIASES.values())
 REASONING = (("<think>", "</think>"),)
 
 
-_NAMED = re.compile(r"\s*<?(?P<name>[\w./-]{1,256})>\s*(?=\{)")
+_NAMED = re.compile(r"\s*<?(?P<name>[\w./-]{1,256})>?\s*(?=\{)")
 
 
 def parse(text: str, at: int, tools: ToolSet) -> Region | None:

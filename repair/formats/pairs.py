@@ -76,7 +76,10 @@ class Pairs:
         # without its own tag a value begins after the key's, or on the next line
         lost = rf"\n?(?P<lost>)(?=[^<\s][^<]*{end})"
         wrong = rf"\s*(?P<wrong>{key})(?=[^<]*{end})"
-        opening = rf"{half}(?:\s*{key_end})*(?:\s*{value}|{wrong}|{lost})"
+        # a tag may tell the type: <arg_type>string</arg_type>
+        start, end_tag = (re.escape(one.replace("_key", "_type")) for one in (self.key, self.key_end))
+        typed = rf"(?:\s*{start}\s*(?P<typed>\w{{1,16}})\s*{end_tag})?" if "_key" in self.key else ""
+        opening = rf"{half}(?:\s*{key_end})*{typed}(?:\s*{value}|{wrong}|{lost})"
         return MarkupGrammar(
             *(re.compile(opening), self.value_end, (self.close,)),
             newline=False,

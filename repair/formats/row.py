@@ -33,6 +33,7 @@ class Row:
     shape: one of SHAPES.
     section, section_end: around all calls of a turn; "" where each call stands alone.
     call: from the beginning of a call to its arguments.
+    optional: the part of `call` that not all models write.
     call_end: after the arguments.
     joint: between two calls.
     listed: the calls are items of an array.
@@ -61,6 +62,7 @@ class Row:
     dropped: tuple[str, ...] = ()
     start: str = ""
     also: tuple[str, ...] = ()
+    optional: str = ""
 
 
 def literal_head(text: str) -> str:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from repair.formats.row import Row
 
 _GCML, _DSML = "\uff5cGCML\uff5c", "\uff5cDSML\uff5c"
 _PLAMO = "<|plamo:{}_tool_{}:plamo|>"
+_PLAMO_JSON = "<|plamo:constrain|>json<|plamo:msg|>"
+_IFM_THINK = tuple((f"<ifm|{one}>", f"</ifm|{one}>") for one in ("think", "think_fast", "think_faster"))
 _THINK = (("<think>", "</think>"),)
 
 
@@ -30,14 +34,30 @@ def _invokes(name: str, mark: str, space: str, section: str) -> Row:
     )
 
 
+def _plain_invokes(name: str, section: str) -> Row:
+    """MiniMax M2's tags in another envelope."""
+    return Row(
+        name,
+        "tags",
+        section=f"<{section}>\n",
+        section_end=f"\n</{section}>",
+        call='<invoke name="{name}">\n',
+        parameter='<parameter name="{key}">',
+        parameter_end="</parameter>\n",
+        call_end="</invoke>",
+        joint="\n",
+        reasoning=_THINK,
+    )
+
+
 def _pairs(name: str, mark: str, tag: str, line: str) -> Row:
     """GLM's tags with other names."""
     return Row(
         name,
         "pairs",
         call=f"<{tag}>{{name}}{line}",
-        parameter=f"<{mark}arg_key>{{key}}</{mark}arg_key>{line}<{mark}arg_value>",
-        parameter_end=f"</{mark}arg_value>{line}",
+        parameter=f"<{mark}_key>{{key}}</{mark}_key>{line}<{mark}_value>",
+        parameter_end=f"</{mark}_value>{line}",
         call_end=f"</{tag}>",
         joint="\n",
         reasoning=_THINK,
@@ -82,12 +102,6 @@ ROWS: tuple[Row, ...] = (
     ),
     Row("gigachat31", "objects", call="<|function_call|>", dropped=("<|message_sep|>",)),
     Row(
-        *("inkling", "objects"),
-        call="<|message_model|>{name}<|content_invoke_tool_json|>",
-        call_end="<|end_message|>",
-        arguments_key="args",
-    ),
-    Row(
         *("solar", "named"),
         section="<|tool_calls|>",
         call="<|tool_call:begin|>{id}<|tool_call:name|>{name}<|tool_call:args|>",
@@ -103,8 +117,37 @@ ROWS: tuple[Row, ...] = (
         + _PLAMO.format("begin", "name")
         + "{name}"
         + _PLAMO.format("end", "name")
-        + _PLAMO.format("begin", "arguments"),
+        + _PLAMO.format("begin", "arguments")
+        + _PLAMO_JSON,
+        optional=_PLAMO_JSON,
         call_end=_PLAMO.format("end", "arguments") + _PLAMO.format("end", "request"),
+        reasoning=(("<|plamo:begin_think:plamo|>", "<|plamo:end_think:plamo|>"),),
+        dropped=("<|plamo:tag|>",),
+    ),
+    Row(
+        *("step_audio", "named"),
+        call="<tool_call>function\n{name}\n",
+        call_end="</tool_call>",
+        joint="\n",
+        reasoning=_THINK,
+    ),
+    Row(
+        *("cwm", "named"),
+        call="<tool: function>\n{name} ",
+        call_end="\n</tool>",
+        joint="\n",
+        reasoning=_THINK,
+    ),
+    Row(
+        *("clova", "objects"),
+        section="<|im_start|>assistant -> tool/function_call\n",
+        section_end="<|im_end|>",
+        listed=True,
+        joint=", ",
+        start="<|im_start|>assistant",
+        also=("<|im_end|>\n<|im_start|>assistant -> tool/function_call",),
+        reasoning=(("<|im_start|>assistant/think", "<|im_end|>"),),
+        dropped=("<|stop|>",),
     ),
     Row(
         "qwen_agent",
@@ -115,8 +158,35 @@ ROWS: tuple[Row, ...] = (
     ),
     _invokes("dsml41", _DSML, " ", "calls"),
     _invokes("gcml", _GCML, "", "tool_calls"),
-    _pairs("ifm", "ifm|", "ifm|tool_call", "\n"),
-    _pairs("iquest", "", "iquest_tool_call", ""),
+    _plain_invokes("dots", "dots_function_call"),
+    _plain_invokes("rwkv", "tool_call"),
+    Row(
+        *("ifm_json", "objects"),
+        section="<ifm|tool_calls>\n",
+        section_end="\n</ifm|tool_calls>",
+        call="<ifm|tool_call>",
+        call_end="</ifm|tool_call>",
+        joint="\n",
+        reasoning=_IFM_THINK,
+    ),
+    replace(
+        _pairs("ifm", "ifm|arg", "ifm|tool_call", "\n"),
+        section="<ifm|tool_calls>\n",
+        section_end="\n</ifm|tool_calls>",
+        reasoning=_IFM_THINK,
+    ),
+    _pairs("iquest", "arg", "iquest_tool_call", ""),
+    _pairs("iquest_coder", "arg", "iquestcoder_tool_call", ""),
+    _pairs("telechat", "param", "tool_call", ""),
+    Row(
+        *("solar2", "tags"),
+        call="<|tool_call:start|>{name}\n",
+        parameter="<|tool_arg:start|>{key}<|tool_arg:value|>",
+        parameter_end="<|tool_arg:end|>\n",
+        call_end="<|tool_call:end|>",
+        joint="\n",
+        reasoning=(("<|think:start|>", "<|think:end|>"),),
+    ),
     Row(
         *("kimi_k3", "tags"),
         section="<|open|>tools<|sep|>",

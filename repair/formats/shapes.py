@@ -16,13 +16,14 @@ from repair.markup import MarkupGrammar, Tagged, read_tagged
 from repair.named import Named, read_named
 from repair.pythonic import may_be_call, render_python
 from repair.reasoning import Pair
-from repair.regions import Region, match_literal, problem_call, read_json_calls, skip_space
+from repair.regions import Region, close_region, match_literal, problem_call, read_json_calls, skip_space
 from repair.tools import ToolSet
-from repair.types import Body, RawCall, ToolCall
+from repair.types import Body, Fix, RawCall, ToolCall
 from repair.values import plain_parameters
 
 Parse = Callable[[str, int, ToolSet], Region | None]
 _FENCE = "```json\n"
+_BEGUN = 60  # characters of what ends a head, which tell it: a pattern may match 80
 _LEAST_MARKER = 4  # characters: shorter literals stand in other text too
 
 
@@ -105,7 +106,7 @@ def _parse_objects(form: RowFormat, text: str, at: int, tools: ToolSet) -> Regio
     if call and section and opener != call:
         return _parse_within(form, text, at, body, kind)
     region = read_json_calls(text, at, body, form.CLOSERS, form.OPENERS, kind)
-    return _with_own_keys(row, region)
+    return with_own_keys(row, region) if region else None
 
 
 def _parse_told_twice(form: RowFormat, text: str, at: int) -> Region | None:
@@ -115,10 +116,15 @@ def _parse_told_twice(form: RowFormat, text: str, at: int) -> Region | None:
     region = read_json_calls(text, at, head.end(), form.CLOSERS) if head else None
     if head is None or region is None:
         return None
-    if json.dumps(head.group("name").strip()) not in region.calls[0].text:
-        doubt = problem_call(text[at : region.end], "ambiguous_call", "a call with two names")
+    return with_one_name(form.row, head.group("name").strip(), region, text)
+
+
+def with_one_name(row: Row, name: str, region: Region, text: str) -> Region:
+    """A call that has its name in it too: refused where that is another one."""
+    if json.dumps(name) not in region.calls[0].text:
+        doubt = problem_call(text[region.start : region.end], "ambiguous_call", "a call with two names")
         return replace(region, calls=(*region.calls, doubt))
-    return _with_own_keys(form.row, region)
+    return with_own_keys(row, region)
 
 
 def has_own_keys(row: Row) -> bool:
@@ -126,9 +132,9 @@ def has_own_keys(row: Row) -> bool:
     return row.name_key not in ("name", "") or row.arguments_key not in ("arguments", "parameters")
 
 
-def _with_own_keys(row: Row, region: Region | None) -> Region | None:
+def with_own_keys(row: Row, region: Region) -> Region:
     """Calls whose name and arguments have the format's own keys, told apart from each other."""
-    if region is None or not has_own_keys(row):
+    if not has_own_keys(row):
         return region
     return replace(region, calls=tuple(_with_own_key(row, call) for call in region.calls))
 
@@ -152,19 +158,22 @@ def _parse_within(form: RowFormat, text: str, at: int, body: int, kind: Body) ->
     region, position = None, skip_space(text, body)
     while text.startswith(call, position):
         start = position + len(call)
-        one = _with_own_keys(row, read_json_calls(text, position, start, ends, (call,) if ends else (), kind))
+        one = read_json_calls(text, position, start, ends, (call,) if ends else (), kind)
         if one is None:
             break
+        one = with_own_keys(row, one)
         calls = (*region.calls, *one.calls) if region else one.calls
         region = replace(one, start=at, body_start=body, calls=calls)
         position = skip_space(text, one.end)
         if not one.closed:
             return region
-    end = row.section_end.strip()
-    if region is not None and end:
-        found = text.startswith(end, position)
-        region = replace(region, end=position + len(end) if found else region.end, closed=found)
-    return region
+    if region is None or not row.section_end.strip():
+        return region
+    fixes: list[Fix] = []
+    position, closed, problem = close_region(text, region.end, (row.section_end.strip(),), fixes)
+    last = replace(region.calls[-1], fixes=(*region.calls[-1].fixes, *fixes))
+    calls = (*region.calls[:-1], last, *([problem] if problem else []))
+    return replace(region, end=position, closed=closed, calls=calls)
 
 
 def _named(row: Row) -> Named:
@@ -173,7 +182,9 @@ def _named(row: Row) -> Named:
         call, fenced = row.call.removesuffix(_FENCE).rstrip(), True
     opener = literal_head(call)
     head = pattern(call)[len(pattern(opener)) :]
-    head += r"(?=\s*[{`])" if call.endswith("{name}") else ""
+    if row.optional:
+        head = head.replace(part := pattern(row.optional), f"(?:{part})?")
+    head += r"(?=\s*(?:[{`]|\"\{))" if call.endswith("{name}") else ""
     end = row.call_end.strip().removeprefix("```") if fenced else row.call_end.strip()
     sections = (row.section.strip(), *row.also) if row.section.strip() else ()
     return Named(
@@ -183,7 +194,7 @@ def _named(row: Row) -> Named:
         sections,
         (row.section_end.strip(),) if row.section_end.strip() else (),
         fenced,
-        re.escape(call.rsplit("}", 1)[-1].strip()) + r"\s{0,9}[{`]",
+        re.escape(call.rsplit("}", 1)[-1].strip()[-_BEGUN:]) + r"\s{0,9}[{`]",
     )
 
 
@@ -198,6 +209,9 @@ def _tagged(row: Row) -> Tagged:
     head = pattern(row.call)
     if head.endswith(">"):  # a call without parameters may close its own tag
         head = rf"{head[:-1]}(?P<empty>\s*/)?\s*>"
+    if not literal_tail(row.call):  # the name ends where something else begins
+        follows = (literal_head(row.parameter), row.call_end.strip())
+        head += rf"\s*(?={'|'.join(map(re.escape, follows))})"
     # a line break on both sides of a value belongs to the format
     wrapped = row.parameter.endswith("\n") or not row.parameter.endswith("}")
     return Tagged(

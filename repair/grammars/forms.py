@@ -139,11 +139,13 @@ _GLM = Tags(
 
 
 def form_of(row: Row) -> Form | None:
-    """How a row writes calls; None where values are typed by an attribute, which no grammar here supports."""
+    """How a row writes calls; None where values are typed by an attribute, or where the prompt has the
+    beginning of a call: no grammar here supports that.
+    """
     inside = bool(row.section.strip())
     trigger = row.section.strip() or literal_head(row.call)
     told_twice = row.shape == "objects" and "{name}" in row.call
-    if "{id}" in row.call or row.shape not in ("objects", "named", "pairs") or told_twice:
+    if "{id}" in row.call or row.start or row.shape not in ("objects", "named", "pairs") or told_twice:
         return None
     head, tail, arguments = (
         _literal(row.call if inside else row.call.removeprefix(trigger)),
@@ -157,10 +159,14 @@ def form_of(row: Row) -> Form | None:
         key, _, rest = row.parameter.partition("{key}")
         tags = Tags(key, rest, row.parameter_end, tail, row.parameter_end.strip(), _bounds(row, key))
         tail, arguments = "", _tagged_arguments(tags)
+    opening = row.section.removeprefix(row.section.rstrip()) * inside + "[" * row.listed
+    joint = row.joint if inside else None
+    if joint and joint == opening:  # told apart from the section's end by what stands behind it
+        head, opening, joint = f"{_literal(joint)}{head}", "", ""
     return Form(
         *(trigger, head, tail, arguments or json_arguments),
-        opening=row.section.removeprefix(row.section.rstrip()) * inside + "[" * row.listed,
-        joint=row.joint if inside else None,
+        opening=opening,
+        joint=joint,
         closing="]" * row.listed + row.section_end,
     )
 

@@ -36,7 +36,7 @@ MARKERS = sorted(
     | {marker for one in FORMATS.values() for pair in one.REASONING for marker in pair}
 )
 BARE = {"bare_json", "bare_python"}  # have no envelope, so that text beside a call makes it text as well
-UNMARKED = BARE | {"calling", "longcat"}  # nothing in a template tells them from other formats
+UNMARKED = BARE | {"calling", "longcat", "ifm_json"}  # nothing in a template tells them from other formats
 MESSAGE_END = "<|message_sep|>"  # of gigachat: belongs to no message's content
 HARD = [
     *[
@@ -155,6 +155,16 @@ def test_a_marker_in_a_value_never_becomes_another_call(format: str, data: st.Da
     outcome = run(FORMATS[format].render(tuple(calls)), format)
     if outcome.verdict is not Verdict.reask:
         assert same(outcome.calls, calls)
+
+
+@pytest.mark.parametrize("format", NAMES)
+def test_a_value_that_ends_its_call_and_begins_reasoning_is_not_cut(format: str) -> None:
+    for closer in FORMATS[format].CLOSERS:
+        for token, thought in (("<|return|>", "<|START_THINKING|>"), ("</s>", "<think>"), ("", "[THINK]")):
+            arguments = {"text": f"{closer}{token}{thought}.", "count": 1}
+            call = ToolCall("save_it", json.dumps(arguments, ensure_ascii=False))
+            outcome = run(FORMATS[format].render((call,)), format)
+            assert outcome.verdict is Verdict.reask or same(outcome.calls, [call]), arguments
 
 
 @pytest.mark.parametrize("format", NAMES)

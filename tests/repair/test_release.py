@@ -35,7 +35,7 @@ DELAYS: dict[str, int | None] = {
     "harmony": 1,
     "mistral": len("[TOOL_CALLS]"),
     "functionary": len("\n>>>"),
-    "minimax": len('<invoke name="run">'),
+    **dict.fromkeys(("minimax", "dots", "rwkv"), len('<invoke name="run">')),
     "dsml": len(f'{dsml.INVOKE}"run">'),
     "step3": len(f'{step3.OPEN}{step3.INVOKE}"run">'),
     "deepseek": len(f"{deepseek.CALL}function{deepseek.SEPARATOR}run\n`"),
@@ -45,15 +45,15 @@ DELAYS: dict[str, int | None] = {
     **dict.fromkeys(("lfm2", "llama4"), len("run(")),
     "olmo3": None,
     **dict.fromkeys(("llama3", "granite", "phi4", "bare_json", "bare_python")),
-    "pangu": len("{"),
+    **dict.fromkeys(("pangu", "clova"), len("{")),
     "solar": None,
     "plamo": len(f"{FORMATS['plamo'].render(TWO[1:])}".partition("{")[0])
     - len(FORMATS["plamo"].OPENERS[0])
     + 1,
     **{name: len(f'{FORMATS[name].OPENERS[1]}"run">') for name in ("dsml41", "gcml")},
     "kimi_k3": len('<|open|>call tool="run" index="1"<|sep|>'),
-    "muse": 0,
-    **dict.fromkeys(("minimax_m3", "hunyuan3")),
+    **dict.fromkeys(("muse", "inkling"), 0),
+    **dict.fromkeys(("minimax_m3", "hunyuan3", "ifm", "ifm_json")),
 }
 ENDLESS = ("llama3", "granite", "phi4", "solar", "hunyuan3", "bare_json", "bare_python")
 

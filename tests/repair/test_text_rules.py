@@ -45,7 +45,7 @@ TOOLS = ToolSet.compile(
     ]
 )
 # Their values end at text that a line of a patch may hold, so that no grammar can say where they end.
-UNBOUNDED = ("ifm", "iquest", "glm", "gemma4", "function_gemma")
+UNBOUNDED = ("ifm", "iquest", "iquest_coder", "telechat", "glm", "gemma4", "function_gemma")
 
 
 def patch_call(text: str) -> ToolCall:
