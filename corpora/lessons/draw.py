@@ -13,7 +13,7 @@ from corpora.lessons.drills import drilled_calls, drilled_corrections
 from corpora.lessons.handbook import environment, reminder, system_text
 from corpora.lessons.nested import draw_arguments, invent_tools, say_request
 from corpora.lessons.results import draw_telling, lookup_tool, plain_words
-from corpora.lessons.vocabulary import LESSONS
+from corpora.lessons.vocabulary import LESSONS, draw_words
 from corpora.talk import draw_talk
 from corpora.workshop import WORKSHOPS
 from corpora.world.base import Call
@@ -42,7 +42,7 @@ def room(rng: Random, longest: int) -> Conversation:
     """A few requests over many nested tools, behind a long system text."""
     tokens = _length(rng, longest)
     count = max(1, min(_MOST_TOOLS, int(tokens * rng.uniform(0.1, 0.6) / _TOOL_TOKENS)))
-    tools = invent_tools(rng, LESSONS, count)
+    tools = invent_tools(rng, draw_words(rng), count)
     rest = max(100, tokens - count * _TOOL_TOKENS)
     messages = _opening(rng, int(rest * rng.uniform(0.3, 0.9) * CHARACTERS))
     for number in range(rng.randint(1, 6)):
@@ -92,7 +92,7 @@ def words(rng: Random, longest: int) -> Conversation:
 
 def quiet(rng: Random, longest: int) -> Conversation:
     """Nothing is to be called: there are no tools, or none serves."""
-    tools = invent_tools(rng, LESSONS, rng.randint(1, 8)) if rng.random() < 0.5 else ()
+    tools = invent_tools(rng, draw_words(rng), rng.randint(1, 8)) if rng.random() < 0.5 else ()
     messages = _opening(rng, rng.choice((0, 0, 300, 3000)))
     for _ in range(rng.randint(1, 3)):
         drawn = rng.choices((draw_chatter, draw_talk, draw_unserved), (6, 2, 2))[0]
@@ -105,7 +105,7 @@ def corrected(rng: Random, longest: int) -> Conversation:
     """A refused attempt, the guard's message, and what is due; only that is learned."""
     kind = rng.choice(list(KINDS))
     form = Form.alone if rng.random() < 0.1 else rng.choice(forms_of(kind))
-    drawn = draw_correction(rng, LESSONS, kind, form)
+    drawn = draw_correction(rng, draw_words(rng), kind, form)
     messages = [*_opening(rng, rng.choice((0, 0, 0, 600))), *drawn.messages]
     if drawn.form is Form.alone:
         arguments = json.dumps(drawn.due[0].arguments, ensure_ascii=False)

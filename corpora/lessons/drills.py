@@ -13,7 +13,7 @@ from corpora.conversations import Conversation, Message
 from corpora.lessons.corrections import KINDS, case_over, forms_of, tell, wanted
 from corpora.lessons.nested import invent_tools
 from corpora.lessons.results import draw_telling
-from corpora.lessons.vocabulary import LESSONS
+from corpora.lessons.vocabulary import LESSONS, draw_words
 from corpora.world.base import Call
 from corpora.world.script import to_message
 
@@ -25,7 +25,7 @@ _DRILLED = tuple(kind for kind in KINDS if kind != "unasked_call")
 
 def drilled_calls(rng: Random, longest: int) -> Conversation:
     """Three to eight requests over one to six nested tools."""
-    tools = invent_tools(rng, LESSONS, rng.choice((1, 2, 2, 3, 3, 4, 6)))
+    tools = invent_tools(rng, draw_words(rng), rng.choice((1, 2, 2, 3, 3, 4, 6)))
     messages: list[Message] = []
     for number in range(rng.randint(3, 8)):
         count = rng.randint(2, 3) if rng.random() < _SEVERAL else 1
@@ -37,7 +37,7 @@ def drilled_calls(rng: Random, longest: int) -> Conversation:
 
 def drilled_corrections(rng: Random, longest: int) -> Conversation:
     """Up to six refused attempts over the same tools, each behind its request, and what was due."""
-    tools = invent_tools(rng, LESSONS, rng.randint(2, 4))
+    tools = invent_tools(rng, draw_words(rng), rng.randint(2, 4))
     messages: list[Message] = []
     for number in range(rng.randint(3, 6)):
         case, kind = case_over(rng, tools), rng.choice(_DRILLED)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from random import Random
 
 from corpora import lexicon
 
@@ -47,3 +48,60 @@ LESSONS = Vocabulary(
     ),
     options=tuple(lexicon.ENUM_WORDS),
 )  # fmt: skip
+
+KNOWN_SHARE = 0.25  # of the lessons use the words above
+_KNOWN = tuple(sorted({word for word in LESSONS.words() if len(word) > 4}))
+_SOUNDS = (
+    tuple(
+        """
+b c d f g h j k l m n p q r s t v w x z bl br ch ck cl dr ff gh gr kn ll nd ng pl ph rr sh ss st th tt wh wr
+""".split()
+    ),
+    tuple("a e i o u a e i o u a e i o y ai ea ee ie oo ou".split()),
+)
+#: what a request would say in another sense
+_TAKEN = frozenset(
+    "the and with without has yes not none null true false now please first second third".split()
+)
+
+
+def draw_words(rng: Random) -> Vocabulary:
+    """The words of one lesson: the known ones now and then, else new ones.
+
+    A network that meets the same few hundred names in all lessons learns them, and not to copy the names that
+    a schema has.
+    """
+    if rng.random() < KNOWN_SHARE:
+        return LESSONS
+    groups = tuple(_word(rng) for _ in range(6))
+    return Vocabulary(
+        verbs=_words(rng, 8),
+        nouns=_words(rng, 10),
+        fields={kind: tuple(_name(rng) for _ in range(5)) for kind in LESSONS.fields},
+        groups=tuple((one, f"{one}s") for one in groups),
+        options=_words(rng, 12),
+    )
+
+
+def _words(rng: Random, count: int) -> tuple[str, ...]:
+    return tuple(_word(rng) for _ in range(count))
+
+
+def _name(rng: Random) -> str:
+    return f"{_word(rng)}_{_word(rng)}" if rng.random() < 0.2 else _word(rng)
+
+
+def _word(rng: Random) -> str:
+    """A word that looks like one: two halves of known words, any sounds in a row, or syllables."""
+    while True:
+        roll = rng.random()
+        if roll < 0.4:
+            one, other = rng.choice(_KNOWN), rng.choice(_KNOWN)
+            word = one[: rng.randint(2, len(one) - 1)] + other[rng.randint(1, len(other) - 2) :]
+        elif roll < 0.8:
+            start = rng.randrange(2)
+            word = "".join(rng.choice(_SOUNDS[(start + at) % 2]) for at in range(rng.randint(3, 7)))
+        else:
+            word = lexicon.invented_word(rng)
+        if 3 <= len(word) <= 14 and word not in _TAKEN:
+            return word

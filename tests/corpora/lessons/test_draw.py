@@ -17,6 +17,7 @@ from corpora.examinations.vocabulary import EXAMINED
 from corpora.lessons import draw
 from corpora.lessons.draw import MIXES, draw_lesson
 from corpora.lessons.drills import drilled_calls, drilled_corrections
+from corpora.lessons.vocabulary import LESSONS, draw_words
 from corpora.rendering import render_spans
 from repair.jsonl import read_tools
 
@@ -69,7 +70,7 @@ def test_a_mix_draws_what_it_names() -> None:
 def test_drills_have_many_calls_in_few_tokens() -> None:
     """Those that are to be learned: not the refused attempts."""
     tokenizer = Tokenizer.from_file(str(MODEL / "tokenizer.json"))
-    for kind, most in ((drilled_calls, 260), (drilled_corrections, 700)):
+    for kind, most in ((drilled_calls, 290), (drilled_corrections, 700)):
         tokens = calls = 0
         for seed in range(40):
             lesson = kind(Random(seed), 8192)
@@ -79,6 +80,22 @@ def test_drills_have_many_calls_in_few_tokens() -> None:
             calls += sum(len(one.get("tool_calls", ())) for one in learned)
         assert calls > 80
         assert tokens / calls < most
+
+
+def test_lessons_have_new_words_so_that_names_are_copied() -> None:
+    drawn = [draw_words(Random(seed)) for seed in range(200)]
+    assert 25 <= sum(one is LESSONS for one in drawn) <= 75
+    new = [word for one in drawn if one is not LESSONS for word in one.words()]
+    assert len(set(new)) > 0.9 * len(new) > 5000
+    assert all(3 <= len(word) <= 15 and word.isascii() and word.isalpha() for word in new)
+    known = frozenset(LESSONS.words())
+    tools = [name for seed in range(60) for name in _tool_names(drilled_calls(Random(seed), 4000))]
+    parts = [{part.lower() for part in re.findall(r"[A-Z]?[a-z]+", name)} for name in tools]
+    assert sum(not one & known for one in parts) > len(parts) / 2
+
+
+def _tool_names(lesson: Conversation) -> list[str]:
+    return [str(one["function"]["name"]) for one in lesson.tools]
 
 
 def test_quiet_lessons_say_a_sentence_and_call_nothing() -> None:
