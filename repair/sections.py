@@ -24,11 +24,11 @@ from repair.formats import (
     step3,
 )
 from repair.formats.shapes import RowFormat, has_own_keys
-from repair.markup import Tagged, read_first_tagged, read_tagged
 from repair.named import Named, read_first_named, read_named
 from repair.pythonic import read_first_python
 from repair.regions import Format, Region, match_literal, read_first_item, read_json_calls
 from repair.release import is_read, possible_ends
+from repair.tagged import Tagged, read_first_tagged, read_tagged
 from repair.tools import ToolSet
 from repair.types import Body
 

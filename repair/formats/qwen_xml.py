@@ -16,8 +16,9 @@ from __future__ import annotations
 import json
 import re
 
-from repair.markup import MarkupGrammar, Tagged, read_tagged
+from repair.markup import MarkupGrammar
 from repair.regions import Region
+from repair.tagged import Tagged, read_tagged
 from repair.tools import ToolSet
 from repair.types import ToolCall
 

@@ -18,8 +18,9 @@ from repair.formats.qwen_xml import (
     PARAMETER_HEAD,
     render_function,
 )
-from repair.markup import MarkupGrammar, Tagged, read_tagged
+from repair.markup import MarkupGrammar
 from repair.regions import Region
+from repair.tagged import Tagged, read_tagged
 from repair.tools import ToolSet
 from repair.types import ToolCall
 

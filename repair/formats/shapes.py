@@ -12,11 +12,12 @@ from repair.envelope import IGNORED, split_members
 from repair.formats.lfm2 import parse_python
 from repair.formats.pairs import Pairs, read_pairs
 from repair.formats.row import Row, fill, literal_head, literal_tail, pattern
-from repair.markup import MarkupGrammar, Tagged, read_tagged
+from repair.markup import MarkupGrammar
 from repair.named import Named, read_named
 from repair.pythonic import may_be_call, render_python
 from repair.reasoning import Pair
 from repair.regions import Region, close_region, match_literal, problem_call, read_json_calls, skip_space
+from repair.tagged import Tagged, read_tagged
 from repair.tools import ToolSet
 from repair.types import Body, Fix, RawCall, ToolCall
 from repair.values import plain_parameters

@@ -9,8 +9,9 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
-from repair.markup import MarkupGrammar, Tagged, read_tagged
+from repair.markup import MarkupGrammar
 from repair.regions import Region, match_literal, skip_space
+from repair.tagged import Tagged, read_tagged
 from repair.tools import ToolSet
 from repair.types import ToolCall
 from repair.values import plain_parameters
