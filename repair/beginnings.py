@@ -34,7 +34,7 @@ _TOLD = (">", "\u273f")  # with what begins a marker that holds the call's name,
 # what follows no marker that is only spoken of
 _GARBLED = re.compile(r"\s{0,9}[\"':,]|(?<=[>\]])\w")
 # the end of a marker, right before another one or a call; a quotation has a space there
-_REMAINS = re.compile(r"(?:[\w|\uff5c]{0,3}>|:)(?=[<\w])")
+_REMAINS = re.compile(r"(?:[\w|\uff5c]{0,3}>|(?:(?:\w{0,6}ing )?tool)?: ?)(?=[<\w])")
 # a call as JSON that ends in its name
 _BEGUN_HEAD = re.compile(r"\{\s{0,40}\"name\"\s{0,9}:\s{0,9}\"([\w.:/-]{2,128})\Z")
 _TOLD_NAME = re.compile(r">>>([\w./-]{2,64})\Z")

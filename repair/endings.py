@@ -76,6 +76,7 @@ MARKER = "|".join(
         *map(_loose, _OPENING),
         r"<\|{0,2}[\w:]{0,20}\|{0,2}(?:tool|function)s?[_ -]{0,2}(?:call|use)s?",
         r"<\|{0,2}\s?DSML",
+        r"<\|open\|>\w{0,16}call tool=",
         r"<(?:\w{1,10}:)?invoke name=",
         r"\u273f\w{1,12}\u273f",
         r"<(?:function|tool)>\s{0,9}<name>",

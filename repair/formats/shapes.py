@@ -25,6 +25,7 @@ from repair.values import plain_parameters
 Parse = Callable[[str, int, ToolSet], Region | None]
 _FENCE = "```json\n"
 _BEGUN = 60  # characters of what ends a head, which tell it: a pattern may match 80
+_BARS = re.compile(r"[|\uff5c]")
 _LEAST_MARKER = 4  # characters: shorter literals stand in other text too
 
 
@@ -51,9 +52,11 @@ class RowFormat:
 
     @cached_property
     def BETWEEN(self) -> tuple[str, ...]:
-        """What stands between a name and its arguments, where that is a marker."""
+        """What stands between a name and its arguments, or before each of them, where that is a marker."""
         between = literal_tail(self.row.call) if self.row.shape == "named" else ""
-        return (between,) if len(between) >= _LEAST_MARKER else ()
+        before = literal_head(self.row.parameter)
+        told = (between, before if _BARS.search(before) else "")  # others are tags of any language
+        return tuple(one for one in told if len(one) >= _LEAST_MARKER)
 
     @property
     def REASONING(self) -> tuple[Pair, ...]:
