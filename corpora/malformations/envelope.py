@@ -52,7 +52,7 @@ _LOST_WITH_OPENER = frozenset(
     )
 )
 #: what ends a message of theirs ends reasoning too, so that a draft in it is a call
-_NO_DRAFTS = frozenset(("harmony", "gemma4", "muse", "inkling", "clova"))
+_NO_DRAFTS = frozenset(("harmony", "gemma4", "muse", "inkling"))
 _PROSE = ("Let me look that up.", "Sure, one moment!", "I will call the tool now:", "Okay.\n\nHere it is.")
 _AFTER = ("I hope this helps.", "Done, see above.", "Waiting for the result now")
 

@@ -14,7 +14,7 @@ from tokenizers import Tokenizer
 from corpora.conversations import Conversation
 from corpora.examinations.rules import quiet_flaw
 from corpora.examinations.vocabulary import EXAMINED
-from corpora.lessons import draw
+from corpora.lessons import draw, drills
 from corpora.lessons.draw import MIXES, draw_lesson
 from corpora.lessons.drills import drilled_calls, drilled_corrections
 from corpora.lessons.vocabulary import LESSONS, draw_words
@@ -67,10 +67,13 @@ def test_a_mix_draws_what_it_names() -> None:
     assert draw_lesson(Random(3), 3000, "drills") != draw_lesson(Random(3), 3000)
 
 
-def test_drills_have_many_calls_in_few_tokens() -> None:
-    """Those that are to be learned: not the refused attempts."""
+@pytest.mark.parametrize("known", [True, False], ids=["known words", "new words"])
+def test_drills_have_many_calls_in_few_tokens(known: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that are to be learned: not the refused attempts. New words have more tokens."""
+    if known:
+        monkeypatch.setattr(drills, "draw_words", lambda rng: LESSONS)
     tokenizer = Tokenizer.from_file(str(MODEL / "tokenizer.json"))
-    for kind, most in ((drilled_calls, 290), (drilled_corrections, 700)):
+    for kind, most in ((drilled_calls, 260 if known else 290), (drilled_corrections, 700)):
         tokens = calls = 0
         for seed in range(40):
             lesson = kind(Random(seed), 8192)
