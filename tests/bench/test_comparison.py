@@ -228,7 +228,10 @@ def test_a_part_may_be_told_of_before_its_end(tmp_path: Path) -> None:
 
 def test_a_page_of_nothing_says_so_and_no_path_of_a_machine_is_let_in(tmp_path: Path) -> None:
     found = every(tmp_path)
-    assert write_summary(found, {}, "x").count("\n- The bundled model") == 12
+    told = write_summary(found, {}, "x")
+    bundled = [part.title for part in found if part.title.startswith("The bundled model")]
+    assert len(bundled) == 12
+    assert [told.count(f"\n- {title}\n") for title in bundled] == [1] * 12
     folder = tmp_path / found[0].key
     fill(found[0], folder, {}, {})
     first = replace(found[0], title="measured in /home/somebody")
