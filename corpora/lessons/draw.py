@@ -9,8 +9,8 @@ from random import Random
 from corpora.conversations import Conversation, Message
 from corpora.lessons.chatter import draw_chatter, draw_unserved
 from corpora.lessons.corrections import KINDS, Form, draw_correction, forms_of
-from corpora.lessons.drills import drilled_calls, drilled_corrections
-from corpora.lessons.handbook import environment, reminder, system_text
+from corpora.lessons.drills import drilled_calls, drilled_corrections, drilled_crowd
+from corpora.lessons.handbook import CHARACTERS, environment, reminder, system_text
 from corpora.lessons.nested import draw_arguments, invent_tools, say_request
 from corpora.lessons.results import draw_telling, lookup_tool, plain_words
 from corpora.lessons.vocabulary import LESSONS, draw_words
@@ -19,7 +19,6 @@ from corpora.workshop import WORKSHOPS
 from corpora.world.base import Call
 from corpora.world.script import to_conversation, to_message, write_script
 
-CHARACTERS = 1.7  # of a token of the bundled model, in such texts
 _MOST_TOOLS = 60
 _TOOL_TOKENS = 140  # of a nested tool, about
 _TURN_TOKENS = 330  # of a tool turn of the workshop, about
@@ -159,5 +158,9 @@ MIXES: Mapping[str, Mapping[Callable[[Random, int], Conversation], int]] = {
     "drills": {
         drilled_calls: 34, drilled_corrections: 22, corrected: 8, room: 10, workshop: 6, words: 8, quiet: 11,
         pasted: 1,
+    },
+    "crowds": {
+        drilled_crowd: 22, drilled_calls: 16, drilled_corrections: 26, corrected: 14, room: 3, workshop: 5,
+        words: 6, quiet: 8,
     },
 }  # fmt: skip

@@ -1,7 +1,7 @@
-"""Drills: many calls of a few nested tools, and many corrections, one after the other over the same tools.
+"""Drills: many calls of a few nested tools or of many, and many corrections, over the same tools.
 
-A lesson of room has a call in some 900 tokens, and one of a correction as many; here a call comes in some
-270, and a correction in some 530.
+A lesson of room has a call in some 900 tokens, and one of a correction as many; here a call of a few tools
+comes in some 270, one of many tools in some 520, and a correction in some 530.
 """
 
 from __future__ import annotations
@@ -11,12 +11,19 @@ from random import Random
 
 from corpora.conversations import Conversation, Message
 from corpora.lessons.corrections import KINDS, case_over, forms_of, tell, wanted
+from corpora.lessons.handbook import CHARACTERS, system_text
 from corpora.lessons.nested import invent_tools
 from corpora.lessons.results import draw_telling
 from corpora.lessons.vocabulary import LESSONS, draw_words
 from corpora.world.base import Call
 from corpora.world.script import to_message
 
+_TOOL_TOKENS = 140  # of a nested tool, about
+_REQUEST_TOKENS = 170  # of a request, its call and a short result, about
+_DONE = (
+    ('{"status": "done"}', "Done."), ('{"ok": true}', "That is done."), ('{"success": true}', "Done."),
+    ("done", "Done."), ("OK", "That is done."),
+)  # fmt: skip
 _SEVERAL = 0.25  # of the requests ask for two or three calls at once
 _JOINTS = ("\n", ". ", ". Also ", ", and then ", "; ", ".\n\nAnd ")
 #: what takes the tools away ends a conversation
@@ -33,6 +40,35 @@ def drilled_calls(rng: Random, longest: int) -> Conversation:
         messages.append({"role": "user", "content": rng.choice(_JOINTS).join(said for _, said in drawn)})
         messages += called(rng, [call for call, _ in drawn], number)
     return Conversation(tuple(one.definition() for one in tools), tuple(messages))
+
+
+def drilled_crowd(rng: Random, longest: int) -> Conversation:
+    """Up to twenty requests over four to forty nested tools that share their words, some behind a long
+    system text. Every tool is asked for before one comes again.
+    """
+    words = draw_words(rng)
+    count = max(4, min(int(4 * 10 ** rng.random()), int(longest * 0.65 / _TOOL_TOKENS)))
+    tools = invent_tools(rng, words, count)
+    rest = int(longest * rng.uniform(0.5, 1.0)) - count * _TOOL_TOKENS
+    asked = rng.randint(4, 20)
+    spare = rest - asked * _REQUEST_TOKENS
+    messages: list[Message] = []
+    if spare > 300 and rng.random() < 0.5:
+        text = system_text(rng, LESSONS, int(spare * CHARACTERS))
+        messages.append({"role": "system", "content": text})
+    order = rng.sample(tools, len(tools)) * 5
+    for number, tool in enumerate(order[:asked]):
+        call, said = wanted(rng, tool)
+        messages.append({"role": "user", "content": said})
+        messages += called(rng, [call], number) if rng.random() < 0.2 else done(rng, call, number)
+    return Conversation(tuple(one.definition() for one in tools), tuple(messages))
+
+
+def done(rng: Random, call: Call, number: int) -> list[Message]:
+    """The call, a result that says nothing but that it was done, and as few words."""
+    key, words = rng.choice(_DONE)
+    result: Message = {"role": "tool", "tool_call_id": f"call_{number}", "content": key}
+    return [to_message((call,), [f"call_{number}"]), result, {"role": "assistant", "content": words}]
 
 
 def drilled_corrections(rng: Random, longest: int) -> Conversation:

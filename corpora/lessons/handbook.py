@@ -9,6 +9,7 @@ from corpora import lexicon
 from corpora.invention import draw_date
 from corpora.lessons.vocabulary import Vocabulary
 
+CHARACTERS = 1.7  # of a token of the bundled model, in such texts
 _RULES = (
     "Do not {verb} a {noun} unless {name} asks for it.", "Never {verb} the {noun} twice.",
     "Before you {verb} a {noun}, look at the {other}.", "Keep every {noun} shorter than {n} lines.",

@@ -75,10 +75,16 @@ AGENT_STAGES: tuple[tuple[int, Stage], ...] = (
 DRILL_STAGES: tuple[tuple[int, Stage], ...] = (
     (0, Stage(WHOLE, 0.05, 0.02, 8192, world=0.2, slips=0.06, lessons=0.65, mix="drills")),
 )
+#: calls of one of many tools that share their words, and longer rows at the end
+CROWD_STAGES: tuple[tuple[int, Stage], ...] = (
+    (0, Stage(WHOLE, 0.02, 0.02, 8192, world=0.3, slips=0.06, lessons=0.75, mix="crowds")),
+    (10_000_000, Stage(WHOLE, 0.02, 0.02, 16_384, world=0.3, slips=0.06, lessons=0.75, mix="crowds")),
+)
 COURSES: Mapping[str, Course] = {
     "base": Course(STAGES, 32),
     "agents": Course(AGENT_STAGES, 8),
     "drills": Course(DRILL_STAGES, 8),
+    "crowds": Course(CROWD_STAGES, 8),
 }
 
 

@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from corpora.training.attention import causal
+
 
 @dataclass(frozen=True, slots=True)
 class Shape:
@@ -55,6 +57,16 @@ def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     return torch.cat((a * cos - b * sin, b * cos + a * sin), dim=-1)
 
 
+def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Causal attention over (rows, heads, length, head_width), in the type of v."""
+    if v.is_cuda or v.dtype != torch.bfloat16:
+        return F.scaled_dot_product_attention(q.to(v.dtype), k.to(v.dtype), v, is_causal=True)
+    scaled = (q * q.shape[-1] ** -0.5).to(v.dtype)
+    flat = [one.flatten(0, 1).contiguous() for one in (scaled, k.to(v.dtype), v)]
+    mixed: Tensor = causal(*flat)
+    return mixed.view(v.shape)
+
+
 class Attention(nn.Module):
     def __init__(self, shape: Shape) -> None:
         super().__init__()
@@ -73,8 +85,7 @@ class Attention(nn.Module):
         q = _rotate(self.q_norm(self.q_proj(x).view(split).float()).transpose(1, 2), cos, sin)
         k = _rotate(self.k_norm(self.k_proj(x).view(split).float()).transpose(1, 2), cos, sin)
         v = self.v_proj(x).view(split).transpose(1, 2)
-        mixed = F.scaled_dot_product_attention(q.to(v.dtype), k.to(v.dtype), v, is_causal=True)
-        return self.o_proj(mixed.transpose(1, 2).reshape(rows, length, -1))
+        return self.o_proj(attend(q, k, v).transpose(1, 2).reshape(rows, length, -1))
 
 
 class FeedForward(nn.Module):

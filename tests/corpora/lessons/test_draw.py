@@ -16,7 +16,7 @@ from corpora.examinations.rules import quiet_flaw
 from corpora.examinations.vocabulary import EXAMINED
 from corpora.lessons import draw, drills
 from corpora.lessons.draw import MIXES, draw_lesson
-from corpora.lessons.drills import drilled_calls, drilled_corrections
+from corpora.lessons.drills import drilled_calls, drilled_corrections, drilled_crowd
 from corpora.lessons.vocabulary import LESSONS, draw_words
 from corpora.rendering import render_spans
 from repair.jsonl import read_tools
@@ -24,7 +24,7 @@ from repair.jsonl import read_tools
 MODEL = Path(__file__).parents[3] / "engine" / "models" / "fortieth-tiny"
 KINDS: tuple[Callable[[Random, int], Conversation], ...] = (
     draw.room, draw.workshop, draw.words, draw.quiet, draw.corrected, draw.pasted, drilled_calls,
-    drilled_corrections,
+    drilled_corrections, drilled_crowd,
 )  # fmt: skip
 
 
@@ -64,7 +64,22 @@ def test_every_kind_is_drawn() -> None:
 
 def test_a_mix_draws_what_it_names() -> None:
     assert set(MIXES["drills"]) >= {drilled_calls, drilled_corrections}
+    assert drilled_crowd in MIXES["crowds"]
     assert draw_lesson(Random(3), 3000, "drills") != draw_lesson(Random(3), 3000)
+
+
+def test_a_crowd_has_many_tools_of_the_same_words_and_calls_hardly_one_twice() -> None:
+    crowds = [drilled_crowd(Random(seed), 8192) for seed in range(60)]
+    counts = sorted(len(lesson.tools) for lesson in crowds)
+    assert counts[0] >= 4
+    assert counts[30] >= 10
+    assert counts[-1] >= 30
+    for lesson in crowds:
+        called = [c["function"]["name"] for m in lesson.messages for c in m.get("tool_calls", ())]
+        assert len(set(called)) == min(len(called), len(lesson.tools))
+    fields = [list(t["function"]["parameters"]["properties"]) for t in crowds[0].tools]
+    assert len({name for one in fields for name in one}) < sum(map(len, fields))
+    assert sum(lesson.messages[0]["role"] == "system" for lesson in crowds) > 5
 
 
 @pytest.mark.parametrize("known", [True, False], ids=["known words", "new words"])
@@ -73,7 +88,9 @@ def test_drills_have_many_calls_in_few_tokens(known: bool, monkeypatch: pytest.M
     if known:
         monkeypatch.setattr(drills, "draw_words", lambda rng: LESSONS)
     tokenizer = Tokenizer.from_file(str(MODEL / "tokenizer.json"))
-    for kind, most in ((drilled_calls, 260 if known else 290), (drilled_corrections, 700)):
+    for kind, most in (
+        (drilled_calls, 260 if known else 290), (drilled_corrections, 700), (drilled_crowd, 700),
+    ):  # fmt: skip
         tokens = calls = 0
         for seed in range(40):
             lesson = kind(Random(seed), 8192)
