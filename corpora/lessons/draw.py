@@ -160,7 +160,7 @@ MIXES: Mapping[str, Mapping[Callable[[Random, int], Conversation], int]] = {
         pasted: 1,
     },
     "crowds": {
-        drilled_crowd: 22, drilled_calls: 16, drilled_corrections: 26, corrected: 14, room: 3, workshop: 5,
+        drilled_crowd: 26, drilled_calls: 12, drilled_corrections: 26, corrected: 14, room: 3, workshop: 5,
         words: 6, quiet: 8,
     },
 }  # fmt: skip

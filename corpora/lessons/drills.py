@@ -1,7 +1,7 @@
 """Drills: many calls of a few nested tools or of many, and many corrections, over the same tools.
 
 A lesson of room has a call in some 900 tokens, and one of a correction as many; here a call of a few tools
-comes in some 270, one of many tools in some 520, and a correction in some 530.
+comes in some 270, one of many tools in some 360, and a correction in some 560.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from corpora.world.base import Call
 from corpora.world.script import to_message
 
 _TOOL_TOKENS = 140  # of a nested tool, about
+_LEAST_TEXT = 1000  # of a system text and the requests behind it
+_LONG_ROW = 32_768  # at which all crowds have a system text
 _REQUEST_TOKENS = 170  # of a request, its call and a short result, about
 _DONE = (
     ('{"status": "done"}', "Done."), ('{"ok": true}', "That is done."), ('{"success": true}', "Done."),
@@ -43,24 +45,22 @@ def drilled_calls(rng: Random, longest: int) -> Conversation:
 
 
 def drilled_crowd(rng: Random, longest: int) -> Conversation:
-    """Up to twenty requests over four to forty nested tools that share their words, some behind a long
+    """As many requests as fit over six to forty-eight nested tools that share their words, some behind a long
     system text. Every tool is asked for before one comes again.
     """
-    words = draw_words(rng)
-    count = max(4, min(int(4 * 10 ** rng.random()), int(longest * 0.65 / _TOOL_TOKENS)))
-    tools = invent_tools(rng, words, count)
+    count = max(4, min(int(6 * 8 ** rng.random()), int(longest * 0.65 / _TOOL_TOKENS)))
+    tools = invent_tools(rng, draw_words(rng), count)
     rest = int(longest * rng.uniform(0.5, 1.0)) - count * _TOOL_TOKENS
-    asked = rng.randint(4, 20)
-    spare = rest - asked * _REQUEST_TOKENS
     messages: list[Message] = []
-    if spare > 300 and rng.random() < 0.5:
-        text = system_text(rng, LESSONS, int(spare * CHARACTERS))
-        messages.append({"role": "system", "content": text})
-    order = rng.sample(tools, len(tools)) * 5
-    for number, tool in enumerate(order[:asked]):
+    if rest > _LEAST_TEXT and rng.random() < longest / _LONG_ROW:
+        text = int(rest * rng.uniform(0.2, 0.8))
+        messages.append({"role": "system", "content": system_text(rng, LESSONS, int(text * CHARACTERS))})
+        rest -= text
+    order = rng.sample(tools, len(tools)) * 8
+    for number, tool in enumerate(order[: max(4, min(40, rest // _REQUEST_TOKENS))]):
         call, said = wanted(rng, tool)
         messages.append({"role": "user", "content": said})
-        messages += called(rng, [call], number) if rng.random() < 0.2 else done(rng, call, number)
+        messages += called(rng, [call], number) if rng.random() < 0.1 else done(rng, call, number)
     return Conversation(tuple(one.definition() for one in tools), tuple(messages))
 
 

@@ -78,7 +78,8 @@ DRILL_STAGES: tuple[tuple[int, Stage], ...] = (
 #: calls of one of many tools that share their words, and longer rows at the end
 CROWD_STAGES: tuple[tuple[int, Stage], ...] = (
     (0, Stage(WHOLE, 0.02, 0.02, 8192, world=0.3, slips=0.06, lessons=0.75, mix="crowds")),
-    (10_000_000, Stage(WHOLE, 0.02, 0.02, 16_384, world=0.3, slips=0.06, lessons=0.75, mix="crowds")),
+    (15_000_000, Stage(WHOLE, 0.02, 0.02, 16_384, world=0.3, slips=0.06, lessons=0.75, mix="crowds")),
+    (17_000_000, Stage(WHOLE, 0.02, 0.02, 8192, world=0.3, slips=0.06, lessons=0.25, mix="crowds")),
 )
 COURSES: Mapping[str, Course] = {
     "base": Course(STAGES, 32),
