@@ -38,12 +38,13 @@ class Form(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A request and its one right call. sibling: another call that its tools allow."""
+    """A request and its one right call. sibling: another call that its tools allow, and the words for it."""
 
     tools: tuple[Mapping[str, Any], ...]
     messages: tuple[Message, ...]
     right: Call
     sibling: Call
+    sibling_said: str
 
     @property
     def text(self) -> str:
@@ -57,6 +58,7 @@ class Refused:
 
     problems: why it was refused. shown: the tool whose schema the correction shows.
     due: the calls that are right now, none where words are.
+    asked: the messages before the attempt, where they are not those of the case.
     """
 
     text: str
@@ -66,6 +68,7 @@ class Refused:
     shown: str | None = None
     before: tuple[Message, ...] = ()
     tools: tuple[Mapping[str, Any], ...] | None = None
+    asked: tuple[Message, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,10 +103,9 @@ def case_over(rng: Random, tools: Sequence[NestedTool]) -> Case:
     """A request over these tools, which are two or more."""
     first, second = rng.sample(tools, 2)
     right, text = wanted(rng, first)
-    sibling, _ = wanted(rng, second)
-    return Case(
-        tuple(one.definition() for one in tools), ({"role": "user", "content": text},), right, sibling
-    )
+    sibling, said = wanted(rng, second)
+    definitions = tuple(one.definition() for one in tools)
+    return Case(definitions, ({"role": "user", "content": text},), right, sibling, said)
 
 
 def wanted(rng: Random, tool: NestedTool) -> tuple[Call, str]:
@@ -129,7 +131,7 @@ def tell(case: Case, refused: Refused, kind: str, form: Form) -> Corrected:
     """The fork of a guarded turn: the attempt, and the correction behind it."""
     definitions = case.tools if refused.tools is None else refused.tools
     told = correction(refused.problems, read_tools(list(map(dict, case.tools))), refused.shown)
-    before = (*case.messages, *refused.before)
+    before = (*(refused.asked or case.messages), *refused.before)
     if form is Form.call and refused.calls:
         items = [
             {"id": f"call_{i}", "type": "function", "function": {"name": name, "arguments": arguments}}
@@ -338,7 +340,8 @@ def _block(rng: Random, case: Case) -> Refused | None:
     text = "\n".join(call_text(one.name, dump(one.arguments)) for one in both)
     told = Problem("", "block", "none of these 2 calls was executed: send all of them again")
     cut = judged(case, text[: -len(dump(case.sibling.arguments)) // 2], "truncated", finish_reason="length")
-    return cut and replace(cut, problems=(*cut.problems, told), due=both)
+    asked: Message = {"role": "user", "content": f"{case.messages[0]['content']}\n\n{case.sibling_said}"}
+    return cut and replace(cut, problems=(*cut.problems, told), due=both, asked=(asked,))
 
 
 def _call_count(rng: Random, case: Case) -> Refused | None:

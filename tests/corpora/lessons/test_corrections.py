@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from random import Random
 
 import pytest
@@ -121,3 +122,22 @@ def test_accepted_is_what_the_ladder_accepts() -> None:
             ((name, arguments),) = refused.calls
             tools = read_tools(list(map(dict, case.tools)))
             assert not isinstance(repair_arguments(name, arguments, tools), Accepted)
+
+
+@pytest.mark.parametrize(("kind", "form"), [*WAYS, ("required", Form.alone)])
+def test_what_is_due_was_said(kind: str, form: Form) -> None:
+    """Every value stands in a request or in the attempt: nothing has to be invented."""
+    for seed in range(20):
+        drawn = draw_correction(Random(seed), LESSONS, kind, form)
+        said = " ".join(str(one["content"]) + str(one.get("tool_calls", "")) for one in drawn.messages)
+        for value in _leaves([dict(call.arguments) for call in drawn.due]):
+            assert str(value) in said
+
+
+def _leaves(value: object) -> Iterator[object]:
+    """Texts and numbers in it; yes, no and null have other words."""
+    if isinstance(value, dict | list):
+        for inner in value.values() if isinstance(value, dict) else value:
+            yield from _leaves(inner)
+    elif value is not None and not isinstance(value, bool):
+        yield value
