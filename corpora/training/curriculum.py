@@ -21,6 +21,7 @@ from tokenizers import Tokenizer
 
 from corpora.conversations import FIRST_STEPS, LONG, WHOLE, Conversation, Difficulty, draw_conversation
 from corpora.lessons.draw import draw_lesson
+from corpora.lessons.marks import mark
 from corpora.rendering import render_spans
 from corpora.slips import stumble
 from corpora.world import TOOLBOXES
@@ -36,7 +37,8 @@ SCRIPT_WEIGHTS = (40, 45, 12, 3)
 class Stage:
     """A part of the curriculum: difficulty, shares of repeated spans, of long conversations and of scripts of
     the tool world, the longest row in tokens, the share of conversations that end in a corrected slip, that
-    of lessons of room, manners and correction, and which mix of them.
+    of lessons of room, manners and correction, which mix of them, and the share of conversations in which
+    values stand in backticks.
     """
 
     level: Difficulty
@@ -47,6 +49,7 @@ class Stage:
     slips: float = 0.0
     lessons: float = 0.0
     mix: str = "agents"
+    marks: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +83,7 @@ CROWD_STAGES: tuple[tuple[int, Stage], ...] = (
     (0, Stage(WHOLE, 0.02, 0.02, 8192, world=0.3, slips=0.06, lessons=0.75, mix="crowds")),
     (15_000_000, Stage(WHOLE, 0.02, 0.02, 16_384, world=0.3, slips=0.06, lessons=0.75, mix="crowds")),
     (17_000_000, Stage(WHOLE, 0.02, 0.02, 8192, world=0.3, slips=0.06, lessons=0.25, mix="crowds")),
+    (19_200_000, Stage(WHOLE, 0.02, 0.02, 8192, 0.3, slips=0.06, lessons=0.25, mix="crowds", marks=0.4)),
 )
 COURSES: Mapping[str, Course] = {
     "base": Course(STAGES, 32),
@@ -130,7 +134,7 @@ def repeated_span(rng: Random, vocabulary: int) -> Row:
 def draw_row(rng: Random, now: Stage, tokenizer: Tokenizer) -> Row | None:
     """One row of the stage; None where it came out too long. Scripts and lessons are cut off instead."""
     if now.lessons and rng.random() < now.lessons:
-        tokens, weights = encode(tokenizer, draw_lesson(rng, now.longest, now.mix))
+        tokens, weights = encode(tokenizer, _marked(rng, now, draw_lesson(rng, now.longest, now.mix)))
         return tokens[: now.longest], weights[: now.longest]
     roll = rng.random()
     if roll < now.spans:
@@ -138,10 +142,14 @@ def draw_row(rng: Random, now: Stage, tokenizer: Tokenizer) -> Row | None:
     scripted = roll < now.spans + now.world
     conversation = _script(rng) if scripted else _invented(rng, now)
     slip = stumble(rng, conversation) if rng.random() < now.slips else None
-    tokens, weights = encode(tokenizer, slip or conversation)
+    tokens, weights = encode(tokenizer, _marked(rng, now, slip or conversation))
     if len(tokens) <= now.longest:
         return tokens, weights
     return (tokens[: now.longest], weights[: now.longest]) if scripted else None
+
+
+def _marked(rng: Random, now: Stage, conversation: Conversation) -> Conversation:
+    return mark(rng, conversation) if now.marks and rng.random() < now.marks else conversation
 
 
 def _script(rng: Random) -> Conversation:
