@@ -11,7 +11,7 @@ from corpora.lessons.chatter import draw_chatter, draw_unserved
 from corpora.lessons.corrections import KINDS, Form, draw_correction, forms_of
 from corpora.lessons.drills import drilled_calls, drilled_corrections, drilled_crowd
 from corpora.lessons.handbook import CHARACTERS, environment, reminder, system_text
-from corpora.lessons.nested import draw_arguments, invent_tools, say_request
+from corpora.lessons.nested import TOOL_TOKENS, draw_arguments, invent_tools, say_request
 from corpora.lessons.results import draw_telling, lookup_tool, plain_words
 from corpora.lessons.vocabulary import LESSONS, draw_words
 from corpora.talk import draw_talk
@@ -20,7 +20,6 @@ from corpora.world.base import Call
 from corpora.world.script import to_conversation, to_message, write_script
 
 _MOST_TOOLS = 60
-_TOOL_TOKENS = 140  # of a nested tool, about
 _TURN_TOKENS = 330  # of a tool turn of the workshop, about
 _DRESSED = 0.6  # of the lessons that have an agent's system text
 
@@ -40,9 +39,9 @@ def draw_lesson(rng: Random, longest: int, mix: str = "agents") -> Conversation:
 def room(rng: Random, longest: int) -> Conversation:
     """A few requests over many nested tools, behind a long system text."""
     tokens = _length(rng, longest)
-    count = max(1, min(_MOST_TOOLS, int(tokens * rng.uniform(0.1, 0.6) / _TOOL_TOKENS)))
+    count = max(1, min(_MOST_TOOLS, int(tokens * rng.uniform(0.1, 0.6) / TOOL_TOKENS)))
     tools = invent_tools(rng, draw_words(rng), count)
-    rest = max(100, tokens - count * _TOOL_TOKENS)
+    rest = max(100, tokens - count * TOOL_TOKENS)
     messages = _opening(rng, int(rest * rng.uniform(0.3, 0.9) * CHARACTERS))
     for number in range(rng.randint(1, 6)):
         if rng.random() < 0.2:

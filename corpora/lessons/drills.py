@@ -12,13 +12,12 @@ from random import Random
 from corpora.conversations import Conversation, Message
 from corpora.lessons.corrections import KINDS, case_over, forms_of, tell, wanted
 from corpora.lessons.handbook import CHARACTERS, system_text
-from corpora.lessons.nested import invent_tools
+from corpora.lessons.nested import TOOL_TOKENS, invent_tools
 from corpora.lessons.results import draw_telling
 from corpora.lessons.vocabulary import LESSONS, draw_words
 from corpora.world.base import Call
 from corpora.world.script import to_message
 
-_TOOL_TOKENS = 140  # of a nested tool, about
 _LEAST_TEXT = 1000  # of a system text and the requests behind it
 _LONG_ROW = 32_768  # at which all crowds have a system text
 _REQUEST_TOKENS = 170  # of a request, its call and a short result, about
@@ -48,9 +47,9 @@ def drilled_crowd(rng: Random, longest: int) -> Conversation:
     """As many requests as fit over six to forty-eight nested tools that share their words, some behind a long
     system text. Every tool is asked for before one comes again.
     """
-    count = max(4, min(int(6 * 8 ** rng.random()), int(longest * 0.65 / _TOOL_TOKENS)))
+    count = max(4, min(int(6 * 8 ** rng.random()), int(longest * 0.65 / TOOL_TOKENS)))
     tools = invent_tools(rng, draw_words(rng), count)
-    rest = int(longest * rng.uniform(0.5, 1.0)) - count * _TOOL_TOKENS
+    rest = int(longest * rng.uniform(0.5, 1.0)) - count * TOOL_TOKENS
     messages: list[Message] = []
     if rest > _LEAST_TEXT and rng.random() < longest / _LONG_ROW:
         text = int(rest * rng.uniform(0.2, 0.8))

@@ -11,6 +11,7 @@ from corpora.invention import Parameter, draw_value
 from corpora.lessons.vocabulary import Vocabulary
 from corpora.wording import surface
 
+TOOL_TOKENS = 140  # of a tool's definition in the bundled model's tokens, about
 #: how often each kind of value is drawn
 _LEAVES = {
     "name": 18, "text": 10, "id": 12, "path": 6, "email": 4, "date": 7, "time": 3, "integer": 16, "number": 8,

@@ -1,6 +1,7 @@
 """The curriculum of the bundled model: stages, rows of tokens, and batches of few shapes.
 
-There are three courses: "base" begins with nothing, "agents" goes on from its weights, "drills" from those.
+There are four courses: "base" begins with nothing, and "agents", "drills" and "crowds" each go on from the
+weights before.
 Rows are drawn in pools.
 A pool depends only on the course, the seed and its number, so that several processes can draw pools at once,
 a run can continue from any pool, and the number of processes changes nothing.
@@ -78,7 +79,8 @@ AGENT_STAGES: tuple[tuple[int, Stage], ...] = (
 DRILL_STAGES: tuple[tuple[int, Stage], ...] = (
     (0, Stage(WHOLE, 0.05, 0.02, 8192, world=0.2, slips=0.06, lessons=0.65, mix="drills")),
 )
-#: calls of one of many tools that share their words, and longer rows at the end
+#: calls of one of many tools that share their words, in longer rows then; at the end more of the base course,
+#: whose calls are forgotten over it, and values in backticks
 CROWD_STAGES: tuple[tuple[int, Stage], ...] = (
     (0, Stage(WHOLE, 0.02, 0.02, 8192, world=0.3, slips=0.06, lessons=0.75, mix="crowds")),
     (15_000_000, Stage(WHOLE, 0.02, 0.02, 16_384, world=0.3, slips=0.06, lessons=0.75, mix="crowds")),
