@@ -9,10 +9,13 @@ a run can continue from any pool, and the number of processes changes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import os
+import threading
+from collections.abc import Generator, Mapping
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from itertools import count
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
 from random import Random
 
@@ -202,20 +205,25 @@ def draw_pool(tokenizer: Tokenizer, number: int, size: int, seed: int, course: s
 
 def pools(
     tokenizer: Path, first: int, size: int, seed: int, workers: int, course: str = "base", step: int = 1
-) -> Iterator[list[Batch]]:
+) -> Generator[list[Batch], None, None]:
     """Each `step`-th pool from number `first` on, without end; drawn by so many processes ahead, or by none
-    but this.
+    but this. Raises BrokenProcessPool where one of them is killed.
     """
     if workers == 0:
         words = Tokenizer.from_file(str(tokenizer))
         yield from (draw_pool(words, number, size, seed, course) for number in count(first, step))
         return
     ahead = first + 3 * workers * step
-    with get_context("spawn").Pool(workers, _open, (tokenizer, size, seed, course)) as crew:
-        waiting = [crew.apply_async(_drawn, (number,)) for number in range(first, ahead, step)]
+    crew = ProcessPoolExecutor(workers, get_context("spawn"), _open, (tokenizer, size, seed, course))
+    try:
+        waiting = [crew.submit(_drawn, number) for number in range(first, ahead, step)]
         for number in count(ahead, step):
-            yield waiting.pop(0).get()
-            waiting.append(crew.apply_async(_drawn, (number,)))
+            yield waiting.pop(0).result()
+            waiting.append(crew.submit(_drawn, number))
+    finally:
+        # what is being drawn is waited for: processes that are ended in the middle of an answer can leave a
+        # lock behind for which the one that ends them waits for ever
+        crew.shutdown(cancel_futures=True)
 
 
 class _Drawing:
@@ -228,8 +236,16 @@ class _Drawing:
 
 
 def _open(tokenizer: Path, size: int, seed: int, course: str) -> None:
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     _Drawing.tokenizer = Tokenizer.from_file(str(tokenizer))
     _Drawing.size, _Drawing.seed, _Drawing.course = size, seed, course
+
+
+def _end_with_parent() -> None:
+    """Ends this process when the one that started it is gone, killed or not."""
+    if (parent := parent_process()) is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _drawn(number: int) -> list[Batch]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
+from multiprocessing import active_children
 from pathlib import Path
 from random import Random
 
@@ -101,3 +103,29 @@ def test_a_pool_is_the_same_alone_and_from_several_processes(tokenizer: Tokenize
         assert [batch.tokens.tobytes() for batch in one] == [batch.tokens.tobytes() for batch in other]
     first = [batch.tokens.tobytes() for batch in alone[0]]
     assert first != [batch.tokens.tobytes() for batch in draw_pool(tokenizer, 3, SIZE, 41, course)]
+
+
+def test_a_drawing_process_that_is_killed_ends_the_drawing() -> None:
+    """And nothing waits for it; what the others still draw is waited for."""
+    drawn = pools(WORDS, 0, SIZE, 40, 2)
+    next(drawn)
+    crew = active_children()
+    assert len(crew) == 2
+    crew[0].kill()
+    with pytest.raises(BrokenProcessPool):
+        list(islice(drawn, 20))
+    for one in crew:
+        one.join(30)
+    assert not any(one.is_alive() for one in crew)
+
+
+def test_drawing_may_be_left_off_while_answers_are_on_their_way() -> None:
+    """They are larger than a pipe holds. A process that `multiprocessing.Pool` ended in the middle of one
+    held a lock, now and then, for which it waited for ever.
+    """
+    drawn = pools(WORDS, 0, 16 * SIZE, 40, 2)
+    next(drawn)
+    crew = active_children()
+    drawn.close()
+    assert len(crew) == 2
+    assert not any(one.is_alive() for one in crew)
