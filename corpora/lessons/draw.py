@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from random import Random
 
 from corpora.conversations import Conversation, Message
+from corpora.examinations.vocabulary import HELD_OUT
 from corpora.lessons.chatter import draw_chatter, draw_unserved
 from corpora.lessons.corrections import KINDS, Form, draw_correction, forms_of
-from corpora.lessons.drills import drilled_calls, drilled_corrections, drilled_crowd
-from corpora.lessons.handbook import CHARACTERS, environment, reminder, system_text
+from corpora.lessons.drills import drilled_arguments, drilled_calls, drilled_corrections, drilled_crowd
+from corpora.lessons.errands import errands
+from corpora.lessons.handbook import CHARACTERS, opening, system_text, with_reminder
 from corpora.lessons.nested import TOOL_TOKENS, draw_arguments, invent_tools, say_request
 from corpora.lessons.results import draw_telling, lookup_tool, plain_words
 from corpora.lessons.vocabulary import LESSONS, draw_words
@@ -25,15 +28,17 @@ _DRESSED = 0.6  # of the lessons that have an agent's system text
 
 
 def draw_lesson(rng: Random, longest: int, mix: str = "agents") -> Conversation:
-    """A conversation of about `longest` tokens at most. Shares are of lessons, not of tokens: those of the
-    workshop and of room are the long ones.
+    """A conversation of about `longest` tokens at most, without a word of the examination. Shares are of
+    lessons, not of tokens: those of the workshop and of room are the long ones.
 
     mix: one of MIXES.
     """
     shares = MIXES[mix]
     kinds = list(shares)
-    drawn = rng.choices(kinds, [shares[one] for one in kinds])[0]
-    return drawn(rng, longest)
+    while True:
+        lesson = rng.choices(kinds, [shares[one] for one in kinds])[0](rng, longest)
+        if HELD_OUT.isdisjoint(re.findall(r"[a-z]+", str(lesson).lower())):  # syllables make one by chance
+            return lesson
 
 
 def room(rng: Random, longest: int) -> Conversation:
@@ -42,7 +47,7 @@ def room(rng: Random, longest: int) -> Conversation:
     count = max(1, min(_MOST_TOOLS, int(tokens * rng.uniform(0.1, 0.6) / TOOL_TOKENS)))
     tools = invent_tools(rng, draw_words(rng), count)
     rest = max(100, tokens - count * TOOL_TOKENS)
-    messages = _opening(rng, int(rest * rng.uniform(0.3, 0.9) * CHARACTERS))
+    messages = opening(rng, int(rest * rng.uniform(0.3, 0.9) * CHARACTERS))
     for number in range(rng.randint(1, 6)):
         if rng.random() < 0.2:
             text, reply = draw_chatter(rng)
@@ -50,7 +55,7 @@ def room(rng: Random, longest: int) -> Conversation:
         tool = rng.choice(tools)
         arguments = draw_arguments(rng, tool.fields)
         said = say_request(rng, tool, arguments)
-        messages.append({"role": "user", "content": _with_reminder(rng, said)})
+        messages.append({"role": "user", "content": with_reminder(rng, said)})
         messages.append(to_message((Call(tool.name, arguments),), [f"call_{number}"]))
         telling = draw_telling(rng, LESSONS)
         answer = {"role": "tool", "tool_call_id": f"call_{number}", "content": telling.content}
@@ -66,16 +71,16 @@ def workshop(rng: Random, longest: int) -> Conversation:
     played = to_conversation(script)
     messages = [{"role": "system", "content": script.toolbox.purpose}]
     if rng.random() < _DRESSED:
-        messages = _opening(rng, int(tokens * 0.2 * CHARACTERS), script.toolbox.purpose)
+        messages = opening(rng, int(tokens * 0.2 * CHARACTERS), script.toolbox.purpose)
     for one in played.messages:
         said = one["role"] == "user"
-        messages.append(one | {"content": _with_reminder(rng, one["content"])} if said else one)
+        messages.append(one | {"content": with_reminder(rng, one["content"])} if said else one)
     return Conversation(played.tools, tuple(messages))
 
 
 def words(rng: Random, longest: int) -> Conversation:
     """Results are put into words."""
-    messages, tools = _opening(rng, rng.choice((0, 0, 300))), dict[str, Mapping[str, object]]()
+    messages, tools = opening(rng, rng.choice((0, 0, 300))), dict[str, Mapping[str, object]]()
     for number in range(rng.randint(1, 5)):
         telling = draw_telling(rng, LESSONS)
         tools[telling.noun] = lookup_tool(telling.noun)
@@ -91,7 +96,7 @@ def words(rng: Random, longest: int) -> Conversation:
 def quiet(rng: Random, longest: int) -> Conversation:
     """Nothing is to be called: there are no tools, or none serves."""
     tools = invent_tools(rng, draw_words(rng), rng.randint(1, 8)) if rng.random() < 0.5 else ()
-    messages = _opening(rng, rng.choice((0, 0, 300, 3000)))
+    messages = opening(rng, rng.choice((0, 0, 300, 3000)))
     for _ in range(rng.randint(1, 3)):
         drawn = rng.choices((draw_chatter, draw_talk, draw_unserved), (6, 2, 2))[0]
         text, reply = drawn(rng)
@@ -104,7 +109,7 @@ def corrected(rng: Random, longest: int) -> Conversation:
     kind = rng.choice(list(KINDS))
     form = Form.alone if rng.random() < 0.1 else rng.choice(forms_of(kind))
     drawn = draw_correction(rng, draw_words(rng), kind, form)
-    messages = [*_opening(rng, rng.choice((0, 0, 0, 600))), *drawn.messages]
+    messages = [*opening(rng, rng.choice((0, 0, 0, 600))), *drawn.messages]
     if drawn.form is Form.alone:
         arguments = json.dumps(drawn.due[0].arguments, ensure_ascii=False)
         due: Message = {"role": "assistant", "content": arguments}
@@ -118,26 +123,6 @@ def corrected(rng: Random, longest: int) -> Conversation:
 def _length(rng: Random, longest: int) -> int:
     """Tokens of a lesson: all lengths up to the longest, short ones more often."""
     return int(longest * rng.uniform(0.05, 1.0) ** 1.5)
-
-
-def _opening(rng: Random, characters: int, purpose: str = "") -> list[Message]:
-    """System messages of so many characters, now and then several."""
-    if characters < 50:
-        return [{"role": "system", "content": purpose}] if purpose else []
-    text = system_text(rng, LESSONS, characters)
-    opening: list[Message] = [{"role": "system", "content": f"{text}\n\n{purpose}".strip()}]
-    if rng.random() < 0.25:
-        opening.append({"role": "system", "content": environment(rng, LESSONS)})
-    return opening
-
-
-def _with_reminder(rng: Random, said: str) -> str:
-    roll = rng.random()
-    if roll < 0.1:
-        return f"{reminder(rng, LESSONS)}\n\n{said}"
-    if roll < 0.15:
-        return f"{environment(rng, LESSONS)}\n\n{said}"
-    return f"{said}\n\n{reminder(rng, LESSONS)}" if roll < 0.2 else said
 
 
 def pasted(rng: Random, longest: int) -> Conversation:
@@ -161,5 +146,13 @@ MIXES: Mapping[str, Mapping[Callable[[Random, int], Conversation], int]] = {
     "crowds": {
         drilled_crowd: 26, drilled_calls: 12, drilled_corrections: 26, corrected: 14, room: 3, workshop: 5,
         words: 6, quiet: 8,
+    },
+    "errands": {
+        errands: 28, drilled_arguments: 8, drilled_crowd: 18, drilled_calls: 4, drilled_corrections: 22,
+        corrected: 8, workshop: 4, words: 3, quiet: 5,
+    },
+    "manners": {
+        words: 20, quiet: 30, errands: 15, drilled_corrections: 15, drilled_arguments: 5, drilled_crowd: 10,
+        workshop: 5,
     },
 }  # fmt: skip

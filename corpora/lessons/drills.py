@@ -1,7 +1,7 @@
 """Drills: many calls of a few nested tools or of many, and many corrections, over the same tools.
 
 A lesson of room has a call in some 900 tokens, and one of a correction as many; here a call of a few tools
-comes in some 270, one of many tools in some 360, and a correction in some 560.
+comes in some 270, one of many tools in some 360, a correction in some 560, and arguments alone in some 350.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from random import Random
 
 from corpora.conversations import Conversation, Message
-from corpora.lessons.corrections import KINDS, case_over, forms_of, tell, wanted
-from corpora.lessons.handbook import CHARACTERS, system_text
+from corpora.lessons.corrections import KINDS, alone, case_over, dump, forms_of, tell, wanted
+from corpora.lessons.handbook import CHARACTERS, opening, system_text
 from corpora.lessons.nested import TOOL_TOKENS, invent_tools
 from corpora.lessons.results import draw_telling
 from corpora.lessons.vocabulary import LESSONS, draw_words
@@ -29,6 +29,9 @@ _SEVERAL = 0.25  # of the requests ask for two or three calls at once
 _JOINTS = ("\n", ". ", ". Also ", ", and then ", "; ", ".\n\nAnd ")
 #: what takes the tools away ends a conversation
 _DRILLED = tuple(kind for kind in KINDS if kind != "unasked_call")
+#: what is hardest is drilled most
+_HARD = {"block": 5, "loop": 4, "repetition": 2, "truncated": 2, "call_count": 2, "parallel": 2}
+_WEIGHTS = [_HARD.get(kind, 1) for kind in _DRILLED]
 
 
 def drilled_calls(rng: Random, longest: int) -> Conversation:
@@ -75,13 +78,25 @@ def drilled_corrections(rng: Random, longest: int) -> Conversation:
     tools = invent_tools(rng, draw_words(rng), rng.randint(2, 4))
     messages: list[Message] = []
     for number in range(rng.randint(3, 6)):
-        case, kind = case_over(rng, tools), rng.choice(_DRILLED)
+        case, kind = case_over(rng, tools), rng.choices(_DRILLED, _WEIGHTS)[0]
         if (refused := KINDS[kind](rng, case)) is not None:  # not every tool has an enum, say
             messages += tell(case, refused, kind, rng.choice(forms_of(kind))).messages
             messages += called(rng, refused.due, number)
     if not messages:
         return drilled_calls(rng, longest)
     return Conversation(tuple(one.definition() for one in tools), tuple(messages))
+
+
+def drilled_arguments(rng: Random, longest: int) -> Conversation:
+    """Three to six requests over tools that the model is not shown, and behind each one the guard's request
+    for the arguments of its call alone.
+    """
+    tools = invent_tools(rng, draw_words(rng), rng.randint(2, 4))
+    messages: list[Message] = opening(rng, rng.choice((0, 0, 0, 600)))
+    for _ in range(rng.randint(3, 6)):
+        asked = alone(case_over(rng, tools), "", may_answer=rng.random() < 0.5)
+        messages += [*asked.messages, {"role": "assistant", "content": dump(asked.due[0].arguments)}]
+    return Conversation((), tuple(messages))
 
 
 def called(rng: Random, calls: Sequence[Call], number: int) -> list[Message]:

@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping
 from random import Random
 
 from corpora import lexicon
+from corpora.conversations import Message
 from corpora.invention import draw_date
-from corpora.lessons.vocabulary import Vocabulary
+from corpora.lessons.vocabulary import LESSONS, Vocabulary
 
 CHARACTERS = 1.7  # of a token of the bundled model, in such texts
 _RULES = (
@@ -60,6 +61,27 @@ def system_text(rng: Random, words: Vocabulary, characters: int) -> str:
         parts.append(rng.choice(_SECTIONS)(rng, words))
         held += len(parts[-1]) + 2
     return "\n\n".join(parts)
+
+
+def opening(rng: Random, characters: int, purpose: str = "") -> list[Message]:
+    """System messages of so many characters, now and then several. purpose: stands at their end."""
+    if characters < 50:
+        return [{"role": "system", "content": purpose}] if purpose else []
+    text = system_text(rng, LESSONS, characters)
+    messages: list[Message] = [{"role": "system", "content": f"{text}\n\n{purpose}".strip()}]
+    if rng.random() < 0.25:
+        messages.append({"role": "system", "content": environment(rng, LESSONS)})
+    return messages
+
+
+def with_reminder(rng: Random, said: str) -> str:
+    """What the user says, now and then with a block of a program's before or behind it."""
+    roll = rng.random()
+    if roll < 0.1:
+        return f"{reminder(rng, LESSONS)}\n\n{said}"
+    if roll < 0.15:
+        return f"{environment(rng, LESSONS)}\n\n{said}"
+    return f"{said}\n\n{reminder(rng, LESSONS)}" if roll < 0.2 else said
 
 
 def environment(rng: Random, words: Vocabulary) -> str:

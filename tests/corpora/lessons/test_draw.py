@@ -16,7 +16,8 @@ from corpora.examinations.rules import quiet_flaw
 from corpora.examinations.vocabulary import EXAMINED
 from corpora.lessons import draw, drills
 from corpora.lessons.draw import MIXES, draw_lesson
-from corpora.lessons.drills import drilled_calls, drilled_corrections, drilled_crowd
+from corpora.lessons.drills import drilled_arguments, drilled_calls, drilled_corrections, drilled_crowd
+from corpora.lessons.errands import errands
 from corpora.lessons.vocabulary import LESSONS, draw_words
 from corpora.rendering import render_spans
 from repair.jsonl import read_tools
@@ -24,7 +25,7 @@ from repair.jsonl import read_tools
 MODEL = Path(__file__).parents[3] / "engine" / "models" / "fortieth-tiny"
 KINDS: tuple[Callable[[Random, int], Conversation], ...] = (
     draw.room, draw.workshop, draw.words, draw.quiet, draw.corrected, draw.pasted, drilled_calls,
-    drilled_corrections, drilled_crowd,
+    drilled_corrections, drilled_crowd, drilled_arguments, errands,
 )  # fmt: skip
 
 
@@ -65,6 +66,7 @@ def test_every_kind_is_drawn() -> None:
 def test_a_mix_draws_what_it_names() -> None:
     assert set(MIXES["drills"]) >= {drilled_calls, drilled_corrections}
     assert drilled_crowd in MIXES["crowds"]
+    assert {errands, drilled_arguments} <= MIXES["errands"].keys()
     assert draw_lesson(Random(3), 3000, "drills") != draw_lesson(Random(3), 3000)
 
 
