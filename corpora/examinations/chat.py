@@ -5,7 +5,7 @@ from __future__ import annotations
 from random import Random
 
 from corpora import lexicon
-from corpora.examinations.vocabulary import EXAMINED
+from corpora.lessons.examined import EXAMINED
 
 _MESSAGES = (
     "Hello from {name}!", "hi", "Good evening, how do you do?", "Thanks, that will be all.", "ok",

@@ -11,8 +11,8 @@ from typing import Any
 from corpora.conversations import Message
 from corpora.examinations.chat import draw_message
 from corpora.examinations.rules import quiet_flaw, sentence_flaw
-from corpora.examinations.vocabulary import EXAMINED
 from corpora.lessons.corrections import KINDS, Corrected, Form, draw_correction, forms_of
+from corpora.lessons.examined import EXAMINED
 from corpora.lessons.handbook import system_text
 from corpora.lessons.nested import draw_arguments, invent_tools, say_request
 from corpora.lessons.results import TELLINGS, draw_telling, lookup_tool

@@ -8,11 +8,11 @@ from collections.abc import Callable, Mapping
 from random import Random
 
 from corpora.conversations import Conversation, Message
-from corpora.examinations.vocabulary import HELD_OUT
 from corpora.lessons.chatter import draw_chatter, draw_unserved
 from corpora.lessons.corrections import KINDS, Form, draw_correction, forms_of
 from corpora.lessons.drills import drilled_arguments, drilled_calls, drilled_corrections, drilled_crowd
 from corpora.lessons.errands import errands
+from corpora.lessons.examined import HELD_OUT
 from corpora.lessons.handbook import CHARACTERS, opening, system_text, with_reminder
 from corpora.lessons.nested import TOOL_TOKENS, draw_arguments, invent_tools, say_request
 from corpora.lessons.results import draw_telling, lookup_tool, plain_words

@@ -12,8 +12,8 @@ import pytest
 from corpora.conversations import WHOLE, draw_conversation
 from corpora.examinations.parts import NESTED_TOOLS, PARTS, SYSTEM_CHARACTERS, Item
 from corpora.examinations.run import Given, read_arguments, report
-from corpora.examinations.vocabulary import EXAMINED
 from corpora.lessons.corrections import KINDS, Form, draw_correction, forms_of
+from corpora.lessons.examined import EXAMINED
 from corpora.lessons.handbook import system_text
 from corpora.lessons.results import draw_telling
 from corpora.lessons.vocabulary import LESSONS

@@ -13,11 +13,11 @@ from tokenizers import Tokenizer
 
 from corpora.conversations import Conversation
 from corpora.examinations.rules import quiet_flaw
-from corpora.examinations.vocabulary import EXAMINED
 from corpora.lessons import draw, drills
 from corpora.lessons.draw import MIXES, draw_lesson
 from corpora.lessons.drills import drilled_arguments, drilled_calls, drilled_corrections, drilled_crowd
 from corpora.lessons.errands import errands
+from corpora.lessons.examined import EXAMINED
 from corpora.lessons.vocabulary import LESSONS, draw_words
 from corpora.rendering import render_spans
 from repair.jsonl import read_tools

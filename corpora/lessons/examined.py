@@ -1,4 +1,4 @@
-"""The words of the examinations: crafts and seafaring, of which no lesson speaks."""
+"""The words of the examinations: crafts and seafaring. They stand here so that no lesson says one."""
 
 from __future__ import annotations
 
