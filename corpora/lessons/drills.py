@@ -1,7 +1,7 @@
 """Drills: many calls of a few nested tools or of many, and many corrections, over the same tools.
 
 A lesson of room has a call in some 900 tokens, and one of a correction as many; here a call of a few tools
-comes in some 270, one of many tools in some 360, a correction in some 560, and arguments alone in some 350.
+comes in some 270, one of many tools in some 360, a correction in some 540, and arguments alone in some 350.
 """
 
 from __future__ import annotations
