@@ -5,7 +5,9 @@ from __future__ import annotations
 from random import Random
 
 from corpora import lexicon
+from corpora.lessons.errands import errand_kind
 from corpora.lessons.nested import draw_arguments, invent_tools, say_request
+from corpora.lessons.results import draw_telling
 from corpora.lessons.vocabulary import LESSONS
 from corpora.talk import SHRUGS
 
@@ -62,6 +64,7 @@ _SCRAPS = (
     "hm", "yes", "no", "why?", "really?", "aha", "sure", "fine", "oh", "?", "...", "test",
     "and now?", "wow",
     "{noun}", "{name}", "{name}!", "the {noun}", "{word} {word2}", "{n}",
+    "ha", "heh", "hihi", "meh", "yay", "ugh", "nope", "yep", "huh", "brb", "omg", "idk", "xd", "rofl",
     "haha", "oops", "hmm, {noun}", "no idea", "so what", "{adjective}", "a {adjective} {noun}", "ping",
 )  # fmt: skip
 _PARTINGS = (
@@ -75,6 +78,13 @@ _PAUSES = (
     "Forget {subject}.", "Do not touch {subject}.",
 )  # fmt: skip
 
+_HELLOS = (
+    "Hello, this is {name}.", "{name} says hello.", "Greetings to you and {name}!", "Hi there, {name} here.",
+    "A good day to you from {other}.", "hello hello", "Hey you", "hello?", "Good day!", "Hi, {name} sent me.",
+    "Hello again from the {noun}!", "greetings", "hey {name}", "Hello out there!", "Hi {name}, hello {word}!",
+)  # fmt: skip
+_NO_TOOL = "I have no tool for that."
+
 
 def draw_chatter(rng: Random) -> tuple[str, str]:
     """A message and its answer."""
@@ -84,10 +94,11 @@ def draw_chatter(rng: Random) -> tuple[str, str]:
             (_WISHES, SHRUGS),
             (_REMARKS, SHRUGS),
             (_SCRAPS, ("How can I help you?", "What can I do for you?")),
+            (_HELLOS, ("Hello! How can I help you?",)),
             (_PARTINGS, ("Goodbye!",)),
             (_PAUSES, ("All right, I will wait.", "All right.")),
         ),
-        (38, 18, 18, 13, 6, 7),
+        (38, 18, 18, 16, 7, 6, 7),
     )[0]
     text = _filled(rng, rng.choice(templates))
     roll = rng.random()
@@ -100,8 +111,12 @@ def draw_chatter(rng: Random) -> tuple[str, str]:
 
 def draw_unserved(rng: Random) -> tuple[str, str]:
     """What a tool could do that is not there, and the answer."""
+    if rng.random() < 0.6:
+        looked_up = errand_kind(rng, shells=0.2).draw(rng).said
+        said = looked_up if rng.random() < 0.6 else draw_telling(rng, LESSONS).request
+        return said, _NO_TOOL
     (tool,) = invent_tools(rng, LESSONS, 1)
-    return say_request(rng, tool, draw_arguments(rng, tool.fields)), "I have no tool for that."
+    return say_request(rng, tool, draw_arguments(rng, tool.fields)), _NO_TOOL
 
 
 def _filled(rng: Random, template: str) -> str:

@@ -9,6 +9,7 @@ from random import Random
 
 from corpora.conversations import Conversation, Message
 from corpora.lessons.chatter import draw_chatter, draw_unserved
+from corpora.lessons.closings import closings
 from corpora.lessons.corrections import KINDS, Form, draw_correction, forms_of
 from corpora.lessons.drills import drilled_arguments, drilled_calls, drilled_corrections, drilled_crowd
 from corpora.lessons.errands import errands
@@ -98,7 +99,7 @@ def quiet(rng: Random, longest: int) -> Conversation:
     tools = invent_tools(rng, draw_words(rng), rng.randint(1, 8)) if rng.random() < 0.5 else ()
     messages = opening(rng, rng.choice((0, 0, 300, 3000)))
     for _ in range(rng.randint(1, 3)):
-        drawn = rng.choices((draw_chatter, draw_talk, draw_unserved), (6, 2, 2))[0]
+        drawn = rng.choices((draw_chatter, draw_talk, draw_unserved), (6, 2, 3))[0]
         text, reply = drawn(rng)
         messages += [{"role": "user", "content": text}, {"role": "assistant", "content": reply}]
     return Conversation(tuple(one.definition() for one in tools), tuple(messages))
@@ -150,6 +151,14 @@ MIXES: Mapping[str, Mapping[Callable[[Random, int], Conversation], int]] = {
     "errands": {
         errands: 28, drilled_arguments: 8, drilled_crowd: 18, drilled_calls: 4, drilled_corrections: 22,
         corrected: 8, workshop: 4, words: 3, quiet: 5,
+    },
+    "closings": {
+        closings: 24, errands: 22, drilled_crowd: 12, drilled_corrections: 14, drilled_arguments: 3,
+        corrected: 5, workshop: 3, words: 8, quiet: 14,
+    },
+    "polish": {
+        words: 16, quiet: 26, errands: 14, closings: 12, drilled_corrections: 16, corrected: 4,
+        drilled_crowd: 8, workshop: 4,
     },
     "manners": {
         words: 20, quiet: 30, errands: 15, drilled_corrections: 15, drilled_arguments: 5, drilled_crowd: 10,

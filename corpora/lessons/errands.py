@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from random import Random
 from typing import Any
 
 from corpora import lexicon
 from corpora.conversations import Conversation, Message
 from corpora.invention import Parameter, draw_value
-from corpora.lessons.handbook import CHARACTERS, opening, with_reminder
+from corpora.lessons.handbook import CHARACTERS, lengthened, opening, with_reminder
 from corpora.lessons.nested import TOOL_TOKENS, cue_of, invent_tools
 from corpora.lessons.results import plain_words
 from corpora.lessons.vocabulary import Vocabulary, draw_words
@@ -61,53 +62,143 @@ _RUN = (
     "what does {v} say?", "Try {v} and say {it}", "I need {it}: run {v}",
     "Call {v} in a terminal and give me {it}",
 )  # fmt: skip
+_PREFACES = (
+    "This is task {i}. {s}", "Task: {s}", "New task:\n{s}", "Please solve this: {s}", "<task>\n{s}\n</task>",
+    "This is request {i}. {s}", "[{w}] {s}", "# {w}\n{s}", "<user_input>{s}</user_input>", "{w}: {s}",
+    "New task:\nThis is task {i}. {s}", "<message from=\"{w}\">\n{s}\n</message>", "Hi. {s}", "{s} ({i})",
+    "The user says:\n{s}", "This is number {i}: {s}",
+)  # fmt: skip
 _REPLIES = ("The {n} is {t}.", "The {n} is {t}.", "It is {t}.", "{t} is the {n}.")
 _FAILURES = (
     "There is no such {x}.", "No such {x}.", "Unknown {x}.", "This {x} is not known.", "The {x} is locked.",
     "Nothing is kept for this {x}.", "{X} not found.", "There is nothing here.", "Access was refused.",
 )  # fmt: skip
+_ABOUT = ("file", "place", "command")
+_SHELLS = (
+    "run_command", "execute_command", "run_commands", "terminal", "shell", "bash", "exec", "execute_bash",
+    "run_shell_command", "console", "run_in_terminal", "sh", "cmd", "local_shell", "run_terminal",
+)  # fmt: skip
+_SHELLS_TOLD = (
+    "Runs a command in a shell.", "Execute commands in the terminal and get what they print.",
+    "Run one or more commands.", "A shell in the working directory.", "Executes what it is given in bash.",
+)  # fmt: skip
+_COMMANDS = ("command", "command", "command", "cmd", "script", "input")
+#: what shells can be given beside the command, and are not here
+_EXTRAS: Mapping[str, Mapping[str, Any]] = {
+    "timeout": {"type": "integer"}, "background": {"type": "boolean"}, "workdir": {"type": "string"},
+    "timeout_ms": {"type": "number"}, "env": {"type": "object"}, "is_input": {"enum": ["true", "false"]},
+    "session": {"anyOf": [{"type": "string"}, {"type": "null"}]}, "explanation": {"type": "string"},
+}  # fmt: skip
 _FAILED = ("That did not work: {m}", "It failed: {m}", "The answer was: {m}")
 
 
-def errands(rng: Random, longest: int) -> Conversation:
-    """One to five errands, by one tool among others or by the shell of an agent."""
-    words, length = draw_words(rng), longest * rng.uniform(0.05, 0.2 if rng.random() < _SHORT else 0.9)
-    text = int(length * rng.uniform(0, _MOST_TEXT)) if rng.random() < 0.6 else 0
-    messages = opening(rng, int(text * CHARACTERS))
-    others = int(rng.random() * min(_MOST_OTHERS, (length - text) / TOOL_TOKENS))
-    wanted, errand = (_place if rng.random() < 0.5 else _shell)(rng, words)
-    names = {one["function"]["name"] for one in wanted}
-    tools = wanted + [one.definition() for one in invent_tools(rng, words, others) if one.name not in names]
-    rng.shuffle(tools)
-    for number in range(rng.randint(1, 5)):
-        messages += _done(rng, words, errand(), number)
-    return Conversation(tuple(map(dict, tools)), tuple(messages))
+@dataclass(frozen=True, slots=True)
+class Errand:
+    """One thing to look up.
+
+    said: by the user. call: the right one.
+    content: what the tool answers. told: the value in it, nothing where it is a failure.
+    reply: the sentence that tells it.
+    """
+
+    said: str
+    call: Call
+    content: str
+    told: str
+    reply: str
 
 
 #: what is said, the call, what the answer holds, and what a failure is about
-_Errand = tuple[str, Call, str, str]
+_Wanted = tuple[str, Call, str, str]
+_Tools = list[Mapping[str, Any]]
 
 
-def _done(rng: Random, words: Vocabulary, errand: _Errand, number: int) -> list[Message]:
-    said, call, noun, about = errand
+@dataclass(frozen=True, slots=True)
+class ErrandKind:
+    """Errands by one tool. tools: it and those of its agent. run: of a shell, makes the call of a command."""
+
+    tools: _Tools
+    wanted: Callable[[], _Wanted]
+    run: Callable[[str], Call] | None = None
+
+    def draw(self, rng: Random) -> Errand:
+        """An errand, and how it went."""
+        return _answered(rng, self.wanted())
+
+
+def errands(rng: Random, longest: int) -> Conversation:
+    """Some errands by one tool among others or by the shell of an agent, more of them in a long row."""
+    length, kind = draw_length(rng, longest), errand_kind(rng)
+    messages, tools = surrounded(rng, kind.tools, length)
+    for number in range(rng.randint(1, 5 + length // 2000)):
+        errand = kind.draw(rng)
+        messages += [
+            {"role": "user", "content": with_reminder(rng, prefaced(rng, errand.said))},
+            *called(errand, number),
+            {"role": "assistant", "content": errand.reply},
+        ]
+    return Conversation(tuple(map(dict, tools)), tuple(messages))
+
+
+def draw_length(rng: Random, longest: int) -> int:
+    """Tokens of a lesson: a part of them short, the others of any length."""
+    return int(longest * rng.uniform(0.05, 0.2 if rng.random() < _SHORT else 0.9))
+
+
+def errand_kind(rng: Random, shells: float = 0.5) -> ErrandKind:
+    """By a tool of plain values, or by a shell: such a share of them."""
+    if rng.random() >= shells:
+        return _place(rng, draw_words(rng))
+    return (_shell if rng.random() < 0.55 else _own_shell)(rng, draw_words(rng))
+
+
+def prefaced(rng: Random, said: str) -> str:
+    """What is said, now and then as programs pass it on."""
+    if rng.random() < 0.6:
+        return said
+    number = lexicon.identifier(rng)
+    return rng.choice(_PREFACES).format(s=said, i=number, w=lexicon.invented_word(rng))
+
+
+def surrounded(rng: Random, wanted: _Tools, length: int) -> tuple[list[Message], _Tools]:
+    """System messages and tools of so many tokens at most, those that are wanted among the tools. Half of the
+    lessons have tools that explain themselves at length, as those of agents do.
+    """
+    text = int(length * rng.uniform(0, _MOST_TEXT)) if rng.random() < 0.6 else 0
+    told = (length - text) * rng.uniform(0, 0.8) if rng.random() < 0.5 else 0
+    count = int(rng.random() * min(_MOST_OTHERS, (length - text - told) / TOOL_TOKENS))
+    names = {one["function"]["name"] for one in wanted}
+    others = [one.definition() for one in invent_tools(rng, draw_words(rng), count) if one.name not in names]
+    tools = [*wanted, *others]
+    shares = [rng.expovariate(1) for _ in tools]
+    scale = told * CHARACTERS / sum(shares)
+    tools = [lengthened(rng, one, int(share * scale)) for one, share in zip(tools, shares, strict=True)]
+    rng.shuffle(tools)
+    return opening(rng, int(text * CHARACTERS)), tools
+
+
+def called(errand: Errand, number: int) -> list[Message]:
+    """The call and its result."""
+    return [
+        to_message((errand.call,), [f"call_{number}"]),
+        {"role": "tool", "tool_call_id": f"call_{number}", "content": errand.content},
+    ]
+
+
+def _answered(rng: Random, wanted: _Wanted) -> Errand:
+    said, call, noun, about = wanted
     if rng.random() < _WRONG:
         failure = rng.choice(_FAILURES).format(x=about, X=about.capitalize())
-        content, reply = failure, rng.choice(_FAILED).format(m=failure)
-    else:
-        token = _token(rng)
-        content, reply = _content(rng, noun, token), rng.choice(_REPLIES).format(n=noun, t=token)
-    return [
-        {"role": "user", "content": with_reminder(rng, said)},
-        to_message((call,), [f"call_{number}"]),
-        {"role": "tool", "tool_call_id": f"call_{number}", "content": content},
-        {"role": "assistant", "content": reply},
-    ]
+        return Errand(said, call, failure, "", rng.choice(_FAILED).format(m=failure))
+    token = _token(rng)
+    reply = rng.choice(_REPLIES).format(n=noun, t=token)
+    return Errand(said, call, _content(rng, noun, token), token, reply)
 
 
 def _token(rng: Random) -> str:
     kinds: Sequence[Callable[[Random], str]] = (
         lexicon.identifier, lexicon.invented_word, plain_words, lambda r: str(r.randint(0, 99_999)),
-        lambda r: f"{r.getrandbits(32):08x}"[: r.randint(4, 8)], lexicon.invented_name,
+        lambda r: f"{r.getrandbits(64):016x}"[: r.randint(4, 16)], lexicon.invented_name,
     )  # fmt: skip
     return rng.choice(kinds)(rng)
 
@@ -128,7 +219,7 @@ def _quoted(rng: Random, value: str, plain: float = 0.3) -> str:
     return value if mark and mark in value else f"{mark}{value}{mark}"
 
 
-def _place(rng: Random, words: Vocabulary) -> tuple[list[Mapping[str, Any]], Callable[[], _Errand]]:
+def _place(rng: Random, words: Vocabulary) -> ErrandKind:
     """A tool that finds one thing by a few plain values, and its errands."""
     verb, (noun, about) = rng.choice(words.verbs), rng.sample(words.nouns, 2)
     fields = _fields(rng, words)
@@ -143,7 +234,7 @@ def _place(rng: Random, words: Vocabulary) -> tuple[list[Mapping[str, Any]], Cal
     description = told.format(V=verb.capitalize(), n=noun, a=about)
     function = {"name": name, "description": description, "parameters": schema}
 
-    def errand() -> _Errand:
+    def wanted() -> _Wanted:
         given = {one.name: _value(rng, one) for one in fields}
         parts = [_phrase(rng, one, given[one.name]) for one in rng.sample(fields, len(fields))]
         it = rng.choice(("it", f"the {noun}", f"its {noun}"))
@@ -151,7 +242,7 @@ def _place(rng: Random, words: Vocabulary) -> tuple[list[Mapping[str, Any]], Cal
         ended = said if said[-1] == "?" else said + rng.choice((".", ".", ""))
         return (ended[0].upper() + ended[1:] if rng.random() < 0.7 else ended), Call(name, given), noun, about
 
-    return [{"type": "function", "function": function}], errand
+    return ErrandKind([{"type": "function", "function": function}], wanted)
 
 
 def _fields(rng: Random, words: Vocabulary) -> list[Parameter]:
@@ -182,29 +273,53 @@ def _phrase(rng: Random, field: Parameter, value: Any) -> str:
     return rng.choice(_SAID[field.kind]).format(c=field.cue, v=said)
 
 
-def _shell(rng: Random, words: Vocabulary) -> tuple[list[Mapping[str, Any]], Callable[[], _Errand]]:
+def _shell(rng: Random, words: Vocabulary) -> ErrandKind:
     """The tools of an agent, and errands for its shell; now and then a call has to say what it is for."""
     kit = rng.choice([one for one in KITS if any(verb.act == "shell" for verb in one.verbs)])
-    tools: list[Mapping[str, Any]] = list(kit.tools)
+    tools: _Tools = list(kit.tools)
     name = next(verb.tool for verb in kit.verbs if verb.act == "shell")
     explained = rng.random() < 0.3
     if explained:
         tools = [_explained(one) if one["function"]["name"] == name else one for one in tools]
 
-    def errand() -> _Errand:
-        noun, command = rng.choice(words.nouns), _command(rng, words)
-        it = rng.choice((f"the {noun}", f"its {noun}", f"the {noun}", "what it prints"))
-        said = rng.choice(_RUN).format(v=_quoted(rng, command, 0.1), it=it)
+    def run(command: str) -> Call:
         call = kit.call("shell", command=command)
         more = {"description": f"Run {command}"} if explained else {}
-        return (
-            said,
-            Call(call.name, {**call.arguments, **more}),
-            noun,
-            rng.choice(("file", "place", "command")),
-        )
+        return Call(call.name, {**call.arguments, **more})
 
-    return tools, errand
+    return ErrandKind(tools, lambda: _to_run(rng, words, run), run)
+
+
+def _own_shell(rng: Random, words: Vocabulary) -> ErrandKind:
+    """A shell of no known agent, which wants a command, a list of commands, or objects that hold one."""
+    name, about = rng.choice(_SHELLS), rng.choice(_SHELLS_TOLD)
+    key, listed, inner = rng.choice(_COMMANDS), rng.random() < 0.5, rng.choice(("command", "cmd", "run"))
+    form = rng.random() < 0.25
+    one: dict[str, Any] = {"type": "string"}
+    if form:
+        one = {"type": "object", "properties": {inner: one}, "required": [inner]}
+    if listed:
+        key, one = f"{key}s", {"type": "array", "items": one} | ({"minItems": 1} if form else {})
+    extras = rng.sample(list(_EXTRAS), rng.randint(0, 3))
+    properties = [(key, one), *((each, dict(_EXTRAS[each])) for each in extras)]
+    rng.shuffle(properties)
+    schema = {"type": "object", "properties": dict(properties), "required": [key]}
+    function = {"name": name, "description": about, "parameters": schema}
+
+    def run(command: str) -> Call:
+        value: Any = {inner: command} if form else command
+        return Call(name, {key: [value] if listed else value})
+
+    tool = {"type": "function", "function": function}
+    return ErrandKind([tool], lambda: _to_run(rng, words, run), run)
+
+
+def _to_run(rng: Random, words: Vocabulary, run: Callable[[str], Call]) -> _Wanted:
+    """A command that is to be run."""
+    noun, command = rng.choice(words.nouns), _command(rng, words)
+    it = rng.choice((f"the {noun}", f"its {noun}", f"the {noun}", "what it prints"))
+    said = rng.choice(_RUN).format(v=_quoted(rng, command, 0.1), it=it)
+    return said, run(command), noun, rng.choice(_ABOUT)
 
 
 def _explained(tool: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from random import Random
+from typing import Any
 
 from corpora import lexicon
 from corpora.conversations import Message
@@ -72,6 +73,27 @@ def opening(rng: Random, characters: int, purpose: str = "") -> list[Message]:
     if rng.random() < 0.25:
         messages.append({"role": "system", "content": environment(rng, LESSONS)})
     return messages
+
+
+def lengthened(rng: Random, tool: Mapping[str, Any], characters: int) -> Mapping[str, Any]:
+    """The tool with so many characters more to explain it: behind its description, and for some values."""
+    if characters < 50:
+        return tool
+    function = tool["function"]
+    schema = function["parameters"]
+    properties = dict(schema["properties"])
+    for name in properties if rng.random() < 0.6 else ():
+        told = " ".join(_filled(rng, LESSONS, one) for one in rng.sample(_RULES, rng.randint(1, 2)))
+        if len(told) * 2 < characters and rng.random() < 0.6:
+            before = properties[name].get("description", "")
+            properties[name] = {**properties[name], "description": f"{before} {told}".strip()}
+            characters -= len(told)
+    parts, held = [function["description"]], 0
+    while held < characters:
+        parts.append(rng.choice(_SECTIONS)(rng, LESSONS))
+        held += len(parts[-1])
+    changed = {"description": "\n\n".join(parts), "parameters": {**schema, "properties": properties}}
+    return {**tool, "function": {**function, **changed}}
 
 
 def with_reminder(rng: Random, said: str) -> str:

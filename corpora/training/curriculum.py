@@ -1,7 +1,7 @@
 """The curriculum of the bundled model: stages, rows of tokens, and batches of few shapes.
 
-There are five courses: "base" begins with nothing, and "agents", "drills", "crowds" and "errands" each go on
-from the weights before.
+There are six courses: "base" begins with nothing, and "agents", "drills", "crowds", "errands" and "closings"
+each go on from the weights before.
 Rows are drawn in pools.
 A pool depends only on the course, the seed and its number, so that several processes can draw pools at once,
 a run can continue from any pool, and the number of processes changes nothing.
@@ -97,12 +97,19 @@ ERRAND_STAGES: tuple[tuple[int, Stage], ...] = (
     (11_000_000, Stage(WHOLE, 0.02, 0.02, 8192, 0.3, slips=0.06, lessons=0.4, mix="errands", marks=0.1)),
     (13_000_000, Stage(WHOLE, 0.02, 0.02, 8192, 0.25, slips=0.06, lessons=0.35, mix="manners", marks=0.1)),
 )
+#: errands that end by a call, a command, in a form or at once, and long rows; then more of the base course
+CLOSING_STAGES: tuple[tuple[int, Stage], ...] = (
+    (0, Stage(WHOLE, 0.02, 0.02, 16_384, 0.3, slips=0.06, lessons=0.75, mix="closings", marks=0.1)),
+    (1_000_000, Stage(WHOLE, 0.02, 0.02, 10_240, 0.3, slips=0.06, lessons=0.75, mix="closings", marks=0.1)),
+    (4_800_000, Stage(WHOLE, 0.02, 0.02, 8192, 0.3, slips=0.06, lessons=0.45, mix="polish", marks=0.1)),
+)
 COURSES: Mapping[str, Course] = {
     "base": Course(STAGES, 32),
     "agents": Course(AGENT_STAGES, 8),
     "drills": Course(DRILL_STAGES, 8),
     "crowds": Course(CROWD_STAGES, 8),
     "errands": Course(ERRAND_STAGES, 8),
+    "closings": Course(CLOSING_STAGES, 8),
 }
 
 

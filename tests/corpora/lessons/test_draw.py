@@ -14,6 +14,7 @@ from tokenizers import Tokenizer
 from corpora.conversations import Conversation
 from corpora.examinations.rules import quiet_flaw
 from corpora.lessons import draw, drills
+from corpora.lessons.closings import CLOSINGS, closings
 from corpora.lessons.draw import MIXES, draw_lesson
 from corpora.lessons.drills import drilled_arguments, drilled_calls, drilled_corrections, drilled_crowd
 from corpora.lessons.errands import errands
@@ -26,6 +27,7 @@ MODEL = Path(__file__).parents[3] / "engine" / "models" / "fortieth-tiny"
 KINDS: tuple[Callable[[Random, int], Conversation], ...] = (
     draw.room, draw.workshop, draw.words, draw.quiet, draw.corrected, draw.pasted, drilled_calls,
     drilled_corrections, drilled_crowd, drilled_arguments, errands,
+    *CLOSINGS,
 )  # fmt: skip
 
 
@@ -67,6 +69,7 @@ def test_a_mix_draws_what_it_names() -> None:
     assert set(MIXES["drills"]) >= {drilled_calls, drilled_corrections}
     assert drilled_crowd in MIXES["crowds"]
     assert {errands, drilled_arguments} <= MIXES["errands"].keys()
+    assert closings in MIXES["closings"]
     assert draw_lesson(Random(3), 3000, "drills") != draw_lesson(Random(3), 3000)
 
 

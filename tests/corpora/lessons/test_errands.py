@@ -9,7 +9,8 @@ from typing import Any
 
 from corpora.conversations import Conversation
 from corpora.lessons.drills import drilled_arguments
-from corpora.lessons.errands import errands
+from corpora.lessons.errands import errand_kind, errands, prefaced
+from corpora.lessons.handbook import lengthened
 from corpora.workshop.kits import KITS
 from repair.jsonl import read_tools
 
@@ -25,9 +26,12 @@ def turns(lesson: Conversation) -> Iterator[tuple[str, str, dict[str, Any], str,
 
 
 def texts(value: Any) -> Iterator[str]:
-    """The values that have to be copied. A command in a list is one text of the request."""
+    """The values that have to be copied. A command in a list, or in an object, is one text of the request."""
     for key, one in value.items():
-        yield from [] if key == "description" else [one[-1] if isinstance(one, list) else str(one)]
+        last = one[-1] if isinstance(one, list) else one
+        yield from (
+            [] if key == "description" else map(str, last.values() if isinstance(last, dict) else [last])
+        )
 
 
 def test_every_value_stands_in_the_request_and_is_copied() -> None:
@@ -51,18 +55,49 @@ def test_the_answer_says_what_came_back() -> None:
 
 
 def test_there_are_shells_of_many_agents_and_tools_of_no_agent() -> None:
-    called = [name for seed in range(200) for _, name, *_ in turns(errands(Random(seed), 4000))]
-    shells = [name for name in called if name in SHELLS]
-    assert 0.3 < len(shells) / len(called) < 0.7
+    lessons = [list(turns(errands(Random(seed), 4000))) for seed in range(200)]
+    called = [turn for lesson in lessons for turn in lesson]
+    shells = [name for _, name, *_ in called if name in SHELLS]
+    assert 0.2 < len(shells) / len(called) < 0.7
     assert len(set(shells)) >= len(SHELLS) - 1
     explained = [
         arguments["description"]
-        for seed in range(200)
-        for _, name, arguments, *_ in turns(errands(Random(seed), 4000))
+        for _, name, arguments, *_ in called
         if name in SHELLS and "description" in arguments
     ]
     assert explained
     assert all(text.startswith("Run ") for text in explained)
+
+
+def test_shells_of_no_agent_take_a_command_in_many_shapes() -> None:
+    shapes = set()
+    for seed in range(120):
+        kind = errand_kind(Random(seed), shells=1)
+        assert kind.run is not None
+        (value,) = (one for key, one in kind.run("ls x").arguments.items() if key != "description")
+        assert "ls x" in str(value)
+        shapes.add(str(value))
+    assert shapes >= {"ls x", "['ls x']", "{'cmd': 'ls x'}", "[{'run': 'ls x'}]", "['bash', '-lc', 'ls x']"}
+
+
+def test_what_programs_pass_on_holds_what_was_said() -> None:
+    passed = {prefaced(Random(seed), "Run `ls`.") for seed in range(300)}
+    assert all("Run `ls`." in one for one in passed)
+    assert len({one.replace("Run `ls`.", "") for one in passed}) > 50
+
+
+def test_a_lengthened_tool_is_longer_and_the_same_tool() -> None:
+    kind = errand_kind(Random(2), shells=0)
+    (tool,) = kind.tools
+    long = lengthened(Random(3), tool, 4000)
+    assert 4000 < len(json.dumps(long)) < 8000
+    assert lengthened(Random(3), tool, 10) == tool
+    function, before = long["function"], tool["function"]
+    assert function["description"].startswith(before["description"])
+    assert function["name"] == before["name"]
+    assert function["parameters"]["required"] == before["parameters"]["required"]
+    bare = [{**one, "description": ""} for one in function["parameters"]["properties"].values()]
+    assert bare == [{**one, "description": ""} for one in before["parameters"]["properties"].values()]
 
 
 def test_arguments_alone_fit_the_schema_that_is_shown() -> None:
