@@ -33,13 +33,18 @@ _ENDS_SO = (
     "To give the answer, call `{t}`. Nothing else ends the task.", "Always end with a call of {t}.",
     "When you know the answer, use the tool {t}.", "Each message of yours holds a call; the last one is {t}.",
 )  # fmt: skip
+_ACTIONS = (
+    "Action:\n{c}", "Action:\n{c}", "```json\n{c}\n```", "Tool call: {c}", "assistant: {c}",
+    "<action>{c}</action>",
+)  # fmt: skip
 _COMMAND_ENDS = (
     "When you are done, run `{c}`.", "End the task with this command: `{c}`", "Submit with `{c}` and stop.",
     "The last command is `{c}`, with no other command beside it.", "Finish your work by running: `{c}`.",
 )  # fmt: skip
 _SEEN = ("Observation:\n{c}", "Observation: {c}", "Result: {c}", "[Tool result]\n{c}", "Output:\n{c}")
 _SAID_BEFORE = (
-    "{a}: {c}", "I ran it: {c}", "{n} returned {c}", "The tool answered:\n{c}", "Known so far: {c}",
+    "{a}: {c}", "{a}: {c}", "{a} gives {c}", "I ran it: {c}", "{n} returned {c}", "Known so far: {c}",
+    "The tool answered:\n{c}",
     "Result of {n}: {c}", "<result>\n{c}\n</result>", "{n}({a}) -> {c}", *_SEEN,
 )  # fmt: skip
 _MARKS = ("[[ ## {} ## ]]", "[[ ## {} ## ]]", "### {}", "<<{}>>", "== {} ==", "[{}]", "## {}:")
@@ -70,10 +75,14 @@ def ended_by_call(rng: Random, longest: int) -> Conversation:
         properties[key]["description"] = rng.choice(("The answer.", "What the user is told", "The result."))
     schema = {"type": "object", "properties": properties, "required": [key]}
     function = {"name": name, "description": rng.choice(_ENDERS_TOLD), "parameters": schema}
-    length = draw_length(rng, longest)
+    length = _short_length(rng, longest)
     messages, tools = surrounded(rng, [*kind.tools, {"type": "function", "function": function}], length)
     if rng.random() < 0.5:
         messages = _told(rng, messages, rng.choice(_ENDS_SO).format(t=name))
+    if rng.random() < 0.6:
+        messages = _told(rng, messages, _played(rng, name, key))
+    if rng.random() < 0.3:
+        messages = _told(rng, messages, _listed(tools))
     only_value = rng.random() < 0.5
     for number in range(rng.randint(2, 5 + length // 2000)):
         errand = kind.draw(rng)
@@ -91,10 +100,10 @@ def ended_by_command(rng: Random, longest: int) -> Conversation:
     ending = rng.choice(
         (f"echo {word.upper()}", f"echo {word.upper()}", f"exit {word}", f"touch {word}", f"./{word}")
     )
-    length = draw_length(rng, longest)
+    length = _short_length(rng, longest)
     messages, tools = surrounded(rng, kind.tools, length)
     rules = [rng.choice(_COMMAND_ENDS).format(c=ending) for _ in range(rng.randint(1, 2))]
-    pasted = rng.random() < 0.5  # into what the user says first
+    pasted = rng.random() < 0.7  # into what the user says first
     if not pasted:
         for rule in rules:
             messages = _told(rng, messages, rule)
@@ -102,7 +111,7 @@ def ended_by_command(rng: Random, longest: int) -> Conversation:
         errand = kind.draw(rng)
         said = prefaced(rng, errand.said)
         if pasted and number == 0:
-            text = system_text(rng, LESSONS, int(rng.uniform(50, 3000)))
+            text = system_text(rng, LESSONS, int(rng.uniform(50, 6000)), code=True)
             for rule in rules:
                 text = _inserted(rng, text, rule)
             said = f"{said}\n\n{text}"
@@ -159,13 +168,45 @@ def laid_out(rng: Random, longest: int) -> Conversation:
 
 
 CLOSINGS: Mapping[Callable[[Random, int], Conversation], int] = {
-    ended_by_call: 35, ended_by_command: 25, known_already: 20, laid_out: 20,
+    ended_by_call: 38, ended_by_command: 28, known_already: 24, laid_out: 10,
 }  # fmt: skip
 
 
 def closings(rng: Random, longest: int) -> Conversation:
     """One of these kinds."""
     return rng.choices(list(CLOSINGS), list(CLOSINGS.values()))[0](rng, longest)
+
+
+def _short_length(rng: Random, longest: int) -> int:
+    """Of a lesson about its end: few of them are long."""
+    return draw_length(rng, longest if rng.random() < 0.2 else min(longest, 1600))
+
+
+def _played(rng: Random, name: str, key: str) -> str:
+    """Examples of tasks over tools that are not there, each to its end, as some agents show them."""
+    form, seen, examples = rng.choice(_ACTIONS), rng.choice(_SEEN), []
+    for _ in range(rng.randint(1, 3)):
+        kind = errand_kind(rng, shells=0.2)
+        errands = [kind.draw(rng) for _ in range(rng.randint(1, 2))]
+        steps = [f"Task: {errands[0].said}"]
+        for errand in errands:
+            action = {"name": errand.call.name, "arguments": dict(errand.call.arguments)}
+            steps += [form.format(c=json.dumps(action, ensure_ascii=False)), seen.format(c=errand.content)]
+        said = errands[-1].told or errands[-1].reply
+        action = {"name": name, "arguments": {key: said}}
+        steps.append(form.format(c=json.dumps(action, ensure_ascii=False, indent=rng.choice((None, 2)))))
+        examples.append("\n\n".join(steps))
+    return "Examples:\n---\n" + "\n---\n".join(examples) + "\n---"
+
+
+def _listed(tools: Sequence[Mapping[str, Any]]) -> str:
+    """The tools once more in words, as some agents have them in their text."""
+    functions = [one["function"] for one in tools[:12]]
+    lines = [
+        f"- {one['name']}: {one['description'][:200]}\n    Takes: {one['parameters']['properties']}"
+        for one in functions
+    ]
+    return "These tools are yours:\n" + "\n".join(lines)
 
 
 def _told(rng: Random, messages: list[Message], rule: str) -> list[Message]:

@@ -153,12 +153,12 @@ MIXES: Mapping[str, Mapping[Callable[[Random, int], Conversation], int]] = {
         corrected: 8, workshop: 4, words: 3, quiet: 5,
     },
     "closings": {
-        closings: 24, errands: 22, drilled_crowd: 12, drilled_corrections: 14, drilled_arguments: 3,
-        corrected: 5, workshop: 3, words: 8, quiet: 14,
+        closings: 58, errands: 14, drilled_crowd: 1, drilled_corrections: 7, corrected: 2, workshop: 1,
+        words: 6, quiet: 11,
     },
     "polish": {
-        words: 16, quiet: 26, errands: 14, closings: 12, drilled_corrections: 16, corrected: 4,
-        drilled_crowd: 8, workshop: 4,
+        words: 14, quiet: 20, errands: 12, closings: 28, drilled_corrections: 16, corrected: 4,
+        drilled_crowd: 6, workshop: 2,
     },
     "manners": {
         words: 20, quiet: 30, errands: 15, drilled_corrections: 15, drilled_arguments: 5, drilled_crowd: 10,

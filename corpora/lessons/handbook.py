@@ -41,6 +41,13 @@ _NOTES = (
     "The service {word} listens on port {n}.",
     "Version {id} of the {noun} is the last one that {name} checked.",
 )  # fmt: skip
+_FENCED = (
+    "cat <<'EOF' > {path}\nimport {word}\nprint({word}.{noun}({n}))\nEOF",
+    "sed -i 's/{noun}/{other}/g' {path}",
+    "# every {noun}\ngrep -rn {word} {path}", "nl -ba {path} | sed -n '{n},{n}p'", "make {word}",
+    "# only the first {noun}\nsed -i '1s/{noun}/{word}/' {path}", "ls -la {path}", "./{word} --{noun} {n}",
+    "python {word}.py {noun}", "export {word}={n} && cd {path}", "anything",
+)  # fmt: skip
 _IDENTITY = (
     "You are {name}, an assistant that works through tools.",
     "You are an agent for {name}. You work on the user's computer and call tools.",
@@ -54,12 +61,13 @@ _EXAMPLES = (
 )
 
 
-def system_text(rng: Random, words: Vocabulary, characters: int) -> str:
-    """A system text of at least so many characters, in sections with headings."""
+def system_text(rng: Random, words: Vocabulary, characters: int, code: bool = False) -> str:
+    """A system text of at least so many characters, in sections with headings. code: some are of commands."""
+    sections = _WITH_CODE if code else _SECTIONS
     parts = [_filled(rng, words, rng.choice(_IDENTITY))]
     held = len(parts[0])
     while held < characters:
-        parts.append(rng.choice(_SECTIONS)(rng, words))
+        parts.append(rng.choice(sections)(rng, words))
         held += len(parts[-1]) + 2
     return "\n\n".join(parts)
 
@@ -68,7 +76,7 @@ def opening(rng: Random, characters: int, purpose: str = "") -> list[Message]:
     """System messages of so many characters, now and then several. purpose: stands at their end."""
     if characters < 50:
         return [{"role": "system", "content": purpose}] if purpose else []
-    text = system_text(rng, LESSONS, characters)
+    text = system_text(rng, LESSONS, characters, code=True)
     messages: list[Message] = [{"role": "system", "content": f"{text}\n\n{purpose}".strip()}]
     if rng.random() < 0.25:
         messages.append({"role": "system", "content": environment(rng, LESSONS)})
@@ -90,7 +98,7 @@ def lengthened(rng: Random, tool: Mapping[str, Any], characters: int) -> Mapping
             characters -= len(told)
     parts, held = [function["description"]], 0
     while held < characters:
-        parts.append(rng.choice(_SECTIONS)(rng, LESSONS))
+        parts.append(rng.choice(_WITH_CODE)(rng, LESSONS))
         held += len(parts[-1])
     changed = {"description": "\n\n".join(parts), "parameters": {**schema, "properties": properties}}
     return {**tool, "function": {**function, **changed}}
@@ -164,6 +172,24 @@ def _status(rng: Random, words: Vocabulary) -> str:
     )
 
 
+def _commands(rng: Random, words: Vocabulary) -> str:
+    """Commands in fences, with a line about each."""
+    parts = []
+    for template in rng.sample(_FENCED, rng.randint(2, 4)):
+        title = _filled(
+            rng, words, rng.choice(("### {verb} a {noun}", "### The {noun}", "## {verb} every {noun}:"))
+        )
+        parts.append(f"{title}\n\n```bash\n{_filled(rng, words, template)}\n```")
+    return "\n\n".join(parts)
+
+
+def _steps(rng: Random, words: Vocabulary) -> str:
+    """A way to work, in numbers."""
+    rules = [_filled(rng, words, one) for one in rng.sample(_RULES, rng.randint(3, 7))]
+    lines = "\n".join(f"{number}. {rule}" for number, rule in enumerate(rules, 1))
+    return f"## {rng.choice(('Workflow', 'Steps', 'How to work', 'Important'))}\n\n{lines}"
+
+
 def _examples(rng: Random, words: Vocabulary) -> str:
     return "\n".join(_filled(rng, words, one) for one in rng.sample(_EXAMPLES, rng.randint(1, 3)))
 
@@ -172,6 +198,7 @@ _SECTIONS: tuple[Callable[[Random, Vocabulary], str], ...] = (
     _bullets("Rules", _RULES, 10), _bullets("Tools", _RULES, 6), _bullets("Style", _STYLE, 7), _notes, _notes,
     _tree, _status, _examples, environment,
 )  # fmt: skip
+_WITH_CODE = (*_SECTIONS, _commands, _steps)
 
 
 def _filled(rng: Random, words: Vocabulary, template: str) -> str:
