@@ -157,7 +157,7 @@ MIXES: Mapping[str, Mapping[Callable[[Random, int], Conversation], int]] = {
         words: 6, quiet: 11,
     },
     "polish": {
-        words: 14, quiet: 20, errands: 12, closings: 28, drilled_corrections: 16, corrected: 4,
+        words: 14, quiet: 20, errands: 28, closings: 14, drilled_corrections: 14, corrected: 4,
         drilled_crowd: 6, workshop: 2,
     },
     "manners": {
