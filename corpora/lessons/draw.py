@@ -160,6 +160,10 @@ MIXES: Mapping[str, Mapping[Callable[[Random, int], Conversation], int]] = {
         words: 14, quiet: 20, errands: 28, closings: 14, drilled_corrections: 14, corrected: 4,
         drilled_crowd: 6, workshop: 2,
     },
+    "mending": {
+        drilled_corrections: 42, corrected: 8, drilled_arguments: 4, closings: 16, errands: 10, words: 8,
+        quiet: 9, drilled_crowd: 3,
+    },
     "manners": {
         words: 20, quiet: 30, errands: 15, drilled_corrections: 15, drilled_arguments: 5, drilled_crowd: 10,
         workshop: 5,

@@ -102,6 +102,7 @@ CLOSING_STAGES: tuple[tuple[int, Stage], ...] = (
     (0, Stage(WHOLE, 0.02, 0.02, 16_384, 0.3, slips=0.06, lessons=0.75, mix="closings", marks=0.1)),
     (1_000_000, Stage(WHOLE, 0.02, 0.02, 10_240, 0.3, slips=0.06, lessons=0.8, mix="closings", marks=0.1)),
     (8_500_000, Stage(WHOLE, 0.02, 0.02, 16_384, 0.3, slips=0.06, lessons=0.5, mix="polish", marks=0.1)),
+    (10_600_000, Stage(WHOLE, 0.02, 0.02, 8192, 0.3, slips=0.06, lessons=0.5, mix="mending", marks=0.1)),
 )
 COURSES: Mapping[str, Course] = {
     "base": Course(STAGES, 32),
