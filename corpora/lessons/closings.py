@@ -13,7 +13,7 @@ from typing import Any
 
 from corpora import lexicon
 from corpora.conversations import Conversation, Message
-from corpora.lessons.errands import Errand, called, draw_length, errand_kind, prefaced, surrounded
+from corpora.lessons.errands import Errand, draw_length, errand_kind, looked_up, prefaced, surrounded
 from corpora.lessons.handbook import system_text
 from corpora.lessons.vocabulary import LESSONS
 from corpora.world.base import Call
@@ -86,7 +86,7 @@ def ended_by_call(rng: Random, longest: int) -> Conversation:
     only_value = rng.random() < 0.5
     for number in range(rng.randint(2, 5 + length // 2000)):
         errand = kind.draw(rng)
-        messages += [{"role": "user", "content": prefaced(rng, errand.said)}, *_done(rng, errand, number)]
+        messages += [{"role": "user", "content": prefaced(rng, errand.said)}, *_shown(rng, errand, number)]
         said = errand.told if only_value and errand.told else errand.reply
         messages += _closed(rng, Call(name, {key: said}), number)
     return Conversation(tuple(map(dict, tools)), tuple(messages[:-1]))
@@ -115,7 +115,7 @@ def ended_by_command(rng: Random, longest: int) -> Conversation:
             for rule in rules:
                 text = _inserted(rng, text, rule)
             said = f"{said}\n\n{text}"
-        messages += [{"role": "user", "content": said}, *called(errand, number)]
+        messages += [{"role": "user", "content": said}, *looked_up(errand, number)]
         messages += _closed(rng, kind.run(ending), number, ending.split()[-1])
     return Conversation(tuple(map(dict, tools)), tuple(messages[:-1]))
 
@@ -130,7 +130,7 @@ def known_already(rng: Random, longest: int) -> Conversation:
         asked: Message = {"role": "user", "content": prefaced(rng, errand.said)}
         reply: Message = {"role": "assistant", "content": errand.reply}
         if rng.random() < 0.4:
-            messages += [asked, *called(errand, number), reply]
+            messages += [asked, *looked_up(errand, number), reply]
             continue
         given = json.dumps(
             errand.call.arguments, ensure_ascii=False, separators=rng.choice((None, (",", ":")))
@@ -146,7 +146,7 @@ def known_already(rng: Random, longest: int) -> Conversation:
 def laid_out(rng: Random, longest: int) -> Conversation:
     """Fields between marks: a call where nothing is known, else the answer between the same marks."""
     kind = errand_kind(rng)
-    _, tools = surrounded(rng, kind.tools, min(draw_length(rng, longest), 1500))
+    _, tools = surrounded(rng, kind.tools, min(draw_length(rng, longest), 1500))  # the form is all its text
     mark, (asked, known, given) = rng.choice(_MARKS), (rng.choice(one) for one in (_ASKED, _KNOWN, _GIVEN))
     end = mark.format(rng.choice(("completed", "completed", "end")))
     form = "\n\n".join(f"{mark.format(one)}\n{{{one}}}" for one in (asked, known, given)) + f"\n\n{end}"
@@ -162,7 +162,7 @@ def laid_out(rng: Random, longest: int) -> Conversation:
         )
         messages.append({"role": "user", "content": fields})
         if not held:
-            messages += called(errand, number)
+            messages += looked_up(errand, number)
         messages.append({"role": "assistant", "content": f"{mark.format(given)}\n{errand.reply}\n\n{end}"})
     return Conversation(tuple(map(dict, tools)), tuple(messages))
 
@@ -223,10 +223,10 @@ def _inserted(rng: Random, text: str, rule: str) -> str:
     return "\n\n".join(parts)
 
 
-def _done(rng: Random, errand: Errand, number: int) -> Sequence[Message]:
+def _shown(rng: Random, errand: Errand, number: int) -> Sequence[Message]:
     """The call and its result; now and then as text that an agent makes of them, which is not learned."""
     if rng.random() < 0.6:
-        return called(errand, number)
+        return looked_up(errand, number)
     arguments = dict(errand.call.arguments)
     function = {"name": errand.call.name, "arguments": arguments}
     item = {"id": f"call_{number}", "type": "function", "function": function}

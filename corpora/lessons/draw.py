@@ -1,4 +1,4 @@
-"""Draws one lesson of a last stage: room, the workshop, manners, corrections or drills, as a conversation."""
+"""Draws one lesson of a last stage, as a conversation: which kinds there are, and how often each comes."""
 
 from __future__ import annotations
 

@@ -74,11 +74,12 @@ _FAILURES = (
     "Nothing is kept for this {x}.", "{X} not found.", "There is nothing here.", "Access was refused.",
 )  # fmt: skip
 _ABOUT = ("file", "place", "command")
-_SHELLS = (
+#: names of shells, for agents that are not known
+SHELL_NAMES = (
     "run_command", "execute_command", "run_commands", "terminal", "shell", "bash", "exec", "execute_bash",
     "run_shell_command", "console", "run_in_terminal", "sh", "cmd", "local_shell", "run_terminal",
 )  # fmt: skip
-_SHELLS_TOLD = (
+_SHELL_TEXTS = (
     "Runs a command in a shell.", "Execute commands in the terminal and get what they print.",
     "Run one or more commands.", "A shell in the working directory.", "Executes what it is given in bash.",
 )  # fmt: skip
@@ -134,7 +135,7 @@ def errands(rng: Random, longest: int) -> Conversation:
         errand = kind.draw(rng)
         messages += [
             {"role": "user", "content": with_reminder(rng, prefaced(rng, errand.said))},
-            *called(errand, number),
+            *looked_up(errand, number),
             {"role": "assistant", "content": errand.reply},
         ]
     return Conversation(tuple(map(dict, tools)), tuple(messages))
@@ -177,7 +178,7 @@ def surrounded(rng: Random, wanted: _Tools, length: int) -> tuple[list[Message],
     return opening(rng, int(text * CHARACTERS)), tools
 
 
-def called(errand: Errand, number: int) -> list[Message]:
+def looked_up(errand: Errand, number: int) -> list[Message]:
     """The call and its result."""
     return [
         to_message((errand.call,), [f"call_{number}"]),
@@ -292,7 +293,7 @@ def _shell(rng: Random, words: Vocabulary) -> ErrandKind:
 
 def _own_shell(rng: Random, words: Vocabulary) -> ErrandKind:
     """A shell of no known agent, which wants a command, a list of commands, or objects that hold one."""
-    name, about = rng.choice(_SHELLS), rng.choice(_SHELLS_TOLD)
+    name, about = rng.choice(SHELL_NAMES), rng.choice(_SHELL_TEXTS)
     key, listed, inner = rng.choice(_COMMANDS), rng.random() < 0.5, rng.choice(("command", "cmd", "run"))
     form = rng.random() < 0.25
     one: dict[str, Any] = {"type": "string"}

@@ -97,7 +97,8 @@ ERRAND_STAGES: tuple[tuple[int, Stage], ...] = (
     (11_000_000, Stage(WHOLE, 0.02, 0.02, 8192, 0.3, slips=0.06, lessons=0.4, mix="errands", marks=0.1)),
     (13_000_000, Stage(WHOLE, 0.02, 0.02, 8192, 0.25, slips=0.06, lessons=0.35, mix="manners", marks=0.1)),
 )
-#: errands that end by a call, a command, in a form or at once, and long rows; then more of the base course
+#: errands that end by a call, a command, in a form or at once; then more of the base course and of manners in
+#: long rows, and at the end corrections, which were forgotten over it
 CLOSING_STAGES: tuple[tuple[int, Stage], ...] = (
     (0, Stage(WHOLE, 0.02, 0.02, 16_384, 0.3, slips=0.06, lessons=0.75, mix="closings", marks=0.1)),
     (1_000_000, Stage(WHOLE, 0.02, 0.02, 10_240, 0.3, slips=0.06, lessons=0.8, mix="closings", marks=0.1)),

@@ -33,3 +33,11 @@ def test_a_request_that_nothing_serves_is_that_of_a_tool() -> None:
     text, reply = chatter.draw_unserved(Random(3))
     assert len(text) > 20
     assert reply == "I have no tool for that."
+
+
+def test_things_to_look_up_are_among_what_nothing_serves() -> None:
+    texts = [chatter.draw_unserved(Random(seed))[0] for seed in range(300)]
+    asks = re.compile(
+        r"look up|find|get|fetch|check|what|show|tell|run|execute|give|search|need", re.IGNORECASE
+    )
+    assert sum(bool(asks.match(text)) for text in texts) > 100

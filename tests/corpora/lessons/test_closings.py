@@ -59,6 +59,20 @@ def test_a_tool_ends_each_errand_with_what_came_back() -> None:
     assert as_text > 20
 
 
+def test_some_texts_show_tasks_to_the_call_that_ends_them() -> None:
+    shown = 0
+    for seed in SEEDS:
+        lesson = ended_by_call(Random(seed), 3000)
+        (last,) = lesson.messages[-1]["tool_calls"]
+        text = "".join(one["content"] for one in lesson.messages if one["role"] == "system")
+        examples = text.partition("Examples:\n---\n")[2].rpartition("\n---")[0].split("\n---\n")
+        if examples != [""]:
+            shown += 1
+            name = json.dumps(last["function"]["name"])
+            assert all(one.startswith("Task: ") and one.count(f'"name": {name}') == 1 for one in examples)
+    assert 25 < shown < 75
+
+
 def test_history_in_text_is_shown_and_not_learned() -> None:
     for seed in SEEDS:
         for message in ended_by_call(Random(seed), 3000).messages:

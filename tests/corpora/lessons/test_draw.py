@@ -26,8 +26,7 @@ from repair.jsonl import read_tools
 MODEL = Path(__file__).parents[3] / "engine" / "models" / "fortieth-tiny"
 KINDS: tuple[Callable[[Random, int], Conversation], ...] = (
     draw.room, draw.workshop, draw.words, draw.quiet, draw.corrected, draw.pasted, drilled_calls,
-    drilled_corrections, drilled_crowd, drilled_arguments, errands,
-    *CLOSINGS,
+    drilled_corrections, drilled_crowd, drilled_arguments, errands, *CLOSINGS,
 )  # fmt: skip
 
 
