@@ -13,8 +13,9 @@ from typing import Any
 
 from corpora import lexicon
 from corpora.conversations import Conversation, Message
-from corpora.lessons.errands import Errand, draw_length, errand_kind, looked_up, prefaced, surrounded
+from corpora.lessons.errands import draw_length, errand_kind, looked_up, prefaced, surrounded
 from corpora.lessons.handbook import system_text
+from corpora.lessons.outcomes import Errand
 from corpora.lessons.vocabulary import LESSONS
 from corpora.world.base import Call
 from corpora.world.script import to_message

@@ -16,7 +16,8 @@ from corpora.lessons.errands import errands
 from corpora.lessons.examined import HELD_OUT
 from corpora.lessons.handbook import CHARACTERS, opening, system_text, with_reminder
 from corpora.lessons.nested import TOOL_TOKENS, draw_arguments, invent_tools, say_request
-from corpora.lessons.results import draw_telling, lookup_tool, plain_words
+from corpora.lessons.results import TELLINGS, draw_telling, lookup_tool, plain_words
+from corpora.lessons.titles import titled
 from corpora.lessons.vocabulary import LESSONS, draw_words
 from corpora.talk import draw_talk
 from corpora.workshop import WORKSHOPS
@@ -25,6 +26,7 @@ from corpora.world.script import to_conversation, to_message, write_script
 
 _MOST_TOOLS = 60
 _TURN_TOKENS = 330  # of a tool turn of the workshop, about
+_TOLD = {"fields": 4, "asked": 2}  # how often these kinds of results come, where others come once
 _DRESSED = 0.6  # of the lessons that have an agent's system text
 
 
@@ -82,8 +84,9 @@ def workshop(rng: Random, longest: int) -> Conversation:
 def words(rng: Random, longest: int) -> Conversation:
     """Results are put into words."""
     messages, tools = opening(rng, rng.choice((0, 0, 300))), dict[str, Mapping[str, object]]()
-    for number in range(rng.randint(1, 5)):
-        telling = draw_telling(rng, LESSONS)
+    kinds = rng.choices(list(TELLINGS), [_TOLD.get(kind, 1) for kind in TELLINGS], k=rng.randint(1, 5))
+    for number, kind in enumerate(kinds):
+        telling = draw_telling(rng, LESSONS, kind)
         tools[telling.noun] = lookup_tool(telling.noun)
         messages += [
             {"role": "user", "content": telling.request},
@@ -97,7 +100,7 @@ def words(rng: Random, longest: int) -> Conversation:
 def quiet(rng: Random, longest: int) -> Conversation:
     """Nothing is to be called: there are no tools, or none serves."""
     tools = invent_tools(rng, draw_words(rng), rng.randint(1, 8)) if rng.random() < 0.5 else ()
-    messages = opening(rng, rng.choice((0, 0, 300, 3000)))
+    messages = opening(rng, rng.choice((0, 0, 300, 3000, min(12_000, longest))))
     for _ in range(rng.randint(1, 3)):
         drawn = rng.choices((draw_chatter, draw_talk, draw_unserved), (6, 2, 3))[0]
         text, reply = drawn(rng)
@@ -163,6 +166,13 @@ MIXES: Mapping[str, Mapping[Callable[[Random, int], Conversation], int]] = {
     "mending": {
         drilled_corrections: 42, corrected: 8, drilled_arguments: 4, closings: 16, errands: 10, words: 8,
         quiet: 9, drilled_crowd: 3,
+    },
+    "rounds": {
+        drilled_calls: 24, drilled_crowd: 8, drilled_corrections: 20, corrected: 4, drilled_arguments: 4,
+        errands: 13, closings: 8, words: 12, quiet: 7, titled: 2, workshop: 3,
+    },
+    "lengths": {
+        workshop: 32, errands: 26, drilled_crowd: 18, closings: 7, room: 5, quiet: 5, titled: 3, words: 4,
     },
     "manners": {
         words: 20, quiet: 30, errands: 15, drilled_corrections: 15, drilled_arguments: 5, drilled_crowd: 10,

@@ -1,7 +1,7 @@
 """Drills: many calls of a few nested tools or of many, and many corrections, over the same tools.
 
 A lesson of room has a call in some 900 tokens, and one of a correction as many; here a call of a few tools
-comes in some 270, one of many tools in some 360, a correction in some 540, and arguments alone in some 350.
+comes in some 240, one of many tools in some 360, a correction in some 540, and arguments alone in some 350.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ _DONE = (
     ('{"status": "done"}', "Done."), ('{"ok": true}', "That is done."), ('{"success": true}', "Done."),
     ("done", "Done."), ("OK", "That is done."),
 )  # fmt: skip
+_QUICK = 0.6  # of the drilled calls come in lessons of many
 _SEVERAL = 0.25  # of the requests ask for two or three calls at once
 _JOINTS = ("\n", ". ", ". Also ", ", and then ", "; ", ".\n\nAnd ")
 #: what takes the tools away ends a conversation
@@ -35,9 +36,14 @@ _WEIGHTS = [_HARD.get(kind, 1) for kind in _DRILLED]
 
 
 def drilled_calls(rng: Random, longest: int) -> Conversation:
-    """Three to eight requests over one to six nested tools."""
+    """Requests over one to six nested tools: three to eight, or up to twenty that are answered in a word."""
     tools = invent_tools(rng, draw_words(rng), rng.choice((1, 2, 2, 3, 3, 4, 6)))
     messages: list[Message] = []
+    if rng.random() < _QUICK:
+        for number in range(rng.randint(8, 20)):
+            call, said = wanted(rng, rng.choice(tools))
+            messages += [{"role": "user", "content": said}, *done(rng, call, number)]
+        return Conversation(tuple(one.definition() for one in tools), tuple(messages))
     for number in range(rng.randint(3, 8)):
         count = rng.randint(2, 3) if rng.random() < _SEVERAL else 1
         drawn = [wanted(rng, rng.choice(tools)) for _ in range(count)]

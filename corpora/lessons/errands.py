@@ -6,7 +6,6 @@ The requests of the other lessons name each value ("row: 7; kind: map"); here th
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
@@ -15,8 +14,9 @@ from typing import Any
 from corpora import lexicon
 from corpora.conversations import Conversation, Message
 from corpora.invention import Parameter, draw_value
-from corpora.lessons.handbook import CHARACTERS, lengthened, opening, with_reminder
+from corpora.lessons.handbook import CHARACTERS, behind, lengthened, opening, with_reminder
 from corpora.lessons.nested import TOOL_TOKENS, cue_of, invent_tools
+from corpora.lessons.outcomes import Errand, Wanted, answered
 from corpora.lessons.results import plain_words
 from corpora.lessons.vocabulary import Vocabulary, draw_words
 from corpora.workshop.kits import KITS
@@ -26,7 +26,12 @@ from corpora.world.script import to_message
 _SHORT = 0.4  # of the lessons
 _MOST_TEXT = 0.6  # of a lesson is its system text
 _MOST_OTHERS = 24  # tools that are not asked for
-_WRONG = 0.2  # of the answers are failures
+_TRAILING = 0.15  # of the lessons have system text behind the first request
+_ALIKE = 0.3  # of the lessons have other tools whose names share a beginning
+_LURES = (
+    "run", "run_task", "execute", "commands", "command", "terminal", "status", "task", "list_runs", "shell",
+    "search", "get", "lookup", "read", "exec", "send_message", "output",
+)  # fmt: skip
 
 #: how a value is said in a sentence, by its kind: c is the name of it, v the value
 _SAID: Mapping[str, Sequence[str]] = {
@@ -68,11 +73,6 @@ _PREFACES = (
     "New task:\nThis is task {i}. {s}", "<message from=\"{w}\">\n{s}\n</message>", "Hi. {s}", "{s} ({i})",
     "The user says:\n{s}", "This is number {i}: {s}",
 )  # fmt: skip
-_REPLIES = ("The {n} is {t}.", "The {n} is {t}.", "It is {t}.", "{t} is the {n}.")
-_FAILURES = (
-    "There is no such {x}.", "No such {x}.", "Unknown {x}.", "This {x} is not known.", "The {x} is locked.",
-    "Nothing is kept for this {x}.", "{X} not found.", "There is nothing here.", "Access was refused.",
-)  # fmt: skip
 _ABOUT = ("file", "place", "command")
 #: names of shells, for agents that are not known
 SHELL_NAMES = (
@@ -90,27 +90,8 @@ _EXTRAS: Mapping[str, Mapping[str, Any]] = {
     "timeout_ms": {"type": "number"}, "env": {"type": "object"}, "is_input": {"enum": ["true", "false"]},
     "session": {"anyOf": [{"type": "string"}, {"type": "null"}]}, "explanation": {"type": "string"},
 }  # fmt: skip
-_FAILED = ("That did not work: {m}", "It failed: {m}", "The answer was: {m}")
 
 
-@dataclass(frozen=True, slots=True)
-class Errand:
-    """One thing to look up.
-
-    said: by the user. call: the right one.
-    content: what the tool answers. told: the value in it, nothing where it is a failure.
-    reply: the sentence that tells it.
-    """
-
-    said: str
-    call: Call
-    content: str
-    told: str
-    reply: str
-
-
-#: what is said, the call, what the answer holds, and what a failure is about
-_Wanted = tuple[str, Call, str, str]
 _Tools = list[Mapping[str, Any]]
 
 
@@ -119,22 +100,25 @@ class ErrandKind:
     """Errands by one tool. tools: it and those of its agent. run: of a shell, makes the call of a command."""
 
     tools: _Tools
-    wanted: Callable[[], _Wanted]
+    wanted: Callable[[], Wanted]
     run: Callable[[str], Call] | None = None
 
     def draw(self, rng: Random) -> Errand:
         """An errand, and how it went."""
-        return _answered(rng, self.wanted())
+        return answered(rng, self.wanted())
 
 
 def errands(rng: Random, longest: int) -> Conversation:
     """Some errands by one tool among others or by the shell of an agent, more of them in a long row."""
     length, kind = draw_length(rng, longest), errand_kind(rng)
     messages, tools = surrounded(rng, kind.tools, length)
+    trailing = behind(rng, int(min(length, 6000) * rng.uniform(0.1, 0.6) * CHARACTERS))
+    trailing = trailing if rng.random() < _TRAILING else []
     for number in range(rng.randint(1, 5 + length // 2000)):
         errand = kind.draw(rng)
         messages += [
             {"role": "user", "content": with_reminder(rng, prefaced(rng, errand.said))},
+            *(trailing if number == 0 else []),
             *looked_up(errand, number),
             {"role": "assistant", "content": errand.reply},
         ]
@@ -170,6 +154,8 @@ def surrounded(rng: Random, wanted: _Tools, length: int) -> tuple[list[Message],
     count = int(rng.random() * min(_MOST_OTHERS, (length - text - told) / TOOL_TOKENS))
     names = {one["function"]["name"] for one in wanted}
     others = [one.definition() for one in invent_tools(rng, draw_words(rng), count) if one.name not in names]
+    if rng.random() < _ALIKE:
+        others = _alike(rng, others)
     tools = [*wanted, *others]
     shares = [rng.expovariate(1) for _ in tools]
     scale = told * CHARACTERS / sum(shares)
@@ -178,40 +164,22 @@ def surrounded(rng: Random, wanted: _Tools, length: int) -> tuple[list[Message],
     return opening(rng, int(text * CHARACTERS)), tools
 
 
+def _alike(rng: Random, tools: _Tools) -> _Tools:
+    """The tools under names that share a beginning; some end as the name of a shell or a finder would."""
+    beginning, renamed = lexicon.invented_word(rng, rng.randint(1, 2)), dict[str, Mapping[str, Any]]()
+    for tool in tools:
+        end = rng.choice(_LURES) if rng.random() < 0.4 else tool["function"]["name"]
+        name = f"{beginning}_{end}"
+        renamed[name] = {**tool, "function": {**tool["function"], "name": name}}
+    return list(renamed.values())
+
+
 def looked_up(errand: Errand, number: int) -> list[Message]:
     """The call and its result."""
     return [
         to_message((errand.call,), [f"call_{number}"]),
         {"role": "tool", "tool_call_id": f"call_{number}", "content": errand.content},
     ]
-
-
-def _answered(rng: Random, wanted: _Wanted) -> Errand:
-    said, call, noun, about = wanted
-    if rng.random() < _WRONG:
-        failure = rng.choice(_FAILURES).format(x=about, X=about.capitalize())
-        return Errand(said, call, failure, "", rng.choice(_FAILED).format(m=failure))
-    token = _token(rng)
-    reply = rng.choice(_REPLIES).format(n=noun, t=token)
-    return Errand(said, call, _content(rng, noun, token), token, reply)
-
-
-def _token(rng: Random) -> str:
-    kinds: Sequence[Callable[[Random], str]] = (
-        lexicon.identifier, lexicon.invented_word, plain_words, lambda r: str(r.randint(0, 99_999)),
-        lambda r: f"{r.getrandbits(64):016x}"[: r.randint(4, 16)], lexicon.invented_name,
-    )  # fmt: skip
-    return rng.choice(kinds)(rng)
-
-
-def _content(rng: Random, noun: str, token: str) -> str:
-    forms = (
-        f"{noun.upper()} {token}", f"{noun}: {token}", token, f"The {noun} is {token}.", f"{noun}={token}",
-        f"{token}\n", f"{noun.capitalize()} {token}", json.dumps({noun: token}, ensure_ascii=False),
-        f"exit code 0\n{noun} {token}", f"<stdout>\n{noun.upper()} {token}\n</stdout>",
-        json.dumps({"output": f"{noun.upper()} {token}", "exit_code": 0}, ensure_ascii=False),
-    )  # fmt: skip
-    return rng.choice(forms)
 
 
 def _quoted(rng: Random, value: str, plain: float = 0.3) -> str:
@@ -235,7 +203,7 @@ def _place(rng: Random, words: Vocabulary) -> ErrandKind:
     description = told.format(V=verb.capitalize(), n=noun, a=about)
     function = {"name": name, "description": description, "parameters": schema}
 
-    def wanted() -> _Wanted:
+    def wanted() -> Wanted:
         given = {one.name: _value(rng, one) for one in fields}
         parts = [_phrase(rng, one, given[one.name]) for one in rng.sample(fields, len(fields))]
         it = rng.choice(("it", f"the {noun}", f"its {noun}"))
@@ -315,7 +283,7 @@ def _own_shell(rng: Random, words: Vocabulary) -> ErrandKind:
     return ErrandKind([tool], lambda: _to_run(rng, words, run), run)
 
 
-def _to_run(rng: Random, words: Vocabulary, run: Callable[[str], Call]) -> _Wanted:
+def _to_run(rng: Random, words: Vocabulary, run: Callable[[str], Call]) -> Wanted:
     """A command that is to be run."""
     noun, command = rng.choice(words.nouns), _command(rng, words)
     it = rng.choice((f"the {noun}", f"its {noun}", f"the {noun}", "what it prints"))

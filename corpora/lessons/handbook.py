@@ -104,9 +104,17 @@ def lengthened(rng: Random, tool: Mapping[str, Any], characters: int) -> Mapping
     return {**tool, "function": {**function, **changed}}
 
 
+def behind(rng: Random, characters: int) -> list[Message]:
+    """A system message of so many characters that some programs send behind what the user said first."""
+    return [{"role": "system", "content": system_text(rng, LESSONS, characters, code=True)}]
+
+
 def with_reminder(rng: Random, said: str) -> str:
-    """What the user says, now and then with a block of a program's before or behind it."""
+    """What the user says, now and then with blocks of a program's before or behind it."""
     roll = rng.random()
+    if roll > 0.95:
+        blocks = [_listing(rng, LESSONS) for _ in range(rng.randint(1, 3))]
+        return "\n\n".join([*blocks, said])
     if roll < 0.1:
         return f"{reminder(rng, LESSONS)}\n\n{said}"
     if roll < 0.15:
@@ -142,6 +150,14 @@ def reminder(rng: Random, words: Vocabulary) -> str:
         )
     )  # fmt: skip
     return f"<{tag}>\n{_filled(rng, words, text)}\n</{tag}>"
+
+
+def _listing(rng: Random, words: Vocabulary) -> str:
+    """A long note of a program: what there is, line by line."""
+    tag = rng.choice(("system-reminder", "reminder", "available", "context"))
+    mark, rules = rng.choice(("- ", "* ", "")), rng.choices(_RULES, k=rng.randint(4, 24))
+    lines = [mark + _filled(rng, words, "{verb}-{noun}: " + rule) for rule in rules]
+    return f"<{tag}>\n{_filled(rng, words, rng.choice(_NOTES))}\n\n" + "\n".join(lines) + f"\n</{tag}>"
 
 
 def _bullets(title: str, templates: tuple[str, ...], most: int) -> Callable[[Random, Vocabulary], str]:

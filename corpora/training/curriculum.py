@@ -1,7 +1,7 @@
 """The curriculum of the bundled model: stages, rows of tokens, and batches of few shapes.
 
-There are six courses: "base" begins with nothing, and "agents", "drills", "crowds", "errands" and "closings"
-each go on from the weights before.
+There are seven courses: "base" begins with nothing, and "agents", "drills", "crowds", "errands", "closings"
+and "lengths" each go on from the weights before.
 Rows are drawn in pools.
 A pool depends only on the course, the seed and its number, so that several processes can draw pools at once,
 a run can continue from any pool, and the number of processes changes nothing.
@@ -105,6 +105,12 @@ CLOSING_STAGES: tuple[tuple[int, Stage], ...] = (
     (8_500_000, Stage(WHOLE, 0.02, 0.02, 16_384, 0.3, slips=0.06, lessons=0.5, mix="polish", marks=0.1)),
     (10_600_000, Stage(WHOLE, 0.02, 0.02, 8192, 0.3, slips=0.06, lessons=0.5, mix="mending", marks=0.1)),
 )
+#: all of it once more in short rows, then loops and errands in rows as long as agents' conversations
+LENGTH_STAGES: tuple[tuple[int, Stage], ...] = (
+    (0, Stage(WHOLE, 0.02, 0.02, 8192, 0.3, slips=0.06, lessons=0.8, mix="rounds", marks=0.1)),
+    (5_500_000, Stage(WHOLE, 0.02, 0.02, 40_960, 0.3, slips=0.06, lessons=0.8, mix="lengths", marks=0.1)),
+    (8_000_000, Stage(WHOLE, 0.02, 0.02, 8192, 0.3, slips=0.06, lessons=0.6, mix="rounds", marks=0.1)),
+)
 COURSES: Mapping[str, Course] = {
     "base": Course(STAGES, 32),
     "agents": Course(AGENT_STAGES, 8),
@@ -112,6 +118,7 @@ COURSES: Mapping[str, Course] = {
     "crowds": Course(CROWD_STAGES, 8),
     "errands": Course(ERRAND_STAGES, 8),
     "closings": Course(CLOSING_STAGES, 8),
+    "lengths": Course(LENGTH_STAGES, 8),
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator
 from random import Random
 from typing import Any
@@ -112,3 +113,37 @@ def test_arguments_alone_fit_the_schema_that_is_shown() -> None:
             tool = read_tools([{"type": "function", "function": function}]).get("f")
             assert tool is not None
             assert tool.fits(json.loads(answer["content"]))
+
+
+def test_some_answers_say_again_what_was_asked_and_the_reply_does_not() -> None:
+    repeated = 0
+    for seed in range(300):
+        for _, name, arguments, content, reply in turns(errands(Random(seed), 1000)):
+            values = list(texts(arguments))
+            if name in SHELLS or name in SHELL_NAMES:
+                again = all(value in content for value in values)
+                assert not again or not any(value in reply for value in values)
+                repeated += again
+    assert repeated > 40
+
+
+def test_other_tools_can_share_the_beginning_of_their_names() -> None:
+    shared = 0
+    for seed in range(200):
+        lesson = errands(Random(seed), 8000)
+        names = [one["function"]["name"] for one in lesson.tools]
+        assert len(set(names)) == len(names)
+        called = {name for _, name, *_ in turns(lesson)}
+        beginnings = Counter(name.partition("_")[0] for name in names if name not in called)
+        shared += max(beginnings.values(), default=0) > 5
+    assert shared > 10
+
+
+def test_a_system_text_can_stand_behind_the_first_request() -> None:
+    behind = 0
+    for seed in range(200):
+        roles = [one["role"] for one in errands(Random(seed), 4000).messages]
+        first = roles.index("user")
+        assert "system" not in roles[first + 2 :]
+        behind += roles[first + 1] == "system"
+    assert 15 < behind < 60
