@@ -10,6 +10,7 @@ a run can continue from any pool, and the number of processes changes nothing.
 from __future__ import annotations
 
 import os
+import re
 import threading
 from collections.abc import Generator, Mapping
 from concurrent.futures import ProcessPoolExecutor
@@ -33,6 +34,8 @@ from corpora.world.script import to_conversation, write_script
 
 Row = tuple[list[int], list[float]]
 BESIDE = 0.1  # loss weight of everything that the assistant did not say
+_CALL = "<tool_call>"
+_CHOICE = re.compile(r'(?<=, ")|(?<=[{\[]")|(?<=": )|(?<=": ")|[,}\]]')  # in JSON as calls have it
 SCRIPT_TURNS = ((1, 1), (2, 6), (7, 20), (25, 60))
 SCRIPT_WEIGHTS = (40, 45, 12, 3)
 
@@ -41,8 +44,8 @@ SCRIPT_WEIGHTS = (40, 45, 12, 3)
 class Stage:
     """A part of the curriculum: difficulty, shares of repeated spans, of long conversations and of scripts of
     the tool world, the longest row in tokens, the share of conversations that end in a corrected slip, that
-    of lessons of room, manners and correction, which mix of them, and the share of conversations in which
-    values stand in backticks.
+    of lessons of room, manners and correction, which mix of them, the share of conversations in which
+    values stand in backticks, and the loss weight of the tokens at which a call can go on in several ways.
     """
 
     level: Difficulty
@@ -54,6 +57,7 @@ class Stage:
     lessons: float = 0.0
     mix: str = "agents"
     marks: float = 0.0
+    choices: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,11 +109,16 @@ CLOSING_STAGES: tuple[tuple[int, Stage], ...] = (
     (8_500_000, Stage(WHOLE, 0.02, 0.02, 16_384, 0.3, slips=0.06, lessons=0.5, mix="polish", marks=0.1)),
     (10_600_000, Stage(WHOLE, 0.02, 0.02, 8192, 0.3, slips=0.06, lessons=0.5, mix="mending", marks=0.1)),
 )
-#: all of it once more in short rows, then loops and errands in rows as long as agents' conversations
+#: all of it once more in short rows, then loops and errands in rows as long as agents' conversations; on the
+#: way what is chosen in a call began to weigh more than what is copied
 LENGTH_STAGES: tuple[tuple[int, Stage], ...] = (
     (0, Stage(WHOLE, 0.02, 0.02, 8192, 0.3, slips=0.06, lessons=0.8, mix="rounds", marks=0.1)),
-    (5_500_000, Stage(WHOLE, 0.02, 0.02, 40_960, 0.3, slips=0.06, lessons=0.8, mix="lengths", marks=0.1)),
-    (8_000_000, Stage(WHOLE, 0.02, 0.02, 8192, 0.3, slips=0.06, lessons=0.6, mix="rounds", marks=0.1)),
+    (5_000_000, Stage(WHOLE, 0.02, 0.02, 8192, 0.3, 0.06, lessons=0.8, mix="rounds", marks=0.1, choices=3.0)),
+    (
+        6_000_000,
+        Stage(WHOLE, 0.02, 0.02, 40_960, 0.3, 0.06, lessons=0.8, mix="lengths", marks=0.1, choices=3.0),
+    ),
+    (7_800_000, Stage(WHOLE, 0.02, 0.02, 8192, 0.3, 0.06, lessons=0.6, mix="rounds", marks=0.1, choices=3.0)),
 )
 COURSES: Mapping[str, Course] = {
     "base": Course(STAGES, 32),
@@ -141,14 +150,21 @@ def stage(seen: int, course: str = "base") -> Stage:
     return next(one for start, one in reversed(COURSES[course].stages) if seen >= start)
 
 
-def encode(tokenizer: Tokenizer, conversation: Conversation) -> Row:
-    """Token ids and the loss weight of each."""
+def encode(tokenizer: Tokenizer, conversation: Conversation, choices: float = 1.0) -> Row:
+    """Token ids and the loss weight of each. choices: that of a call's tokens where a key, a value or the end
+    of one is chosen; the rest of a key or value is copied.
+    """
     tokens: list[int] = []
     weights: list[float] = []
     for text, learned in render_spans(conversation):
-        ids = tokenizer.encode(text, add_special_tokens=False).ids
-        tokens += ids
-        weights += [1.0 if learned else BESIDE] * len(ids)
+        encoded = tokenizer.encode(text, add_special_tokens=False)
+        tokens += encoded.ids
+        if not (learned and (_CALL in text or text.startswith("{"))):
+            weights += [1.0 if learned else BESIDE] * len(encoded.ids)
+            continue
+        chosen = {found.start() for found in _CHOICE.finditer(text)}
+        for start, end in encoded.offsets:
+            weights.append(choices if not chosen.isdisjoint(range(start, end)) else 1.0)
     return tokens, weights
 
 
@@ -163,7 +179,9 @@ def repeated_span(rng: Random, vocabulary: int) -> Row:
 def draw_row(rng: Random, now: Stage, tokenizer: Tokenizer) -> Row | None:
     """One row of the stage; None where it came out too long. Scripts and lessons are cut off instead."""
     if now.lessons and rng.random() < now.lessons:
-        tokens, weights = encode(tokenizer, _marked(rng, now, draw_lesson(rng, now.longest, now.mix)))
+        tokens, weights = encode(
+            tokenizer, _marked(rng, now, draw_lesson(rng, now.longest, now.mix)), now.choices
+        )
         return tokens[: now.longest], weights[: now.longest]
     roll = rng.random()
     if roll < now.spans:
@@ -171,7 +189,7 @@ def draw_row(rng: Random, now: Stage, tokenizer: Tokenizer) -> Row | None:
     scripted = roll < now.spans + now.world
     conversation = _script(rng) if scripted else _invented(rng, now)
     slip = stumble(rng, conversation) if rng.random() < now.slips else None
-    tokens, weights = encode(tokenizer, _marked(rng, now, slip or conversation))
+    tokens, weights = encode(tokenizer, _marked(rng, now, slip or conversation), now.choices)
     if len(tokens) <= now.longest:
         return tokens, weights
     return (tokens[: now.longest], weights[: now.longest]) if scripted else None

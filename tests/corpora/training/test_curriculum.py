@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from tokenizers import Tokenizer
 
-from corpora.conversations import draw_conversation
+from corpora.conversations import Conversation, draw_conversation
 from corpora.rendering import render_spans
 from corpora.training.curriculum import (
     BESIDE,
@@ -26,6 +26,8 @@ from corpora.training.curriculum import (
     room,
     stage,
 )
+from corpora.world.base import Call
+from corpora.world.script import to_message
 
 WORDS = Path(__file__).parents[3] / "engine" / "models" / "fortieth-tiny" / "tokenizer.json"
 SIZE = 1024
@@ -47,7 +49,7 @@ def test_rows_keep_to_their_stage(tokenizer: Tokenizer, course: str, start: int)
     assert len(rows) > 30
     for tokens, weights in rows:
         assert len(tokens) == len(weights) <= now.longest
-        assert set(weights) <= {0.0, BESIDE, 0.5, 1.0}
+        assert set(weights) <= {0.0, BESIDE, 0.5, 1.0, now.choices}
 
 
 def test_only_what_the_assistant_says_has_full_weight(tokenizer: Tokenizer) -> None:
@@ -60,6 +62,29 @@ def test_only_what_the_assistant_says_has_full_weight(tokenizer: Tokenizer) -> N
 
 def rows_of(lengths: list[int]) -> list[Row]:
     return [([number + 1] * length, [1.0] * length) for number, length in enumerate(lengths)]
+
+
+def test_where_a_call_can_go_on_in_several_ways_weighs_more(tokenizer: Tokenizer) -> None:
+    arguments = {"city": "Oslo", "days": 3, "tags": ["a{b", "c"], "on": None}
+    said = to_message((Call("get_sky", arguments),), ["call_0"])
+    asked = {"role": "user", "content": 'a {"city": "Oslo", "days": 3} of the user'}
+    conversation = Conversation((), (asked, said, {"role": "assistant", "content": "It is 3, as {it} was."}))
+    tokens, plain = encode(tokenizer, conversation)
+    same, weights = encode(tokenizer, conversation, choices=3.0)
+    assert tokens == same
+    pairs = list(zip(plain, weights, strict=True))
+    assert set(pairs) == {(BESIDE, BESIDE), (1.0, 1.0), (1.0, 3.0)}
+    assert pairs[-9:-1] == [(1.0, 1.0)] * 8  # words, although there are braces and commas
+    text, heavy = "", set[int]()
+    for token, (before, after) in zip(tokens, pairs, strict=True):
+        piece = tokenizer.decode([token], skip_special_tokens=False)
+        heavy |= set(range(len(text), len(text) + len(piece))) if after != before else set()
+        text += piece
+    call = text.index("<tool_call>")
+    for chosen in ("get_sky", "city", "Oslo", "days", "3,", "tags", "a{b", "on", "null", "}}"):
+        assert text.index(chosen, call) in heavy, chosen
+    for copied in ("sky", "lo", "tool_call>"):
+        assert text.index(copied, call) not in heavy, copied
 
 
 @pytest.mark.parametrize(
