@@ -174,6 +174,10 @@ MIXES: Mapping[str, Mapping[Callable[[Random, int], Conversation], int]] = {
     "lengths": {
         workshop: 32, errands: 26, drilled_crowd: 18, closings: 7, room: 5, quiet: 5, titled: 3, words: 4,
     },
+    "returns": {
+        drilled_corrections: 34, corrected: 6, drilled_calls: 12, drilled_arguments: 4, errands: 12,
+        closings: 8, words: 12, quiet: 8, titled: 2, workshop: 2,
+    },
     "manners": {
         words: 20, quiet: 30, errands: 15, drilled_corrections: 15, drilled_arguments: 5, drilled_crowd: 10,
         workshop: 5,

@@ -153,7 +153,9 @@ def surrounded(rng: Random, wanted: _Tools, length: int) -> tuple[list[Message],
     told = (length - text) * rng.uniform(0, 0.8) if rng.random() < 0.5 else 0
     count = int(rng.random() * min(_MOST_OTHERS, (length - text - told) / TOOL_TOKENS))
     names = {one["function"]["name"] for one in wanted}
-    others = [one.definition() for one in invent_tools(rng, draw_words(rng), count) if one.name not in names]
+    others: _Tools = [
+        one.definition() for one in invent_tools(rng, draw_words(rng), count) if one.name not in names
+    ]
     if rng.random() < _ALIKE:
         others = _alike(rng, others)
     tools = [*wanted, *others]

@@ -109,16 +109,15 @@ CLOSING_STAGES: tuple[tuple[int, Stage], ...] = (
     (8_500_000, Stage(WHOLE, 0.02, 0.02, 16_384, 0.3, slips=0.06, lessons=0.5, mix="polish", marks=0.1)),
     (10_600_000, Stage(WHOLE, 0.02, 0.02, 8192, 0.3, slips=0.06, lessons=0.5, mix="mending", marks=0.1)),
 )
-#: all of it once more in short rows, then loops and errands in rows as long as agents' conversations; on the
-#: way what is chosen in a call began to weigh more than what is copied
+#: all of it once more in short rows, then loops and errands in rows as long as agents' conversations, then
+#: corrections and the base course, which were forgotten over it; from the second on what is chosen in a call
+#: weighs more
 LENGTH_STAGES: tuple[tuple[int, Stage], ...] = (
     (0, Stage(WHOLE, 0.02, 0.02, 8192, 0.3, slips=0.06, lessons=0.8, mix="rounds", marks=0.1)),
-    (5_000_000, Stage(WHOLE, 0.02, 0.02, 8192, 0.3, 0.06, lessons=0.8, mix="rounds", marks=0.1, choices=3.0)),
-    (
-        6_000_000,
-        Stage(WHOLE, 0.02, 0.02, 40_960, 0.3, 0.06, lessons=0.8, mix="lengths", marks=0.1, choices=3.0),
-    ),
-    (7_800_000, Stage(WHOLE, 0.02, 0.02, 8192, 0.3, 0.06, lessons=0.6, mix="rounds", marks=0.1, choices=3.0)),
+    (5_000_000, Stage(WHOLE, 0.02, 0.02, 8192, 0.3, 0.06, 0.8, mix="rounds", marks=0.1, choices=3.0)),
+    (6_000_000, Stage(WHOLE, 0.02, 0.02, 40_960, 0.3, 0.06, 0.8, mix="lengths", marks=0.1, choices=3.0)),
+    (6_800_000, Stage(WHOLE, 0.02, 0.02, 8192, 0.3, 0.06, 0.65, mix="returns", marks=0.1, choices=3.0)),
+    (7_900_000, Stage(WHOLE, 0.02, 0.02, 4096, 0.3, 0.06, 0.3, mix="returns", marks=0.1, choices=3.0)),
 )
 COURSES: Mapping[str, Course] = {
     "base": Course(STAGES, 32),
